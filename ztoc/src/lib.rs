@@ -1,1 +1,91 @@
-//! Placeholder.
+//! Builds and reads ztocs, the tables of contents that make a container image layer seekable.
+//!
+//! A ztoc (format 0.9 of soci-snapshotter) lists every file of a layer with its place in the
+//! uncompressed archive, and the checkpoints at which inflating can begin. [`Builder`] makes one
+//! from a layer in a single pass over its bytes, equal to the reference builder's to the last
+//! byte. [`Reader`] opens one and extracts single files, fetching only the spans they lie in.
+//!
+//! Pure: no files, no sockets, no clock, no threads. Every input is hostile: nothing panics, loops
+//! or allocates by what the input claims, only by what it sends, within [`Limits`].
+
+mod build;
+mod checkpoint;
+mod encode;
+mod error;
+mod flatbuf;
+mod gzip;
+mod inflate;
+mod limits;
+mod reader;
+mod span;
+mod tar;
+mod toc;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use build::{Builder, Scanner, Settings, Ztoc};
+pub use checkpoint::Cut;
+pub use encode::Encoded;
+pub use error::BuildError;
+pub use limits::Limits;
+pub use reader::{Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span};
+pub use span::SpanHasher;
+pub use tar::TarError;
+pub use toc::FileType;
+
+/// Bytes of output that deflate can refer back to (RFC 1951, section 2).
+pub(crate) const WINDOW_SIZE: usize = 32 << 10;
+
+/// The reference's span size: 4 MiB (`defaultSpanSize` in soci-snapshotter).
+pub const DEFAULT_SPAN_SIZE: u64 = 4 << 20;
+
+/// How a layer is compressed, of the ways a ztoc can describe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// One or more gzip members (RFC 1952).
+    Gzip,
+    /// A plain tar archive.
+    Uncompressed,
+}
+
+impl Compression {
+    /// The name, as media types and the command line have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Uncompressed => "uncompressed",
+        }
+    }
+
+    /// The number in the ztoc (`CompressionAlgorithm` in `ztoc.fbs`).
+    pub(crate) const fn stored(self) -> i8 {
+        match self {
+            Self::Gzip => 1,
+            Self::Uncompressed => 2,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A compression that no ztoc can describe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("layers compressed with {0:?} cannot be indexed (gzip and uncompressed ones can)")]
+pub struct UnsupportedCompression(pub String);
+
+impl FromStr for Compression {
+    type Err = UnsupportedCompression;
+
+    fn from_str(name: &str) -> Result<Self, UnsupportedCompression> {
+        match name {
+            "gzip" => Ok(Self::Gzip),
+            "uncompressed" => Ok(Self::Uncompressed),
+            _ => Err(UnsupportedCompression(name.to_owned())),
+        }
+    }
+}

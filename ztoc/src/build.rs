@@ -1,0 +1,192 @@
+//! Builds the ztoc of a layer in one pass over its bytes.
+
+use crate::checkpoint::Cut;
+use crate::encode::{Content, Encoded, tar_zinfo};
+use crate::error::BuildError;
+use crate::gzip::GzipScan;
+use crate::limits::Limits;
+use crate::span::SpanHasher;
+use crate::tar::TarReader;
+use crate::{Compression, DEFAULT_SPAN_SIZE};
+
+/// How a ztoc is to be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How the layer is compressed.
+    pub compression: Compression,
+    /// Bytes between checkpoints: uncompressed ones for gzip (a checkpoint is taken at the first
+    /// block boundary after that many; 0 takes every one), plain ones otherwise (at least 1).
+    /// At most 2^63 - 1.
+    pub span_size: u64,
+    /// The name that the ztoc carries of the tool that built it.
+    pub build_tool_identifier: String,
+    /// What the layer may claim.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Settings with the reference's span size and the default limits.
+    pub fn new(compression: Compression, build_tool_identifier: impl Into<String>) -> Self {
+        Self {
+            compression,
+            span_size: DEFAULT_SPAN_SIZE,
+            build_tool_identifier: build_tool_identifier.into(),
+            limits: Limits::DEFAULT,
+        }
+    }
+}
+
+/// A ztoc that has been built, with the figures people ask for.
+#[derive(Debug)]
+pub struct Ztoc {
+    /// The ztoc itself.
+    pub encoded: Encoded,
+    /// Entries in the table of contents.
+    pub files: usize,
+    /// Spans.
+    pub spans: usize,
+    /// Size of the layer in bytes.
+    pub compressed_size: u64,
+    /// Size of the archive in the layer in bytes, up to its end mark.
+    pub uncompressed_size: u64,
+    /// Whether an entry has extended attributes, or the layer hides a directory's older content
+    /// (an opaque whiteout), for either of which a runtime must keep extended attributes on.
+    pub needs_xattrs: bool,
+}
+
+/// Builds a ztoc from a layer that arrives in pieces of any size, on one thread.
+///
+/// Memory is bounded by the ztoc itself plus a constant. The result does not depend on how the
+/// layer is cut into pieces. After an error the builder must not be used again.
+///
+/// To hash the spans on another thread, use [`Scanner`] and [`SpanHasher`] instead.
+#[derive(Debug)]
+pub struct Builder {
+    scanner: Scanner,
+    hasher: SpanHasher,
+}
+
+impl Builder {
+    /// A builder at the start of a layer. Fails if the span size cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, BuildError> {
+        Ok(Self { scanner: Scanner::new(settings)?, hasher: SpanHasher::new() })
+    }
+
+    /// Takes the next bytes of the layer.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
+        let cuts = self.scanner.push(bytes)?;
+        self.hasher.push(bytes, cuts);
+        Ok(())
+    }
+
+    /// The layer has ended.
+    pub fn finish(self) -> Result<Ztoc, BuildError> {
+        self.scanner.finish(self.hasher)
+    }
+}
+
+/// The half of a [`Builder`] that reads the layer and finds where its spans end.
+#[derive(Debug)]
+pub struct Scanner {
+    settings: Settings,
+    scan: Scan,
+    tar: TarReader,
+    cuts: Vec<Cut>,
+    compressed_size: u64,
+}
+
+#[derive(Debug)]
+enum Scan {
+    Gzip(Box<GzipScan>),
+    Uncompressed { spans: usize },
+}
+
+impl Scanner {
+    /// A scanner at the start of a layer. Fails if the span size cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, BuildError> {
+        let size = settings.span_size;
+        if i64::try_from(size).is_err() {
+            return Err(BuildError::SpanSize { size, reason: "it is over 2^63 - 1" });
+        }
+        let scan = match settings.compression {
+            Compression::Gzip => Scan::Gzip(Box::new(GzipScan::new(size, settings.limits))),
+            Compression::Uncompressed if size == 0 => {
+                let reason = "an uncompressed layer has no boundaries of its own";
+                return Err(BuildError::SpanSize { size, reason });
+            }
+            Compression::Uncompressed => Scan::Uncompressed { spans: 0 },
+        };
+        let tar = TarReader::new(settings.limits);
+        Ok(Self { settings, scan, tar, cuts: Vec::new(), compressed_size: 0 })
+    }
+
+    /// Takes the next bytes of the layer and returns where spans begin or end in them, for
+    /// [`SpanHasher::push`] with the same bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<&[Cut], BuildError> {
+        self.cuts.clear();
+        let before = self.compressed_size;
+        match &mut self.scan {
+            Scan::Gzip(scan) => scan.push(bytes, &mut self.tar, &mut self.cuts)?,
+            Scan::Uncompressed { spans } => {
+                let after = before + bytes.len() as u64;
+                if after > self.settings.limits.uncompressed_size {
+                    let limit = self.settings.limits.uncompressed_size;
+                    return Err(BuildError::TooLarge { limit });
+                }
+                self.tar
+                    .push(bytes)
+                    .map_err(|source| BuildError::tar(source, &self.tar, before))?;
+                // A span begins where a byte comes after the end of the one before.
+                let span_size = self.settings.span_size;
+                while let Some(offset) =
+                    (*spans as u64).checked_mul(span_size).filter(|offset| *offset < after)
+                {
+                    if *spans >= self.settings.limits.spans {
+                        let limit = self.settings.limits.spans;
+                        return Err(BuildError::TooManySpans { limit });
+                    }
+                    self.cuts.push(Cut { offset, bits: 0 });
+                    *spans += 1;
+                }
+            }
+        }
+        self.compressed_size = before + bytes.len() as u64;
+        Ok(&self.cuts)
+    }
+
+    /// Uncompressed bytes of the archive read so far, for showing progress.
+    pub const fn archive_position(&self) -> u64 {
+        self.tar.position()
+    }
+
+    /// The layer has ended, and `hasher` has seen all of it.
+    pub fn finish(self, hasher: SpanHasher) -> Result<Ztoc, BuildError> {
+        let Self { settings, scan, tar, compressed_size, .. } = self;
+        let checkpoints = match scan {
+            Scan::Gzip(scan) => scan.finish()?.into_pieces(),
+            Scan::Uncompressed { .. } => tar_zinfo(settings.span_size, compressed_size),
+        };
+        let archive_offset = tar.position();
+        let needs_xattrs = tar.needs_xattrs();
+        let (entries, uncompressed_size) = tar.finish().map_err(|source| BuildError::Tar {
+            source,
+            archive_offset,
+            compressed_offset: compressed_size,
+        })?;
+        let span_hashes = hasher.finish();
+        let (files, spans) = (entries.len(), span_hashes.len());
+        let content = Content {
+            build_tool_identifier: &settings.build_tool_identifier,
+            compression: settings.compression,
+            compressed_size,
+            uncompressed_size,
+            entries,
+            checkpoints,
+            span_hashes,
+        };
+        let limit = settings.limits.ztoc_size.min(crate::limits::MAX_ZTOC_SIZE);
+        let encoded =
+            content.encode(limit).map_err(|size| BuildError::ZtocTooLarge { size, limit })?;
+        Ok(Ztoc { encoded, files, spans, compressed_size, uncompressed_size, needs_xattrs })
+    }
+}

@@ -1,0 +1,79 @@
+//! Why a ztoc cannot be built.
+
+use crate::tar::{TarError, TarReader};
+
+/// Why a layer has no ztoc. None of these goes away by trying again: the layer itself is so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The layer is not the gzip stream it should be.
+    #[error("the gzip stream is not valid near compressed offset {offset}: {reason}")]
+    Gzip {
+        /// Compressed bytes that had been read.
+        offset: u64,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The gzip stream ends in the middle of a member, or is empty.
+    #[error("the gzip stream is cut short at compressed offset {offset}")]
+    Truncated {
+        /// Size of what there is in bytes.
+        offset: u64,
+    },
+    /// The layer does not hold a tar archive that a ztoc can describe.
+    #[error(
+        "the tar archive cannot be indexed near uncompressed offset {archive_offset} \
+         (compressed offset {compressed_offset}): {source}"
+    )]
+    Tar {
+        /// What is wrong.
+        source: TarError,
+        /// Bytes of the archive that had been read.
+        archive_offset: u64,
+        /// Compressed bytes that had been read.
+        compressed_offset: u64,
+    },
+    /// The layer inflates to more than the limit.
+    #[error("the layer inflates to more than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The layer has more spans than the limit.
+    #[error("the layer has more than {limit} spans; a larger span size helps")]
+    TooManySpans {
+        /// The limit.
+        limit: usize,
+    },
+    /// The ztoc would be larger than the limit, or than the format allows.
+    #[error("the ztoc of {size} bytes is over the limit of {limit}; a larger span size helps")]
+    ZtocTooLarge {
+        /// What it would be, in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The span size cannot be used.
+    #[error("span size {size} is not valid: {reason}")]
+    SpanSize {
+        /// The size asked for, in bytes.
+        size: u64,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+impl BuildError {
+    pub(crate) fn tar(source: TarError, tar: &TarReader, compressed_offset: u64) -> Self {
+        Self::Tar { source, archive_offset: tar.position(), compressed_offset }
+    }
+
+    /// Whether a limit was passed, rather than the layer being malformed.
+    pub const fn is_limit(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::TooManySpans { .. } | Self::ZtocTooLarge { .. } => true,
+            Self::Tar { source, .. } => source.is_limit(),
+            _ => false,
+        }
+    }
+}

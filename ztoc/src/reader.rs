@@ -1,0 +1,429 @@
+//! Opens a ztoc: lists its entries and spans, and extracts single files.
+
+mod extract;
+
+use crate::Compression;
+use crate::checkpoint::{CHECKPOINT_SIZE, Cut, HEADER_SIZE};
+use crate::encode::VERSION;
+use crate::flatbuf::field::{compression_info, file, tar_zinfo, toc, xattr, ztoc};
+use crate::flatbuf::read::{Malformed, Offsets, Table};
+use crate::limits::Limits;
+use crate::span::Hash;
+use crate::toc::FileType;
+pub use extract::{ExtractError, Extraction, FetchError};
+
+/// Why bytes are not a ztoc that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// An offset or length points outside the buffer, or a required part is missing.
+    #[error("the ztoc is not a valid FlatBuffer of its schema")]
+    Malformed,
+    /// The format's version is not one that is known.
+    #[error("the ztoc has version {0:?}, not \"0.9\"")]
+    Version(String),
+    /// The compression is not one that is known.
+    #[error("the ztoc names compression algorithm {0}, which is not known")]
+    Compression(i8),
+    /// The checkpoints contradict themselves or the rest of the ztoc.
+    #[error("the ztoc's checkpoints are not valid: {0}")]
+    Checkpoints(&'static str),
+    /// A span digest is not `sha256:` and 64 hex digits.
+    #[error("the digest of span {0} is malformed")]
+    SpanDigest(usize),
+    /// An entry of the table of contents contradicts itself.
+    #[error("entry {index} of the table of contents is not valid: {reason}")]
+    Entry {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The ztoc passes a limit.
+    #[error("the ztoc has more {what} than the limit of {limit}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl From<Malformed> for ReadError {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// An open ztoc over bytes that are kept as they are.
+///
+/// Everything is validated when it is opened. Invariants from then on: checkpoints are in order
+/// and inside the layer, there is one digest for each span, and every entry can be read.
+#[derive(Debug)]
+pub struct Reader<B> {
+    bytes: B,
+    build_tool_identifier: String,
+    compression: Compression,
+    compressed_size: u64,
+    uncompressed_size: u64,
+    span_size: u64,
+    starts: Vec<SpanStart>,
+    hashes: Vec<Hash>,
+    entries: usize,
+}
+
+/// Where a span begins.
+#[derive(Clone, Copy, Debug)]
+struct SpanStart {
+    cut: Cut,
+    /// Uncompressed offset.
+    out: u64,
+    /// Where the window is in the ztoc; none for an uncompressed layer and for the implied first
+    /// checkpoint of old ztocs, whose window is all zeros.
+    window: Option<usize>,
+}
+
+/// A piece of the layer that is fetched and verified as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Which, from 0.
+    pub index: usize,
+    /// First compressed byte. The last byte of the span before may be the same one.
+    pub start: u64,
+    /// First compressed byte after it.
+    pub end: u64,
+    /// First uncompressed byte.
+    pub uncompressed_start: u64,
+    /// SHA-256 of its compressed bytes.
+    pub sha256: [u8; 32],
+}
+
+/// An entry of the table of contents.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Path in the archive, as it stands there.
+    pub name: &'a [u8],
+    /// What it is.
+    pub kind: FileType,
+    /// Where its data begins in the uncompressed archive.
+    pub offset: u64,
+    /// Bytes of its data; for a sparse file its logical size. An entry without data may still
+    /// carry what its header claimed, even if that is negative.
+    pub size: i64,
+    /// Target of a link.
+    pub linkname: &'a [u8],
+    /// Permission and mode bits.
+    pub mode: i64,
+    /// Owner's number.
+    pub uid: u32,
+    /// Group's number.
+    pub gid: u32,
+    /// Owner's name.
+    pub uname: &'a [u8],
+    /// Group's name.
+    pub gname: &'a [u8],
+    /// Modification time in RFC 3339, empty outside the years 0 to 9999.
+    pub mod_time: &'a [u8],
+    /// Major number of a device.
+    pub devmajor: i64,
+    /// Minor number of a device.
+    pub devminor: i64,
+    records: Offsets<'a>,
+}
+
+impl<'a> Entry<'a> {
+    /// All PAX records of the entry by key, extended attributes among them as `SCHILY.xattr.*`.
+    pub fn pax_records(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let records = self.records;
+        // All of them were readable when the ztoc was opened.
+        (0..records.len()).filter_map(move |index| read_record(&records, index).ok())
+    }
+
+    /// Whether the entry's data is a sparse file's, whose map a ztoc does not hold.
+    pub fn is_sparse(&self) -> bool {
+        self.pax_records().any(|(key, _)| {
+            matches!(key, b"GNU.sparse.major" | b"GNU.sparse.map" | b"GNU.sparse.minor")
+        })
+    }
+}
+
+impl<B: AsRef<[u8]>> Reader<B> {
+    /// Opens the ztoc in `bytes` and validates all of it.
+    pub fn parse(bytes: B, limits: &Limits) -> Result<Self, ReadError> {
+        let buffer = bytes.as_ref();
+        if buffer.len() > limits.ztoc_size {
+            return Err(ReadError::Limit { what: "bytes", limit: limits.ztoc_size });
+        }
+        let root = Table::root(buffer)?;
+        let version = root.bytes(ztoc::VERSION)?;
+        if version != VERSION.as_bytes() {
+            let version = String::from_utf8_lossy(&version[..version.len().min(32)]).into_owned();
+            return Err(ReadError::Version(version));
+        }
+        let tool = String::from_utf8_lossy(root.bytes(ztoc::BUILD_TOOL_IDENTIFIER)?).into_owned();
+        let size = |field| Ok::<_, ReadError>(root.i64(field)?.cast_unsigned());
+        let compressed_size = size(ztoc::COMPRESSED_ARCHIVE_SIZE)?;
+        let uncompressed_size = size(ztoc::UNCOMPRESSED_ARCHIVE_SIZE)?;
+        if (compressed_size | uncompressed_size) >> 63 != 0 {
+            return Err(ReadError::Malformed);
+        }
+
+        let info = root.table(ztoc::COMPRESSION_INFO)?;
+        let algorithm = info
+            .scalar(compression_info::COMPRESSION_ALGORITHM)?
+            .map_or(Compression::Gzip.stored(), i8::from_le_bytes);
+        let compression = [Compression::Gzip, Compression::Uncompressed]
+            .into_iter()
+            .find(|known| known.stored() == algorithm)
+            .ok_or(ReadError::Compression(algorithm))?;
+        let checkpoints = info.bytes(compression_info::CHECKPOINTS)?;
+        let (span_size, starts) = match compression {
+            Compression::Gzip => gzip_starts(buffer, checkpoints, compressed_size, limits)?,
+            Compression::Uncompressed => plain_starts(checkpoints, compressed_size, limits)?,
+        };
+        let max_span_id = info.scalar(compression_info::MAX_SPAN_ID)?.map_or(0, i32::from_le_bytes);
+        if i64::from(max_span_id) + 1 != starts.len() as i64 {
+            return Err(ReadError::Checkpoints("their number is not that of the spans"));
+        }
+        let digests = info.offsets(compression_info::SPAN_DIGESTS)?;
+        if digests.len() != starts.len() {
+            return Err(ReadError::Checkpoints("their number is not that of the digests"));
+        }
+        let hashes = (0..digests.len())
+            .map(|index| parse_sha256(digests.bytes(index)?).ok_or(ReadError::SpanDigest(index)))
+            .collect::<Result<_, _>>()?;
+
+        let entries = root.table(ztoc::TOC)?.offsets(toc::METADATA)?;
+        if entries.len() > limits.entries {
+            return Err(ReadError::Limit { what: "entries", limit: limits.entries });
+        }
+        for index in 0..entries.len() {
+            check_entry(&entries.table(index)?, index)?;
+        }
+        let entries = entries.len();
+        Ok(Self {
+            bytes,
+            build_tool_identifier: tool,
+            compression,
+            compressed_size,
+            uncompressed_size,
+            span_size,
+            starts,
+            hashes,
+            entries,
+        })
+    }
+
+    /// The tool that built it, by its own account.
+    pub fn build_tool_identifier(&self) -> &str {
+        &self.build_tool_identifier
+    }
+
+    /// How the layer is compressed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Size of the layer in bytes.
+    pub fn compressed_size(&self) -> u64 {
+        self.compressed_size
+    }
+
+    /// Size of the archive in bytes, up to its end mark.
+    pub fn uncompressed_size(&self) -> u64 {
+        self.uncompressed_size
+    }
+
+    /// The span size that the ztoc was built with, in bytes.
+    pub fn span_size(&self) -> u64 {
+        self.span_size
+    }
+
+    /// Number of spans.
+    pub fn span_count(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// A span, by its index from 0.
+    pub fn span(&self, index: usize) -> Option<Span> {
+        let start = self.starts.get(index)?;
+        let end = self.starts.get(index + 1).map_or(self.compressed_size, |next| next.cut.end());
+        Some(Span {
+            index,
+            start: start.cut.start(),
+            end,
+            uncompressed_start: start.out,
+            sha256: *self.hashes.get(index)?,
+        })
+    }
+
+    /// All spans in order.
+    pub fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+        (0..self.span_count()).filter_map(|index| self.span(index))
+    }
+
+    /// Number of entries in the table of contents.
+    pub fn entry_count(&self) -> usize {
+        self.entries
+    }
+
+    /// An entry, by its index from 0.
+    pub fn entry(&self, index: usize) -> Option<Entry<'_>> {
+        // All of them were readable when the ztoc was opened.
+        let entries = Table::root(self.bytes.as_ref()).and_then(|root| root.table(ztoc::TOC));
+        let table = entries.and_then(|toc| toc.offsets(toc::METADATA)).ok()?.table(index).ok()?;
+        read_entry(&table, index).ok()
+    }
+
+    /// All entries in the archive's order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> + '_ {
+        (0..self.entries).filter_map(|index| self.entry(index))
+    }
+
+    /// The entry at `path`. Empty and `.` components do not count, on either side. Where an
+    /// archive has a path more than once, the last entry is the one that an extracted archive
+    /// would show.
+    pub fn find(&self, path: &[u8]) -> Option<Entry<'_>> {
+        (0..self.entries)
+            .rev()
+            .filter_map(|index| self.entry(index))
+            .find(|entry| components(entry.name).eq(components(path)))
+    }
+
+    /// The window of a checkpoint.
+    fn window(&self, start: &SpanStart) -> &[u8] {
+        const ZEROS: [u8; crate::WINDOW_SIZE] = [0; crate::WINDOW_SIZE];
+        // A window was inside the buffer when the ztoc was opened.
+        start
+            .window
+            .and_then(|at| self.bytes.as_ref().get(at..at + crate::WINDOW_SIZE))
+            .unwrap_or(&ZEROS)
+    }
+}
+
+fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|c| *c == b'/').filter(|part| !part.is_empty() && *part != b".")
+}
+
+/// Reads the checkpoints of a gzip layer. Old ztocs leave out the first: it is behind a gzip
+/// header of ten bytes (`ZINFO_VERSION_ONE` in `gzip_zinfo.h`).
+fn gzip_starts(
+    buffer: &[u8],
+    blob: &[u8],
+    compressed_size: u64,
+    limits: &Limits,
+) -> Result<(u64, Vec<SpanStart>), ReadError> {
+    let bad = ReadError::Checkpoints;
+    let (header, body) = blob.split_at_checked(HEADER_SIZE).ok_or(bad("they are cut short"))?;
+    let mut count = [0; 4];
+    count.copy_from_slice(&header[..4]);
+    let count = usize::try_from(i32::from_le_bytes(count)).map_err(|_| bad("their number"))?;
+    let mut size = [0; 8];
+    size.copy_from_slice(&header[4..]);
+    if count > limits.checkpoints {
+        return Err(ReadError::Limit { what: "checkpoints", limit: limits.checkpoints });
+    }
+    let mut starts = Vec::with_capacity(body.len() / CHECKPOINT_SIZE + 1);
+    if body.len() + CHECKPOINT_SIZE == count * CHECKPOINT_SIZE {
+        starts.push(SpanStart { cut: Cut { offset: 10, bits: 0 }, out: 0, window: None });
+    } else if body.len() != count * CHECKPOINT_SIZE || count == 0 {
+        return Err(bad("their number is not that of their bytes"));
+    }
+    let body_at = body.as_ptr().addr() - buffer.as_ptr().addr();
+    for (index, stored) in body.chunks_exact(CHECKPOINT_SIZE).enumerate() {
+        let number = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&stored[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        let cut = Cut { offset: number(0), bits: stored[16] };
+        let window = Some(body_at + index * CHECKPOINT_SIZE + 17);
+        starts.push(SpanStart { cut, out: number(8), window });
+    }
+    let mut last = (0, 0);
+    for start in &starts {
+        let cut = start.cut;
+        if cut.bits > 7 || cut.offset == 0 || cut.offset > compressed_size {
+            return Err(bad("one lies outside the layer"));
+        }
+        if cut.offset <= last.0 || start.out < last.1 {
+            return Err(bad("they are out of order"));
+        }
+        last = (cut.offset, start.out);
+    }
+    Ok((u64::from_le_bytes(size), starts))
+}
+
+fn plain_starts(
+    blob: &[u8],
+    compressed_size: u64,
+    limits: &Limits,
+) -> Result<(u64, Vec<SpanStart>), ReadError> {
+    let bad = ReadError::Checkpoints;
+    let table = Table::root(blob)?;
+    let size = table.i64(tar_zinfo::SIZE)?.cast_unsigned();
+    let span_size = table.i64(tar_zinfo::SPAN_SIZE)?;
+    let span_size = u64::try_from(span_size).ok().filter(|size| *size > 0);
+    let span_size = span_size.ok_or(bad("the span size is not positive"))?;
+    if size != compressed_size {
+        return Err(bad("the layer's size is given twice and differs"));
+    }
+    let count = usize::try_from(size.div_ceil(span_size)).unwrap_or(usize::MAX);
+    if count > limits.spans {
+        return Err(ReadError::Limit { what: "spans", limit: limits.spans });
+    }
+    let starts = (0..count as u64)
+        .map(|index| index * span_size)
+        .map(|offset| SpanStart { cut: Cut { offset, bits: 0 }, out: offset, window: None })
+        .collect();
+    Ok((span_size, starts))
+}
+
+fn parse_sha256(text: &[u8]) -> Option<Hash> {
+    let hex = text.strip_prefix(b"sha256:").filter(|hex| hex.len() == 64)?;
+    let mut hash = [0; 32];
+    for (byte, pair) in hash.iter_mut().zip(hex.chunks_exact(2)) {
+        let digit = |c: u8| char::from(c).to_digit(16).filter(|_| !c.is_ascii_uppercase());
+        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
+    }
+    Some(hash)
+}
+
+fn check_entry(table: &Table<'_>, index: usize) -> Result<(), ReadError> {
+    let entry = read_entry(table, index)?;
+    for record in 0..entry.records.len() {
+        read_record(&entry.records, record)?;
+    }
+    Ok(())
+}
+
+fn read_entry<'a>(table: &Table<'a>, index: usize) -> Result<Entry<'a>, ReadError> {
+    let bad = |reason| ReadError::Entry { index, reason };
+    let kind = FileType::from_name(table.bytes(file::TYPE)?).ok_or(bad("unknown type"))?;
+    let offset = table.i64(file::UNCOMPRESSED_OFFSET)?;
+    let size = table.i64(file::UNCOMPRESSED_SIZE)?;
+    if kind.has_data() && size < 0 {
+        return Err(bad("negative size"));
+    }
+    Ok(Entry {
+        name: table.bytes(file::NAME)?,
+        kind,
+        offset: u64::try_from(offset).map_err(|_| bad("negative offset"))?,
+        size,
+        linkname: table.bytes(file::LINKNAME)?,
+        mode: table.i64(file::MODE)?,
+        uid: table.scalar(file::UID)?.map_or(0, u32::from_le_bytes),
+        gid: table.scalar(file::GID)?.map_or(0, u32::from_le_bytes),
+        uname: table.bytes(file::UNAME)?,
+        gname: table.bytes(file::GNAME)?,
+        mod_time: table.bytes(file::MOD_TIME)?,
+        devmajor: table.i64(file::DEVMAJOR)?,
+        devminor: table.i64(file::DEVMINOR)?,
+        records: table.offsets(file::XATTRS)?,
+    })
+}
+
+fn read_record<'a>(records: &Offsets<'a>, index: usize) -> Result<(&'a [u8], &'a [u8]), Malformed> {
+    let record = records.table(index)?;
+    Ok((record.bytes(xattr::KEY)?, record.bytes(xattr::VALUE)?))
+}

@@ -1,0 +1,101 @@
+//! Digests of spans: the pieces of the compressed layer that a runtime fetches one at a time.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::checkpoint::Cut;
+
+/// The SHA-256 hash of a span.
+pub(crate) type Hash = [u8; 32];
+
+/// Hashes the spans of a layer that arrives in pieces, cut where it is told.
+///
+/// It is apart from the reading of the layer so that both can run at the same time. Invariant:
+/// every cut lies in the piece that it is given with, or at its end.
+#[derive(Debug, Default)]
+pub struct SpanHasher {
+    /// The span being hashed; none before the first cut.
+    current: Option<Sha256>,
+    /// The last byte of the piece before, which the next span may share.
+    last: u8,
+    offset: u64,
+    hashes: Vec<Hash>,
+}
+
+impl SpanHasher {
+    /// A hasher at the start of a layer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next piece of the layer with the cuts that lie in it.
+    pub fn push(&mut self, piece: &[u8], cuts: &[Cut]) {
+        let mut done = 0;
+        for cut in cuts {
+            let at = usize::try_from(cut.offset.saturating_sub(self.offset))
+                .unwrap_or(usize::MAX)
+                .clamp(done, piece.len());
+            debug_assert_eq!(self.offset + at as u64, cut.offset, "a cut outside its piece");
+            if let Some(mut span) = self.current.take() {
+                span.update(&piece[done..at]);
+                self.hashes.push(span.finalize().into());
+            }
+            let mut next = Sha256::new();
+            if cut.bits > 0 {
+                next.update([if at == 0 { self.last } else { piece[at - 1] }]);
+            }
+            self.current = Some(next);
+            done = at;
+        }
+        if let Some(span) = &mut self.current {
+            span.update(&piece[done..]);
+        }
+        if let Some(last) = piece.last() {
+            self.last = *last;
+        }
+        self.offset += piece.len() as u64;
+    }
+
+    /// The layer has ended, and the last span with it.
+    pub(crate) fn finish(mut self) -> Vec<Hash> {
+        if let Some(span) = self.current.take() {
+            self.hashes.push(span.finalize().into());
+        }
+        self.hashes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(bytes: &[u8]) -> Hash {
+        Sha256::digest(bytes).into()
+    }
+
+    #[test]
+    fn a_span_begins_with_the_byte_it_shares_and_ends_before_the_next_whole_byte() {
+        let layer: Vec<u8> = (0..100).collect();
+        let cuts = [
+            Cut { offset: 10, bits: 0 },
+            Cut { offset: 30, bits: 3 },
+            Cut { offset: 31, bits: 7 },
+            Cut { offset: 100, bits: 0 },
+        ];
+        let expected =
+            [hash(&layer[10..30]), hash(&layer[29..31]), hash(&layer[30..100]), hash(&[])];
+        for size in [1, 7, 10, 30, 31, 100] {
+            let mut hasher = SpanHasher::new();
+            for (index, piece) in layer.chunks(size).enumerate() {
+                let range = (index * size) as u64..=(index * size + piece.len()) as u64;
+                // A cut at the seam of two pieces is known when the first of them is read.
+                let inside: Vec<Cut> = cuts
+                    .iter()
+                    .copied()
+                    .filter(|cut| range.contains(&cut.offset) && cut.offset != *range.start())
+                    .collect();
+                hasher.push(piece, &inside);
+            }
+            assert_eq!(hasher.finish(), expected, "pieces of {size}");
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! Reads the table of contents out of a tar archive that arrives in pieces, as Go's
+//! `archive/tar` does: what it accepts, what it rejects, and every field it derives.
+//!
+//! The `tar` crate reads other archives than Go does (prefixes, duplicate PAX keys, old types,
+//! where an archive ends) and wants to pull from a reader, hence this one.
+
+mod header;
+mod number;
+mod pax;
+mod sparse;
+
+use std::sync::Arc;
+
+use crate::limits::Limits;
+use crate::toc::{Entry, FileType, Stack};
+use header::{BLOCK_SIZE, BadHeader, Block, Header};
+pub(crate) use number::Time;
+use pax::Records;
+use sparse::{MAX_SPECIAL_SIZE, MapReader, Place};
+
+/// Why an archive has no table of contents.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TarError {
+    /// The archive ends inside a header, an extended header or a file's data.
+    #[error("the archive ends inside {0}")]
+    Truncated(&'static str),
+    /// A block that should be a header has a wrong checksum.
+    #[error("the header's checksum is wrong")]
+    Checksum,
+    /// A numeric field of a header or a PAX record is malformed or too large.
+    #[error("{0} holds a malformed number")]
+    Number(&'static str),
+    /// A PAX extended header is malformed.
+    #[error("the PAX extended header {0}")]
+    Pax(&'static str),
+    /// A GNU sparse map is malformed or does not fit its file.
+    #[error("the GNU sparse map is malformed")]
+    Sparse,
+    /// An entry claims a negative size.
+    #[error("the entry's size is negative")]
+    NegativeSize,
+    /// One zero block is followed by something other than a second one.
+    #[error("a single zero block is followed by more headers")]
+    LoneZeroBlock,
+    /// An entry's type cannot be recorded in a ztoc (for example a global PAX header `g`, an old
+    /// GNU sparse file `S`, or a contiguous file `7`).
+    #[error("entries of type {:?} are not supported", char::from(*.0))]
+    UnsupportedType(u8),
+    /// An extended header is larger than the limit.
+    #[error("an extended header of {size} bytes is over the limit of {limit}")]
+    ExtendedHeaderTooLarge {
+        /// Bytes the header claims.
+        size: u64,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A name is longer than the limit.
+    #[error("a name of {size} bytes is over the limit of {limit}")]
+    NameTooLong {
+        /// Bytes of the name.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The archive has more entries than the limit.
+    #[error("the archive has more than {limit} entries")]
+    TooManyEntries {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl TarError {
+    /// Whether a limit of ours was passed, rather than the archive being malformed.
+    pub const fn is_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::ExtendedHeaderTooLarge { .. }
+                | Self::NameTooLong { .. }
+                | Self::TooManyEntries { .. }
+        )
+    }
+}
+
+/// The kinds of extended header, which describe the entry after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extended {
+    Pax,
+    LongName,
+    LongLink,
+}
+
+/// What the next bytes are.
+#[derive(Debug)]
+enum State {
+    /// A header, of which `filled` bytes are in `block`.
+    Header,
+    /// The second of two zero blocks.
+    SecondZero,
+    /// The body of an extended header.
+    Extended { kind: Extended, missing: usize, padding: usize },
+    /// The sparse map in front of a file's data.
+    SparseMap { map: MapReader, entry: Box<Entry>, remaining: u64, padding: usize },
+    /// A file's data.
+    Data { remaining: u64, padding: usize },
+    /// The rest of the last block of data.
+    Padding { remaining: usize },
+    /// Two zero blocks were read: whatever follows does not belong to the archive.
+    End,
+}
+
+/// The reader. After an error it must not be used again.
+#[derive(Debug)]
+pub(crate) struct TarReader {
+    state: State,
+    block: Block,
+    filled: usize,
+    /// Bytes read so far, up to the end of the archive.
+    position: u64,
+    /// Body of the extended header being read.
+    body: Vec<u8>,
+    /// What extended headers said about the next entry.
+    records: Records,
+    long_name: Vec<u8>,
+    long_link: Vec<u8>,
+    /// The owner of the entry before.
+    owner: (Arc<[u8]>, Arc<[u8]>),
+    entries: Stack<Entry>,
+    needs_xattrs: bool,
+    limits: Limits,
+}
+
+impl TarReader {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            state: State::Header,
+            block: [0; BLOCK_SIZE],
+            filled: 0,
+            position: 0,
+            body: Vec::new(),
+            records: Records::new(),
+            long_name: Vec::new(),
+            long_link: Vec::new(),
+            owner: (Arc::default(), Arc::default()),
+            entries: Stack::new(),
+            needs_xattrs: false,
+            limits,
+        }
+    }
+
+    /// Whether the archive's end has been seen, so that nothing more is read.
+    pub(crate) const fn ended(&self) -> bool {
+        matches!(self.state, State::End)
+    }
+
+    /// Where in the archive the reader is: the offset to name in an error.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether an entry has extended attributes or is an opaque whiteout (OCI image
+    /// specification, layer, "Opaque Whiteout").
+    pub(crate) const fn needs_xattrs(&self) -> bool {
+        self.needs_xattrs
+    }
+
+    /// Takes the next bytes of the archive.
+    pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<(), TarError> {
+        while !data.is_empty() {
+            let taken = match &mut self.state {
+                State::End => return Ok(()),
+                State::Data { remaining, padding } => {
+                    let taken = clamp(*remaining, data.len());
+                    *remaining -= taken as u64;
+                    if *remaining == 0 {
+                        self.state = State::Padding { remaining: *padding };
+                        self.skip_empty();
+                    }
+                    taken
+                }
+                State::Padding { remaining } => {
+                    let taken = data.len().min(*remaining);
+                    *remaining -= taken;
+                    self.skip_empty();
+                    taken
+                }
+                State::Extended { missing, .. } => {
+                    let taken = data.len().min(*missing);
+                    *missing -= taken;
+                    self.body.extend_from_slice(&data[..taken]);
+                    taken
+                }
+                State::Header | State::SecondZero | State::SparseMap { .. } => {
+                    let taken = data.len().min(BLOCK_SIZE - self.filled);
+                    self.block[self.filled..self.filled + taken].copy_from_slice(&data[..taken]);
+                    self.filled += taken;
+                    taken
+                }
+            };
+            data = &data[taken..];
+            self.position += taken as u64;
+            if self.filled == BLOCK_SIZE {
+                self.filled = 0;
+                self.end_block()?;
+            }
+            if matches!(self.state, State::Extended { missing: 0, .. }) {
+                self.end_extended()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream has ended. Returns the entries and the size of the archive as Go counts it: up
+    /// to its two zero blocks, or all of the stream.
+    pub(crate) fn finish(self) -> Result<(Stack<Entry>, u64), TarError> {
+        match self.state {
+            State::End | State::Padding { .. } => {}
+            State::Header | State::SecondZero if self.filled == 0 => {}
+            State::Header | State::SecondZero => return Err(TarError::Truncated("a header")),
+            State::Extended { .. } => return Err(TarError::Truncated("an extended header")),
+            State::SparseMap { .. } => return Err(TarError::Truncated("a sparse map")),
+            State::Data { .. } => return Err(TarError::Truncated("a file's data")),
+        }
+        Ok((self.entries, self.position))
+    }
+
+    /// Leaves a state that has nothing to read.
+    fn skip_empty(&mut self) {
+        if let State::Padding { remaining: 0 } = self.state {
+            self.state = State::Header;
+        }
+    }
+
+    /// A whole block is there.
+    fn end_block(&mut self) -> Result<(), TarError> {
+        match std::mem::replace(&mut self.state, State::Header) {
+            State::SparseMap { mut map, entry, remaining, padding } => {
+                let complete = map.push(&self.block).map_err(|_| TarError::Sparse)?;
+                let remaining = remaining - BLOCK_SIZE as u64;
+                if complete {
+                    self.add(*entry)?;
+                    self.begin_data(remaining, padding);
+                    Ok(())
+                } else {
+                    self.begin_sparse_map(map, entry, remaining, padding)
+                }
+            }
+            State::SecondZero => {
+                if self.block.iter().any(|byte| *byte != 0) {
+                    return Err(TarError::LoneZeroBlock);
+                }
+                self.state = State::End;
+                Ok(())
+            }
+            _ if self.block.iter().all(|byte| *byte == 0) => {
+                self.state = State::SecondZero;
+                Ok(())
+            }
+            _ => {
+                let header = Header::parse(&self.block).map_err(|error| match error {
+                    BadHeader::Checksum => TarError::Checksum,
+                    BadHeader::Number => TarError::Number("a header"),
+                })?;
+                self.begin_entry(header)
+            }
+        }
+    }
+
+    fn begin_entry(&mut self, header: Header) -> Result<(), TarError> {
+        // A header's own size must be valid even where a PAX record overrides it.
+        if header.size < 0 && !is_header_only(header.kind) {
+            return Err(TarError::NegativeSize);
+        }
+        match header.kind {
+            b'x' => self.begin_extended(Extended::Pax, header.size),
+            b'L' => self.begin_extended(Extended::LongName, header.size),
+            b'K' => self.begin_extended(Extended::LongLink, header.size),
+            _ => self.begin_file(header),
+        }
+    }
+
+    fn begin_extended(&mut self, kind: Extended, size: i64) -> Result<(), TarError> {
+        let limit = self.limits.extended_header.min(MAX_SPECIAL_SIZE);
+        // The size is not negative, `begin_entry` checked it.
+        let claimed = size.cast_unsigned();
+        let size = usize::try_from(claimed).ok().filter(|size| *size <= limit);
+        let Some(missing) = size else {
+            return Err(TarError::ExtendedHeaderTooLarge { size: claimed, limit });
+        };
+        self.body.clear();
+        self.state = State::Extended { kind, missing, padding: padding(claimed) };
+        if missing == 0 { self.end_extended() } else { Ok(()) }
+    }
+
+    fn end_extended(&mut self) -> Result<(), TarError> {
+        let State::Extended { kind, padding, .. } = self.state else { return Ok(()) };
+        match kind {
+            Extended::Pax => {
+                // A second extended header replaces the first.
+                self.records = pax::parse(&self.body).map_err(|error| bad_pax(&error))?;
+            }
+            Extended::LongName => self.long_name = number::c_string(&self.body).to_vec(),
+            Extended::LongLink => self.long_link = number::c_string(&self.body).to_vec(),
+        }
+        self.state = State::Padding { remaining: padding };
+        self.skip_empty();
+        Ok(())
+    }
+
+    /// A header that stands for an entry of its own, with all extended headers before it.
+    fn begin_file(&mut self, mut header: Header) -> Result<(), TarError> {
+        let records = std::mem::take(&mut self.records);
+        pax::apply(&records, &mut header).map_err(|error| bad_pax(&error))?;
+        // The GNU names win over those of PAX, unless they are empty.
+        let long_name = std::mem::take(&mut self.long_name);
+        if !long_name.is_empty() {
+            header.name = long_name;
+        }
+        let long_link = std::mem::take(&mut self.long_link);
+        if !long_link.is_empty() {
+            header.linkname = long_link;
+        }
+        // Before ustar had types, a directory was a file whose name ends in a slash.
+        let flag = match header.kind {
+            0 if header.name.last() == Some(&b'/') => b'5',
+            0 => b'0',
+            flag => flag,
+        };
+        let kind = FileType::from_flag(flag).ok_or(TarError::UnsupportedType(flag))?;
+        let stored = if kind.has_data() { header.size } else { 0 };
+        let stored = u64::try_from(stored).map_err(|_| TarError::NegativeSize)?;
+        let padding = padding(stored);
+
+        let place = sparse::place(&records);
+        if place.is_some() {
+            if !kind.has_data() {
+                return Err(TarError::Sparse);
+            }
+            if let Some(name) = sparse::name(&records) {
+                header.name.clone_from(name);
+            }
+            if let Some(size) = sparse::size(&records).map_err(|_| TarError::Sparse)? {
+                header.size = size;
+            }
+        }
+        match place {
+            Some(Place::Data) => {
+                let map = MapReader::new(header.size).map_err(|_| TarError::Sparse)?;
+                let entry = Box::new(self.entry(header, kind, records)?);
+                return self.begin_sparse_map(map, entry, stored, padding);
+            }
+            Some(Place::Records) => {
+                sparse::check_records(&records, header.size).map_err(|_| TarError::Sparse)?;
+            }
+            None => {}
+        }
+        let entry = self.entry(header, kind, records)?;
+        self.add(entry)?;
+        self.begin_data(stored, padding);
+        Ok(())
+    }
+
+    fn begin_sparse_map(
+        &mut self,
+        map: MapReader,
+        entry: Box<Entry>,
+        remaining: u64,
+        padding: usize,
+    ) -> Result<(), TarError> {
+        // The map is read in whole blocks of the data; a part of one is no block.
+        if remaining < BLOCK_SIZE as u64 {
+            return Err(TarError::Sparse);
+        }
+        self.state = State::SparseMap { map, entry, remaining, padding };
+        Ok(())
+    }
+
+    fn begin_data(&mut self, remaining: u64, padding: usize) {
+        self.state = if remaining == 0 {
+            State::Padding { remaining: padding }
+        } else {
+            State::Data { remaining, padding }
+        };
+        self.skip_empty();
+    }
+
+    fn entry(
+        &mut self,
+        header: Header,
+        kind: FileType,
+        records: Records,
+    ) -> Result<Entry, TarError> {
+        let limit = self.limits.name;
+        for name in [&header.name, &header.linkname, &header.uname, &header.gname] {
+            if name.len() > limit {
+                return Err(TarError::NameTooLong { size: name.len(), limit });
+            }
+        }
+        share(&mut self.owner.0, header.uname);
+        share(&mut self.owner.1, header.gname);
+        Ok(Entry {
+            name: header.name.into(),
+            linkname: header.linkname.into(),
+            uname: Arc::clone(&self.owner.0),
+            gname: Arc::clone(&self.owner.1),
+            records: records.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            offset: 0,
+            size: header.size,
+            mode: header.mode,
+            devmajor: header.devmajor,
+            devminor: header.devminor,
+            mtime: header.mtime,
+            // A ztoc has 32 bits for each; Go keeps the low ones.
+            uid: header.uid as u32,
+            gid: header.gid as u32,
+            kind,
+        })
+    }
+
+    /// Adds an entry whose data begins at the current position.
+    fn add(&mut self, mut entry: Entry) -> Result<(), TarError> {
+        let limit = self.limits.entries;
+        if self.entries.len() >= limit {
+            return Err(TarError::TooManyEntries { limit });
+        }
+        entry.offset = self.position.cast_signed();
+        self.needs_xattrs |= entry.name.ends_with(b".wh..wh..opq")
+            || entry.records.iter().any(|(key, _)| key.starts_with(b"SCHILY.xattr."));
+        self.entries.push(entry);
+        Ok(())
+    }
+}
+
+/// Types that Go never expects data behind, whatever size they claim.
+fn is_header_only(kind: u8) -> bool {
+    FileType::from_flag(kind).is_some_and(|kind| !kind.has_data())
+}
+
+/// Bytes from `size` to the next block.
+const fn padding(size: u64) -> usize {
+    (size.wrapping_neg() % BLOCK_SIZE as u64) as usize
+}
+
+fn clamp(remaining: u64, available: usize) -> usize {
+    usize::try_from(remaining).unwrap_or(usize::MAX).min(available)
+}
+
+/// Keeps the shared name if it is the same again.
+fn share(last: &mut Arc<[u8]>, name: Vec<u8>) {
+    if **last != *name {
+        *last = name.into();
+    }
+}
+
+fn bad_pax(error: &pax::BadPax) -> TarError {
+    match error {
+        pax::BadPax::Record => TarError::Pax("has a malformed record"),
+        pax::BadPax::Nul => TarError::Pax("has a NUL in a key or name"),
+        pax::BadPax::SparseMap => TarError::Pax("has sparse records out of order"),
+        pax::BadPax::Number => TarError::Number("a PAX record"),
+    }
+}

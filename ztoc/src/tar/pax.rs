@@ -1,0 +1,158 @@
+//! PAX extended headers: records, and what they change in a header.
+//!
+//! Source: POSIX.1-2017 pax, "pax Extended Header"; accepted exactly where Go's `archive/tar`
+//! accepts them.
+
+use std::collections::BTreeMap;
+
+use super::header::Header;
+use super::number::{BadNumber, decimal, pax_time};
+
+/// PAX records by key in byte order, as a ztoc lists them; of equal keys the last wins.
+pub(super) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The sparse map of formats 0.0 and 0.1: offsets and lengths joined by commas.
+pub(super) const SPARSE_MAP: &[u8] = b"GNU.sparse.map";
+const SPARSE_OFFSET: &[u8] = b"GNU.sparse.offset";
+const SPARSE_LENGTH: &[u8] = b"GNU.sparse.numbytes";
+
+/// Why an extended header is not valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadPax {
+    /// A record is not `"%d %s=%s\n"` with the length of the record in front.
+    Record,
+    /// A NUL where none may be: in a key, or in a path, link path, user or group name.
+    Nul,
+    /// The pairs of a sparse map of format 0.0 are out of order.
+    SparseMap,
+    /// A numeric record is no number.
+    Number,
+}
+
+impl From<BadNumber> for BadPax {
+    fn from(_: BadNumber) -> Self {
+        Self::Number
+    }
+}
+
+/// Splits the body of an extended header into records.
+pub(super) fn parse(mut body: &[u8]) -> Result<Records, BadPax> {
+    let mut records = Records::new();
+    let mut sparse_map: Vec<&[u8]> = Vec::new();
+    while !body.is_empty() {
+        let (key, value, rest) = record(body)?;
+        body = rest;
+        match key {
+            SPARSE_OFFSET | SPARSE_LENGTH => {
+                let expected =
+                    if sparse_map.len() % 2 == 0 { SPARSE_OFFSET } else { SPARSE_LENGTH };
+                if key != expected || value.contains(&b',') {
+                    return Err(BadPax::SparseMap);
+                }
+                sparse_map.push(value);
+            }
+            _ => {
+                records.insert(key.to_vec(), value.to_vec());
+            }
+        }
+    }
+    if !sparse_map.is_empty() {
+        // Format 0.0 becomes 0.1, which has the whole map in one record.
+        records.insert(SPARSE_MAP.to_vec(), sparse_map.join(&b','));
+    }
+    Ok(records)
+}
+
+/// The first record of `body`: key, value and the rest.
+fn record(body: &[u8]) -> Result<(&[u8], &[u8], &[u8]), BadPax> {
+    let space = body.iter().position(|c| *c == b' ').ok_or(BadPax::Record)?;
+    let length = decimal(&body[..space]).map_err(|_| BadPax::Record)?;
+    let length = usize::try_from(length).map_err(|_| BadPax::Record)?;
+    // The shortest record is "5 a=\n"; the length counts itself.
+    if length < 5 || length > body.len() || length <= space + 1 {
+        return Err(BadPax::Record);
+    }
+    let (record, rest) = body.split_at(length);
+    let record = record[space + 1..].strip_suffix(b"\n").ok_or(BadPax::Record)?;
+    let equals = record.iter().position(|c| *c == b'=').ok_or(BadPax::Record)?;
+    let (key, value) = (&record[..equals], &record[equals + 1..]);
+    if key.is_empty() {
+        return Err(BadPax::Record);
+    }
+    let text = match key {
+        b"path" | b"linkpath" | b"uname" | b"gname" => value,
+        _ => key,
+    };
+    if text.contains(&0) { Err(BadPax::Nul) } else { Ok((key, value, rest)) }
+}
+
+/// Lets the records override the header's fields; an empty value keeps the header's.
+pub(super) fn apply(records: &Records, header: &mut Header) -> Result<(), BadPax> {
+    for (key, value) in records.iter().filter(|(_, value)| !value.is_empty()) {
+        match key.as_slice() {
+            b"path" => header.name.clone_from(value),
+            b"linkpath" => header.linkname.clone_from(value),
+            b"uname" => header.uname.clone_from(value),
+            b"gname" => header.gname.clone_from(value),
+            b"uid" => header.uid = decimal(value)?,
+            b"gid" => header.gid = decimal(value)?,
+            b"size" => header.size = decimal(value)?,
+            b"mtime" => header.mtime = pax_time(value)?,
+            // Not kept, but a broken one fails the header.
+            b"atime" | b"ctime" => {
+                pax_time(value)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(body: &[u8]) -> Result<Vec<(String, String)>, BadPax> {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        Ok(parse(body)?.iter().map(|(key, value)| (text(key), text(value))).collect())
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_wins_and_keys_are_sorted() {
+        let found = records(b"6 b=1\n6 a=2\n6 b=3\n").unwrap();
+        assert_eq!(found, [("a".into(), "2".into()), ("b".into(), "3".into())]);
+    }
+
+    #[test]
+    fn a_record_must_be_as_long_as_it_says() {
+        for broken in [
+            &b"5 a=1\n"[..],
+            b"7 a=1\n",
+            b"6 a=1 ",
+            b"6a=1\n",
+            b"4 =\n",
+            b"5 =1\n",
+            b"6 aaa\n",
+            b"99999999999999999999 a=1\n",
+            b"-6 a=1\n",
+        ] {
+            assert_eq!(records(broken), Err(BadPax::Record), "{}", broken.escape_ascii());
+        }
+        assert_eq!(records(b"+6 a=\n").unwrap(), [("a".into(), String::new())]);
+    }
+
+    #[test]
+    fn nul_is_refused_in_keys_and_in_names_only() {
+        assert_eq!(records(b"11 path=\0a\n"), Err(BadPax::Nul));
+        assert_eq!(records(b"7 \0b=1\n"), Err(BadPax::Nul));
+        assert!(records(b"7 a=\x001\n").is_ok());
+    }
+
+    #[test]
+    fn a_sparse_map_in_pairs_is_joined() {
+        let found =
+            records(b"23 GNU.sparse.offset=1\n25 GNU.sparse.numbytes=2\n23 GNU.sparse.offset=3\n");
+        assert_eq!(found.unwrap(), [("GNU.sparse.map".into(), "1,2,3".into())]);
+        assert_eq!(records(b"25 GNU.sparse.numbytes=2\n"), Err(BadPax::SparseMap));
+    }
+}

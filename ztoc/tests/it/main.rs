@@ -1,0 +1,4 @@
+//! Tests of the ztoc crate from outside, in one binary.
+
+mod golden;
+mod support;
