@@ -1,1 +1,43 @@
-//! Placeholder.
+//! An OCI distribution client: manifests, blobs, uploads and referrers of any registry that
+//! follows the OCI distribution specification 1.1 or docker's HTTP API V2.
+//!
+//! The client streams. A large blob is fetched by several ranged requests at once, handed out in
+//! order within a fixed memory window ([`Transfer`]), and verified against its digest. Requests
+//! that fail in passing are repeated, blob downloads at the byte reached ([`RetryPolicy`]). Every
+//! body that is held in memory has a size limit.
+//!
+//! Invariants:
+//! - `Authorization` goes to the registry's own scheme, host and port and to the token endpoint
+//!   that the registry names, nowhere else.
+//! - [`BlobReader::next`] returns `None` only after size and digest of all bytes were verified.
+//! - Bytes buffered by a [`BlobReader`] never exceed [`Transfer::window`].
+//! - URLs in errors and logs carry neither query strings nor user information.
+
+mod auth;
+mod blob;
+mod client;
+mod error;
+mod observer;
+mod policy;
+mod redact;
+mod retry;
+mod source;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod transport;
+
+pub use auth::credentials::{
+    Anonymous, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, Granted,
+    StaticCredentials,
+};
+pub use auth::docker_config::{DockerConfig, default_docker_config};
+pub use blob::BlobReader;
+pub use client::manifest::{Manifest, ManifestHead, PutManifest};
+pub use client::push::PushedBlob;
+pub use client::referrers::{Referrers, ReferrersSource, referrers_tag};
+pub use client::{Client, ClientBuilder, MANIFEST_LIMIT};
+pub use error::{Error, RegistryMessage, StatusError};
+pub use observer::{Observer, RequestDone, RetryScheduled};
+pub use policy::{RetryPolicy, Timeouts, Transfer};
+pub use redact::{RedactedUrl, RequestLine, Secret};
+pub use source::BlobSource;

@@ -1,0 +1,10 @@
+//! Authentication: credentials, the challenges of a 401, tokens and their renewal.
+
+pub(crate) mod challenge;
+pub(crate) mod credentials;
+pub(crate) mod docker_config;
+mod helper;
+mod session;
+mod token;
+
+pub(crate) use session::{Authorizer, Scope};

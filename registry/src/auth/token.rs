@@ -1,0 +1,131 @@
+//! The token endpoint: requests and answers (distribution, "Token Authentication
+//! Specification" and "OAuth 2.0").
+
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::session::Scope;
+use crate::redact::Secret;
+
+/// Lifetime of a token whose answer states none, token specification.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Longest lifetime believed: whatever a server claims, a day later the token is asked for anew.
+const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
+
+/// An access token and the time from now that it may be used for.
+#[derive(Debug)]
+pub(super) struct Token {
+    pub(super) secret: Secret,
+    pub(super) valid_for: Duration,
+}
+
+/// The URL that a token is fetched from with GET.
+pub(super) fn get_url(realm: &Url, service: Option<&str>, scopes: &[String]) -> Url {
+    let mut url = realm.clone();
+    {
+        let mut query = url.query_pairs_mut();
+        if let Some(service) = service {
+            query.append_pair("service", service);
+        }
+        for scope in scopes {
+            query.append_pair("scope", scope);
+        }
+    }
+    url
+}
+
+/// The form that trades a refresh token for an access token with POST.
+pub(super) fn refresh_form(
+    client: &str,
+    service: Option<&str>,
+    scopes: &[String],
+    refresh_token: &Secret,
+) -> String {
+    // A URL is the form encoder at hand.
+    let Ok(mut url) = Url::parse("form:") else { return String::new() };
+    url.query_pairs_mut()
+        .append_pair("grant_type", "refresh_token")
+        .append_pair("client_id", client)
+        .append_pair("service", service.unwrap_or_default())
+        .append_pair("scope", &scopes.join(" "))
+        .append_pair("refresh_token", refresh_token.expose());
+    url.query().unwrap_or_default().to_owned()
+}
+
+/// Reads the endpoint's answer. `None` if it holds no token.
+pub(super) fn parse(body: &[u8]) -> Option<Token> {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        token: String,
+        #[serde(default)]
+        access_token: String,
+        expires_in: Option<f64>,
+    }
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let secret = [answer.token, answer.access_token].into_iter().find(|token| !token.is_empty())?;
+    let lifetime = answer
+        .expires_in
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|lifetime| !lifetime.is_zero())
+        .unwrap_or(DEFAULT_LIFETIME)
+        .min(MAX_LIFETIME);
+    Some(Token { secret: Secret::new(secret), valid_for: usable(lifetime) })
+}
+
+/// The part of a lifetime in which something that expires is still sent: a tenth of it, at most
+/// 30 s, is left for the way to the server and for clocks that differ.
+pub(super) fn usable(lifetime: Duration) -> Duration {
+    lifetime.saturating_sub((lifetime / 10).min(Duration::from_secs(30)))
+}
+
+/// The scopes to ask for: the client's own, and those of the challenge that name something else,
+/// as registries behind a rewriting proxy do.
+pub(super) fn scopes(own: &Scope, challenged: Option<&str>) -> Vec<String> {
+    let mut scopes = own.list().to_vec();
+    let resource = |scope: &str| scope.rsplit_once(':').map(|(resource, _)| resource.to_owned());
+    for scope in challenged.unwrap_or_default().split_ascii_whitespace() {
+        if !scopes.iter().any(|have| resource(have) == resource(scope)) {
+            scopes.push(scope.to_owned());
+        }
+    }
+    scopes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_name_of_the_token_is_read_with_its_lifetime() {
+        let token = parse(br#"{"token":"a","access_token":"b","expires_in":100}"#).unwrap();
+        assert_eq!((token.secret.expose(), token.valid_for), ("a", Duration::from_secs(90)));
+        let token = parse(br#"{"access_token":"b"}"#).unwrap();
+        assert_eq!((token.secret.expose(), token.valid_for), ("b", Duration::from_secs(54)));
+        for seconds in ["-5", "0", "1e300"] {
+            let token = parse(format!(r#"{{"token":"a","expires_in":{seconds}}}"#).as_bytes());
+            assert!(token.unwrap().valid_for <= MAX_LIFETIME);
+        }
+        assert!(parse(br#"{"token":""}"#).is_none());
+        assert!(parse(b"<html>").is_none());
+    }
+
+    #[test]
+    fn requests_carry_service_and_scopes_encoded() {
+        let realm = Url::parse("https://t.example/token?account=x").unwrap();
+        let scopes = scopes(&Scope::push("a/b"), Some("repository:a/b:pull repository:c:pull"));
+        assert_eq!(
+            get_url(&realm, Some("r e"), &scopes).query(),
+            Some(
+                "account=x&service=r+e&scope=repository%3Aa%2Fb%3Apull%2Cpush&scope=repository%3Ac%3Apull"
+            )
+        );
+        let form = refresh_form("c", None, &scopes, &Secret::new("s&t"));
+        assert!(form.ends_with(
+            "&scope=repository%3Aa%2Fb%3Apull%2Cpush+repository%3Ac%3Apull&refresh_token=s%26t"
+        ));
+    }
+}

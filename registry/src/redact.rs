@@ -1,0 +1,94 @@
+//! Types that print without what must not reach a log: secrets, query strings, user information.
+
+use std::fmt;
+
+use http::Method;
+use reqwest::Url;
+
+/// A password or token. Its `Debug` form is `[redacted]`, and it has no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, to put into a request.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Scheme, host, port and path of a URL. Presigned URLs and upload sessions carry their
+/// signature in the query, which is left out, as are user information and fragment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedactedUrl(Box<str>);
+
+impl From<&Url> for RedactedUrl {
+    fn from(url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Self(format!("{}://{host}{port}{}", url.scheme(), url.path()).into())
+    }
+}
+
+impl fmt::Display for RedactedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RedactedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Method and URL of a request, as errors name it: `GET https://host/v2/...`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestLine {
+    /// The HTTP method.
+    pub method: Method,
+    /// The URL that was asked; after a redirect, the last one.
+    pub url: RedactedUrl,
+}
+
+impl RequestLine {
+    pub(crate) fn new(method: &Method, url: &Url) -> Self {
+        Self { method: method.clone(), url: url.into() }
+    }
+}
+
+impl fmt::Display for RequestLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_prints_without_query_user_and_fragment() {
+        let url = Url::parse("https://user:pw@s3.example:8443/a/b?X-Amz-Signature=s#f").unwrap();
+        let line = RequestLine::new(&Method::GET, &url);
+        assert_eq!(line.to_string(), "GET https://s3.example:8443/a/b");
+        assert!(!format!("{line:?}").contains("Signature"));
+    }
+
+    #[test]
+    fn a_secret_never_prints() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret:?}"), "[redacted]");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+}

@@ -1,0 +1,200 @@
+//! When to try again, without a clock of its own: times and chance are arguments.
+
+use std::time::Duration;
+
+use crate::policy::RetryPolicy;
+
+/// The failures of one operation so far.
+///
+/// Times are measured from any fixed origin, the same for all calls.
+#[derive(Debug)]
+pub(crate) struct Retries {
+    policy: RetryPolicy,
+    /// Failures since the last progress.
+    failed: u32,
+    /// Failures in all.
+    failures: u32,
+    /// Time spent without progress, summed up to `mark`.
+    idle: Duration,
+    mark: Duration,
+}
+
+impl Retries {
+    /// An operation that starts at `now`.
+    pub(crate) fn new(policy: RetryPolicy, now: Duration) -> Self {
+        Self { policy, failed: 0, failures: 0, idle: Duration::ZERO, mark: now }
+    }
+
+    /// Bytes arrived at `now`: tries count from zero again. The time that a recovery took stays
+    /// in the sum, so that a server that gives one byte per try is given up as well.
+    pub(crate) fn progress(&mut self, now: Duration) {
+        if self.failed > 0 {
+            self.idle += now.saturating_sub(self.mark);
+            self.failed = 0;
+        }
+        self.mark = now;
+    }
+
+    /// A try failed at `now`. Returns the wait before the next one, or `None` to give up.
+    /// `chance` is a random number in `0..1`.
+    pub(crate) fn failed(
+        &mut self,
+        now: Duration,
+        retry_after: Option<Duration>,
+        chance: f64,
+    ) -> Option<Duration> {
+        self.idle += now.saturating_sub(self.mark);
+        self.mark = now;
+        self.failed += 1;
+        self.failures += 1;
+        if self.failed >= self.policy.tries {
+            return None;
+        }
+        let computed = backoff(&self.policy, self.failed, chance);
+        let wait = match retry_after {
+            // The jitter on top keeps clients that were told the same second apart.
+            Some(asked) => {
+                asked.min(self.policy.retry_after_cap) + self.policy.base.mul_f64(chance)
+            }
+            None => computed,
+        };
+        (self.idle + wait <= self.policy.total).then_some(wait)
+    }
+
+    /// Failures since the last progress.
+    pub(crate) fn in_a_row(&self) -> u32 {
+        self.failed
+    }
+
+    /// Failures in all.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Time spent without progress.
+    pub(crate) fn idle(&self) -> Duration {
+        self.idle
+    }
+}
+
+/// The wait after the `failed`-th failure in a row: the upper half of an exponential step.
+fn backoff(policy: &RetryPolicy, failed: u32, chance: f64) -> Duration {
+    let factor = 1u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX);
+    let step = policy.base.saturating_mul(factor).min(policy.cap);
+    step.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0))
+}
+
+/// The wait that a `Retry-After` header asks for: seconds, or an HTTP date (RFC 9110, 10.2.3).
+/// `now` is the time since the Unix epoch; a date in the past asks for no wait.
+pub(crate) fn retry_after(value: &str, now: Duration) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|c| c.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    Some(Duration::from_secs(http_date(value)?.saturating_sub(now.as_secs())))
+}
+
+/// Seconds since the Unix epoch of an IMF-fixdate such as `Sun, 06 Nov 1994 08:49:37 GMT`. The
+/// two obsolete forms of HTTP dates are not read.
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.split_once(", ")?.1.split(' ');
+    let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
+    let name = words.next()?;
+    let month = MONTHS.iter().position(|month| *month == name)? as u64 + 1;
+    let year: u64 = words.next()?.parse().ok().filter(|year| (1970..=9999).contains(year))?;
+    let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    if words.next()? != "GMT" || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    // Years counted from March put the leap day last, so that a day of the year is linear in the
+    // month; 719,468 days lie between 0000-03-01 and 1970-01-01.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
+    Some((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: RetryPolicy = RetryPolicy {
+        tries: 4,
+        base: Duration::from_millis(100),
+        cap: Duration::from_millis(300),
+        retry_after_cap: Duration::from_secs(10),
+        total: Duration::from_secs(30),
+    };
+
+    fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_the_tries_are_bounded() {
+        let mut retries = Retries::new(POLICY, ms(0));
+        assert_eq!(retries.failed(ms(0), None, 1.0), Some(ms(100)));
+        assert_eq!(retries.failed(ms(100), None, 1.0), Some(ms(200)));
+        assert_eq!(retries.failed(ms(300), None, 1.0), Some(ms(300)));
+        assert_eq!(retries.failed(ms(600), None, 1.0), None);
+        assert_eq!(retries.failures(), 4);
+    }
+
+    #[test]
+    fn jitter_stays_in_the_upper_half_of_a_step() {
+        for chance in [0.0, 0.3, 0.999] {
+            let wait = Retries::new(POLICY, ms(0)).failed(ms(0), None, chance).unwrap();
+            assert!((ms(50)..=ms(100)).contains(&wait), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_retry_after_is_honoured_up_to_its_cap() {
+        let wait = |asked| Retries::new(POLICY, ms(0)).failed(ms(0), Some(asked), 0.0);
+        assert_eq!(wait(ms(7000)), Some(ms(7000)));
+        assert_eq!(wait(Duration::MAX), Some(ms(10_000)));
+        let mut retries = Retries::new(POLICY, ms(0));
+        assert_eq!(retries.failed(ms(0), Some(ms(7000)), 0.5), Some(ms(7050)));
+    }
+
+    #[test]
+    fn progress_resets_the_tries_but_not_the_time_lost() {
+        let mut retries = Retries::new(POLICY, ms(0));
+        let mut now = ms(0);
+        let mut recoveries = 0;
+        while let Some(wait) = retries.failed(now, None, 0.0) {
+            now += wait + ms(950);
+            retries.progress(now);
+            // An hour of good transfer costs nothing.
+            now += Duration::from_secs(3600);
+            retries.progress(now);
+            recoveries += 1;
+        }
+        assert_eq!(recoveries, 30);
+        assert_eq!(retries.in_a_row(), 1);
+    }
+
+    #[test]
+    fn a_wait_that_would_pass_the_total_is_not_begun() {
+        let mut retries = Retries::new(POLICY, ms(0));
+        assert_eq!(retries.failed(ms(29_990), None, 1.0), None);
+        assert_eq!(retries.idle(), ms(29_990));
+    }
+
+    #[test]
+    fn http_dates_and_seconds_are_read() {
+        let now = Duration::from_secs(784_111_777);
+        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(ms(30_000)));
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
+        assert_eq!(http_date("Fri, 01 Mar 2024 00:00:00 GMT"), Some(1_709_251_200));
+        for bad in ["", "soon", "-1", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49"] {
+            assert_eq!(retry_after(bad, now), None, "{bad}");
+        }
+        assert_eq!(retry_after("99999999999999999999", now), Some(Duration::from_secs(u64::MAX)));
+    }
+}

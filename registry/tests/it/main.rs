@@ -1,0 +1,9 @@
+//! The client against the fake registry, under faults.
+#![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails the test")]
+
+mod auth;
+mod blob;
+mod manifest;
+mod push;
+mod referrers;
+mod support;
