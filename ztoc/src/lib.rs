@@ -19,6 +19,8 @@ mod limits;
 mod reader;
 mod span;
 mod tar;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod toc;
 
 use std::fmt;
@@ -29,9 +31,11 @@ pub use checkpoint::Cut;
 pub use encode::Encoded;
 pub use error::BuildError;
 pub use limits::Limits;
-pub use reader::{Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span};
+pub use reader::{
+    Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span, SpanSizePlace,
+};
 pub use span::SpanHasher;
-pub use tar::TarError;
+pub use tar::{BLOCK_SIZE, TarError, is_header};
 pub use toc::FileType;
 
 /// Bytes of output that deflate can refer back to (RFC 1951, section 2).

@@ -1,6 +1,7 @@
 //! Opens a ztoc: lists its entries and spans, and extracts single files.
 
 mod extract;
+mod probe;
 
 use crate::Compression;
 use crate::checkpoint::{CHECKPOINT_SIZE, Cut, HEADER_SIZE};
@@ -11,6 +12,7 @@ use crate::limits::Limits;
 use crate::span::Hash;
 use crate::toc::FileType;
 pub use extract::{ExtractError, Extraction, FetchError};
+pub use probe::SpanSizePlace;
 
 /// Why bytes are not a ztoc that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,13 +171,7 @@ impl<B: AsRef<[u8]>> Reader<B> {
         }
 
         let info = root.table(ztoc::COMPRESSION_INFO)?;
-        let algorithm = info
-            .scalar(compression_info::COMPRESSION_ALGORITHM)?
-            .map_or(Compression::Gzip.stored(), i8::from_le_bytes);
-        let compression = [Compression::Gzip, Compression::Uncompressed]
-            .into_iter()
-            .find(|known| known.stored() == algorithm)
-            .ok_or(ReadError::Compression(algorithm))?;
+        let compression = read_compression(&info)?;
         let checkpoints = info.bytes(compression_info::CHECKPOINTS)?;
         let (span_size, starts) = match compression {
             Compression::Gzip => gzip_starts(buffer, checkpoints, compressed_size, limits)?,
@@ -303,6 +299,16 @@ impl<B: AsRef<[u8]>> Reader<B> {
 
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|c| *c == b'/').filter(|part| !part.is_empty() && *part != b".")
+}
+
+fn read_compression(info: &Table<'_>) -> Result<Compression, ReadError> {
+    let algorithm = info
+        .scalar(compression_info::COMPRESSION_ALGORITHM)?
+        .map_or(Compression::Gzip.stored(), i8::from_le_bytes);
+    [Compression::Gzip, Compression::Uncompressed]
+        .into_iter()
+        .find(|known| known.stored() == algorithm)
+        .ok_or(ReadError::Compression(algorithm))
 }
 
 /// Reads the checkpoints of a gzip layer. Old ztocs leave out the first: it is behind a gzip

@@ -10,7 +10,7 @@ pub(crate) type Hash = [u8; 32];
 /// Hashes the spans of a layer that arrives in pieces, cut where it is told.
 ///
 /// It is apart from the reading of the layer so that both can run at the same time. Invariant:
-/// every cut lies in the piece that it is given with, or at its end.
+/// every cut lies in the piece that it is given with, or at one of its ends.
 #[derive(Debug, Default)]
 pub struct SpanHasher {
     /// The span being hashed; none before the first cut.
@@ -55,8 +55,8 @@ impl SpanHasher {
         self.offset += piece.len() as u64;
     }
 
-    /// The layer has ended, and the last span with it.
-    pub(crate) fn finish(mut self) -> Vec<Hash> {
+    /// The layer has ended, and the last span with it. Returns the hashes of all spans.
+    pub fn finish(mut self) -> Vec<[u8; 32]> {
         if let Some(span) = self.current.take() {
             self.hashes.push(span.finalize().into());
         }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use crate::limits::Limits;
 use crate::toc::{Entry, FileType, Stack};
-use header::{BLOCK_SIZE, BadHeader, Block, Header};
+pub use header::{BLOCK_SIZE, is_header};
+use header::{BadHeader, Block, Header};
 pub(crate) use number::Time;
 use pax::Records;
 use sparse::{MAX_SPECIAL_SIZE, MapReader, Place};

@@ -68,6 +68,13 @@ impl<'a> Table<'a> {
         self.place(field).map_or(Ok(&[]), |place| bytes(self.buffer, place))
     }
 
+    /// Where the bytes of a byte vector begin, be it beyond the end of a buffer that is cut off.
+    pub(crate) fn bytes_start(&self, field: usize) -> Result<u64, Malformed> {
+        let place = self.place(field).ok_or(Malformed)?;
+        let offset = u32::from_le_bytes(array(self.buffer, place)?);
+        Ok(place as u64 + u64::from(offset) + 4)
+    }
+
     /// A vector of offsets, empty if it is absent.
     pub(crate) fn offsets(&self, field: usize) -> Result<Offsets<'a>, Malformed> {
         let buffer = self.buffer;

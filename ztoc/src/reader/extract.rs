@@ -100,8 +100,15 @@ impl<B: AsRef<[u8]>> Reader<B> {
     /// Begins an extraction that is fed span by span, for callers that fetch in their own way.
     pub fn extraction(&self, entry: &Entry<'_>) -> Result<Extraction<'_, B>, ExtractError> {
         let (offset, size) = self.resolve(entry)?;
-        let end = offset.checked_add(size).filter(|end| *end <= self.uncompressed_size);
-        let end = end.ok_or(ExtractError::OutOfBounds)?;
+        let end = offset.checked_add(size).ok_or(ExtractError::OutOfBounds)?;
+        self.extraction_at(offset..end)
+    }
+
+    /// Begins to extract a range of the uncompressed archive.
+    pub fn extraction_at(&self, range: Range<u64>) -> Result<Extraction<'_, B>, ExtractError> {
+        let Range { start: offset, end } = range;
+        let size = end.checked_sub(offset).filter(|_| end <= self.uncompressed_size);
+        let size = size.ok_or(ExtractError::OutOfBounds)?;
         let (next, last) = if size == 0 {
             (0, 0)
         } else {

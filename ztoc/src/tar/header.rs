@@ -6,10 +6,16 @@
 use super::number::{BadNumber, Time, c_string, numeric, octal};
 
 /// Size of a header and of every unit of padding in a tar archive.
-pub(crate) const BLOCK_SIZE: usize = 512;
+pub const BLOCK_SIZE: usize = 512;
 
 /// A raw header block.
 pub(super) type Block = [u8; BLOCK_SIZE];
+
+/// Whether a block of an archive is a header, by its checksum: what stands in front of every
+/// entry's data, and hardly ever anywhere else.
+pub fn is_header(block: &[u8; BLOCK_SIZE]) -> bool {
+    block.iter().any(|byte| *byte != 0) && checksum_matches(block)
+}
 
 /// What a header block says before extended headers are applied.
 #[derive(Clone, Debug, Default)]

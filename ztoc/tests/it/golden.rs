@@ -1,7 +1,7 @@
 //! The reference builder's layers: the same bytes, or an error where it has one.
 
 use serde_json::Value;
-use ztoc::{Compression, Limits, Reader, Settings};
+use ztoc::{Compression, Limits, Reader, Settings, SpanSizePlace};
 
 use crate::support::{build, golden, hex};
 
@@ -89,5 +89,21 @@ fn every_ztoc_can_be_opened_and_holds_what_was_counted() {
         assert_eq!(reader.compression(), settings.compression, "{}", case.name);
         assert_eq!(reader.build_tool_identifier(), settings.build_tool_identifier);
         assert_eq!(reader.compressed_size(), compressed, "{}", case.name);
+    }
+}
+
+#[test]
+fn the_span_size_is_found_with_the_first_bytes_of_every_ztoc() {
+    for case in cases() {
+        if case.expected.is_none() {
+            continue;
+        }
+        let span_size = case.settings.span_size;
+        let bytes = build(&case.layer, case.settings, || 4096).unwrap().encoded.to_vec();
+        let place = SpanSizePlace::find(&bytes[..bytes.len().min(200)]).unwrap();
+        let range = place.range();
+        let end = bytes.len().min(range.end as usize);
+        let found = place.read(&bytes[range.start as usize..end]).unwrap();
+        assert_eq!(found, span_size, "{}", case.name);
     }
 }

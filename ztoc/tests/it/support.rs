@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ztoc::{BuildError, Builder, Compression, Settings, Ztoc};
+use ztoc::{BuildError, Builder, Compression, Limits, Reader, Settings, Ztoc};
 
 /// The folder of the reference's layers and expected digests.
 pub(crate) fn golden() -> PathBuf {
@@ -31,4 +31,9 @@ pub(crate) fn build(
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Opens a ztoc that must be valid.
+pub(crate) fn open(ztoc: Vec<u8>) -> Reader<Vec<u8>> {
+    Reader::parse(ztoc, &Limits::DEFAULT).unwrap()
 }

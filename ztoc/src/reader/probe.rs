@@ -1,0 +1,51 @@
+//! Reads the span size of a ztoc without the ztoc.
+
+use std::ops::Range;
+
+use super::{ReadError, read_compression};
+use crate::Compression;
+use crate::checkpoint::HEADER_SIZE;
+use crate::flatbuf::field::{compression_info, tar_zinfo, ztoc};
+use crate::flatbuf::read::Table;
+
+/// Bytes that hold the description of an uncompressed layer's spans, whatever its numbers.
+const TAR_ZINFO_SIZE: u64 = 64;
+
+/// Where in a ztoc its span size is stored: near its start, in front of the checkpoints, so that
+/// it can be fetched by ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanSizePlace {
+    compression: Compression,
+    start: u64,
+}
+
+impl SpanSizePlace {
+    /// Finds the place with the first bytes of a ztoc; a few hundred are enough.
+    pub fn find(head: &[u8]) -> Result<Self, ReadError> {
+        let info = Table::root(head)?.table(ztoc::COMPRESSION_INFO)?;
+        let compression = read_compression(&info)?;
+        Ok(Self { compression, start: info.bytes_start(compression_info::CHECKPOINTS)? })
+    }
+
+    /// The bytes of the ztoc that [`SpanSizePlace::read`] wants, as far as the ztoc has them.
+    pub fn range(&self) -> Range<u64> {
+        let size = match self.compression {
+            Compression::Gzip => HEADER_SIZE as u64,
+            Compression::Uncompressed => TAR_ZINFO_SIZE,
+        };
+        self.start..self.start + size
+    }
+
+    /// The span size that these bytes tell.
+    pub fn read(&self, bytes: &[u8]) -> Result<u64, ReadError> {
+        match self.compression {
+            Compression::Gzip => {
+                let stored = bytes.get(4..HEADER_SIZE).and_then(|stored| stored.try_into().ok());
+                stored.map(u64::from_le_bytes).ok_or(ReadError::Malformed)
+            }
+            Compression::Uncompressed => {
+                Ok(Table::root(bytes)?.i64(tar_zinfo::SPAN_SIZE)?.cast_unsigned())
+            }
+        }
+    }
+}
