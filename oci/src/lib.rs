@@ -7,7 +7,16 @@
 //! specification 1.1 (names, tags), and the reference grammar that docker accepts.
 
 pub mod digest;
+pub mod document;
+pub mod json;
+pub mod media_type;
+pub mod platform;
 pub mod reference;
+pub mod referrers;
 
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use document::{
+    Annotations, Descriptor, Document, DocumentError, Index, Manifest, config_platform,
+};
+pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError, Repository, Tag, TagOrDigest};
