@@ -1,1 +1,150 @@
-//! Placeholder.
+//! Images for tests of the whole: made from layers, put into a registry or an OCI layout.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use oci::{Digest, media_type};
+use registry::testing::FakeRegistry;
+use serde_json::{Value, json};
+
+/// An image with all its blobs and manifests, the root last.
+#[derive(Clone, Debug, Default)]
+pub struct TestImage {
+    /// Blobs by digest.
+    pub blobs: HashMap<Digest, Bytes>,
+    /// Media type and bytes of the manifests, children first.
+    pub manifests: Vec<(String, Bytes)>,
+}
+
+/// A layer of a [`TestImage`]: its media type and bytes.
+pub type TestLayer = (&'static str, Bytes);
+
+impl TestImage {
+    /// An image for one platform, `os/arch`.
+    pub fn single(platform: &str, layers: &[TestLayer]) -> Self {
+        let mut image = Self::default();
+        image.add_manifest(platform, layers);
+        image
+    }
+
+    /// An image index of several platforms.
+    pub fn index(platforms: &[(&str, &[TestLayer])]) -> Self {
+        let mut image = Self::default();
+        let entries: Vec<Value> = platforms
+            .iter()
+            .map(|(platform, layers)| {
+                let mut entry = image.add_manifest(platform, layers);
+                let (os, architecture) = platform.split_once('/').unwrap_or((platform, ""));
+                entry["platform"] = json!({ "architecture": architecture, "os": os });
+                entry
+            })
+            .collect();
+        let index = json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries,
+        });
+        image.manifests.push((media_type::OCI_INDEX.to_owned(), index.to_string().into()));
+        image
+    }
+
+    /// A manifest of something else than an image.
+    pub fn artifact(config_type: &str) -> Self {
+        let mut image = Self::default();
+        let config = image.add_blob(config_type, Bytes::from_static(b"{}"));
+        let layer = image.add_blob("application/x", Bytes::from_static(b"content"));
+        image.add_document(
+            media_type::OCI_MANIFEST,
+            &json!({
+                "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+                "config": config, "layers": [layer],
+            }),
+        );
+        image
+    }
+
+    /// The digest of the root.
+    ///
+    /// # Panics
+    /// If the image is empty.
+    pub fn digest(&self) -> Digest {
+        let Some((_, root)) = self.manifests.last() else { panic!("an empty image") };
+        Digest::sha256_of(root)
+    }
+
+    /// Puts the image into a registry.
+    pub fn put(&self, registry: &FakeRegistry, repository: &str, tag: &str) -> Digest {
+        for bytes in self.blobs.values() {
+            registry.put_blob(repository, bytes.clone());
+        }
+        let last = self.manifests.len().saturating_sub(1);
+        for (index, (kind, bytes)) in self.manifests.iter().enumerate() {
+            let tag = (index == last).then_some(tag);
+            registry.put_manifest(repository, tag, kind, bytes.clone());
+        }
+        self.digest()
+    }
+
+    /// Writes the image into a new OCI layout.
+    pub fn write_layout(&self, root: &Path, tag: &str) -> std::io::Result<()> {
+        let folder = root.join("blobs/sha256");
+        std::fs::create_dir_all(&folder)?;
+        for bytes in self.blobs.values().chain(self.manifests.iter().map(|(_, bytes)| bytes)) {
+            std::fs::write(folder.join(Digest::sha256_of(bytes).hex()), bytes)?;
+        }
+        let Some((kind, bytes)) = self.manifests.last() else { return Ok(()) };
+        let index = json!({
+            "schemaVersion": 2,
+            "manifests": [{
+                "mediaType": kind,
+                "digest": self.digest().to_string(),
+                "size": bytes.len(),
+                "annotations": { "org.opencontainers.image.ref.name": tag },
+            }],
+        });
+        std::fs::write(root.join("index.json"), index.to_string())?;
+        std::fs::write(root.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+    }
+
+    fn add_manifest(&mut self, platform: &str, layers: &[TestLayer]) -> Value {
+        let (os, architecture) = platform.split_once('/').unwrap_or((platform, ""));
+        let config = json!({
+            "architecture": architecture, "os": os, "rootfs": { "type": "layers", "diff_ids": [] },
+        });
+        let config = self.add_blob(media_type::OCI_CONFIG, config.to_string().into());
+        let layers: Vec<Value> =
+            layers.iter().map(|(kind, bytes)| self.add_blob(kind, bytes.clone())).collect();
+        self.add_document(
+            media_type::OCI_MANIFEST,
+            &json!({
+                "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+                "config": config, "layers": layers,
+            }),
+        )
+    }
+
+    fn add_blob(&mut self, kind: &str, bytes: Bytes) -> Value {
+        let digest = Digest::sha256_of(&bytes);
+        let size = bytes.len();
+        self.blobs.insert(digest, bytes);
+        json!({ "mediaType": kind, "digest": digest.to_string(), "size": size })
+    }
+
+    fn add_document(&mut self, kind: &str, document: &Value) -> Value {
+        let bytes = Bytes::from(document.to_string());
+        let digest = Digest::sha256_of(&bytes).to_string();
+        let size = bytes.len();
+        self.manifests.push((kind.to_owned(), bytes));
+        json!({ "mediaType": kind, "digest": digest, "size": size })
+    }
+}
+
+/// A gzip layer of about `size` uncompressed bytes, another one for every seed.
+pub fn gzip_layer(seed: u64, size: usize) -> TestLayer {
+    let archive = ztoc::testing::plain_archive(seed, size);
+    (media_type::OCI_LAYER_GZIP, ztoc::testing::gzip(&archive).into())
+}
+
+/// The folder with the reference's layers and images.
+pub fn golden() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
+}

@@ -1,0 +1,154 @@
+# The registries that the tests run against: how each is configured, started and stopped.
+# shellcheck shell=bash
+# Sourced; the caller sets HERE, RUN (folder of this run) and OLAREG (program). Needs lib/checks.sh.
+
+# Ports by server: plain, basic and redirect are docker-registry, the last two with Basic auth; olareg has the
+# referrers API; files serves the blobs that redirect points to; toxic is a slow, failing way to plain.
+declare -A PORT
+readonly REGISTRY_USER=builder REGISTRY_PASSWORD='s3cret-e2e-Pa55'
+# The redirect's target is another host for a client, though the same machine.
+readonly FILES_HOST=127.0.0.2
+
+choose_ports() {
+    local names=(plain basic redirect olareg files toxic) ports
+    ports=$(python3 - "${#names[@]}" <<'PYTHON'
+import socket, sys
+# All are held at once, so that no port comes twice.
+held = [socket.socket() for _ in range(int(sys.argv[1]))]
+for s in held:
+    s.bind(("127.0.0.1", 0))
+print(*[s.getsockname()[1] for s in held])
+PYTHON
+    )
+    local port i=0
+    for port in $ports; do
+        PORT[${names[i]}]=$port
+        i=$((i + 1))
+    done
+}
+
+# registry_config NAME [basic] [redirect] writes the configuration of a docker-registry.
+registry_config() {
+    local name=$1 option
+    shift
+    cat <<YAML
+version: 0.1
+log:
+  level: warn
+storage:
+  filesystem:
+    rootdirectory: $RUN/$name
+  delete:
+    enabled: true
+http:
+  addr: 127.0.0.1:${PORT[$name]}
+YAML
+    for option in "$@"; do
+        case $option in
+        basic)
+            cat <<YAML
+auth:
+  htpasswd:
+    realm: e2e
+    path: $RUN/htpasswd
+YAML
+            ;;
+        redirect)
+            cat <<YAML
+middleware:
+  storage:
+    - name: redirect
+      options:
+        baseurl: http://$FILES_HOST:${PORT[files]}/
+YAML
+            ;;
+        esac
+    done
+}
+
+# answers NAME tells whether a server accepts connections.
+answers() {
+    local host=127.0.0.1
+    [ "$1" != files ] || host=$FILES_HOST
+    (exec 3<>"/dev/tcp/$host/${PORT[$1]}") 2>/dev/null
+}
+
+# start NAME COMMAND... starts a server in the background and waits until it answers. Its process is noted in a file,
+# as cases run in subshells and restart servers.
+start() {
+    local name=$1 tries pid
+    shift
+    stop "$name"
+    "$@" >>"$RUN/$name.log" 2>&1 </dev/null &
+    pid=$!
+    # Without this bash reports on stderr that the server was killed.
+    disown
+    mkdir -p "$RUN/pids"
+    echo "$pid" >"$RUN/pids/$name"
+    for ((tries = 0; tries < 200; tries++)); do
+        kill -0 "$pid" 2>/dev/null || break
+        if answers "$name"; then
+            return
+        fi
+        sleep 0.05
+    done
+    tail -n 20 "$RUN/$name.log" >&2
+    echo "server $name does not answer on port ${PORT[$name]}, see $RUN/$name.log" >&2
+    exit 1
+}
+
+# stop NAME ends a server at once, as a crash would, and waits until its port is closed.
+stop() {
+    [ -e "$RUN/pids/$1" ] || return 0
+    kill -KILL "$(<"$RUN/pids/$1")" 2>/dev/null || true
+    rm "$RUN/pids/$1"
+    local tries
+    for ((tries = 0; tries < 200; tries++)); do
+        answers "$1" || return 0
+        sleep 0.05
+    done
+    fail "server $1 does not stop"
+}
+
+stop_all() {
+    local file
+    for file in "$RUN"/pids/*; do
+        [ ! -e "$file" ] || stop "$(basename "$file")"
+    done
+}
+
+start_plain() {
+    start plain docker-registry serve "$RUN/plain.yml"
+}
+
+start_servers() {
+    choose_ports
+    htpasswd -Bbc "$RUN/htpasswd" "$REGISTRY_USER" "$REGISTRY_PASSWORD" 2>/dev/null
+    registry_config plain >"$RUN/plain.yml"
+    registry_config basic basic >"$RUN/basic.yml"
+    registry_config redirect basic redirect >"$RUN/redirect.yml"
+    mkdir -p "$RUN"/{plain,basic,redirect,olareg}
+    start_plain
+    start basic docker-registry serve "$RUN/basic.yml"
+    start redirect docker-registry serve "$RUN/redirect.yml"
+    start files python3 "$HERE/file_server.py" --address "$FILES_HOST" --port "${PORT[files]}" --root "$RUN/redirect"
+    start olareg "$OLAREG" serve --addr 127.0.0.1 --port "${PORT[olareg]}" --dir "$RUN/olareg"
+    write_docker_config "$RUN/docker" "$REGISTRY_USER:$REGISTRY_PASSWORD"
+    write_docker_config "$RUN/docker-wrong" "$REGISTRY_USER:wrong-$REGISTRY_PASSWORD"
+    mkdir -p "$RUN/docker-none"
+}
+
+# write_docker_config FOLDER USER:PASSWORD writes a config.json that holds credentials for the two servers with Basic
+# auth.
+write_docker_config() {
+    local auth
+    auth=$(printf %s "$2" | base64 -w0)
+    mkdir -p "$1"
+    jq -n --arg auth "$auth" --arg basic "127.0.0.1:${PORT[basic]}" --arg redirect "127.0.0.1:${PORT[redirect]}" \
+        '{auths: {($basic): {auth: $auth}, ($redirect): {auth: $auth}}}' >"$1/config.json"
+}
+
+# has_auth SERVER tells whether a server asks for Basic auth.
+has_auth() {
+    [ "$1" = basic ] || [ "$1" = redirect ]
+}

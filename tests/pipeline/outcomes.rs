@@ -1,0 +1,192 @@
+//! What becomes of an image, and what is written for it.
+
+use indexer::{IndexError, Options, Outcome};
+use oci::media_type;
+use registry::testing::{FakeOptions, FakeRegistry, Kind};
+use soci::{Platforms, Settings, SkipReason, Version};
+use tests::{TestImage, gzip_layer};
+
+use crate::support::{REPOSITORY, index, indexed, options, suffix, tags};
+
+fn two_platforms() -> TestImage {
+    let shared = gzip_layer(1, 1 << 20);
+    let amd64 = [shared.clone(), gzip_layer(2, 300_000)];
+    let arm64 = [gzip_layer(3, 400_000), shared];
+    TestImage::index(&[("linux/amd64", &amd64), ("linux/arm64", &arm64)])
+}
+
+/// Requests that change the registry.
+fn writes(registry: &FakeRegistry) -> usize {
+    [Kind::UploadPost, Kind::UploadPut, Kind::ManifestPut]
+        .into_iter()
+        .map(|kind| registry.requests_of(kind).len())
+        .sum()
+}
+
+#[tokio::test]
+async fn a_layer_that_platforms_share_is_read_and_built_once() {
+    let registry = FakeRegistry::start().await;
+    let image = two_platforms();
+    image.put(&registry, REPOSITORY, "1");
+    let report = indexed(index(&registry, "1", &options(Version::V2)).await);
+    assert_eq!(report.layers.len(), 3);
+    assert_eq!(report.indexes.len(), 2);
+    for layer in &report.layers {
+        let reads = registry.requests_of(Kind::BlobGet);
+        let reads = reads.iter().filter(|read| read.path.ends_with(&layer.digest.to_string()));
+        assert_eq!(reads.count(), 1);
+        assert!(layer.spans > 1 && layer.files > 1);
+    }
+    assert_eq!(report.bytes_read, report.layers.iter().map(|layer| layer.size).sum::<u64>());
+    assert_eq!(tags(&registry), ["1", "1-soci"]);
+}
+
+#[tokio::test]
+async fn doing_it_again_reads_no_layer_and_writes_nothing() {
+    for version in [Version::V1, Version::V2] {
+        for referrers_api in [true, false] {
+            let registry =
+                FakeRegistry::with(FakeOptions { referrers_api, ..FakeOptions::default() }).await;
+            two_platforms().put(&registry, REPOSITORY, "1");
+            let first = indexed(index(&registry, "1", &options(version)).await);
+            registry.clear_requests();
+            let again = index(&registry, "1", &options(version)).await.unwrap();
+            let Outcome::AlreadyIndexed(again) = again else { panic!("{again:?}") };
+            assert_eq!(again.index, first.index);
+            assert_eq!(again.indexes, first.indexes);
+            assert_eq!(writes(&registry), 0);
+            let layers = first.layers.iter().map(|layer| layer.digest.to_string());
+            for layer in layers {
+                let reads = registry.requests_of(Kind::BlobGet);
+                assert!(!reads.iter().any(|read| read.path.ends_with(&layer)), "{layer} was read");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn other_settings_are_another_index() {
+    for version in [Version::V1, Version::V2] {
+        let registry = FakeRegistry::start().await;
+        two_platforms().put(&registry, REPOSITORY, "1");
+        let base = options(version);
+        let mut seen = vec![indexed(index(&registry, "1", &base).await).index];
+        let changed = [
+            Settings { span_size: 32 << 10, ..base.settings.clone() },
+            Settings { build_tool_identifier: "other".to_owned(), ..base.settings.clone() },
+            Settings { min_layer_size: 200_000, ..base.settings.clone() },
+            Settings { annotate_span_size: true, ..base.settings.clone() },
+        ];
+        for settings in changed {
+            let report =
+                indexed(index(&registry, "1", &Options { settings, ..base.clone() }).await);
+            assert!(!seen.contains(&report.index));
+            seen.push(report.index);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_index_whose_ztoc_is_gone_is_built_again() {
+    let registry = FakeRegistry::start().await;
+    two_platforms().put(&registry, REPOSITORY, "1");
+    let first = indexed(index(&registry, "1", &options(Version::V2)).await);
+    registry.remove_blob(REPOSITORY, &first.layers[0].ztoc);
+    let again = index(&registry, "1", &options(Version::V2)).await.unwrap();
+    let (Outcome::Indexed(again) | Outcome::AlreadyIndexed(again)) = again else { panic!() };
+    assert_eq!(again.index, first.index);
+    assert_eq!(again.layers.len(), 3, "the layers were read again");
+    assert!(registry.blob(REPOSITORY, &first.layers[0].ztoc).is_some());
+}
+
+#[tokio::test]
+async fn a_converted_image_is_only_tagged_again() {
+    let registry = FakeRegistry::start().await;
+    two_platforms().put(&registry, REPOSITORY, "1");
+    let first = indexed(index(&registry, "1", &options(Version::V2)).await);
+    registry.clear_requests();
+    let again = indexed(index(&registry, "1-soci", &options(Version::V2)).await);
+    assert_eq!(again.index, first.index);
+    assert!(again.layers.is_empty());
+    assert_eq!(writes(&registry), 1, "the tag");
+    assert_eq!(tags(&registry), ["1", "1-soci", "1-soci-soci"]);
+}
+
+#[tokio::test]
+async fn an_empty_suffix_replaces_the_image_once() {
+    let registry = FakeRegistry::start().await;
+    let image = two_platforms().put(&registry, REPOSITORY, "1");
+    let options = Options { output: suffix(""), ..options(Version::V2) };
+    let report = indexed(index(&registry, "1", &options).await);
+    assert_ne!(report.index, image);
+    assert_eq!(registry.tags(REPOSITORY), [("1".to_owned(), report.index)]);
+    let again = index(&registry, "1", &options).await.unwrap();
+    assert!(matches!(again, Outcome::AlreadyIndexed(_)), "{again:?}");
+}
+
+#[tokio::test]
+async fn without_a_tag_the_digest_names_the_result() {
+    let registry = FakeRegistry::start().await;
+    let image = two_platforms().put(&registry, REPOSITORY, "1");
+    let name = indexer::ImageName { target: image.into(), tag: None };
+    let outcome =
+        indexer::index_image(&crate::support::store(&registry), &name, &options(Version::V2)).await;
+    let report = indexed(outcome);
+    let expected = format!("sha256-{}-soci", image.hex());
+    assert_eq!(report.tag.unwrap().as_str(), expected);
+    let bad = Options { output: suffix(&"x".repeat(130)), ..options(Version::V2) };
+    let error = index(&registry, "1", &bad).await.unwrap_err();
+    assert!(matches!(error, IndexError::OutputTag { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_platform_can_be_asked_for() {
+    for version in [Version::V1, Version::V2] {
+        let registry = FakeRegistry::start().await;
+        two_platforms().put(&registry, REPOSITORY, "1");
+        let platforms = Platforms::Only(vec!["linux/arm64".parse().unwrap()]);
+        let options = Options { platforms, ..options(version) };
+        let report = indexed(index(&registry, "1", &options).await);
+        assert_eq!(report.layers.len(), 2);
+        let platforms: Vec<String> =
+            report.indexes.iter().map(|i| i.platform.as_ref().unwrap().to_string()).collect();
+        assert_eq!(platforms, ["linux/arm64"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_skipped_with_its_reason() {
+    let chart = "application/vnd.cncf.helm.config.v1+json";
+    let soci = Version::V2.artifact_type();
+    let small: &[tests::TestLayer] = &[gzip_layer(1, 1000)];
+    let zstd: &[tests::TestLayer] = &[(media_type::OCI_LAYER_ZSTD, vec![0; 400_000].into())];
+    for (image, words) in [
+        (TestImage::artifact(chart), "helm"),
+        (TestImage::artifact(soci), "SOCI index"),
+        (TestImage::single("linux/amd64", small), "smaller than"),
+        (TestImage::single("linux/amd64", zstd), "neither gzip nor uncompressed"),
+        (TestImage::single("linux/amd64", &[]), "no layers"),
+    ] {
+        for version in [Version::V1, Version::V2] {
+            let registry = FakeRegistry::start().await;
+            let digest = image.put(&registry, REPOSITORY, "1");
+            let mut options = options(version);
+            options.settings.min_layer_size = 300_000;
+            let outcome = index(&registry, "1", &options).await.unwrap();
+            let Outcome::Skipped { image, reason } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(image, digest);
+            assert!(reason.to_string().contains(words), "{reason}");
+            let empty = matches!(reason, SkipReason::NothingToIndex { .. });
+            assert_eq!(empty, !words.contains("helm") && !words.contains("SOCI"), "{reason}");
+            assert_eq!(writes(&registry), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there_is_a_permanent_error() {
+    let registry = FakeRegistry::start().await;
+    let error = index(&registry, "missing", &options(Version::V2)).await.unwrap_err();
+    assert!(matches!(error, IndexError::NotFound { .. }), "{error:?}");
+    assert!(!error.is_transient());
+}

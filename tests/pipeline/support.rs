@@ -1,0 +1,49 @@
+//! What several tests need.
+
+use indexer::{
+    ImageName, IndexError, Options, Outcome, OutputTag, RemoteRepository, Report, index_image,
+};
+use oci::Tag;
+use registry::testing::FakeRegistry;
+use soci::{Settings, Version};
+
+pub(crate) const REPOSITORY: &str = "team/app";
+
+/// Settings under which small layers are indexed, with some spans each.
+pub(crate) fn options(version: Version) -> Options {
+    let settings =
+        Settings { version, span_size: 64 << 10, min_layer_size: 0, ..Settings::default() };
+    Options { settings, ..Options::default() }
+}
+
+pub(crate) fn name(tag: &str) -> ImageName {
+    let tag: Tag = tag.parse().unwrap();
+    ImageName { target: tag.clone().into(), tag: Some(tag) }
+}
+
+pub(crate) fn store(registry: &FakeRegistry) -> RemoteRepository {
+    RemoteRepository::new(registry.client(), registry.repository(REPOSITORY))
+}
+
+pub(crate) async fn index(
+    registry: &FakeRegistry,
+    tag: &str,
+    options: &Options,
+) -> Result<Outcome, IndexError> {
+    index_image(&store(registry), &name(tag), options).await
+}
+
+pub(crate) fn indexed(outcome: Result<Outcome, IndexError>) -> Report {
+    match outcome {
+        Ok(Outcome::Indexed(report)) => report,
+        other => panic!("not indexed: {other:?}"),
+    }
+}
+
+pub(crate) fn tags(registry: &FakeRegistry) -> Vec<String> {
+    registry.tags(REPOSITORY).into_iter().map(|(tag, _)| tag).collect()
+}
+
+pub(crate) fn suffix(text: &str) -> OutputTag {
+    OutputTag::Suffix(text.to_owned())
+}

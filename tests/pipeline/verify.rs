@@ -1,0 +1,112 @@
+//! Checking an index against its layers.
+
+use bytes::Bytes;
+use indexer::{VerifyError, verify_image};
+use oci::{Digest, media_type};
+use registry::testing::{FakeOptions, FakeRegistry};
+use serde_json::{Value, json};
+use soci::Version;
+use tests::{TestImage, gzip_layer};
+
+use crate::support::{REPOSITORY, index, indexed, name, options, store};
+
+fn image() -> TestImage {
+    let (_, plain) = gzip_layer(9, 300_000);
+    let mut archive = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&plain[..]), &mut archive)
+        .unwrap();
+    let layers = [gzip_layer(1, 2 << 20), (media_type::OCI_LAYER, archive.into())];
+    TestImage::single("linux/amd64", &layers)
+}
+
+#[tokio::test]
+async fn what_was_indexed_verifies() {
+    for version in [Version::V1, Version::V2] {
+        for referrers_api in [true, false] {
+            let fake = FakeOptions { referrers_api, ..FakeOptions::default() };
+            let registry = FakeRegistry::with(fake).await;
+            image().put(&registry, REPOSITORY, "1");
+            let report = indexed(index(&registry, "1", &options(version)).await);
+            let tag = if version == Version::V1 { "1" } else { "1-soci" };
+            let verification = verify_image(&store(&registry), &name(tag).target).await.unwrap();
+            assert_eq!(verification.indexes, [report.indexes[0].digest]);
+            assert_eq!(verification.layers.len(), 2);
+            for (check, built) in verification.layers.iter().zip(&report.layers) {
+                assert_eq!((check.layer, check.ztoc), (built.digest, built.ztoc));
+                assert_eq!((check.spans, check.files), (built.spans, built.files));
+                assert_eq!(check.extracted, 8);
+                assert!(check.bytes_fetched < built.size * 8, "files were fetched by spans");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_image_without_an_index_fails() {
+    let registry = FakeRegistry::start().await;
+    image().put(&registry, REPOSITORY, "1");
+    let error = verify_image(&store(&registry), &name("1").target).await.unwrap_err();
+    assert!(matches!(error, VerifyError::NoIndex { .. }), "{error:?}");
+    let error = verify_image(&store(&registry), &name("2").target).await.unwrap_err();
+    assert!(matches!(error, VerifyError::NotFound { .. }), "{error:?}");
+}
+
+/// An image whose SOCI index names `ztoc` in the place of the first layer's.
+async fn with_ztoc(ztoc: impl FnOnce(Vec<u8>) -> Vec<u8>) -> (FakeRegistry, VerifyError) {
+    let registry = FakeRegistry::start().await;
+    let image = image();
+    let subject = image.put(&registry, REPOSITORY, "1");
+    let report = indexed(index(&registry, "1", &options(Version::V1)).await);
+    let original = registry.blob(REPOSITORY, &report.layers[0].ztoc).unwrap();
+    let changed: Bytes = ztoc(original.to_vec()).into();
+    let ztoc = registry.put_blob(REPOSITORY, changed.clone());
+    let target = report.indexes[0].digest.into();
+    let (kind, bytes) = registry.manifest(REPOSITORY, &target).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    manifest["layers"][0]["digest"] = json!(ztoc.to_string());
+    manifest["layers"][0]["size"] = json!(changed.len());
+    // A second image with the same layers, which only the changed index is for.
+    let manifest_bytes = registry.manifest(REPOSITORY, &subject.into()).unwrap().1;
+    let mut other: Value = serde_json::from_slice(&manifest_bytes).unwrap();
+    other["annotations"] = json!({ "other": "image" });
+    let other = other.to_string();
+    let subject = Digest::sha256_of(other.as_bytes());
+    registry.put_manifest(REPOSITORY, Some("2"), media_type::OCI_MANIFEST, other.clone());
+    manifest["subject"]["digest"] = json!(subject.to_string());
+    manifest["subject"]["size"] = json!(other.len());
+    registry.put_manifest(REPOSITORY, None, &kind, manifest.to_string());
+    let error = verify_image(&store(&registry), &name("2").target).await.unwrap_err();
+    (registry, error)
+}
+
+#[tokio::test]
+async fn a_ztoc_that_does_not_match_its_layer_fails() {
+    // The digest of a span.
+    let (_, error) = with_ztoc(|mut ztoc| {
+        let at = ztoc.windows(7).position(|window| window == b"sha256:").unwrap() + 7;
+        ztoc[at] = if ztoc[at] == b'0' { b'1' } else { b'0' };
+        ztoc
+    })
+    .await;
+    assert!(matches!(error, VerifyError::Mismatch { .. }), "{error:?}");
+    assert!(error.to_string().contains("span"), "{error}");
+
+    // What a checkpoint remembers of the bytes before it.
+    let (_, error) = with_ztoc(|mut ztoc| {
+        let place = ztoc::SpanSizePlace::find(&ztoc).unwrap().range().end as usize;
+        for window in 1..8 {
+            let start = place + window * (17 + (32 << 10)) + 17;
+            for byte in ztoc.iter_mut().skip(start).take(32 << 10) {
+                *byte = !*byte;
+            }
+        }
+        ztoc
+    })
+    .await;
+    let known = matches!(error, VerifyError::Extract { .. } | VerifyError::Mismatch { .. });
+    assert!(known, "{error:?}");
+
+    // Not a ztoc at all.
+    let (_, error) = with_ztoc(|_| b"nonsense".to_vec()).await;
+    assert!(matches!(error, VerifyError::Ztoc { .. }), "{error:?}");
+}

@@ -1,0 +1,172 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use oci::{Platform, Tag};
+
+/// Builds SOCI indexes, which let a container start before its image has been downloaded.
+#[derive(Debug, Parser)]
+#[command(name = "soci-index-builder", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build the SOCI index of an image and push it beside the image
+    Index(IndexArgs),
+    /// Check that an image's SOCI indexes match its layers
+    Verify(VerifyArgs),
+    /// Build and read ztocs, the tables of contents of single layers
+    #[command(subcommand)]
+    Ztoc(ZtocCommand),
+}
+
+/// Where an image is and how to get there.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// The image: REGISTRY/REPOSITORY[:TAG][@DIGEST], or oci:DIR[:TAG] for an OCI layout on disk
+    #[arg(value_name = "REF")]
+    pub(crate) image: String,
+    /// Speak http instead of https with the registry
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+    /// Memory for downloads in flight, of all layers together
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "64MiB")]
+    pub(crate) memory: u64,
+    /// Layers worked on at once [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<std::num::NonZeroUsize>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IndexArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
+    /// Version of the SOCI index: v2 writes a converted image under a tag of its own, v1 attaches
+    /// indexes to the image itself
+    #[arg(long, value_enum, value_name = "VERSION", default_value = "v2")]
+    pub(crate) index_version: IndexVersion,
+    /// What is added to the image's tag for the converted image (v2)
+    #[arg(long, value_name = "SUFFIX", default_value = "-soci", allow_hyphen_values = true)]
+    pub(crate) tag_suffix: String,
+    /// The tag of the converted image (v2)
+    #[arg(long, value_name = "TAG", conflicts_with = "tag_suffix")]
+    pub(crate) output_tag: Option<Tag>,
+    /// Index this platform only; may be given several times [default: all platforms]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<Platform>,
+    /// Smaller layers get no ztoc
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "10MiB")]
+    pub(crate) min_layer_size: u64,
+    /// Bytes between checkpoints
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "4MiB")]
+    pub(crate) span_size: u64,
+    /// Name of the building tool that the index carries; it changes all digests
+    #[arg(long, value_name = "STR", default_value = soci::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
+    pub(crate) build_tool_identifier: String,
+    /// Say the span size in the SOCI index, as soci-snapshotter does from 0.12 on; it changes the
+    /// digests of all SOCI indexes
+    #[arg(long)]
+    pub(crate) annotate_span_size: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum IndexVersion {
+    V1,
+    V2,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ZtocCommand {
+    /// Build the ztoc of a layer in a file
+    Build(ZtocBuildArgs),
+    /// Describe a ztoc
+    Info(ZtocInfoArgs),
+    /// Write one file of a layer to standard output
+    Extract(ZtocExtractArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZtocBuildArgs {
+    /// The layer, `-` for standard input
+    pub(crate) layer: PathBuf,
+    /// How the layer is compressed
+    #[arg(long, value_name = "gzip|uncompressed", default_value = "gzip")]
+    pub(crate) compression: ztoc::Compression,
+    /// Bytes between checkpoints
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "4MiB")]
+    pub(crate) span_size: u64,
+    /// Name of the building tool that the ztoc carries
+    #[arg(long, value_name = "STR", default_value = soci::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
+    pub(crate) build_tool_identifier: String,
+    /// Where the ztoc is written
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZtocInfoArgs {
+    /// The ztoc
+    pub(crate) ztoc: PathBuf,
+    /// Print the description as one JSON object, with all spans and files
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ZtocExtractArgs {
+    /// The layer's ztoc
+    pub(crate) ztoc: PathBuf,
+    /// The layer
+    pub(crate) layer: PathBuf,
+    /// The file's path in the layer
+    pub(crate) path: String,
+}
+
+/// A number of bytes, with an optional unit of 1024s: `4194304`, `4096KiB`, `4MiB`, `1GiB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        unit => return Err(format!("{unit:?} is not a unit (KiB, MiB or GiB)")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a whole number is expected".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "the number is too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_take_binary_units() {
+        assert_eq!(bytes("0"), Ok(0));
+        assert_eq!(bytes("4194304"), Ok(4 << 20));
+        assert_eq!(bytes("4MiB"), Ok(4 << 20));
+        assert_eq!(bytes("1G"), Ok(1 << 30));
+        for broken in ["", "MiB", "-1", "1.5M", "4MB", "99999999999999999999", "17179869184GiB"] {
+            assert!(bytes(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,27 @@
+//! What each command does.
+
+mod image;
+mod ztoc;
+
+use std::process::ExitCode;
+
+use crate::cli::{Command, ZtocCommand};
+
+/// Runs a command. The exit code is 0 if it did its work or had none, 1 if it failed; mistakes on
+/// the command line end with 2.
+pub(crate) fn run(command: Command) -> ExitCode {
+    let result = match command {
+        Command::Index(args) => return image::index(&args),
+        Command::Verify(args) => return image::verify(&args),
+        Command::Ztoc(ZtocCommand::Build(args)) => ztoc::build(&args),
+        Command::Ztoc(ZtocCommand::Info(args)) => ztoc::info(&args),
+        Command::Ztoc(ZtocCommand::Extract(args)) => ztoc::extract(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `index` and `verify`: commands on an image in a registry or an OCI layout.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Error as UsageError};
+use indexer::{
+    Budget, ImageName, ImageStore, IndexError, Layout, Options, Outcome, OutputTag,
+    RemoteRepository, Verification, VerifyError, index_image, verify_image,
+};
+use oci::{Reference, Tag, TagOrDigest};
+use registry::{Client, DockerConfig, default_docker_config};
+use soci::{Platforms, Settings, Version};
+
+use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, VerifyArgs};
+use crate::progress::Bars;
+use crate::report;
+
+/// Where an image is.
+enum Location {
+    Registry(Reference),
+    Layout { path: PathBuf, tag: Option<Tag> },
+}
+
+pub(crate) fn index(args: &IndexArgs) -> ExitCode {
+    let location = locate(&args.image.image);
+    let budget = budget(&args.image);
+    let options = Options {
+        settings: Settings {
+            version: match args.index_version {
+                IndexVersion::V1 => Version::V1,
+                IndexVersion::V2 => Version::V2,
+            },
+            span_size: args.span_size,
+            min_layer_size: args.min_layer_size,
+            build_tool_identifier: args.build_tool_identifier.clone(),
+            annotate_span_size: args.annotate_span_size,
+        },
+        platforms: match args.platform.as_slice() {
+            [] => Platforms::All,
+            platforms => Platforms::Only(platforms.to_vec()),
+        },
+        output: match &args.output_tag {
+            Some(tag) => OutputTag::Tag(tag.clone()),
+            None => OutputTag::Suffix(args.tag_suffix.clone()),
+        },
+        budget,
+        progress: Arc::new(Bars::new()),
+        ..Options::default()
+    };
+    let result = block_on(on_store(&args.image, location, &options.budget, Indexing(&options)));
+    let image = &args.image.image;
+    finish(
+        &args.image,
+        result,
+        |result| report::index_json(image, result),
+        |outcome| report::index_text(image, outcome),
+    )
+}
+
+pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
+    let location = locate(&args.image.image);
+    let budget = budget(&args.image);
+    let result = block_on(on_store(&args.image, location, &budget, Verifying));
+    let image = &args.image.image;
+    finish(
+        &args.image,
+        result,
+        |result| report::verify_json(image, result),
+        |verification| report::verify_text(image, verification),
+    )
+}
+
+/// Prints a result the way it is wanted.
+fn finish<T>(
+    args: &ImageArgs,
+    result: Result<T, String>,
+    json: impl Fn(Result<&T, &str>) -> serde_json::Value,
+    text: impl Fn(&T) -> String,
+) -> ExitCode {
+    let printed = match &result {
+        _ if args.json => {
+            let value = json(result.as_ref().map_err(String::as_str));
+            writeln!(std::io::stdout(), "{value}")
+        }
+        Ok(value) => write!(std::io::stdout(), "{}", text(value)),
+        Err(_) => Ok(()),
+    };
+    if let Err(failure) = &result {
+        eprintln!("error: {}: {failure}", args.image);
+    }
+    match (result, printed) {
+        (Ok(_), Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Parses the image's name; a mistake ends the program as other mistakes on the command line do.
+fn locate(text: &str) -> Location {
+    let usage = |message: String| -> ! {
+        UsageError::raw(ErrorKind::ValueValidation, format!("{text:?}: {message}\n"))
+            .with_cmd(&Cli::command())
+            .exit()
+    };
+    let Some(layout) = text.strip_prefix("oci:") else {
+        return match text.parse() {
+            Ok(reference) => Location::Registry(reference),
+            Err(error) => usage(error.to_string()),
+        };
+    };
+    // A colon in a folder's name can be written by ending the name with a slash.
+    match layout.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => match tag.parse() {
+            Ok(tag) => Location::Layout { path: path.into(), tag: Some(tag) },
+            Err(error) => usage(format!("{error}")),
+        },
+        _ if layout.is_empty() => usage("the folder is missing, as in oci:DIR[:TAG]".to_owned()),
+        _ => Location::Layout { path: layout.into(), tag: None },
+    }
+}
+
+fn budget(args: &ImageArgs) -> Budget {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Budget::new(args.concurrency.unwrap_or(cores), args.memory)
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let result = runtime.block_on(work);
+    // A failed build may leave a thread that waits for nothing any more.
+    runtime.shutdown_background();
+    result
+}
+
+/// Something that is done with an image, wherever it is.
+trait Work {
+    type Output;
+
+    async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Self::Output, String>;
+}
+
+struct Indexing<'a>(&'a Options);
+
+impl Work for Indexing<'_> {
+    type Output = Outcome;
+
+    async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Outcome, String> {
+        let outcome = index_image(store, name, self.0).await;
+        outcome.map_err(|error: IndexError| format!("{} ({})", chain(&error), error.advice()))
+    }
+}
+
+struct Verifying;
+
+impl Work for Verifying {
+    type Output = Verification;
+
+    async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Verification, String> {
+        let verification = verify_image(store, &name.target).await;
+        verification.map_err(|error: VerifyError| chain(&error))
+    }
+}
+
+/// Opens the store and works on it.
+async fn on_store<W: Work>(
+    args: &ImageArgs,
+    location: Location,
+    budget: &Budget,
+    work: W,
+) -> Result<W::Output, String> {
+    match location {
+        Location::Registry(reference) => {
+            let client = client(args, budget)?;
+            let store = RemoteRepository::new(client, reference.repository.clone());
+            work.on(&store, &ImageName::from(&reference)).await
+        }
+        Location::Layout { path, tag } => {
+            let store = Layout::open(path).await.map_err(|error| chain(&error))?;
+            let name = match tag {
+                Some(tag) => ImageName { target: TagOrDigest::Tag(tag.clone()), tag: Some(tag) },
+                None => {
+                    let (target, tag) = store.only_image().await.map_err(|error| chain(&error))?;
+                    ImageName { target, tag: tag.or_else(|| "latest".parse().ok()) }
+                }
+            };
+            work.on(&store, &name).await
+        }
+    }
+}
+
+fn client(args: &ImageArgs, budget: &Budget) -> Result<Client, String> {
+    let mut client = Client::builder()
+        .plain_http(args.plain_http)
+        .transfer(budget.transfer())
+        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = default_docker_config(|name| std::env::var_os(name))
+        && path.exists()
+    {
+        let config = DockerConfig::load(&path).map_err(|error| chain(&error))?;
+        client = client.credentials(Arc::new(config));
+    }
+    client.build().map_err(|error| chain(&error))
+}
+
+/// An error and all its causes in one line. Errors that only pass on another's text are not
+/// repeated.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

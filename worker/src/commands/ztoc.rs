@@ -1,0 +1,163 @@
+//! `ztoc build`, `ztoc info` and `ztoc extract`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use indexer::build_ztoc;
+use serde_json::json;
+use ztoc::{Limits, Reader, Settings};
+
+use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
+use crate::report::{hex, human_bytes};
+
+/// Bytes read from a layer at a time.
+const READ_SIZE: usize = 256 << 10;
+
+pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
+    let layer = args.layer.display();
+    let mut file: Box<dyn Read> = if args.layer.as_os_str() == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(&args.layer).with_context(|| format!("layer {layer}"))?)
+    };
+    let settings = Settings {
+        span_size: args.span_size,
+        ..Settings::new(args.compression, args.build_tool_identifier.clone())
+    };
+    let ztoc = build_ztoc(settings, || {
+        let mut piece = vec![0; READ_SIZE];
+        let read = file.read(&mut piece)?;
+        piece.truncate(read);
+        Ok::<_, io::Error>((read > 0).then(|| piece.into()))
+    })
+    .with_context(|| format!("layer {layer}"))?;
+    write(&args.output, ztoc.encoded.pieces())
+        .with_context(|| format!("ztoc {}", args.output.display()))?;
+    println!("sha256:{} {}", hex(&ztoc.encoded.sha256()), ztoc.encoded.size());
+    Ok(())
+}
+
+fn write(path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    for piece in pieces {
+        file.write_all(piece)?;
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Reader<Vec<u8>>> {
+    let name = || format!("ztoc {}", path.display());
+    let limit = Limits::DEFAULT.ztoc_size as u64;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .with_context(name)?
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .with_context(name)?;
+    Reader::parse(bytes, &Limits::DEFAULT).with_context(name)
+}
+
+pub(crate) fn info(args: &ZtocInfoArgs) -> Result<()> {
+    let reader = open(&args.ztoc)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &describe(&reader))?;
+        writeln!(out)?;
+        return Ok(out.flush()?);
+    }
+    writeln!(out, "build tool         {}", reader.build_tool_identifier())?;
+    writeln!(out, "compression        {}", reader.compression())?;
+    writeln!(out, "compressed size    {}", human_bytes(reader.compressed_size()))?;
+    writeln!(out, "uncompressed size  {}", human_bytes(reader.uncompressed_size()))?;
+    writeln!(out, "span size          {}", human_bytes(reader.span_size()))?;
+    writeln!(out, "spans              {}", reader.span_count())?;
+    writeln!(out, "files              {}", reader.entry_count())?;
+    writeln!(out)?;
+    for entry in reader.entries() {
+        let name = String::from_utf8_lossy(entry.name);
+        let arrow = if entry.linkname.is_empty() { "" } else { " -> " };
+        writeln!(
+            out,
+            "{:<8} {:>12} @{:<12} {}{arrow}{}",
+            entry.kind.as_str(),
+            entry.size,
+            entry.offset,
+            name.escape_debug(),
+            String::from_utf8_lossy(entry.linkname).escape_debug()
+        )?;
+    }
+    Ok(out.flush()?)
+}
+
+fn describe(reader: &Reader<Vec<u8>>) -> serde_json::Value {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let spans: Vec<_> = reader
+        .spans()
+        .map(|span| {
+            json!({
+                "start": span.start,
+                "end": span.end,
+                "uncompressed_start": span.uncompressed_start,
+                "digest": format!("sha256:{}", hex(&span.sha256)),
+            })
+        })
+        .collect();
+    let files: Vec<_> = reader
+        .entries()
+        .map(|entry| {
+            let records: serde_json::Map<_, _> =
+                entry.pax_records().map(|(key, value)| (text(key), json!(text(value)))).collect();
+            json!({
+                "name": text(entry.name),
+                "type": entry.kind.as_str(),
+                "offset": entry.offset,
+                "size": entry.size,
+                "linkname": text(entry.linkname),
+                "mode": entry.mode,
+                "uid": entry.uid,
+                "gid": entry.gid,
+                "uname": text(entry.uname),
+                "gname": text(entry.gname),
+                "mod_time": text(entry.mod_time),
+                "devmajor": entry.devmajor,
+                "devminor": entry.devminor,
+                "pax_records": records,
+            })
+        })
+        .collect();
+    json!({
+        "version": "0.9",
+        "build_tool_identifier": reader.build_tool_identifier(),
+        "compression": reader.compression().as_str(),
+        "compressed_size": reader.compressed_size(),
+        "uncompressed_size": reader.uncompressed_size(),
+        "span_size": reader.span_size(),
+        "spans": spans,
+        "files": files,
+    })
+}
+
+pub(crate) fn extract(args: &ZtocExtractArgs) -> Result<()> {
+    let reader = open(&args.ztoc)?;
+    let layer = || format!("layer {}", args.layer.display());
+    let mut file = File::open(&args.layer).with_context(layer)?;
+    let Some(entry) = reader.find(args.path.as_bytes()) else {
+        bail!("{} is not in the layer; `ztoc info` lists what is", args.path);
+    };
+    let mut out = io::stdout().lock();
+    reader
+        .extract(
+            &entry,
+            |span| {
+                file.seek(SeekFrom::Start(span.start))?;
+                let mut bytes = Vec::new();
+                Read::by_ref(&mut file).take(span.end - span.start).read_to_end(&mut bytes)?;
+                Ok::<_, io::Error>(bytes)
+            },
+            |data| out.write_all(data),
+        )
+        .with_context(|| format!("{} in {}", args.path, layer()))?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,48 @@
+//! Progress bars on a terminal.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use indexer::Progress;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use oci::Digest;
+
+/// One bar for each layer that is being built, on standard error.
+#[derive(Debug)]
+pub(crate) struct Bars {
+    all: MultiProgress,
+    layers: Mutex<HashMap<Digest, ProgressBar>>,
+}
+
+impl Bars {
+    /// Bars that are drawn only if standard error is a terminal.
+    pub(crate) fn new() -> Self {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        Self { all, layers: Mutex::default() }
+    }
+
+    fn with_bar(&self, layer: &Digest, act: impl FnOnce(&ProgressBar)) {
+        let layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bar) = layers.get(layer) {
+            act(bar);
+        }
+    }
+}
+
+impl Progress for Bars {
+    fn layer_started(&self, layer: &Digest, size: u64) {
+        let template = "{prefix} {bar:30} {binary_bytes:>11} of {binary_total_bytes:<11} {binary_bytes_per_sec} {eta}";
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = self.all.add(ProgressBar::new(size).with_style(style).with_prefix(layer.short()));
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer, bar);
+    }
+
+    fn layer_read(&self, layer: &Digest, bytes: u64) {
+        self.with_bar(layer, |bar| bar.inc(bytes));
+    }
+
+    fn layer_done(&self, layer: &Digest) {
+        self.with_bar(layer, ProgressBar::finish_and_clear);
+    }
+}

@@ -1,0 +1,215 @@
+//! Results for people and for programs.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use indexer::{LayerReport, Outcome, Report, Verification};
+use serde_json::{Value, json};
+
+/// The one object that `index --json` prints. `failure` is the chain of errors.
+pub(crate) fn index_json(image: &str, result: Result<&Outcome, &str>) -> Value {
+    let (outcome, reason, report) = match result {
+        Ok(Outcome::Indexed(report)) => ("indexed", None, Some(report)),
+        Ok(Outcome::AlreadyIndexed(report)) => ("already-indexed", None, Some(report)),
+        Ok(Outcome::Skipped { reason, .. }) => ("skipped", Some(reason.to_string()), None),
+        Err(failure) => ("failed", Some(failure.to_owned()), None),
+    };
+    let layers = report.map_or(&[][..], |report| &report.layers);
+    json!({
+        "outcome": outcome,
+        "reason": reason,
+        "image": image,
+        "image_digest": match result {
+            Ok(Outcome::Skipped { image, .. }) => Some(image.to_string()),
+            _ => report.map(|report| report.image.to_string()),
+        },
+        "index": report.map(|report| report.index.to_string()),
+        "indexes": report.map_or(&[][..], |report| &report.indexes).iter().map(|index| json!({
+            "platform": index.platform.as_ref().map(ToString::to_string),
+            "image_manifest": index.image_manifest.to_string(),
+            "soci_index": index.digest.to_string(),
+        })).collect::<Vec<_>>(),
+        "tag": report.and_then(|report| report.tag.as_ref()).map(ToString::to_string),
+        "layers": layers.iter().map(layer_json).collect::<Vec<_>>(),
+        "bytes_read": report.map_or(0, |report| report.bytes_read),
+        "seconds": report.map_or(0.0, |report| seconds(report.elapsed)),
+    })
+}
+
+fn layer_json(layer: &LayerReport) -> Value {
+    json!({
+        "digest": layer.digest.to_string(),
+        "size": layer.size,
+        "ztoc": layer.ztoc.to_string(),
+        "ztoc_size": layer.ztoc_size,
+        "files": layer.files,
+        "spans": layer.spans,
+        "seconds": seconds(layer.elapsed),
+    })
+}
+
+/// What `index` prints for people.
+pub(crate) fn index_text(image: &str, outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Indexed(report) => report_text("indexed", image, report),
+        Outcome::AlreadyIndexed(report) => report_text("already indexed", image, report),
+        Outcome::Skipped { reason, .. } => format!("skipped {image}\n  {reason}\n"),
+    }
+}
+
+fn report_text(outcome: &str, image: &str, report: &Report) -> String {
+    let mut text = format!("{outcome} {image}\n");
+    if !report.layers.is_empty() {
+        let rows = report.layers.iter().map(|layer| {
+            [
+                layer.digest.short(),
+                human_bytes(layer.size),
+                layer.ztoc.short(),
+                human_bytes(layer.ztoc_size),
+                layer.files.to_string(),
+                layer.spans.to_string(),
+                format!("{:.1} s", seconds(layer.elapsed)),
+            ]
+        });
+        let head = ["layer", "size", "ztoc", "size", "files", "spans", "time"];
+        text.push_str(&table(head, rows));
+    }
+    for index in &report.indexes {
+        let platform = index.platform.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let _ = writeln!(text, "  {platform:<16} SOCI index {}", index.digest);
+    }
+    match &report.tag {
+        Some(tag) => {
+            let _ = writeln!(text, "  image index {} tagged {tag}", report.index);
+        }
+        None => {
+            let _ = writeln!(text, "  attached to {}", report.image);
+        }
+    }
+    let _ = writeln!(
+        text,
+        "  read {} in {:.1} s",
+        human_bytes(report.bytes_read),
+        seconds(report.elapsed)
+    );
+    text
+}
+
+/// The one object that `verify --json` prints.
+pub(crate) fn verify_json(image: &str, result: Result<&Verification, &str>) -> Value {
+    let verification = result.ok();
+    json!({
+        "outcome": if verification.is_some() { "verified" } else { "failed" },
+        "reason": result.err(),
+        "image": image,
+        "indexes": verification.map_or(&[][..], |v| &v.indexes)
+            .iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "layers": verification.map_or(&[][..], |v| &v.layers).iter().map(|layer| json!({
+            "digest": layer.layer.to_string(),
+            "size": layer.size,
+            "ztoc": layer.ztoc.to_string(),
+            "spans": layer.spans,
+            "files": layer.files,
+            "extracted": layer.extracted,
+            "bytes_fetched": layer.bytes_fetched,
+        })).collect::<Vec<_>>(),
+        "seconds": verification.map_or(0.0, |v| seconds(v.elapsed)),
+    })
+}
+
+/// What `verify` prints for people.
+pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
+    let mut text = format!("verified {image}\n");
+    let rows = verification.layers.iter().map(|layer| {
+        [
+            layer.layer.short(),
+            human_bytes(layer.size),
+            layer.ztoc.short(),
+            layer.spans.to_string(),
+            layer.files.to_string(),
+            layer.extracted.to_string(),
+            human_bytes(layer.bytes_fetched),
+        ]
+    });
+    let head = ["layer", "size", "ztoc", "spans", "files", "extracted", "fetched"];
+    text.push_str(&table(head, rows));
+    for index in &verification.indexes {
+        let _ = writeln!(text, "  SOCI index {index}");
+    }
+    text
+}
+
+/// Aligns columns, names to the left and the rest to the right.
+fn table<const COLUMNS: usize>(
+    head: [&str; COLUMNS],
+    rows: impl Iterator<Item = [String; COLUMNS]>,
+) -> String {
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let mut text = String::new();
+    for row in &rows {
+        text.push(' ');
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+            let _ = if column == 0 {
+                write!(text, " {cell:<width$}")
+            } else {
+                write!(text, "  {cell:>width$}")
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A number of bytes in the largest unit that leaves at least one.
+pub(crate) fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1 << 10 {
+        return format!("{bytes} B");
+    }
+    let unit = (bytes.ilog2() / 10 - 1).min(4);
+    format!("{:.1} {}", bytes as f64 / (1u64 << (10 * (unit + 1))) as f64, UNITS[unit as usize])
+}
+
+/// Bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Seconds to the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_told_in_a_unit_that_fits() {
+        assert_eq!(human_bytes(0), "0 B");
+        assert_eq!(human_bytes(1023), "1023 B");
+        assert_eq!(human_bytes(1536), "1.5 KiB");
+        assert_eq!(human_bytes(10 << 20), "10.0 MiB");
+        assert_eq!(human_bytes(u64::MAX), "16384.0 PiB");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a".to_owned(), "10".to_owned()], ["bbb".to_owned(), "2".to_owned()]];
+        assert_eq!(table(["x", "y"], rows.into_iter()), "  x     y\n  a    10\n  bbb   2\n");
+    }
+
+    #[test]
+    fn a_failure_is_an_object_with_all_keys() {
+        let value = index_json("r/i:1", Err("no"));
+        assert_eq!(value["outcome"], "failed");
+        assert_eq!(value["reason"], "no");
+        let keys = ["image", "index", "indexes", "tag", "layers", "bytes_read", "seconds"];
+        assert!(keys.iter().all(|key| value.get(key).is_some()));
+    }
+}
