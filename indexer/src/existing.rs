@@ -120,9 +120,11 @@ async fn span_size<S: ImageStore>(
     if range.is_empty() {
         return Ok(None);
     }
-    let bytes = match head.get(range.start as usize..range.end as usize) {
-        Some(bytes) => bytes.to_vec(),
-        None => store.blob_range(digest, range).await?.to_vec(),
+    let in_head = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+    let bytes = if range.end <= head.len() as u64 {
+        head.slice(in_head(range.start)..in_head(range.end))
+    } else {
+        store.blob_range(digest, range).await?
     };
     Ok(place.read(&bytes).ok())
 }

@@ -85,8 +85,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
     match building.await {
         Ok(Ok(ztoc)) => Ok(BuiltLayer { ztoc, elapsed: started.elapsed() }),
         Ok(Err(PipelineError::Build(error))) => Err(error.into()),
-        Ok(Err(PipelineError::Read(Abandoned))) => Err(LayerError::Interrupted),
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-        Err(_) => Err(LayerError::Interrupted),
+        Ok(Err(PipelineError::Read(Abandoned))) | Err(_) => Err(LayerError::Interrupted),
     }
 }

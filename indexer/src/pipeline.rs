@@ -30,10 +30,12 @@ pub fn build_ztoc<E>(
     let (sender, receiver) = sync_channel(BACKLOG);
     std::thread::scope(|scope| {
         let hashing = scope.spawn(|| hash(receiver));
-        let scanned = scan(&mut scanner, &mut next, sender);
-        // The sender is gone, so hashing ends. It does not panic; if it did, so should we.
+        let result = scan(&mut scanner, &mut next, &sender);
+        // Hashing ends when there is no sender any more.
+        drop(sender);
+        // It does not panic; if it did, so should we.
         let hasher = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        scanned?;
+        result?;
         Ok(scanner.finish(hasher)?)
     })
 }
@@ -41,7 +43,7 @@ pub fn build_ztoc<E>(
 fn scan<E>(
     scanner: &mut Scanner,
     next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
-    hasher: SyncSender<(Bytes, Vec<Cut>)>,
+    hasher: &SyncSender<(Bytes, Vec<Cut>)>,
 ) -> Result<(), PipelineError<E>> {
     while let Some(piece) = next().map_err(PipelineError::Read)? {
         let cuts = scanner.push(&piece)?.to_vec();

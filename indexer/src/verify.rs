@@ -4,7 +4,7 @@
 //! are extracted through ranged requests, as a runtime would, from their checkpoints; and in
 //! front of each file's data there must be the header of an archive's entry.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -147,7 +147,7 @@ pub async fn verify_image<S: ImageStore>(
     if pairs.is_empty() {
         return Err(VerifyError::NoIndex { target: target.clone() });
     }
-    let mut layers: HashMap<(Digest, Digest), ()> = HashMap::new();
+    let mut seen = HashSet::new();
     let mut checks = Vec::new();
     let mut indexes = Vec::new();
     for pair in pairs {
@@ -155,7 +155,7 @@ pub async fn verify_image<S: ImageStore>(
         let index = manifest(store, "SOCI index", pair.index).await?;
         for ztoc in index.layers() {
             let layer = check_ztoc_entry(&pair, &image, ztoc)?;
-            if layers.insert((layer.digest, ztoc.digest), ()).is_none() {
+            if seen.insert((layer.digest, ztoc.digest)) {
                 checks.push(check_layer(store, layer, ztoc).await?);
             }
         }
@@ -304,15 +304,15 @@ impl<S: ImageStore> Check<'_, S> {
             }
             hasher.push(&piece, &inside);
         }
-        let hashes = hasher.finish();
-        let wrong = spans.iter().zip(&hashes).find(|(span, hash)| span.sha256 != **hash);
+        let found = hasher.finish();
+        let wrong = spans.iter().zip(&found).find(|(span, hash)| span.sha256 != **hash);
         match wrong {
             Some((span, _)) => {
                 let Span { index, start, end, .. } = span;
                 Err(self.mismatch(format!("span {index} (bytes {start} to {end}) differs")))
             }
-            None if hashes.len() != spans.len() => {
-                Err(self.mismatch(format!("{} spans instead of {}", hashes.len(), spans.len())))
+            None if found.len() != spans.len() => {
+                Err(self.mismatch(format!("{} spans instead of {}", found.len(), spans.len())))
             }
             None => Ok(()),
         }

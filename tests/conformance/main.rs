@@ -2,6 +2,12 @@
 //!
 //! The reference is a small Go program around soci-snapshotter's own package; `build` beside this
 //! file makes it. Where it cannot be built the test says so and passes: the golden set stays.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers are the tests' own"
+)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -61,7 +67,8 @@ fn random_layers_give_the_references_ztocs() {
             "id": seed.to_string(), "file": path, "compression": layer.compression.as_str(),
             "span_size": layer.span_size, "tool": "tool",
         });
-        requests.push_str(&format!("{request}\n"));
+        requests.push_str(&request.to_string());
+        requests.push('\n');
         ours.push((seed, build(&layer.bytes, layer.compression, layer.span_size)));
     }
     let mut child = Command::new(reference)

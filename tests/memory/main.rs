@@ -1,6 +1,12 @@
 //! Memory does not grow with the layer: it is the download window, the ztoc and a constant.
 //!
 //! A binary of its own: its allocator counts, and nothing else may allocate beside the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers are the tests' own"
+)]
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,10 @@
 //! The whole path from an image in a store to its pushed index, in one process.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers are the tests' own"
+)]
 
 mod faults;
 mod golden;

@@ -162,6 +162,7 @@ fn table<const COLUMNS: usize>(
 }
 
 /// A number of bytes in the largest unit that leaves at least one.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is printed")]
 pub(crate) fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1 << 10 {

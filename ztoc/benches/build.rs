@@ -1,5 +1,8 @@
 //! Speed of building and of extracting, on layers like those of real images.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "as in tests")]
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};

@@ -80,7 +80,7 @@ impl Checkpoints {
     pub(crate) fn into_pieces(self) -> Vec<Vec<u8>> {
         let mut header = Vec::with_capacity(HEADER_SIZE);
         // The limit on checkpoints keeps their number inside 31 bits.
-        header.extend_from_slice(&(self.len as u32).to_le_bytes());
+        header.extend_from_slice(&u32::try_from(self.len).unwrap_or(u32::MAX).to_le_bytes());
         header.extend_from_slice(&self.span_size.to_le_bytes());
         let mut pieces = self.pieces;
         pieces.insert(0, header);

@@ -11,7 +11,7 @@ use crate::Compression;
 use crate::flatbuf::field::{compression_info, file, tar_zinfo, toc, xattr, ztoc};
 use crate::flatbuf::write::{Offset, Writer, unless};
 use crate::span::Hash;
-use crate::toc::{Entry, Stack};
+use crate::toc::{Entry, Record, Stack};
 
 /// The version of the ztoc format, `Version09` in soci-snapshotter.
 pub(crate) const VERSION: &str = "0.9";
@@ -142,7 +142,7 @@ fn write_file(writer: &mut Writer, entry: &Entry) -> Offset {
     writer.end_table()
 }
 
-fn write_records(writer: &mut Writer, records: &[(Box<[u8]>, Box<[u8]>)]) -> Offset {
+fn write_records(writer: &mut Writer, records: &[Record]) -> Offset {
     let offsets: Vec<Offset> = records
         .iter()
         .map(|(key, value)| {
@@ -178,7 +178,7 @@ fn write_compression_info(
         .collect();
     let digests_vector = writer.offset_vector(&digests);
     // The limits keep the number of spans inside 31 bits; no span at all gives -1.
-    let max_span_id = content.span_hashes.len() as i32 - 1;
+    let max_span_id = i32::try_from(content.span_hashes.len()).map_or(i32::MAX, |spans| spans - 1);
     writer.begin_table(compression_info::COUNT);
     writer.field(compression_info::MAX_SPAN_ID, unless(max_span_id, 0, i32::to_le_bytes));
     writer.field_offset(compression_info::SPAN_DIGESTS, digests_vector);

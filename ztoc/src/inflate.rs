@@ -4,6 +4,12 @@
 //! at deflate block boundaries (`Z_BLOCK`) and tells the bit position there (`data_type`).
 //! Source: the zlib manual, `inflate()`, and RFC 1951 and 1952.
 #![allow(unsafe_code, reason = "zlib's interface takes raw pointers; every use is in this file")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "zlib counts in 32 bits; every length is bounded before it is passed on"
+)]
 
 use std::ffi::{CStr, c_int};
 

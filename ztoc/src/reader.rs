@@ -178,7 +178,7 @@ impl<B: AsRef<[u8]>> Reader<B> {
             Compression::Uncompressed => plain_starts(checkpoints, compressed_size, limits)?,
         };
         let max_span_id = info.scalar(compression_info::MAX_SPAN_ID)?.map_or(0, i32::from_le_bytes);
-        if i64::from(max_span_id) + 1 != starts.len() as i64 {
+        if usize::try_from(i64::from(max_span_id) + 1) != Ok(starts.len()) {
             return Err(ReadError::Checkpoints("their number is not that of the spans"));
         }
         let digests = info.offsets(compression_info::SPAN_DIGESTS)?;
@@ -288,7 +288,7 @@ impl<B: AsRef<[u8]>> Reader<B> {
 
     /// The window of a checkpoint.
     fn window(&self, start: &SpanStart) -> &[u8] {
-        const ZEROS: [u8; crate::WINDOW_SIZE] = [0; crate::WINDOW_SIZE];
+        static ZEROS: [u8; crate::WINDOW_SIZE] = [0; crate::WINDOW_SIZE];
         // A window was inside the buffer when the ztoc was opened.
         start
             .window
@@ -389,10 +389,17 @@ fn parse_sha256(text: &[u8]) -> Option<Hash> {
     let hex = text.strip_prefix(b"sha256:").filter(|hex| hex.len() == 64)?;
     let mut hash = [0; 32];
     for (byte, pair) in hash.iter_mut().zip(hex.chunks_exact(2)) {
-        let digit = |c: u8| char::from(c).to_digit(16).filter(|_| !c.is_ascii_uppercase());
-        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
     }
     Some(hash)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
 }
 
 fn check_entry(table: &Table<'_>, index: usize) -> Result<(), ReadError> {

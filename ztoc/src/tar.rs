@@ -299,7 +299,7 @@ impl TarReader {
         match kind {
             Extended::Pax => {
                 // A second extended header replaces the first.
-                self.records = pax::parse(&self.body).map_err(|error| bad_pax(&error))?;
+                self.records = pax::parse(&self.body).map_err(bad_pax)?;
             }
             Extended::LongName => self.long_name = number::c_string(&self.body).to_vec(),
             Extended::LongLink => self.long_link = number::c_string(&self.body).to_vec(),
@@ -312,7 +312,7 @@ impl TarReader {
     /// A header that stands for an entry of its own, with all extended headers before it.
     fn begin_file(&mut self, mut header: Header) -> Result<(), TarError> {
         let records = std::mem::take(&mut self.records);
-        pax::apply(&records, &mut header).map_err(|error| bad_pax(&error))?;
+        pax::apply(&records, &mut header).map_err(bad_pax)?;
         // The GNU names win over those of PAX, unless they are empty.
         let long_name = std::mem::take(&mut self.long_name);
         if !long_name.is_empty() {
@@ -412,9 +412,8 @@ impl TarReader {
             devmajor: header.devmajor,
             devminor: header.devminor,
             mtime: header.mtime,
-            // A ztoc has 32 bits for each; Go keeps the low ones.
-            uid: header.uid as u32,
-            gid: header.gid as u32,
+            uid: low_bits(header.uid),
+            gid: low_bits(header.gid),
             kind,
         })
     }
@@ -438,7 +437,14 @@ fn is_header_only(kind: u8) -> bool {
     FileType::from_flag(kind).is_some_and(|kind| !kind.has_data())
 }
 
+/// A ztoc has 32 bits for a user or group; the reference keeps the low ones.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "that is its purpose")]
+const fn low_bits(id: i64) -> u32 {
+    id as u32
+}
+
 /// Bytes from `size` to the next block.
+#[expect(clippy::cast_possible_truncation, reason = "a remainder of 512 fits")]
 const fn padding(size: u64) -> usize {
     (size.wrapping_neg() % BLOCK_SIZE as u64) as usize
 }
@@ -454,7 +460,7 @@ fn share(last: &mut Arc<[u8]>, name: Vec<u8>) {
     }
 }
 
-fn bad_pax(error: &pax::BadPax) -> TarError {
+fn bad_pax(error: pax::BadPax) -> TarError {
     match error {
         pax::BadPax::Record => TarError::Pax("has a malformed record"),
         pax::BadPax::Nul => TarError::Pax("has a NUL in a key or name"),

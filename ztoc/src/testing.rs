@@ -74,7 +74,10 @@ pub fn gzip(archive: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn archive(random: &mut Rng) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
+/// Path and content of files.
+type Files = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn archive(random: &mut Rng) -> (Vec<u8>, Files) {
     let mut builder = Builder::new(Vec::new());
     let mut files = Vec::new();
     for number in 0..random.usize(..40) {

@@ -72,6 +72,9 @@ impl FileType {
     }
 }
 
+/// A PAX record: key and value.
+pub(crate) type Record = (Box<[u8]>, Box<[u8]>);
+
 /// One entry as it was read. Strings are bytes because tar does not promise UTF-8.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -81,7 +84,7 @@ pub(crate) struct Entry {
     pub(crate) uname: Arc<[u8]>,
     pub(crate) gname: Arc<[u8]>,
     /// All PAX records, by key in byte order.
-    pub(crate) records: Box<[(Box<[u8]>, Box<[u8]>)]>,
+    pub(crate) records: Box<[Record]>,
     pub(crate) offset: i64,
     pub(crate) size: i64,
     pub(crate) mode: i64,

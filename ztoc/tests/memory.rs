@@ -1,6 +1,12 @@
 //! Memory is bounded by the ztoc plus a constant, however large the layer is.
 //!
 //! A binary of its own: its allocator counts, and nothing else may allocate beside the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers are the tests' own"
+)]
 
 use peak_alloc::PeakAlloc;
 use ztoc::{Builder, Compression, Settings};

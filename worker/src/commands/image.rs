@@ -182,12 +182,11 @@ async fn on_store<W: Work>(
         }
         Location::Layout { path, tag } => {
             let store = Layout::open(path).await.map_err(|error| chain(&error))?;
-            let name = match tag {
-                Some(tag) => ImageName { target: TagOrDigest::Tag(tag.clone()), tag: Some(tag) },
-                None => {
-                    let (target, tag) = store.only_image().await.map_err(|error| chain(&error))?;
-                    ImageName { target, tag: tag.or_else(|| "latest".parse().ok()) }
-                }
+            let name = if let Some(tag) = tag {
+                ImageName { target: TagOrDigest::Tag(tag.clone()), tag: Some(tag) }
+            } else {
+                let (target, tag) = store.only_image().await.map_err(|error| chain(&error))?;
+                ImageName { target, tag: tag.or_else(|| "latest".parse().ok()) }
             };
             work.on(&store, &name).await
         }

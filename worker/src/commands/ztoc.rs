@@ -63,7 +63,8 @@ pub(crate) fn info(args: &ZtocInfoArgs) -> Result<()> {
     let reader = open(&args.ztoc)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &describe(&reader))?;
+        // As an I/O error, which tells a closed pipe from others.
+        serde_json::to_writer_pretty(&mut out, &describe(&reader)).map_err(io::Error::from)?;
         writeln!(out)?;
         return Ok(out.flush()?);
     }

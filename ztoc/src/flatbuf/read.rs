@@ -28,8 +28,8 @@ impl<'a> Table<'a> {
 
     fn at(buffer: &'a [u8], start: usize) -> Result<Self, Malformed> {
         let distance = i32::from_le_bytes(array(buffer, start)?);
-        let vtable = (start as i64).checked_sub(i64::from(distance)).ok_or(Malformed)?;
-        let vtable = usize::try_from(vtable).map_err(|_| Malformed)?;
+        let start_signed = i64::try_from(start).map_err(|_| Malformed)?;
+        let vtable = usize::try_from(start_signed - i64::from(distance)).map_err(|_| Malformed)?;
         let size = usize::from(u16::from_le_bytes(array(buffer, vtable)?));
         if size < 4 || size % 2 != 0 {
             return Err(Malformed);

@@ -8,6 +8,12 @@
 //! Source: FlatBuffers internals documentation; `go/builder.go` for the order of padding and for
 //! which tables share a vtable.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a buffer is far below 2 GiB, or its caller drops it for being too large"
+)]
+
 /// Writes one buffer.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -174,7 +180,7 @@ impl Writer {
 }
 
 /// The stored form of a scalar, or nothing when it is the default.
-pub(crate) fn unless<const SIZE: usize, T: PartialEq>(
+pub(crate) fn unless<const SIZE: usize, T: PartialEq + Copy>(
     value: T,
     default: T,
     bytes: impl FnOnce(T) -> [u8; SIZE],

@@ -103,7 +103,7 @@ impl MemberHeader {
                 Some(true) => self.next(COMMENT),
                 Some(false) => {}
                 None => {
-                    self.part = Part::Done(Verdict::Bad("its file name is 512 bytes or longer"))
+                    self.part = Part::Done(Verdict::Bad("its file name is 512 bytes or longer"));
                 }
             },
             Part::Comment(seen) => match string(seen, byte) {

@@ -45,7 +45,7 @@ pub(super) fn parse(mut body: &[u8]) -> Result<Records, BadPax> {
         match key {
             SPARSE_OFFSET | SPARSE_LENGTH => {
                 let expected =
-                    if sparse_map.len() % 2 == 0 { SPARSE_OFFSET } else { SPARSE_LENGTH };
+                    if sparse_map.len().is_multiple_of(2) { SPARSE_OFFSET } else { SPARSE_LENGTH };
                 if key != expected || value.contains(&b',') {
                     return Err(BadPax::SparseMap);
                 }
@@ -63,8 +63,11 @@ pub(super) fn parse(mut body: &[u8]) -> Result<Records, BadPax> {
     Ok(records)
 }
 
-/// The first record of `body`: key, value and the rest.
-fn record(body: &[u8]) -> Result<(&[u8], &[u8], &[u8]), BadPax> {
+/// Key, value and the rest.
+type Split<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// The first record of `body`.
+fn record(body: &[u8]) -> Result<Split<'_>, BadPax> {
     let space = body.iter().position(|c| *c == b' ').ok_or(BadPax::Record)?;
     let length = decimal(&body[..space]).map_err(|_| BadPax::Record)?;
     let length = usize::try_from(length).map_err(|_| BadPax::Record)?;

@@ -1,4 +1,10 @@
 //! Tests of the ztoc crate from outside, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers are the tests' own"
+)]
 
 mod encoding;
 mod golden;
