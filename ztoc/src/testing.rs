@@ -3,6 +3,8 @@
 #![allow(clippy::missing_panics_doc, reason = "writing an archive to memory cannot fail")]
 #![allow(clippy::unwrap_used, reason = "writing an archive to memory cannot fail")]
 
+pub mod fuzz;
+
 use std::io::Write as _;
 
 use fastrand::Rng;

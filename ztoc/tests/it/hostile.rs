@@ -1,47 +1,10 @@
 //! Inputs that somebody made to do harm.
 
 use proptest::prelude::*;
-use ztoc::testing::random_layer;
-use ztoc::{Compression, FileType, Limits, Reader};
+use ztoc::testing::{fuzz, random_layer};
+use ztoc::{Compression, Reader};
 
 use crate::support::{build, golden, settings};
-
-/// Small limits, so that what passes them is found soon.
-const LIMITS: Limits = Limits {
-    entries: 10_000,
-    name: 1 << 16,
-    extended_header: 1 << 16,
-    checkpoints: 200,
-    spans: 10_000,
-    uncompressed_size: 1 << 24,
-    ztoc_size: 1 << 24,
-};
-
-/// Builds from bytes that may be anything, and uses what comes of it.
-fn exercise_builder(layer: &[u8], compression: Compression) {
-    let settings = ztoc::Settings { limits: LIMITS, ..settings(compression, 1000) };
-    if let Ok(ztoc) = build(layer, settings, || 4096) {
-        exercise_reader(ztoc.encoded.to_vec(), layer);
-    }
-}
-
-/// Opens bytes that may be anything, and extracts all there is.
-fn exercise_reader(ztoc: Vec<u8>, layer: &[u8]) {
-    let Ok(reader) = Reader::parse(ztoc, &LIMITS) else { return };
-    for entry in reader.entries().filter(|entry| entry.kind == FileType::Regular) {
-        let _ = reader.find(entry.name);
-        let mut extracted = 0;
-        let _ = reader.extract(
-            &entry,
-            |span| layer.get(span.start as usize..span.end as usize).ok_or(()),
-            |piece| {
-                extracted += piece.len() as u64;
-                Ok(())
-            },
-        );
-        assert!(extracted <= entry.size.cast_unsigned(), "more than the file");
-    }
-}
 
 /// Changes a few bytes of `bytes`.
 fn mutate(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)]) -> Vec<u8> {
@@ -63,22 +26,22 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
-        exercise_builder(&bytes, Compression::Gzip);
-        exercise_builder(&bytes, Compression::Uncompressed);
-        exercise_reader(bytes, &[]);
+        fuzz::layer(&bytes, Compression::Gzip);
+        fuzz::layer(&bytes, Compression::Uncompressed);
+        fuzz::ztoc(&bytes, &[]);
     }
 
     #[test]
     fn a_damaged_archive_never_panics(seed: u64, changes in changes()) {
         let archive = mutate(random_layer(seed).archive, &changes);
-        exercise_builder(&archive, Compression::Uncompressed);
-        exercise_builder(&ztoc::testing::gzip(&archive), Compression::Gzip);
+        fuzz::layer(&archive, Compression::Uncompressed);
+        fuzz::layer(&ztoc::testing::gzip(&archive), Compression::Gzip);
     }
 
     #[test]
     fn a_damaged_layer_never_panics(seed: u64, changes in changes()) {
         let layer = random_layer(seed);
-        exercise_builder(&mutate(layer.bytes, &changes), layer.compression);
+        fuzz::layer(&mutate(layer.bytes, &changes), layer.compression);
     }
 
     #[test]
@@ -91,8 +54,8 @@ proptest! {
         let head = ztoc.len().min(600);
         let mut damaged = mutate(ztoc[..head].to_vec(), &changes);
         damaged.extend_from_slice(&ztoc[head..]);
-        exercise_reader(damaged, &layer.bytes);
-        exercise_reader(mutate(ztoc, &changes), &layer.bytes);
+        fuzz::ztoc(&damaged, &layer.bytes);
+        fuzz::ztoc(&mutate(ztoc, &changes), &layer.bytes);
     }
 
     #[test]
@@ -101,8 +64,20 @@ proptest! {
         let settings = settings(layer.compression, 60_000);
         let mut ztoc = build(&layer.bytes, settings, || 9999).unwrap().encoded.to_vec();
         ztoc.truncate(at.index(ztoc.len()));
-        prop_assert!(Reader::parse(ztoc, &LIMITS).is_err());
+        prop_assert!(Reader::parse(ztoc, &fuzz::LIMITS).is_err());
     }
+}
+
+#[test]
+fn the_golden_layers_read_in_either_way_never_panic() {
+    let mut layers = 0;
+    for file in std::fs::read_dir(golden().join("layers")).unwrap() {
+        let layer = std::fs::read(file.unwrap().path()).unwrap();
+        fuzz::layer(&layer, Compression::Gzip);
+        fuzz::layer(&layer, Compression::Uncompressed);
+        layers += 1;
+    }
+    assert!(layers > 150);
 }
 
 #[test]
@@ -110,8 +85,8 @@ fn every_prefix_of_a_small_layer_is_refused_or_built() {
     for name in ["gz-fname", "tar-pax-path", "tar-sparse-10", "mm-cat"] {
         let layer = std::fs::read(golden().join(format!("layers/{name}.bin"))).unwrap();
         for end in (0..layer.len()).step_by(97) {
-            exercise_builder(&layer[..end], Compression::Gzip);
-            exercise_builder(&layer[..end], Compression::Uncompressed);
+            fuzz::layer(&layer[..end], Compression::Gzip);
+            fuzz::layer(&layer[..end], Compression::Uncompressed);
         }
     }
 }

@@ -1,0 +1,4 @@
+//! A ztoc that somebody made up, used on its own bytes as the layer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|ztoc: &[u8]| ztoc::testing::fuzz::ztoc(ztoc, ztoc));
