@@ -121,6 +121,7 @@ pub async fn index_image<S: ImageStore>(
         tag: tag.clone(),
         bytes_read: layers.iter().map(|layer| layer.size).sum(),
         layers,
+        skipped: plan.skipped_layers(),
         elapsed: started.elapsed(),
     };
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oci::{Digest, Tag};
-use soci::{SkipReason, SociIndex, Version};
+use soci::{SkipReason, SkippedLayer, SociIndex, Version};
 
 /// What became of an image.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Report {
     pub tag: Option<Tag>,
     /// The layers that were built, in the order of the image.
     pub layers: Vec<LayerReport>,
+    /// The layers that have no ztoc, and why.
+    pub skipped: Vec<SkippedLayer>,
     /// Bytes of layers that were read.
     pub bytes_read: u64,
     /// Time that everything took.

@@ -23,6 +23,8 @@ pub use assembly::{Assembly, BuiltZtoc, NewManifest, Referrer, Role, SociIndex};
 pub use error::{ImageError, ListedLayer};
 pub use format::{Version, VersionError};
 pub use image::{Image, Missing, MissingKind, NotAnImage};
-pub use plan::{Decision, IndexPlan, LayerKey, LayerToBuild, Plan, Planned, SkipReason};
+pub use plan::{
+    Decision, IndexPlan, LayerKey, LayerToBuild, Plan, Planned, SkipReason, SkippedLayer,
+};
 pub use settings::{Limits, Platforms, Settings};
 pub use ztoc::Compression;

@@ -16,7 +16,7 @@ use crate::image::{
 };
 use crate::settings::{Platforms, Settings};
 
-pub use layer::{Decision, LayerKey, LayerToBuild};
+pub use layer::{Decision, LayerKey, LayerToBuild, SkippedLayer};
 pub use reason::SkipReason;
 
 /// What [`Image::plan`] comes to.
@@ -69,6 +69,21 @@ impl Plan {
     /// The SOCI indexes, in the order of the platforms.
     pub fn indexes(&self) -> &[IndexPlan] {
         &self.indexes
+    }
+
+    /// The layers that get no ztoc, in the order of the image, each once.
+    pub fn skipped_layers(&self) -> Vec<SkippedLayer> {
+        let mut seen = HashSet::new();
+        let layers = self.indexes.iter().flat_map(IndexPlan::layers);
+        let skipped = layers.filter(|(_, decision)| !matches!(decision, Decision::Build(_)));
+        skipped
+            .filter(|(layer, _)| seen.insert(layer.digest))
+            .map(|(layer, decision)| SkippedLayer {
+                digest: layer.digest,
+                size: layer.size,
+                decision,
+            })
+            .collect()
     }
 
     /// The layers that need a ztoc, in the order of the image, each once.

@@ -164,7 +164,7 @@ async fn what_is_no_image_is_skipped_with_its_reason() {
         (TestImage::artifact(chart), "helm"),
         (TestImage::artifact(soci), "SOCI index"),
         (TestImage::single("linux/amd64", small), "smaller than"),
-        (TestImage::single("linux/amd64", zstd), "neither gzip nor uncompressed"),
+        (TestImage::single("linux/amd64", zstd), "1 with unsupported compression zstd"),
         (TestImage::single("linux/amd64", &[]), "no layers"),
     ] {
         for version in [Version::V1, Version::V2] {

@@ -31,6 +31,11 @@ pub(crate) fn index_json(image: &str, result: Result<&Outcome, &str>) -> Value {
         })).collect::<Vec<_>>(),
         "tag": report.and_then(|report| report.tag.as_ref()).map(ToString::to_string),
         "layers": layers.iter().map(layer_json).collect::<Vec<_>>(),
+        "skipped_layers": report.map_or(&[][..], |report| &report.skipped).iter().map(|layer| json!({
+            "digest": layer.digest.to_string(),
+            "size": layer.size,
+            "reason": layer.decision.to_string(),
+        })).collect::<Vec<_>>(),
         "bytes_read": report.map_or(0, |report| report.bytes_read),
         "seconds": report.map_or(0.0, |report| seconds(report.elapsed)),
     })
@@ -73,6 +78,10 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
         });
         let head = ["layer", "size", "ztoc", "size", "files", "spans", "time"];
         text.push_str(&table(head, rows));
+    }
+    for layer in &report.skipped {
+        let (digest, size) = (layer.digest.short(), human_bytes(layer.size));
+        let _ = writeln!(text, "  {digest}  {size}  no ztoc: {}", layer.decision);
     }
     for index in &report.indexes {
         let platform = index.platform.as_ref().map_or("-".to_owned(), ToString::to_string);

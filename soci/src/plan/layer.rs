@@ -1,5 +1,7 @@
 //! What is done about one layer.
 
+use std::fmt;
+
 use oci::media_type::{self, LayerCompression};
 use oci::{Descriptor, Digest};
 use ztoc::Compression;
@@ -40,6 +42,27 @@ pub struct LayerToBuild {
     pub size: u64,
     /// Its media type.
     pub media_type: String,
+}
+
+/// A layer that gets no ztoc.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedLayer {
+    /// Digest of the layer.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Why.
+    pub decision: Decision,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build(compression) => write!(f, "indexed as {compression}"),
+            Self::TooSmall => f.write_str("smaller than the minimum"),
+            Self::Unsupported { compression } => write!(f, "unsupported compression {compression}"),
+        }
+    }
 }
 
 /// Decides as the reference does, in its order: what is no layer fails whatever its size, and a

@@ -1,6 +1,6 @@
 //! Why an image is left as it is.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use oci::Descriptor;
@@ -19,8 +19,8 @@ pub enum SkipReason {
     NothingToIndex {
         /// Layers with fewer bytes than the minimum, each counted once.
         too_small: usize,
-        /// Layers compressed in a way that no ztoc can describe, each counted once.
-        unsupported: usize,
+        /// Layers compressed in a way that no ztoc can describe, by its name, each counted once.
+        unsupported: BTreeMap<&'static str, usize>,
         /// The minimum in bytes.
         min_layer_size: u64,
     },
@@ -32,11 +32,13 @@ impl SkipReason {
         layers: impl Iterator<Item = (&'a Descriptor, Decision)>,
     ) -> Self {
         let mut seen = HashSet::new();
-        let (mut too_small, mut unsupported) = (0, 0);
+        let (mut too_small, mut unsupported) = (0, BTreeMap::new());
         for (_, decision) in layers.filter(|(layer, _)| seen.insert(layer.digest)) {
             match decision {
                 Decision::TooSmall => too_small += 1,
-                Decision::Unsupported { .. } => unsupported += 1,
+                Decision::Unsupported { compression } => {
+                    *unsupported.entry(compression).or_insert(0) += 1;
+                }
                 Decision::Build(_) => {}
             }
         }
@@ -51,15 +53,19 @@ impl fmt::Display for SkipReason {
             Self::NotAnImage(reason) => write!(f, "not an image: {reason}"),
             Self::NothingToIndex { too_small, unsupported, min_layer_size } => {
                 f.write_str("no layer can be indexed: ")?;
-                match (too_small, unsupported) {
-                    (0, 0) => f.write_str("the image has no layers"),
-                    (small, 0) => write!(f, "{small} smaller than {min_layer_size} bytes"),
-                    (0, other) => write!(f, "{other} neither gzip nor uncompressed"),
-                    (small, other) => write!(
-                        f,
-                        "{small} smaller than {min_layer_size} bytes, {other} neither gzip nor uncompressed"
-                    ),
+                if *too_small == 0 && unsupported.is_empty() {
+                    return f.write_str("the image has no layers");
                 }
+                let mut separator = "";
+                if *too_small > 0 {
+                    write!(f, "{too_small} smaller than {min_layer_size} bytes")?;
+                    separator = ", ";
+                }
+                for (compression, layers) in unsupported {
+                    write!(f, "{separator}{layers} with unsupported compression {compression}")?;
+                    separator = ", ";
+                }
+                Ok(())
             }
         }
     }
