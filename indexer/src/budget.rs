@@ -16,7 +16,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget for `layers` at once, whose downloads together hold at most `memory` bytes.
+    /// A budget for `layers` at once, whose downloads together hold at most `memory` bytes, as long
+    /// as that is 2 MiB for each.
     pub fn new(layers: NonZeroUsize, memory: u64) -> Self {
         let slots = Arc::new(Semaphore::new(layers.get().min(Semaphore::MAX_PERMITS)));
         Self { layers, memory, slots }
@@ -27,13 +28,15 @@ impl Budget {
         Self::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN), 64 << 20)
     }
 
-    /// How the blobs of one layer are fetched so that all layers together stay in the budget:
-    /// the client's default, with fewer parts at once or, where memory is scarce, smaller ones.
-    pub fn transfer(&self) -> Transfer {
+    /// How each of `layers` blobs is fetched so that all of them together stay in the budget: the
+    /// client's default, with fewer parts at once or, where memory is scarce, smaller ones, but
+    /// not below 2 MiB for a layer.
+    pub fn transfer(&self, layers: usize) -> Transfer {
         /// Requests for less than this cost more than they bring.
         const SMALLEST_PART: u64 = 1 << 20;
         let whole = Transfer::default();
-        let share = (self.memory / self.layers.get() as u64).max(SMALLEST_PART);
+        let at_once = layers.clamp(1, self.layers.get());
+        let share = (self.memory / at_once as u64).max(SMALLEST_PART);
         let parts = share / whole.part_size;
         if parts < 2 {
             // Two parts at least, so that one is on its way while the other is read.
@@ -55,8 +58,15 @@ mod tests {
     use super::*;
 
     fn transfer(layers: usize, memory: u64) -> (u64, usize) {
-        let transfer = Budget::new(NonZeroUsize::new(layers).unwrap(), memory).transfer();
+        let transfer = Budget::new(NonZeroUsize::new(layers).unwrap(), memory).transfer(layers);
         (transfer.part_size, transfer.parallel_parts)
+    }
+
+    #[test]
+    fn a_single_layer_gets_all_of_the_memory() {
+        let budget = Budget::new(NonZeroUsize::new(16).unwrap(), 64 << 20);
+        assert_eq!(budget.transfer(1), Transfer::default());
+        assert_eq!(budget.transfer(100), budget.transfer(16));
     }
 
     #[test]

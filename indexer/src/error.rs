@@ -1,6 +1,6 @@
 //! Why an image was not indexed.
 
-use oci::{Digest, TagOrDigest};
+use oci::{Digest, Tag, TagOrDigest};
 use soci::ImageError;
 
 use crate::layer::LayerError;
@@ -16,6 +16,14 @@ pub enum IndexError {
     NotFound {
         /// What was asked for.
         target: TagOrDigest,
+    },
+    /// What was sent for a manifest is none.
+    #[error("what was sent for manifest {target} is no manifest")]
+    NotADocument {
+        /// What was asked for.
+        target: TagOrDigest,
+        /// What is wrong with it.
+        source: oci::DocumentError,
     },
     /// A manifest or configuration cannot be read.
     #[error("manifest or configuration {target} cannot be read")]
@@ -56,6 +64,18 @@ pub enum IndexError {
         /// What is wrong with it.
         source: oci::ReferenceError,
     },
+    /// The tag of the converted image would take the place of a list of referrers.
+    #[error(
+        "{tag} cannot be the tag of the converted image: registries without a referrers API keep \
+         the list of a manifest's referrers under such tags"
+    )]
+    ReservedTag {
+        /// The tag.
+        tag: Tag,
+    },
+    /// The span size cannot be used.
+    #[error("span size {0} is over 2^63 - 1")]
+    SpanSize(u64),
     /// The list of an image's referrers cannot be read.
     #[error("the list of referrers of {subject} cannot be read")]
     Referrers {
@@ -83,29 +103,37 @@ impl IndexError {
             | Self::Referrers { source, .. } => source.is_transient(),
             Self::Layer { source, .. } => source.is_transient(),
             Self::NotFound { .. }
+            | Self::NotADocument { .. }
             | Self::Image(_)
             | Self::OutputTag { .. }
+            | Self::ReservedTag { .. }
+            | Self::SpanSize(_)
             | Self::ReferrersList { .. } => false,
         }
     }
 
-    /// What a person can do about it.
-    pub fn advice(&self) -> &'static str {
-        match self {
+    /// What a person can do about it, where the error itself does not say so.
+    pub fn advice(&self) -> Option<&'static str> {
+        Some(match self {
             Self::NotFound { .. } => {
                 "check the name and the tag, and that all manifests of the image were pushed"
             }
-            Self::OutputTag { .. } => "choose another suffix, or name the tag",
-            Self::Layer { source: LayerError::Build(error), .. } if error.is_limit() => {
-                "a larger span size makes the ztoc smaller"
+            Self::NotADocument { .. } => {
+                "check that the host is a registry, and what stands between it and this program"
             }
-            Self::Layer { source: LayerError::Build(_), .. } => {
+            Self::OutputTag { .. } | Self::ReservedTag { .. } => {
+                "choose another suffix, or name the tag"
+            }
+            Self::Image(ImageError::PlatformNotFound { .. }) => {
+                "name a platform that the image has, or none for all of them"
+            }
+            Self::Layer { source: LayerError::Build(error), .. } if !error.is_limit() => {
                 "soci-snapshotter rejects such a layer too; build the image again, or leave it \
                  without a SOCI index"
             }
             Self::Image(_) => "build the image again, or leave it without a SOCI index",
-            _ if self.is_transient() => "try again; nothing was lost",
-            _ => "see the cause",
-        }
+            _ if self.is_transient() => "it may pass; try again",
+            _ => return None,
+        })
     }
 }

@@ -34,7 +34,8 @@ pub(crate) async fn find<S: ImageStore>(
     };
     let mut ztocs = HashMap::new();
     for digest in candidates.iter().take(MAX_CANDIDATES) {
-        let Some(manifest) = store.manifest(&TagOrDigest::Digest(*digest)).await? else { continue };
+        let target = TagOrDigest::Digest(*digest);
+        let Some(manifest) = usable(store.manifest(&target).await)?.flatten() else { continue };
         let Ok(manifest) = Manifest::decode(&manifest.bytes) else { continue };
         if matches(store, &manifest, settings).await? {
             collect(&manifest, &mut ztocs);
@@ -54,11 +55,24 @@ pub(crate) async fn find<S: ImageStore>(
         return Ok(None);
     }
     for ztoc in &assembly.ztocs {
-        if !store.has_blob(&ztoc.digest).await? {
+        if usable(store.has_blob(&ztoc.digest, ztoc.size).await)? != Some(true) {
             return Ok(None);
         }
     }
     Ok(Some(assembly))
+}
+
+/// What the store gave. Something that is broken for good cannot be the result that is looked for,
+/// and must not keep it from being built.
+fn usable<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_transient() => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "part of an existing SOCI index cannot be used");
+            Ok(None)
+        }
+    }
 }
 
 fn soci_entries(root: &[u8]) -> Vec<Digest> {
@@ -110,10 +124,12 @@ async fn span_size<S: ImageStore>(
     digest: &Digest,
     size: u64,
 ) -> Result<Option<u64>, StoreError> {
-    if size == 0 || !store.has_blob(digest).await? {
+    if size == 0 {
         return Ok(None);
     }
-    let head = store.blob_range(digest, 0..size.min(HEAD)).await?;
+    let Some(head) = usable(store.blob_range(digest, 0..size.min(HEAD)).await)? else {
+        return Ok(None);
+    };
     let Ok(place) = ztoc::SpanSizePlace::find(&head) else { return Ok(None) };
     let range = place.range();
     let range = range.start..range.end.min(size);
@@ -124,7 +140,8 @@ async fn span_size<S: ImageStore>(
     let bytes = if range.end <= head.len() as u64 {
         head.slice(in_head(range.start)..in_head(range.end))
     } else {
-        store.blob_range(digest, range).await?
+        let Some(bytes) = usable(store.blob_range(digest, range).await)? else { return Ok(None) };
+        bytes
     };
     Ok(place.read(&bytes).ok())
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use oci::{Digest, Reference, Tag, TagOrDigest};
-use registry::{BlobSource, MANIFEST_LIMIT, Manifest};
+use registry::{BlobSource, MANIFEST_LIMIT, Manifest, Transfer};
 use soci::{
     Assembly, BuiltZtoc, Image, LayerKey, LayerToBuild, Limits, Missing, MissingKind, Plan,
     Planned, Platforms, Settings, Version,
@@ -45,7 +45,7 @@ impl From<&Reference> for ImageName {
 /// The tag of the converted image (V2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputTag {
-    /// The image's tag with this behind it. Empty replaces the image itself.
+    /// The image's tag with this behind it. Empty replaces the image itself, which needs a tag.
     Suffix(String),
     /// This one.
     Tag(Tag),
@@ -60,6 +60,8 @@ pub struct Options {
     pub platforms: Platforms,
     /// Where the converted image goes. The default is the reference's suffix, `-soci`.
     pub output: OutputTag,
+    /// Builds everything, whatever is there already.
+    pub force: bool,
     /// What an image may ask for.
     pub image_limits: Limits,
     /// What a layer may claim.
@@ -76,6 +78,7 @@ impl Default for Options {
             settings: Settings::default(),
             platforms: Platforms::default(),
             output: OutputTag::Suffix("-soci".to_owned()),
+            force: false,
             image_limits: Limits::DEFAULT,
             layer_limits: ztoc::Limits::DEFAULT,
             budget: Budget::of_this_machine(),
@@ -90,6 +93,7 @@ impl std::fmt::Debug for Options {
             .field("settings", &self.settings)
             .field("platforms", &self.platforms)
             .field("output", &self.output)
+            .field("force", &self.force)
             .field("budget", &self.budget)
             .finish_non_exhaustive()
     }
@@ -103,6 +107,9 @@ pub async fn index_image<S: ImageStore>(
     options: &Options,
 ) -> Result<Outcome, IndexError> {
     let started = Instant::now();
+    if i64::try_from(options.settings.span_size).is_err() {
+        return Err(IndexError::SpanSize(options.settings.span_size));
+    }
     let root = fetch(store, &name.target).await?;
     let image = gather(store, &root, options.image_limits).await?;
     let plan = match image.plan(&options.settings, &options.platforms)? {
@@ -111,7 +118,13 @@ pub async fn index_image<S: ImageStore>(
     };
     let tag = match plan.version() {
         Version::V1 => None,
-        Version::V2 => Some(output_tag(name, root.digest, &options.output)?),
+        Version::V2 => {
+            let tag = output_tag(name, root.digest, &options.output)?;
+            if is_referrers_tag(&tag) {
+                return Err(IndexError::ReservedTag { tag });
+            }
+            Some(tag)
+        }
     };
     let report = |assembly: &Assembly, layers: Vec<LayerReport>| Report {
         image: root.digest,
@@ -127,6 +140,10 @@ pub async fn index_image<S: ImageStore>(
 
     if let Some(assembly) = look_for_result(store, &plan, &root, tag.as_ref(), options).await? {
         let report = report(&assembly, Vec::new());
+        if assembly.root.digest == root.digest && has_suffix(name, &options.output) {
+            // The result of an earlier run was given as the image.
+            return Ok(Outcome::AlreadyIndexed(Report { tag: name.tag.clone(), ..report }));
+        }
         // The manifests are there; only the tag may not be, on an image that was converted before.
         let written = publish(store, assembly, tag.as_ref()).await?;
         let report = Report { elapsed: started.elapsed(), ..report };
@@ -147,11 +164,15 @@ pub async fn index_image<S: ImageStore>(
     Ok(Outcome::Indexed(Report { elapsed: started.elapsed(), ..report }))
 }
 
+/// A manifest with the media type that it has, be it not the one that was stated.
 async fn fetch<S: ImageStore>(store: &S, target: &TagOrDigest) -> Result<Manifest, IndexError> {
     let target = || target.clone();
     let manifest = store.manifest(&target()).await;
     let manifest = manifest.map_err(|source| IndexError::Read { target: target(), source })?;
-    manifest.ok_or_else(|| IndexError::NotFound { target: target() })
+    let manifest = manifest.ok_or_else(|| IndexError::NotFound { target: target() })?;
+    let media_type = oci::root_media_type(&manifest.media_type, &manifest.bytes)
+        .map_err(|source| IndexError::NotADocument { target: target(), source })?;
+    Ok(Manifest { media_type, ..manifest })
 }
 
 /// Fetches every document of an image.
@@ -205,6 +226,20 @@ fn output_tag(name: &ImageName, digest: Digest, output: &OutputTag) -> Result<Ta
     text.parse().map_err(|source| IndexError::OutputTag { text, source })
 }
 
+/// Whether the image's own tag ends as tags of results do.
+fn has_suffix(name: &ImageName, output: &OutputTag) -> bool {
+    match (output, &name.tag) {
+        (OutputTag::Suffix(suffix), Some(tag)) => tag.as_str().ends_with(suffix.as_str()),
+        _ => false,
+    }
+}
+
+/// Whether a tag is one under which the referrers of a manifest are listed.
+fn is_referrers_tag(tag: &Tag) -> bool {
+    let digest = tag.as_str().replacen('-', ":", 1);
+    digest.parse::<Digest>().is_ok()
+}
+
 /// The result, if the store holds it already.
 async fn look_for_result<S: ImageStore>(
     store: &S,
@@ -213,6 +248,9 @@ async fn look_for_result<S: ImageStore>(
     tag: Option<&Tag>,
     options: &Options,
 ) -> Result<Option<Assembly>, IndexError> {
+    if options.force {
+        return Ok(None);
+    }
     let tagged = match tag {
         Some(tag) => {
             let target = TagOrDigest::Tag(tag.clone());
@@ -238,9 +276,10 @@ async fn build_layers<S: ImageStore>(
     options.progress.planned(order.len(), order.iter().map(|layer| layer.size).sum());
     let mut queue = order.clone();
     queue.sort_by_key(|layer| std::cmp::Reverse(layer.size));
+    let transfer = options.budget.transfer(order.len());
     let mut tasks = JoinSet::new();
     for layer in queue {
-        tasks.spawn(build_and_store(store.clone(), layer, options.clone()));
+        tasks.spawn(build_and_store(store.clone(), layer, options.clone(), transfer));
     }
     let mut built = HashMap::new();
     while let Some(joined) = tasks.join_next().await {
@@ -263,6 +302,7 @@ async fn build_and_store<S: ImageStore>(
     store: S,
     layer: LayerToBuild,
     options: Options,
+    transfer: Transfer,
 ) -> Result<(LayerKey, LayerReport), IndexError> {
     let LayerToBuild { key, size, .. } = layer;
     let digest = key.digest;
@@ -273,11 +313,12 @@ async fn build_and_store<S: ImageStore>(
         limits: options.layer_limits,
     };
     let failed = |source| IndexError::Layer { digest, size, source };
-    let slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
+    // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
+    let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
     options.progress.layer_started(&digest, size);
     let on_bytes = |bytes| options.progress.layer_read(&digest, bytes);
-    let built = build_layer(&store, &digest, size, settings, on_bytes).await.map_err(failed)?;
-    drop(slot);
+    let built =
+        build_layer(&store, &digest, size, settings, transfer, on_bytes).await.map_err(failed)?;
     let ztoc = built.ztoc;
     let report = LayerReport {
         digest,

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use oci::Digest;
+use registry::Transfer;
 use tokio::sync::mpsc;
 use ztoc::{BuildError, Settings, Ztoc};
 
@@ -12,7 +13,7 @@ use crate::store::{BlobStream, ImageStore, StoreError};
 
 /// Pieces of the layer that wait to be inflated. The download has a window of its own; this only
 /// lets it run on while a piece is being inflated.
-const QUEUE: usize = 16;
+const QUEUE: usize = 4;
 
 /// Why a layer's ztoc could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
     digest: &Digest,
     size: u64,
     settings: Settings,
+    transfer: Transfer,
     on_bytes: impl Fn(u64),
 ) -> Result<BuiltLayer, LayerError> {
     let started = Instant::now();
@@ -74,7 +76,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
             None => Err(Abandoned),
         })
     });
-    let mut blob = store.blob(digest, size);
+    let mut blob = store.blob(digest, size, transfer);
     // A build that fails closes the channel. The layer is read on all the same: if its bytes turn
     // out not to be those of its digest, that is the error, and one that may pass.
     while let Some(bytes) = blob.next().await? {

@@ -6,19 +6,24 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use oci::{Digest, Hasher, Tag, TagOrDigest};
-use registry::{BlobSource, MANIFEST_LIMIT, Manifest, Referrers};
+use registry::{BlobSource, MANIFEST_LIMIT, Manifest, Referrers, Transfer};
 use serde_json::{Map, Value, json};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
-use tokio::sync::Mutex;
+
+use soci::Version;
 
 use crate::store::{BlobStream, ImageStore, StoreError, kept_by_store};
 
 /// The annotation that names an entry of `index.json`.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Most entries of `index.json` that are looked at to find the only image.
+const MAX_ENTRIES: usize = 256;
 
 /// Bytes read from a layer at a time.
 const READ_SIZE: usize = 256 << 10;
@@ -71,18 +76,26 @@ pub enum LayoutError {
     },
 }
 
-/// An OCI layout.
+/// What an entry of `index.json` is.
+enum Kind {
+    /// An image, or what may be one.
+    Image,
+    /// An image that lists its SOCI indexes.
+    Converted,
+    /// Something that belongs to another manifest, such as a SOCI index.
+    Referrer,
+}
+
+/// An OCI layout. Several processes may write to it at once.
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: Arc<PathBuf>,
-    /// Held while `index.json` is changed.
-    index: Arc<Mutex<()>>,
 }
 
 impl Layout {
     /// Opens the layout in a folder.
     pub async fn open(root: impl Into<PathBuf>) -> Result<Self, LayoutError> {
-        let layout = Self { root: Arc::new(root.into()), index: Arc::default() };
+        let layout = Self { root: Arc::new(root.into()) };
         let path = layout.root.join("oci-layout");
         let marker = fs::read(&path).await.map_err(|source| LayoutError::File { path, source })?;
         let version = serde_json::from_slice::<Value>(&marker)
@@ -90,25 +103,75 @@ impl Layout {
             .and_then(|marker| Some(marker.get("imageLayoutVersion")?.as_str()?.to_owned()));
         match version {
             Some(version) if version.starts_with("1.") => Ok(layout),
-            version => Err(layout.broken(format!("imageLayoutVersion is {version:?}, not 1.x"))),
+            Some(version) => {
+                Err(layout.broken(format!("imageLayoutVersion is {version}, not 1.x")))
+            }
+            None => Err(layout.broken("oci-layout names no imageLayoutVersion".to_owned())),
         }
     }
 
-    /// What stands for the image when none is named: the only entry of `index.json`, by its tag
-    /// if it has one.
+    /// What stands for the image when none is named: the only entry of `index.json` that is not
+    /// the result of indexing another one. Its tag comes with it, if it has one.
     pub async fn only_image(&self) -> Result<(TagOrDigest, Option<Tag>), LayoutError> {
         let index = self.read_index().await?;
         let entries = self.entries(&index)?;
-        let tags: Vec<&str> = entries.iter().filter_map(|entry| ref_name(entry)).collect();
-        let [entry] = entries else {
+        let mut images = Vec::new();
+        let mut converted = Vec::new();
+        for entry in entries.iter().take(MAX_ENTRIES) {
+            match self.kind(entry).await? {
+                Kind::Image => images.push(entry),
+                Kind::Converted => converted.push(entry),
+                Kind::Referrer => {}
+            }
+        }
+        let images = if images.is_empty() { converted } else { images };
+        let [entry] = images.as_slice() else {
+            if images.is_empty() {
+                return Err(self.broken("index.json lists no image".to_owned()));
+            }
+            let tags: Vec<&str> = images.iter().filter_map(|entry| ref_name(entry)).collect();
             return Err(LayoutError::Ambiguous {
                 path: self.root.to_path_buf(),
-                count: entries.len(),
+                count: images.len(),
                 tags: tags.join(", "),
             });
         };
-        let tag = tags.first().and_then(|tag| tag.parse().ok());
+        let tag = ref_name(entry).and_then(|tag| tag.parse().ok());
         Ok((TagOrDigest::Digest(self.digest(entry)?), tag))
+    }
+
+    /// What an entry of `index.json` is, by the fields of its manifest.
+    async fn kind(&self, entry: &Value) -> Result<Kind, LayoutError> {
+        let bytes = read_limited(&self.blob_path(&self.digest(entry)?), MANIFEST_LIMIT).await?;
+        let manifest = serde_json::from_slice::<Value>(&bytes).unwrap_or(Value::Null);
+        let soci = |artifact_type: Option<&Value>| {
+            let artifact_type = artifact_type.and_then(Value::as_str);
+            [Version::V1, Version::V2]
+                .iter()
+                .any(|version| artifact_type == Some(version.artifact_type()))
+        };
+        let config = manifest.get("config").and_then(|config| config.get("mediaType"));
+        if manifest.get("subject").is_some_and(Value::is_object) || soci(config) {
+            return Ok(Kind::Referrer);
+        }
+        let listed = manifest.get("manifests").and_then(Value::as_array);
+        let converted = listed.is_some_and(|listed| {
+            listed.iter().any(|descriptor| soci(descriptor.get("artifactType")))
+        });
+        Ok(if converted { Kind::Converted } else { Kind::Image })
+    }
+
+    /// Keeps other processes from changing `index.json` until the file is dropped.
+    async fn lock(&self) -> Result<std::fs::File, LayoutError> {
+        let path = self.root.join("oci-layout");
+        let failed = |source| LayoutError::File { path: path.clone(), source };
+        let marker = path.clone();
+        let locked = tokio::task::spawn_blocking(move || {
+            let marker = std::fs::File::open(marker)?;
+            marker.lock()?;
+            Ok(marker)
+        });
+        locked.await.map_err(|error| failed(io::Error::other(error)))?.map_err(failed)
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -145,7 +208,7 @@ impl Layout {
 
     /// Lists a manifest in `index.json`, under a tag or without one.
     async fn list(&self, tag: Option<&Tag>, mut entry: Value) -> Result<(), LayoutError> {
-        let _changing = self.index.lock().await;
+        let _changing = self.lock().await?;
         let mut index = self.read_index().await?;
         let tag = tag.map(Tag::as_str);
         if let Some(tag) = tag {
@@ -198,13 +261,12 @@ impl ImageStore for Layout {
             Err(error) => return Err(error.into()),
         };
         verify(&path, &digest, &bytes)?;
-        let media_type =
-            entry.and_then(|entry| entry.get("mediaType")?.as_str().map(str::to_owned));
-        let media_type = media_type.unwrap_or_else(|| media_type_of(&bytes));
+        let media_type = entry.and_then(|entry| entry.get("mediaType")?.as_str());
+        let media_type = media_type.unwrap_or_default().to_owned();
         Ok(Some(Manifest { media_type, digest, bytes }))
     }
 
-    fn blob(&self, digest: &Digest, size: u64) -> LayoutBlob {
+    fn blob(&self, digest: &Digest, size: u64, _: Transfer) -> LayoutBlob {
         LayoutBlob {
             path: self.blob_path(digest),
             digest: *digest,
@@ -236,13 +298,26 @@ impl ImageStore for Layout {
         Ok(bytes.into())
     }
 
-    async fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let path = self.blob_path(digest);
-        Ok(fs::try_exists(&path).await.map_err(|source| LayoutError::File { path, source })?)
+    /// A blob that is there is read and compared: nothing else has done so on this disk.
+    async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        let mut blob = self.blob(digest, size, Transfer::default());
+        loop {
+            match blob.read().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(true),
+                Err(LayoutError::Mismatch { .. }) => return Ok(false),
+                Err(LayoutError::File { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound =>
+                {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn push_blob(&self, digest: &Digest, content: &BlobSource) -> Result<bool, StoreError> {
-        if self.has_blob(digest).await? {
+        if self.has_blob(digest, content.size()).await? {
             return Ok(false);
         }
         write_atomically(&self.blob_path(digest), content.segments()).await?;
@@ -364,18 +439,6 @@ fn ref_name(entry: &Value) -> Option<&str> {
     entry.get("annotations")?.get(REF_NAME)?.as_str()
 }
 
-/// The media type that a manifest states, or the one that its fields imply.
-fn media_type_of(bytes: &[u8]) -> String {
-    let fields = serde_json::from_slice::<Value>(bytes).unwrap_or(Value::Null);
-    let stated = fields.get("mediaType").and_then(Value::as_str).filter(|kind| !kind.is_empty());
-    let implied = if fields.get("manifests").is_some() {
-        oci::media_type::OCI_INDEX
-    } else {
-        oci::media_type::OCI_MANIFEST
-    };
-    stated.unwrap_or(implied).to_owned()
-}
-
 fn verify(path: &Path, digest: &Digest, bytes: &[u8]) -> Result<(), LayoutError> {
     let mut hasher = Hasher::new(digest.algorithm());
     hasher.update(bytes);
@@ -398,18 +461,32 @@ async fn read_limited(path: &Path, limit: usize) -> Result<Bytes, LayoutError> {
 
 /// Writes a file so that a reader sees all of it or nothing.
 async fn write_atomically(path: &Path, segments: &[Bytes]) -> Result<(), LayoutError> {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
     let failed = |source| LayoutError::File { path: path.to_owned(), source };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).await.map_err(failed)?;
     }
+    // Of its own for every write of every process.
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}.{write}.tmp", std::process::id()));
     let partial = path.with_file_name(name);
-    let mut file = File::create(&partial).await.map_err(failed)?;
-    for segment in segments {
-        file.write_all(segment).await.map_err(failed)?;
+    let written = match write_all(&partial, segments).await {
+        Ok(()) => fs::rename(&partial, path).await,
+        Err(error) => Err(error),
+    };
+    if written.is_err() {
+        // What is left is of no use, and the first error is the one to tell.
+        let _ = fs::remove_file(&partial).await;
     }
-    file.flush().await.map_err(failed)?;
-    file.sync_all().await.map_err(failed)?;
-    fs::rename(&partial, path).await.map_err(failed)
+    written.map_err(failed)
+}
+
+async fn write_all(path: &Path, segments: &[Bytes]) -> io::Result<()> {
+    let mut file = File::create(path).await?;
+    for segment in segments {
+        file.write_all(segment).await?;
+    }
+    file.flush().await?;
+    file.sync_all().await
 }

@@ -8,7 +8,7 @@ use ztoc::{BuildError, Cut, Scanner, Settings, SpanHasher, Ztoc};
 
 /// Pieces that the hashing may be behind: enough to smooth the two threads' paces, and little
 /// memory, since a piece is what one read of a socket or file gives.
-const BACKLOG: usize = 32;
+const BACKLOG: usize = 8;
 
 /// Why a layer's ztoc was not built.
 #[derive(Debug, thiserror::Error)]

@@ -54,6 +54,9 @@ pub(crate) async fn push_blob<S: ImageStore>(
     pushed.map_err(|source| IndexError::Write { what, target, source })
 }
 
+/// How often a list of referrers is written before other writers are let win.
+const LIST_TRIES: usize = 8;
+
 /// The lists of referrers that clients keep where the registry does not.
 struct Lists<'a, S> {
     store: &'a S,
@@ -66,24 +69,32 @@ impl<S: ImageStore> Lists<'_, S> {
         if self.sources.get(&subject) == Some(&ReferrersSource::Api) {
             return Ok(false);
         }
-        let known = self
-            .store
-            .referrers(&subject, Version::V1.artifact_type())
-            .await
-            .map_err(|source| IndexError::Referrers { subject, source })?;
-        self.sources.insert(subject, known.source);
-        let (ReferrersSource::TagSchema, Some(tag)) = (known.source, referrers_tag(&subject))
-        else {
-            return Ok(false);
-        };
-        let existing = known.pages.first().map(|page| &page[..]);
-        let list = referrers::add(existing, referrer)
-            .map_err(|source| IndexError::ReferrersList { subject, source })?;
-        let Some(list) = list else { return Ok(false) };
-        let target = TagOrDigest::Tag(tag);
-        self.store
-            .push_manifest(&target, oci::media_type::OCI_INDEX, list.into())
-            .await
-            .map_err(|source| IndexError::Write { what: "list of referrers", target, source })
+        let mut written = false;
+        // Without a referrers API nothing keeps another writer from replacing the list between
+        // reading and writing it, so it is read again until the entry is there.
+        for _ in 0..LIST_TRIES {
+            let known = self
+                .store
+                .referrers(&subject, Version::V1.artifact_type())
+                .await
+                .map_err(|source| IndexError::Referrers { subject, source })?;
+            self.sources.insert(subject, known.source);
+            let (ReferrersSource::TagSchema, Some(tag)) = (known.source, referrers_tag(&subject))
+            else {
+                return Ok(false);
+            };
+            let existing = known.pages.first().map(|page| &page[..]);
+            let list = referrers::add(existing, referrer)
+                .map_err(|source| IndexError::ReferrersList { subject, source })?;
+            let Some(list) = list else { return Ok(written) };
+            let target = TagOrDigest::Tag(tag);
+            let what = "list of referrers";
+            written |= self
+                .store
+                .push_manifest(&target, oci::media_type::OCI_INDEX, list.into())
+                .await
+                .map_err(|source| IndexError::Write { what, target, source })?;
+        }
+        Ok(written)
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use oci::{Digest, Repository, TagOrDigest};
-use registry::{BlobReader, BlobSource, Client, Manifest, Referrers, ReferrersSource};
+use registry::{BlobReader, BlobSource, Client, Manifest, Referrers, ReferrersSource, Transfer};
 
 use crate::layout::LayoutError;
 
@@ -37,14 +37,15 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     /// A blob being read.
     type Blob: BlobStream;
 
-    /// A manifest or image index with its bytes verified; none if it does not exist.
+    /// A manifest or image index with its bytes verified; none if it does not exist. Its media
+    /// type is what the store states, which may be nothing.
     fn manifest(
         &self,
         target: &TagOrDigest,
     ) -> impl Future<Output = Result<Option<Manifest>, StoreError>> + Send;
 
-    /// Begins to read a blob of `size` bytes.
-    fn blob(&self, digest: &Digest, size: u64) -> Self::Blob;
+    /// Begins to read a blob of `size` bytes, `transfer` telling how much of it may be underway.
+    fn blob(&self, digest: &Digest, size: u64, transfer: Transfer) -> Self::Blob;
 
     /// A small blob, verified, of at most `limit` bytes.
     fn blob_bytes(
@@ -60,8 +61,12 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         range: Range<u64>,
     ) -> impl Future<Output = Result<Bytes, StoreError>> + Send;
 
-    /// Whether a blob exists.
-    fn has_blob(&self, digest: &Digest) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Whether a blob of `size` bytes exists.
+    fn has_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Makes a blob exist; true if its bytes had to be written.
     fn push_blob(
@@ -117,8 +122,8 @@ impl ImageStore for RemoteRepository {
         }
     }
 
-    fn blob(&self, digest: &Digest, size: u64) -> BlobReader {
-        self.client.blob(&self.repository, digest, size)
+    fn blob(&self, digest: &Digest, size: u64, transfer: Transfer) -> BlobReader {
+        self.client.blob_with(&self.repository, digest, size, transfer)
     }
 
     async fn blob_bytes(&self, digest: &Digest, limit: usize) -> Result<Bytes, StoreError> {
@@ -129,8 +134,10 @@ impl ImageStore for RemoteRepository {
         Ok(self.client.blob_range(&self.repository, digest, range).await?)
     }
 
-    async fn has_blob(&self, digest: &Digest) -> Result<bool, StoreError> {
-        Ok(self.client.has_blob(&self.repository, digest).await?.is_some())
+    async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        let found = self.client.has_blob(&self.repository, digest).await?;
+        // Not every registry states the size, which the client tells as 0.
+        Ok(found.is_some_and(|found| found == size || found == 0))
     }
 
     async fn push_blob(&self, digest: &Digest, content: &BlobSource) -> Result<bool, StoreError> {

@@ -1,21 +1,28 @@
-//! Checks the SOCI indexes of an image against its layers, independently of how they were built.
+//! Checks the SOCI indexes of an image against its layers.
 //!
-//! For every ztoc: the layer is read once and each span compared with its digest; then some files
-//! are extracted through ranged requests, as a runtime would, from their checkpoints; and in
-//! front of each file's data there must be the header of an archive's entry.
+//! For every ztoc: the layer is read once, verified, and its ztoc built again with the same
+//! settings; the two must be equal, and what differs first is told. Then some files are extracted
+//! through ranged requests, as a runtime would, from their checkpoints; in front of each file's
+//! data there must be the header of an archive's entry.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use oci::{Descriptor, Digest, Index, Manifest, TagOrDigest, media_type};
+use registry::Transfer;
 use soci::{Version, format};
-use ztoc::{BLOCK_SIZE, Cut, Entry, ExtractError, FileType, Limits, Reader, Span, SpanHasher};
+use ztoc::{BLOCK_SIZE, Entry, ExtractError, FileType, Limits, Reader, Settings, Span};
 
-use crate::store::{BlobStream, ImageStore, StoreError};
+use crate::budget::Budget;
+use crate::layer::{LayerError, build_layer};
+use crate::store::{ImageStore, StoreError};
 
 /// Files of each layer that are extracted.
 const SAMPLE: usize = 8;
+
+/// Largest span that is fetched for it, in bytes: a span is held until it is verified.
+const MAX_SAMPLED_SPAN: u64 = 64 << 20;
 
 /// Largest file that is extracted, in bytes.
 const MAX_SAMPLED_FILE: i64 = 64 << 20;
@@ -86,6 +93,9 @@ pub enum VerifyError {
         /// In what.
         reason: String,
     },
+    /// The program is shutting down.
+    #[error("the check was interrupted")]
+    Interrupted,
     /// A file cannot be extracted.
     #[error("file {file:?} of layer {layer} cannot be extracted with ztoc {ztoc}")]
     Extract {
@@ -120,11 +130,11 @@ pub struct LayerCheck {
     pub size: u64,
     /// Its ztoc.
     pub ztoc: Digest,
-    /// Spans, all of which match their digests.
+    /// Its spans.
     pub spans: usize,
-    /// Files in the table of contents.
+    /// Files in its table of contents.
     pub files: usize,
-    /// Files that were extracted.
+    /// Files that were extracted through ranged requests.
     pub extracted: usize,
     /// Compressed bytes that were fetched to extract them.
     pub bytes_fetched: u64,
@@ -138,11 +148,15 @@ struct Pair {
 
 /// Checks every SOCI index of an image: those that its image index lists (V2) and those that
 /// refer to its manifests (V1).
+///
+/// Layers are checked one after the other, so one download gets all of the budget's memory.
 pub async fn verify_image<S: ImageStore>(
     store: &S,
     target: &TagOrDigest,
+    budget: &Budget,
 ) -> Result<Verification, VerifyError> {
     let started = Instant::now();
+    let transfer = budget.transfer(1);
     let pairs = find_indexes(store, target).await?;
     if pairs.is_empty() {
         return Err(VerifyError::NoIndex { target: target.clone() });
@@ -156,7 +170,7 @@ pub async fn verify_image<S: ImageStore>(
         for ztoc in index.layers() {
             let layer = check_ztoc_entry(&pair, &image, ztoc)?;
             if seen.insert((layer.digest, ztoc.digest)) {
-                checks.push(check_layer(store, layer, ztoc).await?);
+                checks.push(check_layer(store, layer, ztoc, transfer).await?);
             }
         }
         indexes.push(pair.index);
@@ -247,6 +261,7 @@ async fn check_layer<S: ImageStore>(
     store: &S,
     layer: &Descriptor,
     ztoc: &Descriptor,
+    transfer: Transfer,
 ) -> Result<LayerCheck, VerifyError> {
     let limit = usize::try_from(ztoc.size).unwrap_or(usize::MAX).min(Limits::DEFAULT.ztoc_size);
     let bytes = store.blob_bytes(&ztoc.digest, limit).await;
@@ -257,8 +272,8 @@ async fn check_layer<S: ImageStore>(
         layer: layer_digest,
         source,
     })?;
-    let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader };
-    check.spans().await?;
+    let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, transfer };
+    check.whole().await?;
     let (extracted, bytes_fetched) = check.files().await?;
     Ok(LayerCheck {
         layer: layer_digest,
@@ -277,6 +292,7 @@ struct Check<'a, S> {
     layer: &'a Descriptor,
     ztoc: Digest,
     reader: &'a Reader<Bytes>,
+    transfer: Transfer,
 }
 
 impl<S: ImageStore> Check<'_, S> {
@@ -284,38 +300,33 @@ impl<S: ImageStore> Check<'_, S> {
         VerifyError::Mismatch { ztoc: self.ztoc, layer: self.layer.digest, reason }
     }
 
-    /// Reads the whole layer, verified, and compares every span.
-    async fn spans(&self) -> Result<(), VerifyError> {
+    /// Reads the whole layer, verified, and builds its ztoc again.
+    async fn whole(&self) -> Result<(), VerifyError> {
         let (expected, found) = (self.reader.compressed_size(), self.layer.size);
         if expected != found {
             return Err(self.mismatch(format!("it is for {expected} bytes, not {found}")));
         }
-        let spans: Vec<Span> = self.reader.spans().collect();
-        let mut cuts = cuts(&spans).peekable();
-        let mut hasher = SpanHasher::new();
-        let mut offset = 0;
-        let mut blob = self.store.blob(&self.layer.digest, self.layer.size);
-        let failed = |source| failed_read("layer", self.layer.digest, source);
-        while let Some(piece) = blob.next().await.map_err(failed)? {
-            offset += piece.len() as u64;
-            let mut inside = Vec::new();
-            while let Some(cut) = cuts.next_if(|cut| cut.offset <= offset) {
-                inside.push(cut);
-            }
-            hasher.push(&piece, &inside);
+        let settings = Settings {
+            compression: self.reader.compression(),
+            span_size: self.reader.span_size(),
+            build_tool_identifier: self.reader.build_tool_identifier().to_owned(),
+            limits: Limits::DEFAULT,
+        };
+        let Descriptor { digest, size, .. } = self.layer;
+        let built = build_layer(self.store, digest, *size, settings, self.transfer, |_| {}).await;
+        let built = match built {
+            Ok(built) => built.ztoc.encoded,
+            Err(LayerError::Build(error)) => return Err(self.mismatch(error.to_string())),
+            Err(LayerError::Read(source)) => return Err(failed_read("layer", *digest, source)),
+            Err(LayerError::Interrupted) => return Err(VerifyError::Interrupted),
+        };
+        if Digest::from_sha256(built.sha256()) == self.ztoc {
+            return Ok(());
         }
-        let found = hasher.finish();
-        let wrong = spans.iter().zip(&found).find(|(span, hash)| span.sha256 != **hash);
-        match wrong {
-            Some((span, _)) => {
-                let Span { index, start, end, .. } = span;
-                Err(self.mismatch(format!("span {index} (bytes {start} to {end}) differs")))
-            }
-            None if found.len() != spans.len() => {
-                Err(self.mismatch(format!("{} spans instead of {}", found.len(), spans.len())))
-            }
-            None => Ok(()),
-        }
+        let ztoc = built.to_vec();
+        let difference = Reader::parse(ztoc, &Limits::DEFAULT).ok();
+        let difference = difference.and_then(|built| difference_between(self.reader, &built));
+        Err(self.mismatch(difference.unwrap_or_else(|| "their encoding differs".to_owned())))
     }
 
     /// Extracts some files, spread over the layer.
@@ -324,19 +335,22 @@ impl<S: ImageStore> Check<'_, S> {
             .filter(|index| self.reader.entry(*index).is_some_and(|entry| is_sampled(&entry)))
             .collect();
         let sample = candidates.len().min(SAMPLE);
-        let mut fetched = 0;
+        let (mut extracted, mut fetched) = (0, 0);
         for number in 0..sample {
             // Evenly, the last one included: the ends of layers are where offsets go wrong.
             let index = candidates[(number + 1) * candidates.len() / sample - 1];
-            if let Some(entry) = self.reader.entry(index) {
-                fetched += self.file(&entry).await?;
+            let Some(entry) = self.reader.entry(index) else { continue };
+            if let Some(bytes) = self.file(&entry).await? {
+                extracted += 1;
+                fetched += bytes;
             }
         }
-        Ok((sample, fetched))
+        Ok((extracted, fetched))
     }
 
-    /// Extracts a file together with its header; returns the compressed bytes fetched for it.
-    async fn file(&self, entry: &Entry<'_>) -> Result<u64, VerifyError> {
+    /// Extracts a file together with its header; returns the compressed bytes fetched for it, or
+    /// nothing if a span of it is too large to be held.
+    async fn file(&self, entry: &Entry<'_>) -> Result<Option<u64>, VerifyError> {
         let name = || String::from_utf8_lossy(entry.name).into_owned();
         let failed = |source| VerifyError::Extract {
             file: name(),
@@ -352,6 +366,9 @@ impl<S: ImageStore> Check<'_, S> {
         let mut header = Vec::with_capacity(BLOCK_SIZE);
         let mut fetched = 0;
         while let Some(span) = extraction.next_span() {
+            if span.end - span.start > MAX_SAMPLED_SPAN {
+                return Ok(None);
+            }
             let range = self.store.blob_range(&self.layer.digest, span.start..span.end).await;
             let bytes =
                 range.map_err(|source| failed_read("range of layer", self.layer.digest, source))?;
@@ -371,17 +388,42 @@ impl<S: ImageStore> Check<'_, S> {
         if !header.is_some_and(ztoc::is_header) {
             return Err(self.mismatch(format!("there is no header in front of {:?}", name())));
         }
-        Ok(fetched)
+        Ok(Some(fetched))
     }
 }
 
-/// Where the spans begin, as the hasher wants it.
-fn cuts(spans: &[Span]) -> impl Iterator<Item = Cut> + '_ {
-    spans.iter().enumerate().map(|(index, span)| {
-        // A span that begins before its predecessor ends shares one byte with it.
-        let end = index.checked_sub(1).map_or(span.start, |before| spans[before].end);
-        Cut { offset: end.max(span.start), bits: u8::from(end > span.start) }
-    })
+/// What differs first between a ztoc and the one that was built in its place.
+fn difference_between<A: AsRef<[u8]>, B: AsRef<[u8]>>(
+    theirs: &Reader<A>,
+    built: &Reader<B>,
+) -> Option<String> {
+    let counts = [
+        ("spans", theirs.span_count(), built.span_count()),
+        ("files", theirs.entry_count(), built.entry_count()),
+    ];
+    for (what, theirs, built) in counts {
+        if theirs != built {
+            return Some(format!("it has {theirs} {what} instead of {built}"));
+        }
+    }
+    if theirs.uncompressed_size() != built.uncompressed_size() {
+        let (theirs, built) = (theirs.uncompressed_size(), built.uncompressed_size());
+        return Some(format!("its archive has {theirs} bytes instead of {built}"));
+    }
+    if let Some((span, _)) = theirs.spans().zip(built.spans()).find(|(a, b)| a != b) {
+        let Span { index, start, end, .. } = span;
+        return Some(format!("span {index} (bytes {start} to {end}) differs"));
+    }
+    let entries = theirs.entries().zip(built.entries()).enumerate();
+    for (index, (theirs, built)) in entries {
+        if theirs != built {
+            let name = String::from_utf8_lossy(built.name).into_owned();
+            return Some(format!("entry {index} ({name:?}) differs"));
+        }
+    }
+    (0..theirs.span_count())
+        .find(|index| theirs.checkpoint_window(*index) != built.checkpoint_window(*index))
+        .map(|index| format!("the window of checkpoint {index} differs"))
 }
 
 fn is_sampled(entry: &Entry<'_>) -> bool {

@@ -165,6 +165,20 @@ impl Document {
     }
 }
 
+/// The media type of a root document: the one that the registry states, unless that says nothing
+/// (it is missing, or one that servers fall back to); then the one that the document itself
+/// states or has the shape of. Bytes that are no document at all, such as the page of a proxy, are
+/// an error.
+pub fn root_media_type(stated: &str, bytes: &[u8]) -> Result<String, DocumentError> {
+    let says_nothing = matches!(stated, "" | "application/octet-stream" | "application/json")
+        || stated.starts_with("text/");
+    if !says_nothing {
+        return Ok(stated.to_owned());
+    }
+    decode::media_type(Value::parse(bytes)?)
+        .ok_or_else(|| DocumentError::MediaType(stated.to_owned()))
+}
+
 /// Reads the platform from an image configuration: its architecture and operating system,
 /// normalized. Variant, version and features are not taken, and nothing else is looked at.
 pub fn config_platform(config: &[u8]) -> Result<Platform, DocumentError> {

@@ -17,6 +17,7 @@ pub mod referrers;
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use document::{
     Annotations, Descriptor, Document, DocumentError, Index, Manifest, config_platform,
+    root_media_type,
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError, Repository, Tag, TagOrDigest};

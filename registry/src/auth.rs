@@ -4,6 +4,7 @@ pub(crate) mod challenge;
 pub(crate) mod credentials;
 pub(crate) mod docker_config;
 mod helper;
+mod object;
 mod session;
 mod token;
 

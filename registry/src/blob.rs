@@ -3,38 +3,40 @@
 //!
 //! A [`PartReader`] reads one range and survives faults; a [`BlobReader`] runs several of them on
 //! tasks of their own and puts their bytes in order. A part passes its bytes on while it is still
-//! downloading, as the pieces that the connection gave; none is copied.
+//! downloading. Each byte is copied once, out of the connection's buffer into blocks that the
+//! window is made of (`queue`).
 //!
 //! The window holds because part `i + parallel_parts` is not begun before part `i` was handed out
 //! whole, and because a server that gives one stream only is read under a semaphore.
 
 mod content_range;
 mod part;
+mod queue;
+mod window;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use oci::{Digest, Hasher};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 pub(crate) use part::{BlobTarget, Extent, PartReader};
 
+use self::queue::{Blocks, Receiver, Sender, queue};
+use self::window::Window;
 use crate::error::Error;
+use crate::policy::Transfer;
 use crate::redact::RequestLine;
 
-/// Largest piece that is counted against the window at once, in bytes.
-const MAX_PIECE: u64 = 1 << 20;
-
-/// A blob that is being downloaded. Made by [`Client::blob`](crate::Client::blob); dropping it
-/// ends the download.
+/// A blob that is being downloaded. Made by [`Client::blob`](crate::Client::blob) and
+/// [`Client::blob_with`](crate::Client::blob_with); dropping it ends the download.
 #[derive(Debug)]
 pub struct BlobReader {
     target: Arc<BlobTarget>,
     size: u64,
+    transfer: Transfer,
     /// Bytes handed out.
     position: u64,
     hasher: Option<Hasher>,
@@ -43,7 +45,11 @@ pub struct BlobReader {
     parts: VecDeque<Part>,
     /// First byte that no part covers yet.
     covered: u64,
+    /// Whether there is one stream, which takes room in the window for what it receives. Parts
+    /// need none.
+    single: bool,
     window: Arc<Window>,
+    blocks: Arc<Blocks>,
     tasks: JoinSet<()>,
 }
 
@@ -69,22 +75,25 @@ enum Mode {
 #[derive(Debug)]
 struct Part {
     end: u64,
-    pieces: UnboundedReceiver<Result<Bytes, Error>>,
+    pieces: Receiver,
 }
 
 impl BlobReader {
-    pub(crate) fn new(target: Arc<BlobTarget>, size: u64) -> Self {
+    pub(crate) fn new(target: Arc<BlobTarget>, size: u64, transfer: Transfer) -> Self {
         let hasher = Some(Hasher::new(target.digest.algorithm()));
-        let window = Arc::new(Window::new(target.transport.transfer.window()));
+        let window = Arc::new(Window::new(transfer.window()));
         Self {
             target,
             size,
+            transfer,
             position: 0,
             hasher,
             state: State::New,
             parts: VecDeque::new(),
             covered: 0,
+            single: false,
             window,
+            blocks: Arc::new(Blocks::new(transfer)),
             tasks: JoinSet::new(),
         }
     }
@@ -92,6 +101,9 @@ impl BlobReader {
     /// The next bytes of the blob; `None` once all of them were handed out and found to have the
     /// blob's size and digest. Until then the bytes are unverified: undo what was made of them on
     /// an error. After an error the reader gives no more bytes.
+    ///
+    /// What it returns is at most 256 KiB and may be a slice of a buffer of that size, which is
+    /// used again once it was dropped: copy what is to be kept for long.
     ///
     /// Cancel safe: a call that is dropped loses no bytes. Must be called within a tokio runtime.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
@@ -131,7 +143,7 @@ impl BlobReader {
     /// Most bytes that were received and not yet handed out at any time so far; at most
     /// [`Transfer::window`](crate::Transfer::window).
     pub fn peak_buffered(&self) -> u64 {
-        self.window.peak.load(Ordering::Relaxed)
+        self.window.peak()
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Error> {
@@ -146,6 +158,7 @@ impl BlobReader {
             let mode = opened.await.unwrap_or(Mode::Parts);
             self.state = State::Running;
             if mode == Mode::Single {
+                self.single = true;
                 self.covered = self.size;
                 if let Some(first) = self.parts.front_mut() {
                     first.end = self.size;
@@ -155,10 +168,13 @@ impl BlobReader {
         loop {
             self.begin_parts();
             let Some(part) = self.parts.front_mut() else { return self.verify() };
-            match part.pieces.recv().await {
+            match part.pieces.next().await {
                 Some(piece) => {
                     let piece = piece?;
                     self.window.handed_out(piece.len());
+                    if self.single {
+                        self.window.make_room(piece.len());
+                    }
                     return Ok(Some(piece));
                 }
                 None if part.end == self.position => {
@@ -171,10 +187,11 @@ impl BlobReader {
 
     /// Sends the first request: plain for a blob of one part, else ranged.
     fn begin(&mut self) {
-        let part_size = self.target.transport.transfer.part_size.max(1);
+        let part_size = self.transfer.part_size.max(1);
         if self.size <= part_size {
             self.state = State::Running;
             if self.size > 0 {
+                self.single = true;
                 self.begin_part(self.size, Extent::Whole, None);
             }
         } else {
@@ -185,7 +202,7 @@ impl BlobReader {
     }
 
     fn begin_parts(&mut self) {
-        let transfer = self.target.transport.transfer;
+        let transfer = self.transfer;
         while self.covered < self.size && self.parts.len() < transfer.parallel_parts.max(1) {
             let end = self.covered.saturating_add(transfer.part_size.max(1)).min(self.size);
             self.begin_part(end, Extent::Part(Some(self.size)), None);
@@ -195,8 +212,9 @@ impl BlobReader {
     fn begin_part(&mut self, end: u64, extent: Extent, opened: Option<oneshot::Sender<Mode>>) {
         while self.tasks.try_join_next().is_some() {}
         let reader = PartReader::new(Arc::clone(&self.target), self.covered..end, extent);
-        let (sender, pieces) = unbounded_channel();
-        self.tasks.spawn(download(reader, sender, Arc::clone(&self.window), opened));
+        let (sender, pieces) = queue(Arc::clone(&self.blocks));
+        let (window, piece) = (Arc::clone(&self.window), self.blocks.size());
+        self.tasks.spawn(download(reader, sender, window, piece, opened));
         self.parts.push_back(Part { end, pieces });
         self.covered = end;
     }
@@ -221,94 +239,43 @@ impl BlobReader {
     }
 }
 
-/// Runs one part: its pieces, then possibly an error, then the end of the channel.
+/// Runs one part: its bytes in pieces of at most `max_piece`, then possibly an error, then the end
+/// of the queue.
 async fn download(
     mut part: PartReader,
-    sender: UnboundedSender<Result<Bytes, Error>>,
+    sender: Sender,
     window: Arc<Window>,
+    max_piece: usize,
     opened: Option<oneshot::Sender<Mode>>,
 ) {
-    let mut bounded = part.is_whole();
+    let mut single = part.is_whole();
     if let Some(opened) = opened {
         match part.open().await {
             Ok(()) if part.ignores_ranges() => {
                 part.become_whole();
-                bounded = true;
+                single = true;
                 let _ = opened.send(Mode::Single);
             }
             Ok(()) => {
                 let _ = opened.send(Mode::Parts);
             }
-            Err(error) => {
-                let _ = sender.send(Err(error));
-                return;
-            }
+            Err(error) => return sender.fail(error),
         }
     }
     loop {
         let mut chunk = match part.next().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return,
-            Err(error) => {
-                let _ = sender.send(Err(error));
-                return;
-            }
+            Err(error) => return sender.fail(error),
         };
         while !chunk.is_empty() {
-            let piece = chunk.split_to(chunk.len().min(window.max_piece()));
-            if bounded {
-                window.wait_for(piece.len()).await;
+            let piece = chunk.split_to(chunk.len().min(max_piece));
+            if single {
+                window.take_room(piece.len()).await;
             }
             window.received(piece.len());
-            if sender.send(Ok(piece)).is_err() {
-                return;
-            }
+            sender.push(&piece, part.left() + chunk.len() as u64);
         }
-    }
-}
-
-/// The bytes received and not yet handed out.
-#[derive(Debug)]
-struct Window {
-    limit: u64,
-    buffered: AtomicU64,
-    peak: AtomicU64,
-    /// Room left, for the mode in which parts do not bound it. Permits are bytes.
-    room: Semaphore,
-}
-
-impl Window {
-    fn new(limit: u64) -> Self {
-        let permits = usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS / 2);
-        Self {
-            limit,
-            buffered: AtomicU64::new(0),
-            peak: AtomicU64::new(0),
-            room: Semaphore::new(permits),
-        }
-    }
-
-    fn max_piece(&self) -> usize {
-        self.limit.min(MAX_PIECE) as usize
-    }
-
-    async fn wait_for(&self, bytes: usize) {
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        // The semaphore is never closed.
-        if let Ok(permit) = self.room.acquire_many(permits).await {
-            permit.forget();
-        }
-    }
-
-    fn received(&self, bytes: usize) {
-        let bytes = bytes as u64;
-        let buffered = self.buffered.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.peak.fetch_max(buffered, Ordering::Relaxed);
-    }
-
-    fn handed_out(&self, bytes: usize) {
-        self.buffered.fetch_sub(bytes as u64, Ordering::Relaxed);
-        self.room.add_permits(bytes);
     }
 }
 
@@ -316,5 +283,30 @@ impl BlobTarget {
     fn request_line(&self) -> Result<RequestLine, Error> {
         let registry = self.transport.registry(&self.repository)?;
         Ok(RequestLine::new(&http::Method::GET, &self.url(&registry)?))
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::{FakeOptions, FakeRegistry};
+
+    #[tokio::test]
+    async fn room_in_the_window_is_neither_lost_nor_made() {
+        for ranges in [true, false] {
+            let options = FakeOptions { ranges, ..FakeOptions::default() };
+            let fake = FakeRegistry::with(options).await;
+            let bytes = Bytes::from(vec![7; 100_000]);
+            let digest = fake.put_blob("a", bytes);
+            for part_size in [10_000, 200_000] {
+                let transfer = Transfer { part_size, parallel_parts: 2 };
+                let repository = fake.repository("a");
+                let mut blob = fake.client().blob_with(&repository, &digest, 100_000, transfer);
+                let room = blob.window.room();
+                while blob.next().await.unwrap().is_some() {}
+                assert_eq!(blob.window.room(), room, "{part_size} {ranges}");
+                assert_eq!(room as u64, transfer.window());
+            }
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::auth::{Authorizer, Scope};
 use crate::error::Error;
 use crate::observer::Observer;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
+use crate::resolve::Resolver;
 use crate::transport::{Call, Payload, Registry, Transport};
 
 /// Limit of a manifest, an image index and a page of referrers, in bytes. The OCI distribution
@@ -144,7 +145,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long to wait for a silent server.
+    /// How long to wait for a silent or slow server.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
@@ -200,6 +201,7 @@ impl ClientBuilder {
             // Redirects are followed where it is known which host may see which header.
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
+            .dns_resolver(Arc::new(Resolver::default()))
             .referer(false)
             .connect_timeout(self.timeouts.connect)
     }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use oci::{Digest, Tag};
+use rustls::InvalidMessage;
 use serde::Deserialize;
 
 use crate::auth::credentials::CredentialsError;
 use crate::redact::RequestLine;
+use crate::resolve::ResolveError;
 
 /// Most entries kept of a registry's list of errors.
 const MAX_MESSAGES: usize = 4;
@@ -41,6 +43,50 @@ pub enum Error {
         request: RequestLine,
         /// How long the client waited.
         waited: Duration,
+    },
+    /// The response body arrived more slowly than [`Timeouts::min_download_rate`].
+    ///
+    /// [`Timeouts::min_download_rate`]: crate::Timeouts::min_download_rate
+    #[error(
+        "{request}: only {received} bytes were received in {waited:?}, fewer than {min_rate} bytes/s"
+    )]
+    TooSlow {
+        /// The request.
+        request: RequestLine,
+        /// Bytes received in the last period.
+        received: u64,
+        /// Length of the period.
+        waited: Duration,
+        /// The least rate, in bytes per second.
+        min_rate: u64,
+    },
+    /// The host has no address, and had none before.
+    #[error("{request}: the host name {host} cannot be resolved; is it spelled correctly?")]
+    UnknownHost {
+        /// The request.
+        request: RequestLine,
+        /// The host, which is the proxy's if one is used.
+        host: String,
+        /// What the HTTP library says, without the URL.
+        source: reqwest::Error,
+    },
+    /// The server answers to TLS with something else.
+    #[error(
+        "{request}: the server does not speak TLS; it seems to serve plain http instead of https"
+    )]
+    PlainHttp {
+        /// The request.
+        request: RequestLine,
+        /// What the HTTP library says, without the URL.
+        source: reqwest::Error,
+    },
+    /// The server's certificate is not one that the client trusts.
+    #[error("{request}: the server's certificate is not trusted")]
+    Certificate {
+        /// The request.
+        request: RequestLine,
+        /// What the HTTP library says, without the URL.
+        source: reqwest::Error,
     },
     /// The response body ended early.
     #[error("{request}: the body ended at byte {offset} of {expected}")]
@@ -175,6 +221,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// The failure of a request or of its response's body.
+    pub(crate) fn transport(request: RequestLine, source: reqwest::Error) -> Self {
+        let source = source.without_url();
+        let unknown =
+            find_source::<ResolveError>(&source).filter(|e| !e.known).map(|e| e.host.clone());
+        if let Some(host) = unknown {
+            return Self::UnknownHost { request, host, source };
+        }
+        match find_source::<rustls::Error>(&source) {
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))
+                if source.is_connect() =>
+            {
+                Self::PlainHttp { request, source }
+            }
+            Some(rustls::Error::InvalidCertificate(_)) => Self::Certificate { request, source },
+            _ => Self::Transport { request, source },
+        }
+    }
+
     pub(crate) fn mismatch(request: RequestLine, expected: Digest, actual: Digest) -> Self {
         Self::DigestMismatch { request, expected: Box::new(expected), actual: Box::new(actual) }
     }
@@ -184,6 +249,8 @@ impl Error {
         match self {
             Self::Transport { source, .. } => !source.is_builder(),
             Self::Stalled { .. }
+            | Self::TooSlow { .. }
+            | Self::UnknownHost { .. }
             | Self::ShortBody { .. }
             | Self::UploadLost { .. }
             | Self::StorageRefused { .. }
@@ -205,6 +272,15 @@ impl Error {
             | Self::TagImmutable { status, .. } => Some(status),
             Self::Exhausted { source, .. } => source.status(),
             _ => None,
+        }
+    }
+
+    /// Most tries that this failure is worth, whatever the policy says.
+    pub(crate) fn max_tries(&self) -> u32 {
+        match self {
+            // A name that was never found is more likely to be misspelled than to appear.
+            Self::UnknownHost { .. } => 2,
+            _ => u32::MAX,
         }
     }
 
@@ -317,6 +393,25 @@ pub(crate) fn messages(body: &[u8]) -> Vec<RegistryMessage> {
         message: sanitize(&entry.message),
     };
     entries.into_iter().take(MAX_MESSAGES).map(entry).collect()
+}
+
+/// The first error of this type in a chain of sources. An `io::Error` does not count what it wraps
+/// among its sources, so that is looked at as well.
+fn find_source<'a, E: std::error::Error + 'static>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// Text of a server as a log line may hold it: without control characters, shortened.

@@ -10,7 +10,9 @@
 //! - `Authorization` goes to the registry's own scheme, host and port and to the token endpoint
 //!   that the registry names, nowhere else.
 //! - [`BlobReader::next`] returns `None` only after size and digest of all bytes were verified.
-//! - Bytes buffered by a [`BlobReader`] never exceed [`Transfer::window`].
+//! - Bytes buffered by a [`BlobReader`] never exceed [`Transfer::window`], and neither does the
+//!   memory that is allocated for them. On top come the read buffer of each connection (up to
+//!   400 KiB, and a slice of one on its way) and what the caller keeps.
 //! - URLs in errors and logs carry neither query strings nor user information.
 
 mod auth;
@@ -18,8 +20,10 @@ mod blob;
 mod client;
 mod error;
 mod observer;
+mod pace;
 mod policy;
 mod redact;
+mod resolve;
 mod retry;
 mod source;
 #[cfg(feature = "testing")]

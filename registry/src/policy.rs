@@ -17,7 +17,8 @@ pub struct RetryPolicy {
     /// Upper bound of a wait that the server asks for.
     pub retry_after_cap: Duration,
     /// Time in all that one operation may spend without progress: waiting, failing, stalling.
-    /// A byte that arrives resets the count of tries, but not this sum.
+    /// A byte that arrives resets the count of tries, unless its response turns out slower than
+    /// [`Timeouts::min_download_rate`], but not this sum.
     pub total: Duration,
 }
 
@@ -58,7 +59,7 @@ impl Default for Transfer {
     }
 }
 
-/// How long the client waits for a server that says nothing.
+/// How long the client waits for a server that says nothing or little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a connection, TLS included.
@@ -67,6 +68,11 @@ pub struct Timeouts {
     pub response: Duration,
     /// Between two pieces of a response body.
     pub stall: Duration,
+    /// Slowest response body put up with, in bytes per second; 0 for any. It is measured over
+    /// periods of `stall` in which the client waits for the network; time in which it waits for
+    /// room in its window or for its caller does not count. A slower response ends as
+    /// [`Error::TooSlow`](crate::Error::TooSlow).
+    pub min_download_rate: u64,
     /// Slowest upload put up with, in bytes per second: an upload may take `response` plus its
     /// size divided by this.
     pub min_upload_rate: u64,
@@ -80,12 +86,13 @@ impl Timeouts {
 }
 
 impl Default for Timeouts {
-    /// 10 s to connect, 60 s for a response, 30 s between pieces, 128 KiB/s up.
+    /// 10 s to connect, 60 s for a response, 30 s between pieces, 16 KiB/s down, 128 KiB/s up.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
             response: Duration::from_secs(60),
             stall: Duration::from_secs(30),
+            min_download_rate: 16 << 10,
             min_upload_rate: 128 << 10,
         }
     }

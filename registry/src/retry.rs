@@ -12,6 +12,8 @@ pub(crate) struct Retries {
     policy: RetryPolicy,
     /// Failures since the last progress.
     failed: u32,
+    /// Failures before the last progress, as long as its pace is not known.
+    unproved: u32,
     /// Failures in all.
     failures: u32,
     /// Time spent without progress, summed up to `mark`.
@@ -22,7 +24,7 @@ pub(crate) struct Retries {
 impl Retries {
     /// An operation that starts at `now`.
     pub(crate) fn new(policy: RetryPolicy, now: Duration) -> Self {
-        Self { policy, failed: 0, failures: 0, idle: Duration::ZERO, mark: now }
+        Self { policy, failed: 0, unproved: 0, failures: 0, idle: Duration::ZERO, mark: now }
     }
 
     /// Bytes arrived at `now`: tries count from zero again. The time that a recovery took stays
@@ -32,6 +34,19 @@ impl Retries {
             self.idle += now.saturating_sub(self.mark);
             self.failed = 0;
         }
+        self.mark = now;
+    }
+
+    /// The bytes that arrived did so fast enough.
+    pub(crate) fn proved(&mut self) {
+        self.unproved = 0;
+    }
+
+    /// The bytes for which the client waited so long up to `now` came too slowly to be progress:
+    /// the tries count on as if none had arrived.
+    pub(crate) fn too_slow(&mut self, now: Duration, waited: Duration) {
+        self.failed = self.failed.max(self.unproved);
+        self.idle += waited.max(now.saturating_sub(self.mark));
         self.mark = now;
     }
 
@@ -46,6 +61,7 @@ impl Retries {
         self.idle += now.saturating_sub(self.mark);
         self.mark = now;
         self.failed += 1;
+        self.unproved = self.failed;
         self.failures += 1;
         if self.failed >= self.policy.tries {
             return None;
@@ -174,6 +190,49 @@ mod tests {
         }
         assert_eq!(recoveries, 30);
         assert_eq!(retries.in_a_row(), 1);
+    }
+
+    #[test]
+    fn bytes_that_came_too_slowly_give_no_new_tries() {
+        let mut retries = Retries::new(POLICY, ms(0));
+        for failed in 1..=4 {
+            retries.progress(ms(failed * 1000));
+            retries.too_slow(ms(failed * 1000), ms(1000));
+            let wait = retries.failed(ms(failed * 1000), None, 0.0);
+            assert_eq!((wait.is_some(), u64::from(retries.in_a_row())), (failed < 4, failed));
+        }
+    }
+
+    #[test]
+    fn a_slow_end_of_a_good_response_is_a_first_failure() {
+        let mut retries = Retries::new(POLICY, ms(0));
+        retries.failed(ms(0), None, 0.0);
+        retries.failed(ms(0), None, 0.0);
+        retries.progress(ms(100));
+        retries.proved();
+        retries.too_slow(ms(5000), ms(1000));
+        retries.failed(ms(5000), None, 0.0);
+        assert_eq!(retries.in_a_row(), 1);
+    }
+
+    #[test]
+    fn slow_and_short_responses_in_turn_use_up_the_time() {
+        let mut retries = Retries::new(POLICY, ms(0));
+        let mut now = ms(0);
+        let mut rounds = 0;
+        loop {
+            retries.progress(now);
+            now += ms(1000);
+            retries.too_slow(now, ms(1000));
+            let slow = retries.failed(now, None, 0.0);
+            retries.progress(now);
+            let short = retries.failed(now, None, 0.0);
+            if slow.is_none() || short.is_none() {
+                break;
+            }
+            rounds += 1;
+        }
+        assert!((20..=30).contains(&rounds), "{rounds}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::auth::{Authorizer, Scope};
 use crate::error::{Error, StatusError, messages, sanitize};
 use crate::observer::{Observer, RequestDone, RetryScheduled};
+use crate::pace::Pace;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
 use crate::redact::RequestLine;
 use crate::retry::{Retries, retry_after};
@@ -177,9 +178,12 @@ impl Transport {
         tracing::debug!(%request, status = status.map(|s| s.as_u16()), "exchange");
         match result {
             Err(_) => Err(Error::Stalled { request, waited }),
-            Ok(Err(source)) => Err(Error::Transport { request, source: source.without_url() }),
+            Ok(Err(source)) => Err(Error::transport(request, source)),
             Ok(Ok(response)) => {
-                Ok(Reply { response, request, url: url.clone(), stall: self.timeouts.stall })
+                let Timeouts { stall, min_download_rate, .. } = self.timeouts;
+                let pace = Pace::new(min_download_rate, stall);
+                let url = url.clone();
+                Ok(Reply { response, request, url, stall, min_rate: min_download_rate, pace })
             }
         }
     }
@@ -201,7 +205,12 @@ impl Transport {
             return Err(error);
         }
         let now = self.started.elapsed();
-        let Some(wait) = retries.failed(now, error.retry_after(), fastrand::f64()) else {
+        if let Error::TooSlow { waited, .. } = &error {
+            retries.too_slow(now, *waited);
+        }
+        let wait = retries.failed(now, error.retry_after(), fastrand::f64());
+        let worth = retries.in_a_row() < error.max_tries();
+        let Some(wait) = wait.filter(|_| worth) else {
             return Err(Error::Exhausted {
                 failures: retries.failures(),
                 idle: retries.idle(),
@@ -224,6 +233,8 @@ pub(crate) struct Reply {
     request: RequestLine,
     url: Url,
     stall: Duration,
+    min_rate: u64,
+    pace: Pace,
 }
 
 impl Reply {
@@ -261,16 +272,30 @@ impl Reply {
         &self.url
     }
 
-    /// The next piece of the body, `None` at its end.
+    /// The next piece of the body, `None` at its end. Neither silence nor a drip is put up with,
+    /// so that the limit of a body bounds the time it takes as well.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let asked = Instant::now();
         let request = || self.request.clone();
-        match tokio::time::timeout(self.stall, self.response.chunk()).await {
-            Err(_) => Err(Error::Stalled { request: request(), waited: self.stall }),
-            Ok(Err(source)) => {
-                Err(Error::Transport { request: request(), source: source.without_url() })
-            }
-            Ok(Ok(chunk)) => Ok(chunk),
+        let chunk = match tokio::time::timeout(self.stall, self.response.chunk()).await {
+            Err(_) => return Err(Error::Stalled { request: request(), waited: self.stall }),
+            Ok(Err(source)) => return Err(Error::transport(request(), source)),
+            Ok(Ok(chunk)) => chunk,
+        };
+        if let Some(chunk) = &chunk {
+            self.pace.received(chunk.len(), asked.elapsed()).map_err(|slow| Error::TooSlow {
+                request: request(),
+                received: slow.received,
+                waited: slow.waited,
+                min_rate: self.min_rate,
+            })?;
         }
+        Ok(chunk)
+    }
+
+    /// Whether the body has arrived fast enough for a whole period.
+    pub(crate) fn kept_pace(&self) -> bool {
+        self.pace.was_kept()
     }
 
     /// The whole body, if it is at most `limit` bytes.

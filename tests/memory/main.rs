@@ -33,8 +33,7 @@ async fn indexing_holds_the_window_and_the_ztoc_and_not_the_layer() {
         let layer_size = layer.1.len();
         TestImage::single("linux/amd64", &[layer]).put(&registry, "team/app", "1");
         let budget = Budget::new(NonZeroUsize::MIN, WINDOW as u64);
-        let client = registry.client_builder().transfer(budget.transfer()).build().unwrap();
-        let store = RemoteRepository::new(client, registry.repository("team/app"));
+        let store = RemoteRepository::new(registry.client(), registry.repository("team/app"));
         let tag: Tag = "1".parse().unwrap();
         let name = ImageName { target: tag.clone().into(), tag: Some(tag) };
         let options = Options { budget, ..Options::default() };

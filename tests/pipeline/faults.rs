@@ -1,16 +1,17 @@
 //! Bad days: a registry that fails, bytes that lie, layers that are broken.
 
-use indexer::{IndexError, LayerError, Options};
+use std::num::NonZeroUsize;
+
+use indexer::{Budget, IndexError, LayerError, Options};
 use oci::media_type;
-use registry::Transfer;
 use registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
 use soci::Version;
 use tests::{TestImage, TestLayer, gzip_layer};
 
-use crate::support::{REPOSITORY, index, indexed, name, options, tags};
+use crate::support::{REPOSITORY, index, indexed, options, tags};
 
 fn image() -> TestImage {
-    TestImage::single("linux/amd64", &[gzip_layer(1, 3 << 20), gzip_layer(2, 200_000)])
+    TestImage::single("linux/amd64", &[gzip_layer(1, 5 << 20), gzip_layer(2, 200_000)])
 }
 
 /// Nothing of a failed build can be found by anyone.
@@ -48,11 +49,16 @@ async fn faults_that_pass_do_not_change_the_result() {
             for fault in faults {
                 registry.fault(fault.clone());
             }
-            let transfer = Transfer { part_size: 64 << 10, parallel_parts: 3 };
-            let client = registry.client_builder().transfer(transfer).build().unwrap();
-            let store = indexer::RemoteRepository::new(client, registry.repository(REPOSITORY));
-            let outcome = indexer::index_image(&store, &name("1"), &options(Version::V2)).await;
-            assert_eq!(indexed(outcome).index, expected, "{faults:?}");
+            // So little memory that the large layer comes in parts.
+            let budget = Budget::new(NonZeroUsize::MIN, 1);
+            let options = Options { budget, ..options(Version::V2) };
+            let report = indexed(index(&registry, "1", &options).await);
+            assert_eq!(report.index, expected, "{faults:?}");
+            let ranged = [Kind::BlobGet, Kind::StorageGet]
+                .iter()
+                .flat_map(|kind| registry.requests_of(*kind))
+                .filter(|request| request.range.is_some());
+            assert!(ranged.count() >= 2);
             // On the bytes themselves the faults would have to be the storage's.
             assert!(redirect_blobs || !registry.faults_left(), "{faults:?}");
         }
@@ -161,4 +167,73 @@ async fn a_build_that_is_given_up_writes_no_manifest() {
     #[expect(clippy::drop_non_drop, reason = "the pinned future is what the test gives up")]
     drop(work);
     assert_nothing_left(&registry, &image);
+}
+
+#[tokio::test]
+async fn what_is_sent_in_the_place_of_a_manifest_is_an_error_and_not_skipped() {
+    for (kind, body, words) in [
+        ("text/html", "<html>log in</html>", "no manifest"),
+        ("application/octet-stream", "\0\0", "no manifest"),
+        ("", "{}", "no manifest"),
+    ] {
+        let registry = FakeRegistry::start().await;
+        registry.put_manifest(REPOSITORY, Some("1"), kind, body.to_owned());
+        let error = index(&registry, "1", &options(Version::V2)).await.unwrap_err();
+        assert!(matches!(error, IndexError::NotADocument { .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_without_a_media_type_is_taken_for_what_it_is() {
+    let registry = FakeRegistry::start().await;
+    let image = image();
+    image.put(&registry, REPOSITORY, "1");
+    let expected = indexed(index(&registry, "1", &options(Version::V2)).await).index;
+    for kind in ["", "application/octet-stream", "text/plain"] {
+        let registry = FakeRegistry::start().await;
+        image.put(&registry, REPOSITORY, "1");
+        let root = image.manifests.last().unwrap().1.clone();
+        registry.put_manifest(REPOSITORY, Some("1"), kind, root);
+        let report = indexed(index(&registry, "1", &options(Version::V2)).await);
+        assert_eq!(report.index, expected, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn broken_leftovers_do_not_keep_an_image_from_being_indexed() {
+    let registry = FakeRegistry::start().await;
+    image().put(&registry, REPOSITORY, "1");
+    let first = indexed(index(&registry, "1", &options(Version::V2)).await);
+    for broken in [
+        Fault::on(Kind::BlobGet, Effect::status(416)).path(first.layers[1].ztoc.to_string()),
+        Fault::on(Kind::ManifestGet, Effect::Corrupt(3)).path(first.indexes[0].digest.to_string()),
+        Fault::on(Kind::ManifestGet, Effect::status(404)).path(first.indexes[0].digest.to_string()),
+    ] {
+        registry.fault(broken.clone());
+        let again = index(&registry, "1", &options(Version::V2)).await.unwrap();
+        let (indexer::Outcome::Indexed(again) | indexer::Outcome::AlreadyIndexed(again)) = again
+        else {
+            panic!("skipped")
+        };
+        assert_eq!(again.index, first.index, "{broken:?}");
+        assert_eq!(again.layers.len(), 2, "the layers were read again: {broken:?}");
+        assert!(!registry.faults_left());
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_referrers_that_somebody_else_replaces_is_written_again() {
+    let fake = FakeOptions { referrers_api: false, ..FakeOptions::default() };
+    let registry = FakeRegistry::with(fake).await;
+    let subject = image().put(&registry, REPOSITORY, "1");
+    let tag = format!("sha256-{}", subject.hex());
+    // The first write is acknowledged and lost.
+    let lost = Effect::Answer { status: 201, headers: Vec::new(), body: String::new() };
+    registry.fault(Fault::on(Kind::ManifestPut, lost).path(tag.clone()));
+    let report = indexed(index(&registry, "1", &options(Version::V1)).await);
+    let tag: oci::Tag = tag.parse().unwrap();
+    let referrers = registry.manifest(REPOSITORY, &tag.into()).unwrap().1;
+    let referrers = oci::Index::decode(&referrers).unwrap();
+    assert!(referrers.manifests().iter().any(|entry| entry.digest == report.index));
 }

@@ -1,6 +1,9 @@
 //! OCI layouts on disk.
 
-use indexer::{ImageName, Layout, LayoutError, Outcome, index_image, verify_image};
+use indexer::{
+    Budget, ImageName, ImageStore as _, Layout, LayoutError, Options, Outcome, OutputTag,
+    index_image, verify_image,
+};
 use oci::TagOrDigest;
 use registry::testing::FakeRegistry;
 use soci::Version;
@@ -31,7 +34,8 @@ async fn a_layout_and_a_registry_get_the_same_index() {
             Version::V1 => name("1").target,
             Version::V2 => name("1-soci").target,
         };
-        let verification = verify_image(&layout, &target).await.unwrap();
+        let verification =
+            verify_image(&layout, &target, &Budget::of_this_machine()).await.unwrap();
         assert_eq!(verification.layers.len(), 2);
     }
 }
@@ -46,9 +50,67 @@ async fn the_only_image_of_a_layout_needs_no_name() {
     let name = ImageName { target, tag };
     let report = indexed(index_image(&layout, &name, &options(Version::V2)).await);
     assert_eq!(report.tag.unwrap().as_str(), "1-soci");
+    // Results do not count as images, so that the same command works again.
+    let v1 = indexed(index_image(&layout, &name, &options(Version::V1)).await);
+    assert_eq!(v1.indexes.len(), 2);
+    let (target, tag) = layout.only_image().await.unwrap();
+    assert_eq!((target, tag.unwrap().as_str()), (name.target.clone(), "1"));
+    let again = index_image(&layout, &name, &options(Version::V2)).await.unwrap();
+    assert!(matches!(again, Outcome::AlreadyIndexed(_)), "{again:?}");
+
+    let other = TestImage::single("linux/amd64", &[gzip_layer(7, 1000)]);
+    let (kind, bytes) = other.manifests.last().unwrap().clone();
+    let tag: oci::Tag = "2".parse().unwrap();
+    layout.push_manifest(&tag.into(), &kind, bytes).await.unwrap();
     let error = layout.only_image().await.unwrap_err();
     assert!(matches!(error, LayoutError::Ambiguous { count: 2, .. }), "{error}");
-    assert!(error.to_string().contains("1, 1-soci"), "{error}");
+    assert!(error.to_string().contains("(1, 2)"), "{error}");
+}
+
+#[tokio::test]
+async fn several_writers_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    image().write_layout(folder.path(), "1").unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        // Layouts of their own, as in processes of their own.
+        let layout = Layout::open(folder.path()).await.unwrap();
+        let output = OutputTag::Tag(format!("out-{number}").parse().unwrap());
+        let options = Options { output, ..options(Version::V2) };
+        writers.spawn(async move { index_image(&layout, &name("1"), &options).await });
+    }
+    while let Some(written) = writers.join_next().await {
+        indexed(written.unwrap());
+    }
+    let layout = Layout::open(folder.path()).await.unwrap();
+    for number in 0..8 {
+        let tag: oci::Tag = format!("out-{number}").parse().unwrap();
+        assert!(layout.manifest(&tag.into()).await.unwrap().is_some(), "out-{number}");
+    }
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    let partial =
+        files.filter(|file| file.as_ref().unwrap().path().extension() == Some("tmp".as_ref()));
+    assert_eq!(partial.count(), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_ztoc_on_disk_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    image().write_layout(folder.path(), "1").unwrap();
+    let layout = Layout::open(folder.path()).await.unwrap();
+    let first = indexed(index_image(&layout, &name("1"), &options(Version::V2)).await);
+    let ztoc = folder.path().join("blobs/sha256").join(first.layers[0].ztoc.hex());
+    let original = std::fs::read(&ztoc).unwrap();
+    for damaged in [&original[..100], &[], &[&original[..], b"x"].concat()] {
+        std::fs::write(&ztoc, damaged).unwrap();
+        index_image(&layout, &name("1"), &options(Version::V2)).await.unwrap();
+        assert!(std::fs::read(&ztoc).unwrap() == original);
+    }
+    let mut flipped = original.clone();
+    flipped[5000] ^= 1;
+    std::fs::write(&ztoc, flipped).unwrap();
+    index_image(&layout, &name("1"), &options(Version::V2)).await.unwrap();
+    assert!(std::fs::read(&ztoc).unwrap() == original);
 }
 
 #[tokio::test]

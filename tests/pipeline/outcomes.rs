@@ -100,16 +100,31 @@ async fn an_index_whose_ztoc_is_gone_is_built_again() {
 }
 
 #[tokio::test]
-async fn a_converted_image_is_only_tagged_again() {
+async fn a_converted_image_is_only_tagged_again_and_a_result_not_even_that() {
     let registry = FakeRegistry::start().await;
     two_platforms().put(&registry, REPOSITORY, "1");
     let first = indexed(index(&registry, "1", &options(Version::V2)).await);
     registry.clear_requests();
-    let again = indexed(index(&registry, "1-soci", &options(Version::V2)).await);
-    assert_eq!(again.index, first.index);
-    assert!(again.layers.is_empty());
+    let again = index(&registry, "1-soci", &options(Version::V2)).await.unwrap();
+    let Outcome::AlreadyIndexed(again) = again else { panic!("{again:?}") };
+    assert_eq!((again.index, again.tag.unwrap().as_str()), (first.index, "1-soci"));
+    assert_eq!(writes(&registry), 0);
+    let other = Options { output: suffix("-other"), ..options(Version::V2) };
+    let tagged = indexed(index(&registry, "1-soci", &other).await);
+    assert_eq!(tagged.index, first.index);
+    assert!(tagged.layers.is_empty());
     assert_eq!(writes(&registry), 1, "the tag");
-    assert_eq!(tags(&registry), ["1", "1-soci", "1-soci-soci"]);
+    assert_eq!(tags(&registry), ["1", "1-soci", "1-soci-other"]);
+}
+
+#[tokio::test]
+async fn force_builds_again_what_is_there() {
+    let registry = FakeRegistry::start().await;
+    two_platforms().put(&registry, REPOSITORY, "1");
+    let first = indexed(index(&registry, "1", &options(Version::V2)).await);
+    let again = Options { force: true, ..options(Version::V2) };
+    let again = indexed(index(&registry, "1", &again).await);
+    assert_eq!((again.index, again.layers.len()), (first.index, 3));
 }
 
 #[tokio::test]
@@ -137,6 +152,18 @@ async fn without_a_tag_the_digest_names_the_result() {
     let bad = Options { output: suffix(&"x".repeat(130)), ..options(Version::V2) };
     let error = index(&registry, "1", &bad).await.unwrap_err();
     assert!(matches!(error, IndexError::OutputTag { .. }), "{error:?}");
+
+    // That would be the list of the image's referrers.
+    let bare = Options { output: suffix(""), ..options(Version::V2) };
+    let store = crate::support::store(&registry);
+    let error = indexer::index_image(&store, &name, &bare).await.unwrap_err();
+    assert!(matches!(error, IndexError::ReservedTag { .. }), "{error:?}");
+    let mut huge = options(Version::V2);
+    huge.settings.span_size = 1 << 63;
+    registry.clear_requests();
+    let error = index(&registry, "1", &huge).await.unwrap_err();
+    assert!(matches!(error, IndexError::SpanSize(_)), "{error:?}");
+    assert!(registry.requests().is_empty());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -52,9 +53,9 @@ pub(crate) struct IndexArgs {
     /// indexes to the image itself
     #[arg(long, value_enum, value_name = "VERSION", default_value = "v2")]
     pub(crate) index_version: IndexVersion,
-    /// What is added to the image's tag for the converted image (v2)
-    #[arg(long, value_name = "SUFFIX", default_value = "-soci", allow_hyphen_values = true)]
-    pub(crate) tag_suffix: String,
+    /// What is added to the image's tag for the converted image (v2) [default: -soci]
+    #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
+    pub(crate) tag_suffix: Option<String>,
     /// The tag of the converted image (v2)
     #[arg(long, value_name = "TAG", conflicts_with = "tag_suffix")]
     pub(crate) output_tag: Option<Tag>,
@@ -65,7 +66,7 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "10MiB")]
     pub(crate) min_layer_size: u64,
     /// Bytes between checkpoints
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "4MiB")]
+    #[arg(long, value_name = "BYTES", value_parser = span_size, default_value = "4MiB")]
     pub(crate) span_size: u64,
     /// Name of the building tool that the index carries; it changes all digests
     #[arg(long, value_name = "STR", default_value = soci::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
@@ -74,6 +75,9 @@ pub(crate) struct IndexArgs {
     /// digests of all SOCI indexes
     #[arg(long)]
     pub(crate) annotate_span_size: bool,
+    /// Build everything again, whatever is there already
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -106,7 +110,7 @@ pub(crate) struct ZtocBuildArgs {
     #[arg(long, value_name = "gzip|uncompressed", default_value = "gzip")]
     pub(crate) compression: ztoc::Compression,
     /// Bytes between checkpoints
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "4MiB")]
+    #[arg(long, value_name = "BYTES", value_parser = span_size, default_value = "4MiB")]
     pub(crate) span_size: u64,
     /// Name of the building tool that the ztoc carries
     #[arg(long, value_name = "STR", default_value = soci::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
@@ -132,7 +136,7 @@ pub(crate) struct ZtocExtractArgs {
     /// The layer
     pub(crate) layer: PathBuf,
     /// The file's path in the layer
-    pub(crate) path: String,
+    pub(crate) path: OsString,
 }
 
 /// A number of bytes, with an optional unit of 1024s: `4194304`, `4096KiB`, `4MiB`, `1GiB`.
@@ -147,6 +151,23 @@ fn bytes(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| "a whole number is expected".to_owned())?;
     number.checked_mul(unit).ok_or_else(|| "the number is too large".to_owned())
+}
+
+/// A number of bytes that a ztoc can hold as its span size.
+fn span_size(text: &str) -> Result<u64, String> {
+    bytes(text).and_then(|size| match i64::try_from(size) {
+        Ok(_) => Ok(size),
+        Err(_) => Err("the largest span size is 2^63 - 1".to_owned()),
+    })
+}
+
+/// The end of a tag.
+fn suffix(text: &str) -> Result<String, String> {
+    let end_of_tag = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'-');
+    if text.len() <= 128 && text.bytes().all(end_of_tag) {
+        return Ok(text.to_owned());
+    }
+    Err("up to 128 letters, digits, '_', '.' and '-' are expected".to_owned())
 }
 
 #[cfg(test)]

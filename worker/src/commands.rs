@@ -6,9 +6,10 @@ mod ztoc;
 use std::process::ExitCode;
 
 use crate::cli::{Command, ZtocCommand};
+use crate::report;
 
 /// Runs a command. The exit code is 0 if it did its work or had none, 1 if it failed; mistakes on
-/// the command line end with 2.
+/// the command line end with 2. An I/O error without context is one of standard output.
 pub(crate) fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Index(args) => return image::index(&args),
@@ -19,18 +20,12 @@ pub(crate) fn run(command: Command) -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has had enough, as `head` has.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => report::printed(Err(error)),
+            Err(error) => {
+                report::complain(report::chain(error.as_ref()));
+                ExitCode::FAILURE
+            }
+        },
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -21,6 +21,12 @@ impl Bars {
         Self { all, layers: Mutex::default() }
     }
 
+    /// Takes all bars off the terminal, those of layers that were not finished too.
+    pub(crate) fn clear(&self) {
+        // A terminal that cannot be written to shows nothing anyway.
+        let _ = self.all.clear();
+    }
+
     fn with_bar(&self, layer: &Digest, act: impl FnOnce(&ProgressBar)) {
         let layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bar) = layers.get(layer) {

@@ -1,6 +1,9 @@
 //! Results for people and for programs.
 
+use std::error::Error;
 use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use indexer::{LayerReport, Outcome, Report, Verification};
@@ -188,6 +191,39 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// An error and all its causes in one line. Errors that only pass on another's text are not
+/// repeated.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Tells an error on standard error. Nobody is left to tell if that fails.
+pub(crate) fn complain(message: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "error: {message}");
+}
+
+/// The exit code after the result of a command that worked was printed. Whoever closed the pipe has
+/// read enough, as `head` does.
+pub(crate) fn printed(result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format_args!("the result cannot be printed: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Seconds to the millisecond.

@@ -131,6 +131,9 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "a", "--output-tag", "x", "--tag-suffix=y"], "cannot be used with"),
         (&["index", "a", "--index-version", "v3"], "v3"),
         (&["ztoc", "build", "l", "--output", "o", "--compression", "zstd"], "zstd"),
+        (&["index", "a", "--span-size", "9223372036854775808"], "2^63 - 1"),
+        (&["index", "a", "--tag-suffix", "+x"], "digits"),
+        (&["index", "a", "--index-version", "v1", "--output-tag", "x"], "only v2"),
         (&["nonsense"], "nonsense"),
     ] {
         let output = run(arguments);
@@ -211,4 +214,27 @@ fn a_broken_layer_is_told_with_its_offset() {
     let told = text(&built.stderr);
     assert!(told.contains("gz-corrupt-middle.bin") && told.contains("offset"), "{told}");
     assert!(!ztoc.exists());
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure_and_output_that_cannot_be_written_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = golden().join("layers/gz-3000-files.bin");
+    let ztoc = folder.path().join("ztoc");
+    let (layer, ztoc) = (layer.to_str().unwrap(), ztoc.to_str().unwrap());
+    let program = env!("CARGO_BIN_EXE_soci-index-builder");
+    let build = ["ztoc", "build", layer, "--output", ztoc];
+    assert!(run(&build).status.success());
+    let image = layout(folder.path());
+    for arguments in [&build[..], &["ztoc", "info", ztoc], &["index", &image]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(program).args(arguments).stdout(writer).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(program).args(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&output.stderr).contains("cannot be printed"), "{arguments:?}");
+    }
 }

@@ -15,7 +15,7 @@ pub struct Settings {
     /// How the layer is compressed.
     pub compression: Compression,
     /// Bytes between checkpoints: uncompressed ones for gzip (a checkpoint is taken at the first
-    /// block boundary after that many; 0 takes every one), plain ones otherwise (at least 1).
+    /// block boundary after more than that many; 0 takes every one behind new output), plain ones otherwise (at least 1).
     /// At most 2^63 - 1.
     pub span_size: u64,
     /// The name that the ztoc carries of the tool that built it.
@@ -57,7 +57,7 @@ pub struct Ztoc {
 /// Builds a ztoc from a layer that arrives in pieces of any size, on one thread.
 ///
 /// Memory is bounded by the ztoc itself plus a constant. The result does not depend on how the
-/// layer is cut into pieces. After an error the builder must not be used again.
+/// layer is cut into pieces. After an error the builder is of no use.
 ///
 /// To hash the spans on another thread, use [`Scanner`] and [`SpanHasher`] instead.
 #[derive(Debug)]
@@ -92,7 +92,10 @@ pub struct Scanner {
     scan: Scan,
     tar: TarReader,
     cuts: Vec<Cut>,
+    /// Cuts found so far.
+    cut_count: usize,
     compressed_size: u64,
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -117,12 +120,32 @@ impl Scanner {
             Compression::Uncompressed => Scan::Uncompressed { spans: 0 },
         };
         let tar = TarReader::new(settings.limits);
-        Ok(Self { settings, scan, tar, cuts: Vec::new(), compressed_size: 0 })
+        Ok(Self {
+            settings,
+            scan,
+            tar,
+            cuts: Vec::new(),
+            cut_count: 0,
+            compressed_size: 0,
+            failed: false,
+        })
     }
 
     /// Takes the next bytes of the layer and returns where spans begin or end in them, for
     /// [`SpanHasher::push`] with the same bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Result<&[Cut], BuildError> {
+        if self.failed {
+            return Err(BuildError::Failed);
+        }
+        let scanned = self.scan(bytes);
+        self.failed = scanned.is_err();
+        scanned?;
+        self.cut_count += self.cuts.len();
+        self.compressed_size += bytes.len() as u64;
+        Ok(&self.cuts)
+    }
+
+    fn scan(&mut self, bytes: &[u8]) -> Result<(), BuildError> {
         self.cuts.clear();
         let before = self.compressed_size;
         match &mut self.scan {
@@ -135,7 +158,7 @@ impl Scanner {
                 }
                 self.tar
                     .push(bytes)
-                    .map_err(|source| BuildError::tar(source, &self.tar, before))?;
+                    .map_err(|source| BuildError::tar(source, &self.tar, self.tar.position()))?;
                 // A span begins where a byte comes after the end of the one before.
                 let span_size = self.settings.span_size;
                 while let Some(offset) =
@@ -150,8 +173,7 @@ impl Scanner {
                 }
             }
         }
-        self.compressed_size = before + bytes.len() as u64;
-        Ok(&self.cuts)
+        Ok(())
     }
 
     /// Uncompressed bytes of the archive read so far, for showing progress.
@@ -161,6 +183,12 @@ impl Scanner {
 
     /// The layer has ended, and `hasher` has seen all of it.
     pub fn finish(self, hasher: SpanHasher) -> Result<Ztoc, BuildError> {
+        if self.failed {
+            return Err(BuildError::Failed);
+        }
+        if !hasher.has_seen(self.compressed_size, self.cut_count) {
+            return Err(BuildError::SpansNotHashed);
+        }
         let Self { settings, scan, tar, compressed_size, .. } = self;
         let checkpoints = match scan {
             Scan::Gzip(scan) => scan.finish()?.into_pieces(),

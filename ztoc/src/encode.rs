@@ -103,6 +103,16 @@ impl Content<'_> {
     }
 }
 
+/// Bytes that an entry takes at least: a table with its offset and seven references, six strings
+/// with their lengths, and the names and records themselves.
+pub(crate) fn least_size(entry: &Entry) -> usize {
+    const FIXED: usize = (4 + 8 + 7 * 4) + 6 * 8 + 2 * 4;
+    let names = entry.name.len() + entry.linkname.len() + entry.uname.len() + entry.gname.len();
+    let records = entry.records.iter().map(|(key, value)| key.len() + value.len() + 16);
+    // A string of up to three bytes fits into what an empty one takes.
+    FIXED + names.saturating_sub(4 * 3) + records.sum::<usize>()
+}
+
 /// Writes the entries from the last to the first, and frees each when it is written.
 fn write_toc(writer: &mut Writer, entries: &mut Stack<Entry>) -> Offset {
     let mut offsets = Vec::with_capacity(entries.len());

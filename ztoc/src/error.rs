@@ -53,6 +53,12 @@ pub enum BuildError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The builder or scanner was used again after an error.
+    #[error("an earlier error has ended the build")]
+    Failed,
+    /// The spans were not hashed from the same bytes and cuts that were scanned.
+    #[error("the spans were hashed from other bytes than those that were scanned")]
+    SpansNotHashed,
     /// The span size cannot be used.
     #[error("span size {size} is not valid: {reason}")]
     SpanSize {

@@ -3,7 +3,7 @@
 
 mod member;
 
-use crate::checkpoint::{Checkpoints, Cut};
+use crate::checkpoint::{CHECKPOINT_SIZE, Checkpoints, Cut};
 use crate::error::BuildError;
 use crate::inflate::{Inflater, Status, Stop, Wrapper};
 use crate::limits::Limits;
@@ -158,6 +158,10 @@ impl GzipScan {
         }
         if self.checkpoints.len() >= self.limits.checkpoints {
             return Err(BuildError::TooManySpans { limit: self.limits.checkpoints });
+        }
+        let size = (self.checkpoints.len() + 1) * CHECKPOINT_SIZE;
+        if size > self.limits.ztoc_size {
+            return Err(BuildError::ZtocTooLarge { size, limit: self.limits.ztoc_size });
         }
         // zlib may have taken whole bytes that belong to the next block; give them back.
         let cut = Cut { offset: self.total_in - u64::from(bits / 8), bits: bits % 8 };

@@ -93,7 +93,7 @@ impl Inflater {
             )
         };
         // Version and size are the library's own and the window bits are constants, so only
-        // memory can be missing, which aborts in Rust anyway.
+        // memory can be missing. Everything else in Rust ends the program then as well.
         assert_eq!(code, z::Z_OK, "zlib cannot allocate its state");
         Self { stream }
     }
@@ -159,7 +159,14 @@ impl Inflater {
             // A buffer error only says that nothing could be done with what was given.
             z::Z_OK | z::Z_BUF_ERROR => boundary(stream.data_type),
             z::Z_NEED_DICT => return Err(Corrupt("a preset dictionary is needed")),
-            _ => return Err(Corrupt(message(stream.msg))),
+            _ => {
+                // zlib-rs may have put this in the place of what it found.
+                let reason = match message(stream.msg) {
+                    "repeated call with bad state" => "the deflate data is not valid",
+                    reason => reason,
+                };
+                return Err(Corrupt(reason));
+            }
         };
         Ok(Progress { consumed, produced, status })
     }

@@ -4,10 +4,10 @@
 /// reference writes none that is larger. With spans of 4 MiB that is a layer of 128 GiB.
 pub(crate) const MAX_ZTOC_SIZE: usize = 1 << 30;
 
-/// Bounds that hold while a layer is read or a ztoc is parsed. Passing one is an error with a
+/// Bounds that hold while a layer is read, and as far as they fit while a ztoc is parsed. Passing one is an error with a
 /// variant of its own, never a truncated result.
 ///
-/// The defaults accept every layer whose ztoc the reference can write.
+/// The defaults accept every layer of up to 1 TiB whose ztoc the reference can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most entries in the table of contents.
@@ -30,7 +30,8 @@ pub struct Limits {
 impl Limits {
     /// The bounds that apply when nothing else is asked for.
     pub const DEFAULT: Self = Self {
-        entries: 8 << 20,
+        // No entry takes less than 96 bytes.
+        entries: MAX_ZTOC_SIZE / 96,
         name: 1 << 20,
         extended_header: 1 << 20,
         checkpoints: 1 << 15,

@@ -100,9 +100,12 @@ pub struct Span {
     pub sha256: [u8; 32],
 }
 
-/// An entry of the table of contents.
+/// An entry of the table of contents. Entries are equal if they say the same, wherever they
+/// stand.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
+    /// Which it is in the table of contents, from 0.
+    pub index: usize,
     /// Path in the archive, as it stands there.
     pub name: &'a [u8],
     /// What it is.
@@ -133,6 +136,22 @@ pub struct Entry<'a> {
     records: Offsets<'a>,
 }
 
+impl PartialEq for Entry<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.kind == other.kind
+            && self.offset == other.offset
+            && self.size == other.size
+            && self.linkname == other.linkname
+            && self.mode == other.mode
+            && (self.uid, self.gid) == (other.uid, other.gid)
+            && (self.uname, self.gname) == (other.uname, other.gname)
+            && self.mod_time == other.mod_time
+            && (self.devmajor, self.devminor) == (other.devmajor, other.devminor)
+            && self.pax_records().eq(other.pax_records())
+    }
+}
+
 impl<'a> Entry<'a> {
     /// All PAX records of the entry by key, extended attributes among them as `SCHILY.xattr.*`.
     pub fn pax_records(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
@@ -143,14 +162,16 @@ impl<'a> Entry<'a> {
 
     /// Whether the entry's data is a sparse file's, whose map a ztoc does not hold.
     pub fn is_sparse(&self) -> bool {
-        self.pax_records().any(|(key, _)| {
-            matches!(key, b"GNU.sparse.major" | b"GNU.sparse.map" | b"GNU.sparse.minor")
+        crate::tar::is_sparse(|key| {
+            let record = self.pax_records().find(|(candidate, _)| *candidate == key);
+            record.map_or(&[], |(_, value)| value)
         })
     }
 }
 
 impl<B: AsRef<[u8]>> Reader<B> {
-    /// Opens the ztoc in `bytes` and validates all of it.
+    /// Opens the ztoc in `bytes` and validates all of it. Of the limits those on its size and on
+    /// the numbers of entries, checkpoints and spans apply; everything else is bounded by its size.
     pub fn parse(bytes: B, limits: &Limits) -> Result<Self, ReadError> {
         let buffer = bytes.as_ref();
         if buffer.len() > limits.ztoc_size {
@@ -173,15 +194,17 @@ impl<B: AsRef<[u8]>> Reader<B> {
         let info = root.table(ztoc::COMPRESSION_INFO)?;
         let compression = read_compression(&info)?;
         let checkpoints = info.bytes(compression_info::CHECKPOINTS)?;
+        let digests = info.offsets(compression_info::SPAN_DIGESTS)?;
         let (span_size, starts) = match compression {
             Compression::Gzip => gzip_starts(buffer, checkpoints, compressed_size, limits)?,
-            Compression::Uncompressed => plain_starts(checkpoints, compressed_size, limits)?,
+            Compression::Uncompressed => {
+                plain_starts(checkpoints, compressed_size, digests.len(), limits)?
+            }
         };
         let max_span_id = info.scalar(compression_info::MAX_SPAN_ID)?.map_or(0, i32::from_le_bytes);
         if usize::try_from(i64::from(max_span_id) + 1) != Ok(starts.len()) {
             return Err(ReadError::Checkpoints("their number is not that of the spans"));
         }
-        let digests = info.offsets(compression_info::SPAN_DIGESTS)?;
         if digests.len() != starts.len() {
             return Err(ReadError::Checkpoints("their number is not that of the digests"));
         }
@@ -193,8 +216,14 @@ impl<B: AsRef<[u8]>> Reader<B> {
         if entries.len() > limits.entries {
             return Err(ReadError::Limit { what: "entries", limit: limits.entries });
         }
+        // Writers share no strings or vectors between entries. A ztoc that does could make few
+        // bytes stand for a great many.
+        let mut stored = 0usize;
         for index in 0..entries.len() {
-            check_entry(&entries.table(index)?, index)?;
+            stored += check_entry(&entries.table(index)?, index)?;
+            if stored > buffer.len() {
+                return Err(ReadError::Malformed);
+            }
         }
         let entries = entries.len();
         Ok(Self {
@@ -258,6 +287,13 @@ impl<B: AsRef<[u8]>> Reader<B> {
         (0..self.span_count()).filter_map(|index| self.span(index))
     }
 
+    /// The window of the checkpoint that a span begins with: the 32 KiB of output before it. None
+    /// for an uncompressed layer.
+    pub fn checkpoint_window(&self, span: usize) -> Option<&[u8]> {
+        let start = self.starts.get(span)?;
+        (self.compression == Compression::Gzip).then(|| self.window(start))
+    }
+
     /// Number of entries in the table of contents.
     pub fn entry_count(&self) -> usize {
         self.entries
@@ -280,7 +316,12 @@ impl<B: AsRef<[u8]>> Reader<B> {
     /// archive has a path more than once, the last entry is the one that an extracted archive
     /// would show.
     pub fn find(&self, path: &[u8]) -> Option<Entry<'_>> {
-        (0..self.entries)
+        self.find_before(path, self.entries)
+    }
+
+    /// The last entry at `path` in front of entry `end`.
+    fn find_before(&self, path: &[u8], end: usize) -> Option<Entry<'_>> {
+        (0..end)
             .rev()
             .filter_map(|index| self.entry(index))
             .find(|entry| components(entry.name).eq(components(path)))
@@ -363,6 +404,7 @@ fn gzip_starts(
 fn plain_starts(
     blob: &[u8],
     compressed_size: u64,
+    digests: usize,
     limits: &Limits,
 ) -> Result<(u64, Vec<SpanStart>), ReadError> {
     let bad = ReadError::Checkpoints;
@@ -377,6 +419,10 @@ fn plain_starts(
     let count = usize::try_from(size.div_ceil(span_size)).unwrap_or(usize::MAX);
     if count > limits.spans {
         return Err(ReadError::Limit { what: "spans", limit: limits.spans });
+    }
+    // Before anything is made of the number: the digests are really there.
+    if count != digests {
+        return Err(bad("their number is not that of the digests"));
     }
     let starts = (0..count as u64)
         .map(|index| index * span_size)
@@ -402,12 +448,15 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
-fn check_entry(table: &Table<'_>, index: usize) -> Result<(), ReadError> {
+/// Reads all of an entry and returns how many bytes it must take at least.
+fn check_entry(table: &Table<'_>, index: usize) -> Result<usize, ReadError> {
     let entry = read_entry(table, index)?;
+    let strings = [entry.name, entry.linkname, entry.uname, entry.gname, entry.mod_time];
+    let stored = strings.iter().map(|text| text.len()).sum::<usize>() + 4 * entry.records.len();
     for record in 0..entry.records.len() {
         read_record(&entry.records, record)?;
     }
-    Ok(())
+    Ok(stored)
 }
 
 fn read_entry<'a>(table: &Table<'a>, index: usize) -> Result<Entry<'a>, ReadError> {
@@ -419,6 +468,7 @@ fn read_entry<'a>(table: &Table<'a>, index: usize) -> Result<Entry<'a>, ReadErro
         return Err(bad("negative size"));
     }
     Ok(Entry {
+        index,
         name: table.bytes(file::NAME)?,
         kind,
         offset: u64::try_from(offset).map_err(|_| bad("negative offset"))?,

@@ -10,7 +10,8 @@ pub(crate) type Hash = [u8; 32];
 /// Hashes the spans of a layer that arrives in pieces, cut where it is told.
 ///
 /// It is apart from the reading of the layer so that both can run at the same time. Invariant:
-/// every cut lies in the piece that it is given with, or at one of its ends.
+/// every cut lies in the piece that it is given with, or at one of its ends; [`crate::Scanner::finish`]
+/// refuses a hasher for which it does not hold.
 #[derive(Debug, Default)]
 pub struct SpanHasher {
     /// The span being hashed; none before the first cut.
@@ -19,6 +20,8 @@ pub struct SpanHasher {
     last: u8,
     offset: u64,
     hashes: Vec<Hash>,
+    /// A cut did not lie in its piece: the hashes are of no use.
+    broken: bool,
 }
 
 impl SpanHasher {
@@ -34,7 +37,7 @@ impl SpanHasher {
             let at = usize::try_from(cut.offset.saturating_sub(self.offset))
                 .unwrap_or(usize::MAX)
                 .clamp(done, piece.len());
-            debug_assert_eq!(self.offset + at as u64, cut.offset, "a cut outside its piece");
+            self.broken |= self.offset + at as u64 != cut.offset;
             if let Some(mut span) = self.current.take() {
                 span.update(&piece[done..at]);
                 self.hashes.push(span.finalize().into());
@@ -55,8 +58,14 @@ impl SpanHasher {
         self.offset += piece.len() as u64;
     }
 
+    /// Whether this hasher has seen `size` bytes with `cuts` cuts, each in its piece.
+    pub(crate) fn has_seen(&self, size: u64, cuts: usize) -> bool {
+        let begun = self.hashes.len() + usize::from(self.current.is_some());
+        !self.broken && self.offset == size && begun == cuts
+    }
+
     /// The layer has ended, and the last span with it. Returns the hashes of all spans.
-    pub fn finish(mut self) -> Vec<[u8; 32]> {
+    pub(crate) fn finish(mut self) -> Vec<[u8; 32]> {
         if let Some(span) = self.current.take() {
             self.hashes.push(span.finalize().into());
         }

@@ -64,6 +64,12 @@ pub enum TarError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The table of contents would be larger than a ztoc may be.
+    #[error("the table of contents would be larger than the limit of {limit} bytes for a ztoc")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The archive has more entries than the limit.
     #[error("the archive has more than {limit} entries")]
     TooManyEntries {
@@ -79,6 +85,7 @@ impl TarError {
             self,
             Self::ExtendedHeaderTooLarge { .. }
                 | Self::NameTooLong { .. }
+                | Self::TooLarge { .. }
                 | Self::TooManyEntries { .. }
         )
     }
@@ -128,6 +135,8 @@ pub(crate) struct TarReader {
     /// The owner of the entry before.
     owner: (Arc<[u8]>, Arc<[u8]>),
     entries: Stack<Entry>,
+    /// What the entries take in a ztoc at least, in bytes.
+    encoded_size: usize,
     needs_xattrs: bool,
     limits: Limits,
 }
@@ -145,6 +154,7 @@ impl TarReader {
             long_link: Vec::new(),
             owner: (Arc::default(), Arc::default()),
             entries: Stack::new(),
+            encoded_size: 0,
             needs_xattrs: false,
             limits,
         }
@@ -424,12 +434,23 @@ impl TarReader {
         if self.entries.len() >= limit {
             return Err(TarError::TooManyEntries { limit });
         }
+        // A ztoc that cannot be written in the end is not gathered in memory either.
+        self.encoded_size += crate::encode::least_size(&entry);
+        let limit = self.limits.ztoc_size;
+        if self.encoded_size > limit {
+            return Err(TarError::TooLarge { limit });
+        }
         entry.offset = self.position.cast_signed();
         self.needs_xattrs |= entry.name.ends_with(b".wh..wh..opq")
             || entry.records.iter().any(|(key, _)| key.starts_with(b"SCHILY.xattr."));
         self.entries.push(entry);
         Ok(())
     }
+}
+
+/// Whether PAX records, whose values `get` tells, make their entry a sparse file.
+pub(crate) fn is_sparse<'a>(get: impl Fn(&[u8]) -> &'a [u8]) -> bool {
+    sparse::place_by(get).is_some()
 }
 
 /// Types that Go never expects data behind, whatever size they claim.

@@ -57,6 +57,18 @@ pub(super) fn check_index(value: Value<'_>) -> Result<(), DocumentError> {
     Ok(())
 }
 
+/// The media type that a document states, or the one whose fields it has.
+pub(super) fn media_type(value: Value<'_>) -> Option<String> {
+    let shape = Shape::of(value).ok()?;
+    if !shape.media_type.is_empty() {
+        return Some(shape.media_type);
+    }
+    if shape.manifests {
+        return Some(media_type::OCI_INDEX.to_owned());
+    }
+    (shape.config || shape.layers).then(|| media_type::OCI_MANIFEST.to_owned())
+}
+
 /// Which keys a document has, whatever their values.
 #[derive(Default)]
 struct Shape {

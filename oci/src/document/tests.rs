@@ -277,3 +277,19 @@ proptest! {
         prop_assert_eq!(crate::json::Value::parse(text.as_bytes()).is_ok(), theirs);
     }
 }
+
+#[test]
+fn a_media_type_that_says_nothing_is_read_from_the_document() {
+    let kind = |stated: &str, text: &str| root_media_type(stated, text.as_bytes()).ok();
+    let manifest = Some(media_type::OCI_MANIFEST.to_owned());
+    let index = Some(media_type::OCI_INDEX.to_owned());
+    assert_eq!(kind("", r#"{"config":{},"layers":[]}"#), manifest);
+    assert_eq!(kind("application/octet-stream", r#"{"layers":[]}"#), manifest);
+    assert_eq!(kind("text/plain", r#"{"manifests":[]}"#), index);
+    let stated = format!(r#"{{"mediaType":"{}","layers":[]}}"#, media_type::DOCKER_MANIFEST);
+    assert_eq!(kind("application/json", &stated).as_deref(), Some(media_type::DOCKER_MANIFEST));
+    assert_eq!(kind("application/vnd.other", "anything").as_deref(), Some("application/vnd.other"));
+    assert_eq!(kind("text/html", "<html>log in</html>"), None);
+    assert_eq!(kind("", "{}"), None);
+    assert_eq!(kind("", "[]"), None);
+}

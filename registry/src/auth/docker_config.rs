@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::credentials::{CredentialProvider, Credentials, CredentialsError, CredentialsFuture};
 use super::helper;
+use super::object::Object;
 use crate::redact::Secret;
 
 /// Docker Hub's key in `auths`, and its name towards credential helpers.
@@ -20,6 +21,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// The byte order mark that editors on Windows put in front of UTF-8.
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// Where docker keeps its configuration: `$DOCKER_CONFIG/config.json`, else
 /// `$HOME/.docker/config.json`. `variable` looks a variable of the environment up.
@@ -57,7 +61,10 @@ impl DockerConfig {
     }
 
     fn parse(path: &Path, json: &[u8]) -> Result<Self, CredentialsError> {
-        let file = serde_json::from_slice(json)
+        let json = json.strip_prefix(BOM).unwrap_or(json).trim_ascii();
+        // Docker takes an empty file for an empty configuration.
+        let json: &[u8] = if json.is_empty() { b"{}" } else { json };
+        let Object(file) = serde_json::from_slice(json)
             .map_err(|source| CredentialsError::Parse { path: path.to_owned(), source })?;
         Ok(Self { file, helpers: None })
     }
@@ -65,7 +72,7 @@ impl DockerConfig {
     async fn look_up(&self, registry: &str) -> Result<Credentials, CredentialsError> {
         let registry = host(registry);
         let server = if registry == "docker.io" { DOCKER_HUB } else { registry };
-        let own = find(&self.file.cred_helpers, registry).map(String::as_str);
+        let own = find(&self.file.cred_helpers.0, registry).and_then(Option::as_deref);
         let store = self.file.creds_store.as_deref();
         if let Some(name) = own.or(store).filter(|name| !name.is_empty()) {
             let found = helper::get(name, self.helpers.as_deref(), server).await?;
@@ -73,8 +80,8 @@ impl DockerConfig {
                 return Ok(found);
             }
         }
-        match find(&self.file.auths, registry) {
-            Some(entry) => entry.credentials().map_err(|reason| CredentialsError::Entry {
+        match find(&self.file.auths.0, registry) {
+            Some(Object(entry)) => entry.credentials().map_err(|reason| CredentialsError::Entry {
                 registry: registry.to_owned(),
                 reason,
             }),
@@ -92,36 +99,39 @@ impl CredentialProvider for DockerConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct File {
-    auths: BTreeMap<String, Entry>,
-    cred_helpers: BTreeMap<String, String>,
+    auths: Object<BTreeMap<String, Object<Entry>>>,
+    cred_helpers: Object<BTreeMap<String, Option<String>>>,
     creds_store: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Entry {
-    auth: String,
-    username: String,
-    password: String,
-    identitytoken: String,
+    auth: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    identitytoken: Option<String>,
 }
 
 impl Entry {
     fn credentials(&self) -> Result<Credentials, &'static str> {
-        if !self.identitytoken.is_empty() {
-            return Ok(Credentials::IdentityToken(Secret::new(&self.identitytoken)));
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let token = text(&self.identitytoken);
+        if !token.is_empty() {
+            return Ok(Credentials::IdentityToken(Secret::new(token)));
         }
         let basic = |username: &str, password: &str| Credentials::Basic {
             username: username.to_owned(),
             password: Secret::new(password),
         };
-        if self.auth.is_empty() {
-            return Ok(match (self.username.as_str(), self.password.as_str()) {
+        let auth = text(&self.auth);
+        if auth.is_empty() {
+            return Ok(match (text(&self.username).as_str(), text(&self.password).as_str()) {
                 ("", "") => Credentials::Anonymous,
                 (username, password) => basic(username, password),
             });
         }
-        let decoded = BASE64.decode(self.auth.trim()).map_err(|_| "auth is not base64")?;
+        let decoded = BASE64.decode(auth.trim()).map_err(|_| "auth is not base64")?;
         let text = String::from_utf8(decoded).map_err(|_| "auth is not UTF-8")?;
         let (username, password) = text.split_once(':').ok_or("auth has no colon")?;
         // Docker itself cuts zero bytes at the end, which old versions padded with.
@@ -196,6 +206,41 @@ mod tests {
         assert!(error.contains("a.example") && error.contains("no colon"), "{error}");
         assert!(!error.contains("secret"));
         assert!(!format!("{config:?}").contains("c2VjcmV0"));
+    }
+
+    #[tokio::test]
+    async fn null_is_the_same_as_nothing() {
+        for json in [
+            "null",
+            "\u{feff}{}",
+            "",
+            r#"{"auths":null,"credHelpers":null,"credsStore":null}"#,
+            r#"{"auths":{"a.example":null},"credHelpers":{"a.example":null}}"#,
+            r#"{"auths":{"a.example":{"auth":null,"username":null,"identitytoken":null}}}"#,
+        ] {
+            let found = config(json).look_up("a.example").await.unwrap();
+            assert_eq!(found, Credentials::Anonymous, "{json}");
+        }
+        let named = config(r#"{"auths":{"b.example":null,"a.example":{"auth":"dTpw"}}}"#);
+        assert_eq!(named.look_up("a.example").await.unwrap(), basic("u", "p"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error() {
+        for json in ["[]", "1", r#"{"auths":[]}"#, r#"{"auths":{"a":["dTpw"]}}"#, "{}x"] {
+            let read = DockerConfig::parse(Path::new("config.json"), json.as_bytes());
+            assert!(matches!(read, Err(CredentialsError::Parse { .. })), "{json}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_not_installed_is_said_to_be_missing() {
+        let json = r#"{"credHelpers":{"a.example":"no-such-helper"}}"#;
+        let error = config(json).look_up("a.example").await.unwrap_err().to_string();
+        assert!(error.contains("docker-credential-no-such-helper is not on PATH"), "{error}");
+        let there = config(json).with_helpers_in("/nonexistent");
+        let error = there.look_up("a.example").await.unwrap_err().to_string();
+        assert!(error.contains("is not in /nonexistent"), "{error}");
     }
 
     #[tokio::test]

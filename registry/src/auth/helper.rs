@@ -47,6 +47,12 @@ pub(super) async fn get(
     let path = directory.map_or_else(|| program.as_str().into(), |dir| dir.join(&program));
     match tokio::time::timeout(TIMEOUT, run(&path, server)).await {
         Err(_) => Err(fail(format!("no answer within {TIMEOUT:?}"))),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(fail(match directory {
+                Some(directory) => format!("{program} is not in {}", directory.display()),
+                None => format!("{program} is not on PATH"),
+            }))
+        }
         Ok(Err(error)) => Err(fail(error.to_string())),
         Ok(Ok((true, output))) => {
             parse(&output).ok_or_else(|| fail("its output is not JSON".into()))

@@ -104,6 +104,11 @@ impl PartReader {
         self.extent == Extent::Whole
     }
 
+    /// Bytes that [`PartReader::next`] has not given yet.
+    pub(super) fn left(&self) -> u64 {
+        self.end - self.position
+    }
+
     /// Whether the open response is one without a range although one was asked for.
     pub(super) fn ignores_ranges(&self) -> bool {
         self.body.as_ref().is_some_and(|body| body.unranged)
@@ -175,7 +180,11 @@ impl PartReader {
             chunk.truncate(wanted);
         }
         self.position += chunk.len() as u64;
+        let proved = body.reply.kept_pace();
         self.target.transport.progress(&mut self.retries);
+        if proved {
+            self.retries.proved();
+        }
         Ok(Some(chunk))
     }
 

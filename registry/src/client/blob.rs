@@ -10,13 +10,26 @@ use super::Client;
 use super::manifest::digest_as;
 use crate::blob::{BlobReader, BlobTarget, Extent, PartReader};
 use crate::error::Error;
+use crate::policy::Transfer;
 use crate::transport::Call;
 
 impl Client {
     /// A reader of the blob with this digest and size, as its descriptor states them. Nothing is
     /// requested before the first [`BlobReader::next`].
     pub fn blob(&self, repository: &Repository, digest: &Digest, size: u64) -> BlobReader {
-        BlobReader::new(self.target(repository, digest), size)
+        self.blob_with(repository, digest, size, self.transfer())
+    }
+
+    /// Like [`Client::blob`], with a window of its own: `transfer` takes the place of the
+    /// client's.
+    pub fn blob_with(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        transfer: Transfer,
+    ) -> BlobReader {
+        BlobReader::new(self.target(repository, digest), size, transfer)
     }
 
     /// A whole blob of at most `limit` bytes, verified.

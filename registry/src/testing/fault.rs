@@ -1,5 +1,7 @@
 //! Faults: which request they hit, and what happens to it.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::log::Kind;
@@ -41,6 +43,8 @@ pub enum Effect {
     ShortBody(u64),
     /// Nothing more is sent after so many bytes, and the connection stays open.
     Stall(u64),
+    /// The body goes out by single bytes, so far apart.
+    Drip(Duration),
     /// So many bytes follow what was asked for.
     LongBody(u64),
     /// The byte at this offset of the content, not of the body, is changed.

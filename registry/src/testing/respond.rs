@@ -2,11 +2,12 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -101,6 +102,7 @@ impl Reply {
                 let body = pieces(&self.cut(*bytes)).chain(stream::pending());
                 (Body::from_stream(body), Some(length))
             }
+            Some(Effect::Drip(pause)) => (Body::from_stream(drip(self.body, *pause)), Some(length)),
             Some(Effect::LongBody(bytes)) => {
                 let mut long = BytesMut::from(&self.body[..]);
                 long.resize(length + usize::try_from(*bytes).unwrap_or(0), b'x');
@@ -150,6 +152,13 @@ fn pieces(bytes: &Bytes) -> stream::Iter<impl Iterator<Item = Result<Bytes, Infa
         let end = bytes.len().min(start + PIECE);
         Ok(bytes.slice(start..end))
     }))
+}
+
+fn drip(bytes: Bytes, pause: Duration) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
+    stream::iter(bytes).then(move |byte| async move {
+        tokio::time::sleep(pause).await;
+        Ok(Bytes::copy_from_slice(&[byte]))
+    })
 }
 
 fn io_ok(piece: Result<Bytes, Infallible>) -> io::Result<Bytes> {

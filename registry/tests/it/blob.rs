@@ -7,14 +7,9 @@ use oci::Digest;
 use registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
 use registry::{Error, Observer, RetryPolicy, RetryScheduled, Transfer};
 
-use crate::support::{NAME, content, download, parts, read};
+use crate::support::{NAME, content, download, parts, ranges, read, resumes_within};
 
 const PART: u64 = 64 << 10;
-
-fn ranges(fake: &FakeRegistry, kind: Kind) -> Vec<String> {
-    let ranges = fake.requests_of(kind).into_iter().map(|r| r.range.unwrap_or_default());
-    ranges.collect()
-}
 
 #[tokio::test]
 async fn a_small_blob_is_one_plain_request() {
@@ -123,13 +118,6 @@ async fn a_broken_body_is_resumed_at_the_byte_reached() {
             .collect();
         resumes_within(resumed[0], 79_999, 60_000);
     }
-}
-
-/// A dropped connection may lose bytes that the server sent: the byte reached is at most `sent`.
-fn resumes_within(range: &str, last: u64, sent: u64) {
-    let start = range.strip_prefix("bytes=").and_then(|r| r.strip_suffix(&format!("-{last}")));
-    let start: u64 = start.unwrap_or_else(|| panic!("{range}")).parse().unwrap();
-    assert!(start > 0 && start <= sent, "{range}");
 }
 
 #[tokio::test]
@@ -459,4 +447,18 @@ async fn a_dropped_reader_stops_its_requests() {
         download(&fake, &client, &small, 10).await.unwrap();
     }
     assert_eq!(asked(), before);
+}
+
+#[tokio::test]
+async fn a_reader_may_have_a_window_of_its_own() {
+    let fake = FakeRegistry::start().await;
+    let bytes = content(100_000);
+    let digest = fake.put_blob(NAME, bytes.clone());
+    let transfer = Transfer { part_size: 40_000, parallel_parts: 1 };
+    let client = fake.client();
+    let mut blob = client.blob_with(&fake.repository(NAME), &digest, 100_000, transfer);
+    assert_eq!(read(&mut blob).await.unwrap(), bytes);
+    let asked = ranges(&fake, Kind::BlobGet);
+    assert_eq!(asked, ["bytes=0-39999", "bytes=40000-79999", "bytes=80000-99999"]);
+    assert!(blob.peak_buffered() <= 40_000);
 }

@@ -3,7 +3,9 @@
 
 mod auth;
 mod blob;
+mod connect;
 mod manifest;
+mod pace;
 mod push;
 mod referrers;
 mod support;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use oci::{Digest, TagOrDigest};
-use registry::testing::FakeRegistry;
+use registry::testing::{FakeRegistry, Kind};
 use registry::{BlobReader, Client, Error, Timeouts, Transfer};
 
 /// The repository that the tests use.
@@ -54,4 +54,17 @@ pub(crate) fn parts(fake: &FakeRegistry, part_size: u64, parallel_parts: usize) 
 
 pub(crate) fn tag(text: &str) -> TagOrDigest {
     TagOrDigest::Tag(text.parse().unwrap())
+}
+
+/// The ranges of the requests of this kind, empty for none.
+pub(crate) fn ranges(fake: &FakeRegistry, kind: Kind) -> Vec<String> {
+    let ranges = fake.requests_of(kind).into_iter().map(|r| r.range.unwrap_or_default());
+    ranges.collect()
+}
+
+/// A dropped connection may lose bytes that the server sent: the byte reached is at most `sent`.
+pub(crate) fn resumes_within(range: &str, last: u64, sent: u64) {
+    let start = range.strip_prefix("bytes=").and_then(|r| r.strip_suffix(&format!("-{last}")));
+    let start: u64 = start.unwrap_or_else(|| panic!("{range}")).parse().unwrap();
+    assert!(start > 0 && start <= sent, "{range}");
 }

@@ -1,6 +1,5 @@
 //! `index` and `verify`: commands on an image in a registry or an OCI layout.
 
-use std::error::Error;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -19,7 +18,7 @@ use soci::{Platforms, Settings, Version};
 
 use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, VerifyArgs};
 use crate::progress::Bars;
-use crate::report;
+use crate::report::{self, chain};
 
 /// Where an image is.
 enum Location {
@@ -30,6 +29,12 @@ enum Location {
 pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     let location = locate(&args.image.image);
     let budget = budget(&args.image);
+    if matches!(args.index_version, IndexVersion::V1)
+        && (args.output_tag.is_some() || args.tag_suffix.is_some())
+    {
+        usage("--output-tag and --tag-suffix name the converted image, which only v2 makes");
+    }
+    let bars = Arc::new(Bars::new());
     let options = Options {
         settings: Settings {
             version: match args.index_version {
@@ -47,17 +52,22 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
         },
         output: match &args.output_tag {
             Some(tag) => OutputTag::Tag(tag.clone()),
-            None => OutputTag::Suffix(args.tag_suffix.clone()),
+            None => match &args.tag_suffix {
+                Some(suffix) => OutputTag::Suffix(suffix.clone()),
+                None => Options::default().output,
+            },
         },
+        force: args.force,
         budget,
-        progress: Arc::new(Bars::new()),
+        progress: Arc::clone(&bars) as _,
         ..Options::default()
     };
-    let result = block_on(on_store(&args.image, location, &options.budget, Indexing(&options)));
+    let result = block_on(on_store(&args.image, location, Indexing(&options)));
+    bars.clear();
     let image = &args.image.image;
     finish(
         &args.image,
-        result,
+        &result,
         |result| report::index_json(image, result),
         |outcome| report::index_text(image, outcome),
     )
@@ -66,11 +76,11 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
 pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let location = locate(&args.image.image);
     let budget = budget(&args.image);
-    let result = block_on(on_store(&args.image, location, &budget, Verifying));
+    let result = block_on(on_store(&args.image, location, Verifying(&budget)));
     let image = &args.image.image;
     finish(
         &args.image,
-        result,
+        &result,
         |result| report::verify_json(image, result),
         |verification| report::verify_text(image, verification),
     )
@@ -79,11 +89,11 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
 /// Prints a result the way it is wanted.
 fn finish<T>(
     args: &ImageArgs,
-    result: Result<T, String>,
+    result: &Result<T, String>,
     json: impl Fn(Result<&T, &str>) -> serde_json::Value,
     text: impl Fn(&T) -> String,
 ) -> ExitCode {
-    let printed = match &result {
+    let printed = match result {
         _ if args.json => {
             let value = json(result.as_ref().map_err(String::as_str));
             writeln!(std::io::stdout(), "{value}")
@@ -91,22 +101,22 @@ fn finish<T>(
         Ok(value) => write!(std::io::stdout(), "{}", text(value)),
         Err(_) => Ok(()),
     };
-    if let Err(failure) = &result {
-        eprintln!("error: {}: {failure}", args.image);
+    if let Err(failure) = result {
+        report::complain(format_args!("{}: {failure}", args.image));
+        return ExitCode::FAILURE;
     }
-    match (result, printed) {
-        (Ok(_), Ok(())) => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
+    report::printed(printed)
 }
 
-/// Parses the image's name; a mistake ends the program as other mistakes on the command line do.
+/// Ends the program as other mistakes on the command line do.
+fn usage(message: impl std::fmt::Display) -> ! {
+    let mistake = UsageError::raw(ErrorKind::ValueValidation, format!("{message}\n"));
+    mistake.with_cmd(&Cli::command()).exit()
+}
+
+/// Parses the image's name; a mistake ends the program.
 fn locate(text: &str) -> Location {
-    let usage = |message: String| -> ! {
-        UsageError::raw(ErrorKind::ValueValidation, format!("{text:?}: {message}\n"))
-            .with_cmd(&Cli::command())
-            .exit()
-    };
+    let usage = |message: String| -> ! { usage(format!("{text:?}: {message}")) };
     let Some(layout) = text.strip_prefix("oci:") else {
         return match text.parse() {
             Ok(reference) => Location::Registry(reference),
@@ -152,17 +162,20 @@ impl Work for Indexing<'_> {
 
     async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Outcome, String> {
         let outcome = index_image(store, name, self.0).await;
-        outcome.map_err(|error: IndexError| format!("{} ({})", chain(&error), error.advice()))
+        outcome.map_err(|error: IndexError| match error.advice() {
+            Some(advice) => format!("{} ({advice})", chain(&error)),
+            None => chain(&error),
+        })
     }
 }
 
-struct Verifying;
+struct Verifying<'a>(&'a Budget);
 
-impl Work for Verifying {
+impl Work for Verifying<'_> {
     type Output = Verification;
 
     async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Verification, String> {
-        let verification = verify_image(store, &name.target).await;
+        let verification = verify_image(store, &name.target, self.0).await;
         verification.map_err(|error: VerifyError| chain(&error))
     }
 }
@@ -171,12 +184,11 @@ impl Work for Verifying {
 async fn on_store<W: Work>(
     args: &ImageArgs,
     location: Location,
-    budget: &Budget,
     work: W,
 ) -> Result<W::Output, String> {
     match location {
         Location::Registry(reference) => {
-            let client = client(args, budget)?;
+            let client = client(args)?;
             let store = RemoteRepository::new(client, reference.repository.clone());
             work.on(&store, &ImageName::from(&reference)).await
         }
@@ -193,31 +205,13 @@ async fn on_store<W: Work>(
     }
 }
 
-fn client(args: &ImageArgs, budget: &Budget) -> Result<Client, String> {
+fn client(args: &ImageArgs) -> Result<Client, String> {
     let mut client = Client::builder()
         .plain_http(args.plain_http)
-        .transfer(budget.transfer())
         .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = default_docker_config(|name| std::env::var_os(name))
-        && path.exists()
-    {
+    if let Some(path) = default_docker_config(|name| std::env::var_os(name)) {
         let config = DockerConfig::load(&path).map_err(|error| chain(&error))?;
         client = client.credentials(Arc::new(config));
     }
     client.build().map_err(|error| chain(&error))
-}
-
-/// An error and all its causes in one line. Errors that only pass on another's text are not
-/// repeated.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use indexer::build_ztoc;
 use serde_json::json;
-use ztoc::{Limits, Reader, Settings};
+use ztoc::{FetchError, Limits, Reader, Settings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
 use crate::report::{hex, human_bytes};
@@ -35,8 +35,7 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
     .with_context(|| format!("layer {layer}"))?;
     write(&args.output, ztoc.encoded.pieces())
         .with_context(|| format!("ztoc {}", args.output.display()))?;
-    println!("sha256:{} {}", hex(&ztoc.encoded.sha256()), ztoc.encoded.size());
-    Ok(())
+    Ok(writeln!(io::stdout(), "sha256:{} {}", hex(&ztoc.encoded.sha256()), ztoc.encoded.size())?)
 }
 
 fn write(path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
@@ -144,21 +143,23 @@ pub(crate) fn extract(args: &ZtocExtractArgs) -> Result<()> {
     let reader = open(&args.ztoc)?;
     let layer = || format!("layer {}", args.layer.display());
     let mut file = File::open(&args.layer).with_context(layer)?;
-    let Some(entry) = reader.find(args.path.as_bytes()) else {
-        bail!("{} is not in the layer; `ztoc info` lists what is", args.path);
+    let path = args.path.display();
+    let Some(entry) = reader.find(args.path.as_encoded_bytes()) else {
+        bail!("{path} is not in the layer; `ztoc info` lists what is");
     };
     let mut out = io::stdout().lock();
-    reader
-        .extract(
-            &entry,
-            |span| {
-                file.seek(SeekFrom::Start(span.start))?;
-                let mut bytes = Vec::new();
-                Read::by_ref(&mut file).take(span.end - span.start).read_to_end(&mut bytes)?;
-                Ok::<_, io::Error>(bytes)
-            },
-            |data| out.write_all(data),
-        )
-        .with_context(|| format!("{} in {}", args.path, layer()))?;
+    let in_layer = || format!("{path} in {}", layer());
+    let mut extraction = reader.extraction(&entry).with_context(in_layer)?;
+    while let Some(span) = extraction.next_span() {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(span.start)).with_context(layer)?;
+        let size = span.end - span.start;
+        Read::by_ref(&mut file).take(size).read_to_end(&mut bytes).with_context(layer)?;
+        extraction.push(&bytes, &mut |data| out.write_all(data)).map_err(|error| match error {
+            FetchError::Extract(error) => anyhow::Error::new(error).context(in_layer()),
+            FetchError::Fetch(error) => anyhow::Error::new(error),
+        })?;
+    }
+    extraction.finish().with_context(in_layer)?;
     Ok(out.flush()?)
 }

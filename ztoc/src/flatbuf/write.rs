@@ -166,7 +166,7 @@ impl Writer {
         self.reversed.extend(value.to_be_bytes());
     }
 
-    /// A length or an offset. The caller bounds the size of the buffer below 2 GiB.
+    /// A length or an offset. A buffer that is too large for them is dropped by the caller.
     fn place_u32(&mut self, value: usize) {
         self.reversed.extend((value as u32).to_be_bytes());
     }

@@ -12,9 +12,6 @@ use crate::{Compression, WINDOW_SIZE};
 /// Bytes of the checksum and length behind a gzip member (RFC 1952, section 2.3.1).
 const GZIP_TRAILER_SIZE: usize = 8;
 
-/// Hard links followed before giving up on a chain of them.
-const MAX_LINKS: usize = 40;
-
 /// Why a file cannot be extracted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -26,7 +23,7 @@ pub enum ExtractError {
     #[error("it is a symbolic link to {0:?}")]
     Symlink(String),
     /// The entry is a hard link whose target is not in the layer.
-    #[error("it is a hard link to {0:?}, which is not in the layer")]
+    #[error("it is a hard link to {0:?}, which is not in front of it in the layer")]
     BrokenLink(String),
     /// The entry is a sparse file, whose map is not in the ztoc.
     #[error("it is a sparse file, whose map is not in the ztoc")]
@@ -129,12 +126,11 @@ impl<B: AsRef<[u8]>> Reader<B> {
     fn resolve(&self, entry: &Entry<'_>) -> Result<(u64, u64), ExtractError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut entry = *entry;
-        let mut links = 0;
         while entry.kind == FileType::HardLink {
-            let target = self.find(entry.linkname).filter(|_| links < MAX_LINKS);
-            let target = target.ok_or_else(|| ExtractError::BrokenLink(text(entry.linkname)))?;
-            entry = target;
-            links += 1;
+            // A link means what stood at its target when the archive came to it; always going
+            // back, the search ends.
+            let target = self.find_before(entry.linkname, entry.index.min(self.entries));
+            entry = target.ok_or_else(|| ExtractError::BrokenLink(text(entry.linkname)))?;
         }
         match entry.kind {
             FileType::Regular if entry.is_sparse() => Err(ExtractError::Sparse),
@@ -169,6 +165,7 @@ impl<B: AsRef<[u8]>> Extraction<'_, B> {
     }
 
     /// Takes the compressed bytes of the span asked for and passes on what it holds of the file.
+    /// After an error the extraction must not be used again.
     pub fn push<E>(
         &mut self,
         bytes: &[u8],

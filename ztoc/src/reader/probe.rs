@@ -11,8 +11,8 @@ use crate::flatbuf::read::Table;
 /// Bytes that hold the description of an uncompressed layer's spans, whatever its numbers.
 const TAR_ZINFO_SIZE: u64 = 64;
 
-/// Where in a ztoc its span size is stored: near its start, in front of the checkpoints, so that
-/// it can be fetched by ranges.
+/// Where in a ztoc its span size is stored: behind the digests of the spans (80 bytes each), in
+/// front of the checkpoints, so that it can be fetched by ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanSizePlace {
     compression: Compression,

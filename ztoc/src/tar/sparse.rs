@@ -25,7 +25,11 @@ pub(super) enum Place {
 
 /// Tells a sparse entry by its PAX records; versions nobody defined are ordinary files.
 pub(super) fn place(records: &Records) -> Option<Place> {
-    let get = |key: &[u8]| records.get(key).map_or(&[][..], Vec::as_slice);
+    place_by(|key| records.get(key).map_or(&[][..], Vec::as_slice))
+}
+
+/// The same, given what tells the value of a record, which is empty if there is none.
+pub(super) fn place_by<'a>(get: impl Fn(&[u8]) -> &'a [u8]) -> Option<Place> {
     match (get(b"GNU.sparse.major"), get(b"GNU.sparse.minor")) {
         (b"0", b"0" | b"1") => Some(Place::Records),
         (b"1", b"0") => Some(Place::Data),

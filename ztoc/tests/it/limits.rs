@@ -132,3 +132,69 @@ fn span_sizes_that_cannot_be_used_are_refused_at_once() {
         assert!(matches!(error, Err(BuildError::SpanSize { .. })), "{compression} {size}");
     }
 }
+
+#[test]
+fn a_ztoc_that_would_be_too_large_is_not_gathered() {
+    // Records of 60 KiB of the same letter, which a layer holds in no space at all.
+    let mut builder = Builder::new(Vec::new());
+    let record = vec![b'r'; 60 << 10];
+    for _ in 0..100 {
+        builder.append_pax_extensions([("comment", &record[..])]).unwrap();
+        let mut header = Header::new_ustar();
+        header.set_size(0);
+        header.set_cksum();
+        builder.append_data(&mut header, "a", &[][..]).unwrap();
+    }
+    let layer = builder.into_inner().unwrap();
+    let limit = 1 << 20;
+    let mut scanned = 0;
+    let limits = Limits { ztoc_size: limit, ..DEFAULT };
+    let settings = Settings { limits, ..settings(Compression::Uncompressed, 1 << 20) };
+    let mut builder = ztoc::Builder::new(settings).unwrap();
+    let error = layer.chunks(1000).find_map(|piece| {
+        scanned += piece.len();
+        builder.push(piece).err()
+    });
+    assert_eq!(tar_error(error.map_or(Ok(()), Err)), TarError::TooLarge { limit });
+    assert!(scanned < 3 * limit, "{scanned} bytes were taken");
+    assert_eq!(builder.push(b"x"), Err(BuildError::Failed));
+    assert!(matches!(builder.finish(), Err(BuildError::Failed)));
+}
+
+#[test]
+fn checkpoints_stop_where_the_ztoc_would_be_too_large() {
+    let mut layer = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    for _ in 0..1000 {
+        layer.extend([0, 0, 0, 0xff, 0xff]);
+    }
+    let limits = Limits { ztoc_size: 1 << 20, ..DEFAULT };
+    let settings = Settings { limits, ..settings(Compression::Gzip, 1 << 20) };
+    let error = build(&layer, settings, || 3).map(|_| ());
+    assert!(matches!(error, Err(BuildError::ZtocTooLarge { limit: 0x10_0000, .. })), "{error:?}");
+}
+
+/// Something done with a piece of a layer and its cuts.
+type Hash<'a> = &'a dyn Fn(&mut ztoc::SpanHasher, &[u8], &[ztoc::Cut]);
+
+#[test]
+fn spans_hashed_from_something_else_are_refused() {
+    let layer = archive("a", 3, 5000);
+    let scan = |hashed: Hash<'_>| {
+        let settings = settings(Compression::Uncompressed, 4096);
+        let mut scanner = ztoc::Scanner::new(settings).unwrap();
+        let mut hasher = ztoc::SpanHasher::new();
+        for piece in layer.chunks(1000) {
+            let cuts = scanner.push(piece).unwrap();
+            hashed(&mut hasher, piece, cuts);
+        }
+        scanner.finish(hasher).map(|_| ())
+    };
+    assert_eq!(scan(&|hasher, piece, cuts| hasher.push(piece, cuts)), Ok(()));
+    let other: [Hash<'_>; 3] =
+        [&|_, _, _| {}, &|hasher, piece, _| hasher.push(piece, &[]), &|hasher, piece, cuts| {
+            hasher.push(&piece[..piece.len() / 2], cuts);
+        }];
+    for hashed in other {
+        assert_eq!(scan(hashed), Err(BuildError::SpansNotHashed));
+    }
+}

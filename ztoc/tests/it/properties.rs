@@ -125,23 +125,32 @@ fn a_changed_span_is_not_passed_on() {
 #[test]
 fn a_path_is_found_however_it_is_written_and_the_last_entry_wins() {
     let mut builder = tar::Builder::new(Vec::new());
-    for content in ["old", "new"] {
+    for content in ["old", "new", "last"] {
+        if content == "last" {
+            let mut link = tar::Header::new_gnu();
+            link.set_entry_type(tar::EntryType::Link);
+            link.set_size(0);
+            builder.append_link(&mut link, "etc/link", "etc/motd").unwrap();
+        }
         let mut header = tar::Header::new_gnu();
-        header.set_size(3);
+        header.set_size(content.len() as u64);
         header.set_cksum();
         builder.append_data(&mut header, "./etc/motd", content.as_bytes()).unwrap();
     }
-    let mut link = tar::Header::new_gnu();
-    link.set_entry_type(tar::EntryType::Link);
-    link.set_size(0);
-    builder.append_link(&mut link, "etc/link", "etc/motd").unwrap();
     let archive = builder.into_inner().unwrap();
     let plain = ztoc::Compression::Uncompressed;
     let ztoc = build(&archive, settings(plain, 512), || 100).unwrap();
     let reader = Reader::parse(ztoc.encoded.to_vec(), &Limits::DEFAULT).unwrap();
-    for path in ["etc/motd", "/etc/motd", "./etc//motd", "etc/link"] {
+    for (path, content) in [
+        ("etc/motd", "last"),
+        ("/etc/motd", "last"),
+        ("./etc//motd", "last"),
+        // A link means what was there when the archive came to it.
+        ("etc/link", "new"),
+    ] {
         let entry = reader.find(path.as_bytes()).unwrap_or_else(|| panic!("{path}"));
-        assert_eq!(extract(&reader, &entry, &archive, |_| {}).unwrap(), b"new", "{path}");
+        let data = extract(&reader, &entry, &archive, |_| {}).unwrap();
+        assert_eq!(data, content.as_bytes(), "{path}");
     }
     assert!(reader.find(b"etc").is_none());
 }
