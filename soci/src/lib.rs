@@ -8,10 +8,17 @@
 //! 2. [`Image::plan`] decides which layers get a ztoc, or why there is nothing to do.
 //! 3. [`Plan::assemble`] takes the ztocs' digests and gives every manifest to push, in order.
 //!
+//! What the service around it decides from text alone is here as well: [`event`] reads what ECR
+//! tells of pushes, [`filter`] says which of these are wanted, and [`job`] is the message that a
+//! worker gets.
+//!
 //! What the documents claim is bounded by [`Limits`]; no input makes this crate panic or recurse
 //! without bound.
 
+pub mod event;
+pub mod filter;
 pub mod format;
+pub mod job;
 
 mod assembly;
 mod error;
@@ -21,8 +28,11 @@ mod settings;
 
 pub use assembly::{Assembly, BuiltZtoc, NewManifest, Referrer, Role, SociIndex};
 pub use error::{ImageError, ListedLayer};
+pub use event::{Event, EventError, PushEvent, Skip, why_not};
+pub use filter::{TagFilter, TagFilters};
 pub use format::{Version, VersionError};
 pub use image::{Image, Missing, MissingKind, NotAnImage};
+pub use job::{JobError, JobMessage};
 pub use plan::{
     Decision, IndexPlan, LayerKey, LayerToBuild, Plan, Planned, SkipReason, SkippedLayer,
 };

@@ -6,4 +6,5 @@ mod conversion;
 mod golden;
 mod hostile;
 mod planning;
+mod service;
 mod support;
