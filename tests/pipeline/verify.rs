@@ -93,12 +93,14 @@ fn window_byte(ztoc: &[u8], at: usize) -> usize {
     place + (17 + (32 << 10)) + 17 + at
 }
 
+/// Something done to a ztoc.
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 #[tokio::test]
 async fn a_ztoc_that_does_not_match_its_layer_fails_and_says_where() {
     let position = |ztoc: &[u8], text: &[u8]| {
         ztoc.windows(text.len()).position(|window| window == text).unwrap()
     };
-    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
     let cases: [(&str, Change<'_>); 3] = [
         ("span ", &|ztoc| {
             let at = position(ztoc, b"sha256:") + 7;
