@@ -16,7 +16,13 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// A client that puts up with no less than this rate over this period, and tries twice.
 fn impatient(fake: &FakeRegistry, min_download_rate: u64, stall: Duration) -> ClientBuilder {
     let timeouts = Timeouts { stall, min_download_rate, ..Timeouts::default() };
-    let retry = RetryPolicy { tries: 2, base: Duration::from_millis(1), ..RetryPolicy::default() };
+    // The time in all is far more than two tries take; it ends a client that counts wrongly.
+    let retry = RetryPolicy {
+        tries: 2,
+        base: Duration::from_millis(1),
+        total: Duration::from_secs(5),
+        ..RetryPolicy::default()
+    };
     fake.client_builder().timeouts(timeouts).retry(retry)
 }
 
