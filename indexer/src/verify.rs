@@ -450,7 +450,10 @@ async fn read<S: ImageStore>(
     let manifest = store.manifest(&target()).await;
     let manifest =
         manifest.map_err(|source| VerifyError::Read { what, target: target(), source })?;
-    manifest.ok_or_else(|| VerifyError::NotFound { what, target: target() })
+    let manifest = manifest.ok_or_else(|| VerifyError::NotFound { what, target: target() })?;
+    let media_type = oci::root_media_type(&manifest.media_type, &manifest.bytes)
+        .map_err(|source| VerifyError::Document { digest: manifest.digest, source })?;
+    Ok(registry::Manifest { media_type, ..manifest })
 }
 
 fn failed_read(what: &'static str, digest: Digest, source: StoreError) -> VerifyError {

@@ -44,6 +44,18 @@ async fn what_was_indexed_verifies() {
 }
 
 #[tokio::test]
+async fn a_converted_image_verifies_whatever_media_type_the_registry_states() {
+    let registry = FakeRegistry::start().await;
+    image().put(&registry, REPOSITORY, "1");
+    let report = indexed(index(&registry, "1", &options(Version::V2)).await);
+    let (_, root) = registry.manifest(REPOSITORY, &report.index.into()).unwrap();
+    registry.put_manifest(REPOSITORY, Some("1-soci"), "application/octet-stream", root);
+    let budget = Budget::of_this_machine();
+    let verification = verify_image(&store(&registry), &name("1-soci").target, &budget).await;
+    assert_eq!(verification.unwrap().indexes, [report.indexes[0].digest]);
+}
+
+#[tokio::test]
 async fn an_image_without_an_index_fails() {
     let registry = FakeRegistry::start().await;
     image().put(&registry, REPOSITORY, "1");

@@ -49,9 +49,6 @@ pub struct Ztoc {
     pub compressed_size: u64,
     /// Size of the archive in the layer in bytes, up to its end mark.
     pub uncompressed_size: u64,
-    /// Whether an entry has extended attributes, or the layer hides a directory's older content
-    /// (an opaque whiteout), for either of which a runtime must keep extended attributes on.
-    pub needs_xattrs: bool,
 }
 
 /// Builds a ztoc from a layer that arrives in pieces of any size, on one thread.
@@ -176,11 +173,6 @@ impl Scanner {
         Ok(())
     }
 
-    /// Uncompressed bytes of the archive read so far, for showing progress.
-    pub const fn archive_position(&self) -> u64 {
-        self.tar.position()
-    }
-
     /// The layer has ended, and `hasher` has seen all of it.
     pub fn finish(self, hasher: SpanHasher) -> Result<Ztoc, BuildError> {
         if self.failed {
@@ -195,7 +187,6 @@ impl Scanner {
             Scan::Uncompressed { .. } => tar_zinfo(settings.span_size, compressed_size),
         };
         let archive_offset = tar.position();
-        let needs_xattrs = tar.needs_xattrs();
         let (entries, uncompressed_size) = tar.finish().map_err(|source| BuildError::Tar {
             source,
             archive_offset,
@@ -215,6 +206,6 @@ impl Scanner {
         let limit = settings.limits.ztoc_size.min(crate::limits::MAX_ZTOC_SIZE);
         let encoded =
             content.encode(limit).map_err(|size| BuildError::ZtocTooLarge { size, limit })?;
-        Ok(Ztoc { encoded, files, spans, compressed_size, uncompressed_size, needs_xattrs })
+        Ok(Ztoc { encoded, files, spans, compressed_size, uncompressed_size })
     }
 }

@@ -137,7 +137,6 @@ pub(crate) struct TarReader {
     entries: Stack<Entry>,
     /// What the entries take in a ztoc at least, in bytes.
     encoded_size: usize,
-    needs_xattrs: bool,
     limits: Limits,
 }
 
@@ -155,7 +154,6 @@ impl TarReader {
             owner: (Arc::default(), Arc::default()),
             entries: Stack::new(),
             encoded_size: 0,
-            needs_xattrs: false,
             limits,
         }
     }
@@ -168,12 +166,6 @@ impl TarReader {
     /// Where in the archive the reader is: the offset to name in an error.
     pub(crate) const fn position(&self) -> u64 {
         self.position
-    }
-
-    /// Whether an entry has extended attributes or is an opaque whiteout (OCI image
-    /// specification, layer, "Opaque Whiteout").
-    pub(crate) const fn needs_xattrs(&self) -> bool {
-        self.needs_xattrs
     }
 
     /// Takes the next bytes of the archive.
@@ -441,8 +433,6 @@ impl TarReader {
             return Err(TarError::TooLarge { limit });
         }
         entry.offset = self.position.cast_signed();
-        self.needs_xattrs |= entry.name.ends_with(b".wh..wh..opq")
-            || entry.records.iter().any(|(key, _)| key.starts_with(b"SCHILY.xattr."));
         self.entries.push(entry);
         Ok(())
     }
