@@ -3,24 +3,34 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use registry::Transfer;
+use registry::{Memory, Share, Transfer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Least memory for one layer's download: two parts of 1 MiB, so that one is on its way while the
+/// other is read. Requests for less cost more than they bring.
+const SMALLEST_WINDOW: u64 = 2 << 20;
 
 /// Cores and memory for the layers that are being built, of one image or of many: clones share
 /// them.
+///
+/// Layers get their turn in the order in which they ask. Each has an equal part of the memory
+/// reserved, and takes as much of the rest as is free and as it can use.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    layers: NonZeroUsize,
-    memory: u64,
     slots: Arc<Semaphore>,
+    memory: Memory,
+    reserve: u64,
 }
 
 impl Budget {
-    /// A budget for `layers` at once, whose downloads together hold at most `memory` bytes, as long
-    /// as that is 2 MiB for each.
+    /// A budget for `layers` at once, whose downloads together hold at most `memory` bytes, which
+    /// are at least 2 MiB and at most 4 TiB. Where memory is less than 2 MiB for each of them, fewer
+    /// layers are downloaded at once.
     pub fn new(layers: NonZeroUsize, memory: u64) -> Self {
         let slots = Arc::new(Semaphore::new(layers.get().min(Semaphore::MAX_PERMITS)));
-        Self { layers, memory, slots }
+        let memory = memory.max(SMALLEST_WINDOW);
+        let reserve = (memory / layers.get() as u64).max(SMALLEST_WINDOW);
+        Self { slots, memory: Memory::new(memory), reserve }
     }
 
     /// A budget for as many layers as there are cores, and 64 MiB of downloads.
@@ -28,53 +38,82 @@ impl Budget {
         Self::new(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN), 64 << 20)
     }
 
-    /// How each of `layers` blobs is fetched so that all of them together stay in the budget: the
-    /// client's default, with fewer parts at once or, where memory is scarce, smaller ones, but
-    /// not below 2 MiB for a layer.
-    pub fn transfer(&self, layers: usize) -> Transfer {
-        /// Requests for less than this cost more than they bring.
-        const SMALLEST_PART: u64 = 1 << 20;
-        let whole = Transfer::default();
-        let at_once = layers.clamp(1, self.layers.get());
-        let share = (self.memory / at_once as u64).max(SMALLEST_PART);
-        let parts = share / whole.part_size;
-        if parts < 2 {
-            // Two parts at least, so that one is on its way while the other is read.
-            return Transfer { part_size: (share / 2).max(SMALLEST_PART), parallel_parts: 2 };
-        }
-        let parts = usize::try_from(parts).unwrap_or(usize::MAX).min(whole.parallel_parts);
-        Transfer { parallel_parts: parts, ..whole }
-    }
-
     /// Waits until a layer may be built. Dropping what is returned lets the next one begin.
     pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed, so there is always a permit in the end.
         Arc::clone(&self.slots).acquire_owned().await.ok()
     }
+
+    /// Waits until there is memory for the download of a blob of `size` bytes. Alone, it gets a
+    /// window as large as the client's default, if the memory is.
+    pub(crate) async fn share(&self, size: u64) -> Share {
+        self.memory.reserve(self.reserve.min(size), Transfer::default()).await
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use tokio::task::JoinSet;
+
     use super::*;
 
-    fn transfer(layers: usize, memory: u64) -> (u64, usize) {
-        let transfer = Budget::new(NonZeroUsize::new(layers).unwrap(), memory).transfer(layers);
-        (transfer.part_size, transfer.parallel_parts)
+    const MIB: u64 = 1 << 20;
+
+    fn budget(layers: usize, memory: u64) -> Budget {
+        Budget::new(NonZeroUsize::new(layers).unwrap(), memory)
     }
 
-    #[test]
-    fn a_single_layer_gets_all_of_the_memory() {
-        let budget = Budget::new(NonZeroUsize::new(16).unwrap(), 64 << 20);
-        assert_eq!(budget.transfer(1), Transfer::default());
-        assert_eq!(budget.transfer(100), budget.transfer(16));
+    /// Layers of these sizes, each of which is built for as many seconds as it has MiB, asked for
+    /// one after the other. The layers in the order in which they began, and the most reserved at
+    /// any time.
+    async fn build(budget: &Budget, sizes: &[u64]) -> (Vec<usize>, u64) {
+        let seen = Arc::new(Mutex::new((Vec::new(), 0, 0)));
+        let mut layers = JoinSet::new();
+        for (number, size) in sizes.iter().copied().enumerate() {
+            let (budget, seen) = (budget.clone(), Arc::clone(&seen));
+            layers.spawn(async move {
+                let _slot = budget.slot().await;
+                let share = budget.share(size).await;
+                let reserved = budget.reserve.min(size);
+                {
+                    let (order, now, peak) = &mut *seen.lock().unwrap();
+                    order.push(number);
+                    *now += reserved;
+                    *peak = (*peak).max(*now);
+                }
+                tokio::time::sleep(Duration::from_secs(size / MIB)).await;
+                seen.lock().unwrap().1 -= reserved;
+                drop(share);
+            });
+        }
+        while let Some(done) = layers.join_next().await {
+            done.unwrap();
+        }
+        let (order, left, peak) = std::mem::take(&mut *seen.lock().unwrap());
+        assert_eq!(left, 0);
+        (order, peak)
     }
 
-    #[test]
-    fn all_windows_together_stay_in_the_budget() {
-        assert_eq!(transfer(1, 64 << 20), (8 << 20, 8));
-        assert_eq!(transfer(2, 64 << 20), (8 << 20, 4));
-        assert_eq!(transfer(8, 64 << 20), (4 << 20, 2));
-        assert_eq!(transfer(64, 64 << 20), (1 << 20, 2), "the least that makes sense");
-        assert_eq!(transfer(1, u64::MAX), (8 << 20, 8));
+    #[tokio::test(start_paused = true)]
+    async fn every_layer_gets_its_turn_in_order_and_all_stay_in_the_memory() {
+        let sizes: Vec<u64> = (0..100).map(|layer| (layer * 7 % 13 + 1) * MIB).collect();
+        for (layers, memory) in [(1, 64), (2, 64), (8, 64), (64, 64), (16, 5), (3, 0)] {
+            let (order, peak) = build(&budget(layers, memory * MIB), &sizes).await;
+            assert!(order.iter().copied().eq(0..100), "{layers} {memory}: {order:?}");
+            assert!(peak <= (memory * MIB).max(2 * MIB), "{layers} {memory}: {peak}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_layers_are_built_at_once_as_there_are_slots_and_memory() {
+        for (layers, memory, at_once) in [(4, 64, 4), (4, 6, 3), (4, 1, 1)] {
+            let started = tokio::time::Instant::now();
+            build(&budget(layers, memory * MIB), &[10 * MIB; 12]).await;
+            let turns = started.elapsed().as_secs() / 10;
+            assert_eq!(turns, 12 / at_once, "{layers} {memory}");
+        }
     }
 }

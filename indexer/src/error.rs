@@ -73,6 +73,24 @@ pub enum IndexError {
         /// The tag.
         tag: Tag,
     },
+    /// The image's tag names another image by now ([`Options::follow_tag`](crate::Options)).
+    #[error("tag {tag} names {now} by now, not {image}")]
+    Superseded {
+        /// The image's tag.
+        tag: Tag,
+        /// Digest of the image.
+        image: Digest,
+        /// What the tag names.
+        now: Digest,
+    },
+    /// The image's tag does not exist any more ([`Options::follow_tag`](crate::Options)).
+    #[error("tag {tag} of {image} does not exist any more")]
+    TagGone {
+        /// The image's tag.
+        tag: Tag,
+        /// Digest of the image.
+        image: Digest,
+    },
     /// The span size cannot be used.
     #[error("span size {0} is over 2^63 - 1")]
     SpanSize(u64),
@@ -107,6 +125,8 @@ impl IndexError {
             | Self::Image(_)
             | Self::OutputTag { .. }
             | Self::ReservedTag { .. }
+            | Self::Superseded { .. }
+            | Self::TagGone { .. }
             | Self::SpanSize(_)
             | Self::ReferrersList { .. } => false,
         }

@@ -64,7 +64,7 @@ pub(crate) async fn find<S: ImageStore>(
 
 /// What the store gave. Something that is broken for good cannot be the result that is looked for,
 /// and must not keep it from being built.
-fn usable<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+pub(crate) fn usable<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_transient() => Err(error),

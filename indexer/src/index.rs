@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use oci::{Digest, Reference, Tag, TagOrDigest};
-use registry::{BlobSource, MANIFEST_LIMIT, Manifest, Transfer};
+use registry::{BlobSource, MANIFEST_LIMIT, Manifest};
 use soci::{
     Assembly, BuiltZtoc, Image, LayerKey, LayerToBuild, Limits, Missing, MissingKind, Plan,
     Planned, Platforms, Settings, Version,
@@ -21,6 +21,7 @@ use crate::layer::{LayerError, build_layer};
 use crate::outcome::{LayerReport, Outcome, Report};
 use crate::progress::{NoProgress, Progress};
 use crate::publish::{publish, push_blob};
+use crate::source_tag::SourceTag;
 use crate::store::ImageStore;
 
 /// Documents fetched at once.
@@ -62,6 +63,14 @@ pub struct Options {
     pub output: OutputTag,
     /// Builds everything, whatever is there already.
     pub force: bool,
+    /// Whether the tag of an image that is named by digest and tag must still name it, in version
+    /// V2: looked at before and again when the result is written, so that a later image's result
+    /// is not replaced by an earlier one's. If not, [`IndexError::Superseded`] or
+    /// [`IndexError::TagGone`]. By default the tag is a name only.
+    pub follow_tag: bool,
+    /// Digest of an image index that may be this image's result (V2), for example under another
+    /// tag. If it is, the ztocs in it are used.
+    pub known_result: Option<Digest>,
     /// What an image may ask for.
     pub image_limits: Limits,
     /// What a layer may claim.
@@ -79,6 +88,8 @@ impl Default for Options {
             platforms: Platforms::default(),
             output: OutputTag::Suffix("-soci".to_owned()),
             force: false,
+            follow_tag: false,
+            known_result: None,
             image_limits: Limits::DEFAULT,
             layer_limits: ztoc::Limits::DEFAULT,
             budget: Budget::of_this_machine(),
@@ -94,6 +105,8 @@ impl std::fmt::Debug for Options {
             .field("platforms", &self.platforms)
             .field("output", &self.output)
             .field("force", &self.force)
+            .field("follow_tag", &self.follow_tag)
+            .field("known_result", &self.known_result)
             .field("budget", &self.budget)
             .finish_non_exhaustive()
     }
@@ -110,7 +123,8 @@ pub async fn index_image<S: ImageStore>(
     if i64::try_from(options.settings.span_size).is_err() {
         return Err(IndexError::SpanSize(options.settings.span_size));
     }
-    let root = fetch(store, &name.target).await?;
+    let source = SourceTag::of(name, options);
+    let root = fetch_root(store, name, source).await?;
     let image = gather(store, &root, options.image_limits).await?;
     let plan = match image.plan(&options.settings, &options.platforms)? {
         Planned::Build(plan) => plan,
@@ -144,6 +158,9 @@ pub async fn index_image<S: ImageStore>(
             // The result of an earlier run was given as the image.
             return Ok(Outcome::AlreadyIndexed(Report { tag: name.tag.clone(), ..report }));
         }
+        if let Some(source) = source.filter(|source| source.is_replaced()) {
+            source.after(store, assembly.root.digest).await?;
+        }
         // The manifests are there; only the tag may not be, on an image that was converted before.
         let written = publish(store, assembly, tag.as_ref()).await?;
         let report = Report { elapsed: started.elapsed(), ..report };
@@ -160,8 +177,31 @@ pub async fn index_image<S: ImageStore>(
         .map(|(key, layer)| (*key, BuiltZtoc { digest: layer.ztoc, size: layer.ztoc_size }));
     let assembly = plan.assemble(&ztocs.collect())?;
     let report = report(&assembly, layers.into_iter().map(|(_, layer)| layer).collect());
-    publish(store, assembly, tag.as_ref()).await?;
-    Ok(Outcome::Indexed(Report { elapsed: started.elapsed(), ..report }))
+    if let Some(source) = source {
+        source.after(store, assembly.root.digest).await?;
+    }
+    let written = publish(store, assembly, tag.as_ref()).await?;
+    let report = Report { elapsed: started.elapsed(), ..report };
+    Ok(if written || options.force {
+        Outcome::Indexed(report)
+    } else {
+        Outcome::AlreadyIndexed(report)
+    })
+}
+
+/// The image's own manifest or image index, if its tag is as it should be.
+async fn fetch_root<S: ImageStore>(
+    store: &S,
+    name: &ImageName,
+    source: Option<SourceTag<'_>>,
+) -> Result<Manifest, IndexError> {
+    let Some(source) = source else { return fetch(store, &name.target).await };
+    match tokio::join!(source.before(store), fetch(store, &name.target)) {
+        (Ok(()), root) => root,
+        // A repository that holds neither may be the wrong one, which is more than a lost tag, so
+        // then the missing image is the error.
+        (Err(IndexError::TagGone { .. }), Err(error)) | (Err(error), _) => Err(error),
+    }
 }
 
 /// A manifest with the media type that it has, be it not the one that was stated.
@@ -259,8 +299,20 @@ async fn look_for_result<S: ImageStore>(
         }
         None => None,
     };
-    let roots: Vec<(Digest, &[u8])> =
-        tagged.iter().chain([root]).map(|root| (root.digest, &root.bytes[..])).collect();
+    let known = match options.known_result {
+        Some(known) if tag.is_some() && tagged.as_ref().is_none_or(|t| t.digest != known) => {
+            let target = TagOrDigest::Digest(known);
+            let known = existing::usable(store.manifest(&target).await);
+            known.map_err(|source| IndexError::Read { target, source })?.flatten()
+        }
+        _ => None,
+    };
+    let roots: Vec<(Digest, &[u8])> = tagged
+        .iter()
+        .chain(&known)
+        .chain([root])
+        .map(|root| (root.digest, &root.bytes[..]))
+        .collect();
     let found = existing::find(store, plan, &options.settings, &roots).await;
     found.map_err(|source| IndexError::Read { target: TagOrDigest::Digest(root.digest), source })
 }
@@ -276,10 +328,9 @@ async fn build_layers<S: ImageStore>(
     options.progress.planned(order.len(), order.iter().map(|layer| layer.size).sum());
     let mut queue = order.clone();
     queue.sort_by_key(|layer| std::cmp::Reverse(layer.size));
-    let transfer = options.budget.transfer(order.len());
     let mut tasks = JoinSet::new();
     for layer in queue {
-        tasks.spawn(build_and_store(store.clone(), layer, options.clone(), transfer));
+        tasks.spawn(build_and_store(store.clone(), layer, options.clone()));
     }
     let mut built = HashMap::new();
     while let Some(joined) = tasks.join_next().await {
@@ -302,7 +353,6 @@ async fn build_and_store<S: ImageStore>(
     store: S,
     layer: LayerToBuild,
     options: Options,
-    transfer: Transfer,
 ) -> Result<(LayerKey, LayerReport), IndexError> {
     let LayerToBuild { key, size, .. } = layer;
     let digest = key.digest;
@@ -315,10 +365,11 @@ async fn build_and_store<S: ImageStore>(
     let failed = |source| IndexError::Layer { digest, size, source };
     // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
     let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
+    let share = options.budget.share(size).await;
     options.progress.layer_started(&digest, size);
     let on_bytes = |bytes| options.progress.layer_read(&digest, bytes);
     let built =
-        build_layer(&store, &digest, size, settings, transfer, on_bytes).await.map_err(failed)?;
+        build_layer(&store, &digest, size, settings, share, on_bytes).await.map_err(failed)?;
     let ztoc = built.ztoc;
     let report = LayerReport {
         digest,

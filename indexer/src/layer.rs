@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use oci::Digest;
-use registry::Transfer;
+use registry::Share;
 use tokio::sync::mpsc;
 use ztoc::{BuildError, Settings, Ztoc};
 
@@ -64,7 +64,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
     digest: &Digest,
     size: u64,
     settings: Settings,
-    transfer: Transfer,
+    share: Share,
     on_bytes: impl Fn(u64),
 ) -> Result<BuiltLayer, LayerError> {
     let started = Instant::now();
@@ -76,7 +76,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
             None => Err(Abandoned),
         })
     });
-    let mut blob = store.blob(digest, size, transfer);
+    let mut blob = store.blob(digest, size, share);
     // A build that fails closes the channel. The layer is read on all the same: if its bytes turn
     // out not to be those of its digest, that is the error, and one that may pass.
     while let Some(bytes) = blob.next().await? {

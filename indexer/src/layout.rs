@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use oci::{Digest, Hasher, Tag, TagOrDigest};
-use registry::{BlobSource, MANIFEST_LIMIT, Manifest, Referrers, Transfer};
+use registry::{BlobSource, MANIFEST_LIMIT, Manifest, Referrers, Share, Transfer};
 use serde_json::{Map, Value, json};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -266,7 +266,7 @@ impl ImageStore for Layout {
         Ok(Some(Manifest { media_type, digest, bytes }))
     }
 
-    fn blob(&self, digest: &Digest, size: u64, _: Transfer) -> LayoutBlob {
+    fn blob(&self, digest: &Digest, size: u64, _: Share) -> LayoutBlob {
         LayoutBlob {
             path: self.blob_path(digest),
             digest: *digest,
@@ -300,7 +300,7 @@ impl ImageStore for Layout {
 
     /// A blob that is there is read and compared: nothing else has done so on this disk.
     async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
-        let mut blob = self.blob(digest, size, Transfer::default());
+        let mut blob = self.blob(digest, size, Transfer::default().into());
         loop {
             match blob.read().await {
                 Ok(Some(_)) => {}

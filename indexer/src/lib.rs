@@ -21,6 +21,7 @@ mod outcome;
 mod pipeline;
 mod progress;
 mod publish;
+mod source_tag;
 mod store;
 mod verify;
 

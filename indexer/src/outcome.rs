@@ -10,7 +10,8 @@ use soci::{SkipReason, SkippedLayer, SociIndex, Version};
 pub enum Outcome {
     /// It was indexed, and the result is in the store.
     Indexed(Report),
-    /// The same result was there before; no layer was read.
+    /// The same result was there: before, in which case no layer was read, or when it was about
+    /// to be written, because somebody else had been faster.
     AlreadyIndexed(Report),
     /// There is nothing to index, for this reason. Nothing was written.
     Skipped {

@@ -5,8 +5,10 @@ use std::future::Future;
 use std::ops::Range;
 
 use bytes::Bytes;
-use oci::{Digest, Repository, TagOrDigest};
-use registry::{BlobReader, BlobSource, Client, Manifest, Referrers, ReferrersSource, Transfer};
+use oci::{Digest, Repository, Tag, TagOrDigest};
+use registry::{
+    BlobReader, BlobSource, Client, Manifest, ManifestHead, Referrers, ReferrersSource, Share,
+};
 
 use crate::layout::LayoutError;
 
@@ -44,8 +46,14 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         target: &TagOrDigest,
     ) -> impl Future<Output = Result<Option<Manifest>, StoreError>> + Send;
 
-    /// Begins to read a blob of `size` bytes, `transfer` telling how much of it may be underway.
-    fn blob(&self, digest: &Digest, size: u64, transfer: Transfer) -> Self::Blob;
+    /// The digest of what a tag names; none if the tag does not exist.
+    fn tagged(&self, tag: &Tag) -> impl Future<Output = Result<Option<Digest>, StoreError>> + Send {
+        let target = TagOrDigest::Tag(tag.clone());
+        async move { Ok(self.manifest(&target).await?.map(|manifest| manifest.digest)) }
+    }
+
+    /// Begins to read a blob of `size` bytes, `share` telling how much of it may be underway.
+    fn blob(&self, digest: &Digest, size: u64, share: Share) -> Self::Blob;
 
     /// A small blob, verified, of at most `limit` bytes.
     fn blob_bytes(
@@ -122,8 +130,19 @@ impl ImageStore for RemoteRepository {
         }
     }
 
-    fn blob(&self, digest: &Digest, size: u64, transfer: Transfer) -> BlobReader {
-        self.client.blob_with(&self.repository, digest, size, transfer)
+    /// Asks for the digest alone, and for the manifest only where the registry does not state it.
+    async fn tagged(&self, tag: &Tag) -> Result<Option<Digest>, StoreError> {
+        let target = TagOrDigest::Tag(tag.clone());
+        let head = self.client.head_manifest(&self.repository, &target).await?;
+        match head {
+            None => Ok(None),
+            Some(ManifestHead { digest: Some(digest), .. }) => Ok(Some(digest)),
+            Some(_) => Ok(self.manifest(&target).await?.map(|manifest| manifest.digest)),
+        }
+    }
+
+    fn blob(&self, digest: &Digest, size: u64, share: Share) -> BlobReader {
+        self.client.blob_with(&self.repository, digest, size, share)
     }
 
     async fn blob_bytes(&self, digest: &Digest, limit: usize) -> Result<Bytes, StoreError> {

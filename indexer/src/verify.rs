@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use oci::{Descriptor, Digest, Index, Manifest, TagOrDigest, media_type};
-use registry::Transfer;
 use soci::{Version, format};
 use ztoc::{BLOCK_SIZE, Entry, ExtractError, FileType, Limits, Reader, Settings, Span};
 
@@ -156,7 +155,6 @@ pub async fn verify_image<S: ImageStore>(
     budget: &Budget,
 ) -> Result<Verification, VerifyError> {
     let started = Instant::now();
-    let transfer = budget.transfer(1);
     let pairs = find_indexes(store, target).await?;
     if pairs.is_empty() {
         return Err(VerifyError::NoIndex { target: target.clone() });
@@ -170,7 +168,7 @@ pub async fn verify_image<S: ImageStore>(
         for ztoc in index.layers() {
             let layer = check_ztoc_entry(&pair, &image, ztoc)?;
             if seen.insert((layer.digest, ztoc.digest)) {
-                checks.push(check_layer(store, layer, ztoc, transfer).await?);
+                checks.push(check_layer(store, layer, ztoc, budget).await?);
             }
         }
         indexes.push(pair.index);
@@ -261,7 +259,7 @@ async fn check_layer<S: ImageStore>(
     store: &S,
     layer: &Descriptor,
     ztoc: &Descriptor,
-    transfer: Transfer,
+    budget: &Budget,
 ) -> Result<LayerCheck, VerifyError> {
     let limit = usize::try_from(ztoc.size).unwrap_or(usize::MAX).min(Limits::DEFAULT.ztoc_size);
     let bytes = store.blob_bytes(&ztoc.digest, limit).await;
@@ -272,7 +270,7 @@ async fn check_layer<S: ImageStore>(
         layer: layer_digest,
         source,
     })?;
-    let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, transfer };
+    let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, budget };
     check.whole().await?;
     let (extracted, bytes_fetched) = check.files().await?;
     Ok(LayerCheck {
@@ -292,7 +290,7 @@ struct Check<'a, S> {
     layer: &'a Descriptor,
     ztoc: Digest,
     reader: &'a Reader<Bytes>,
-    transfer: Transfer,
+    budget: &'a Budget,
 }
 
 impl<S: ImageStore> Check<'_, S> {
@@ -313,7 +311,8 @@ impl<S: ImageStore> Check<'_, S> {
             limits: Limits::DEFAULT,
         };
         let Descriptor { digest, size, .. } = self.layer;
-        let built = build_layer(self.store, digest, *size, settings, self.transfer, |_| {}).await;
+        let share = self.budget.share(*size).await;
+        let built = build_layer(self.store, digest, *size, settings, share, |_| {}).await;
         let built = match built {
             Ok(built) => built.ztoc.encoded,
             Err(LayerError::Build(error)) => return Err(self.mismatch(error.to_string())),

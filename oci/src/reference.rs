@@ -134,6 +134,12 @@ impl Repository {
         if self.registry == DEFAULT_REGISTRY { "registry-1.docker.io" } else { &self.registry }
     }
 
+    /// The repository of the same name in the registry that `other` is in.
+    #[must_use]
+    pub fn in_registry_of(&self, other: &Self) -> Self {
+        Self { registry: other.registry.clone(), name: self.name.clone() }
+    }
+
     /// The repository's name in the registry, for example `library/debian`.
     pub fn name(&self) -> &str {
         &self.name
@@ -300,6 +306,13 @@ mod tests {
         assert_eq!(full("HOST/a"), "HOST/a:latest");
         let hub: Reference = "debian".parse().unwrap();
         assert_eq!(hub.repository.api_host(), "registry-1.docker.io");
+    }
+
+    #[test]
+    fn a_repository_keeps_its_name_in_another_registry() {
+        let here = Repository::new("r.example", "team/app").unwrap();
+        let there = Repository::new("127.0.0.1:5000", "x").unwrap();
+        assert_eq!(here.in_registry_of(&there).to_string(), "127.0.0.1:5000/team/app");
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! window is made of (`queue`).
 //!
 //! The window holds because part `i + parallel_parts` is not begun before part `i` was handed out
-//! whole, and because a server that gives one stream only is read under a semaphore.
+//! whole, and because a server that gives one stream only is read under a semaphore. Readers that
+//! share memory begin a part only with room for it ([`Share`]).
 
 mod content_range;
 mod part;
@@ -27,7 +28,7 @@ pub(crate) use part::{BlobTarget, Extent, PartReader};
 use self::queue::{Blocks, Receiver, Sender, queue};
 use self::window::Window;
 use crate::error::Error;
-use crate::policy::Transfer;
+use crate::memory::{Room, Share};
 use crate::redact::RequestLine;
 
 /// A blob that is being downloaded. Made by [`Client::blob`](crate::Client::blob) and
@@ -36,7 +37,7 @@ use crate::redact::RequestLine;
 pub struct BlobReader {
     target: Arc<BlobTarget>,
     size: u64,
-    transfer: Transfer,
+    share: Share,
     /// Bytes handed out.
     position: u64,
     hasher: Option<Hasher>,
@@ -76,16 +77,18 @@ enum Mode {
 struct Part {
     end: u64,
     pieces: Receiver,
+    room: Room,
 }
 
 impl BlobReader {
-    pub(crate) fn new(target: Arc<BlobTarget>, size: u64, transfer: Transfer) -> Self {
+    pub(crate) fn new(target: Arc<BlobTarget>, size: u64, share: Share) -> Self {
         let hasher = Some(Hasher::new(target.digest.algorithm()));
-        let window = Arc::new(Window::new(transfer.window()));
+        let window = Arc::new(Window::new(share.guaranteed()));
         Self {
             target,
             size,
-            transfer,
+            blocks: Arc::new(Blocks::new(share.transfer())),
+            share,
             position: 0,
             hasher,
             state: State::New,
@@ -93,7 +96,6 @@ impl BlobReader {
             covered: 0,
             single: false,
             window,
-            blocks: Arc::new(Blocks::new(transfer)),
             tasks: JoinSet::new(),
         }
     }
@@ -185,37 +187,49 @@ impl BlobReader {
         }
     }
 
-    /// Sends the first request: plain for a blob of one part, else ranged.
+    /// Sends the first request: plain for a blob that is one part, else ranged.
     fn begin(&mut self) {
-        let part_size = self.transfer.part_size.max(1);
-        if self.size <= part_size {
-            self.state = State::Running;
-            if self.size > 0 {
-                self.single = true;
-                self.begin_part(self.size, Extent::Whole, None);
-            }
+        self.state = State::Running;
+        // Without a part under way there is room for one, unless the blob is empty.
+        let Some(room) = self.take_room() else { return };
+        if room.bytes() == self.size {
+            self.single = true;
+            self.begin_part(self.size, room, Extent::Whole, None);
         } else {
             let (opened, opening) = oneshot::channel();
-            self.begin_part(part_size, Extent::Part(Some(self.size)), Some(opened));
+            let end = room.bytes();
+            self.begin_part(end, room, Extent::Part(Some(self.size)), Some(opened));
             self.state = State::Opening(opening);
         }
     }
 
-    fn begin_parts(&mut self) {
-        let transfer = self.transfer;
-        while self.covered < self.size && self.parts.len() < transfer.parallel_parts.max(1) {
-            let end = self.covered.saturating_add(transfer.part_size.max(1)).min(self.size);
-            self.begin_part(end, Extent::Part(Some(self.size)), None);
-        }
+    fn take_room(&self) -> Option<Room> {
+        let left = self.size - self.covered;
+        if left == 0 { None } else { self.share.take(left, self.parts.len()) }
     }
 
-    fn begin_part(&mut self, end: u64, extent: Extent, opened: Option<oneshot::Sender<Mode>>) {
+    fn begin_parts(&mut self) {
+        while let Some(room) = self.take_room() {
+            let end = self.covered + room.bytes();
+            self.begin_part(end, room, Extent::Part(Some(self.size)), None);
+        }
+        let room: u64 = self.parts.iter().map(|part| part.room.bytes()).sum();
+        self.blocks.keep(room.max(self.share.guaranteed()));
+    }
+
+    fn begin_part(
+        &mut self,
+        end: u64,
+        room: Room,
+        extent: Extent,
+        opened: Option<oneshot::Sender<Mode>>,
+    ) {
         while self.tasks.try_join_next().is_some() {}
         let reader = PartReader::new(Arc::clone(&self.target), self.covered..end, extent);
         let (sender, pieces) = queue(Arc::clone(&self.blocks));
         let (window, piece) = (Arc::clone(&self.window), self.blocks.size());
         self.tasks.spawn(download(reader, sender, window, piece, opened));
-        self.parts.push_back(Part { end, pieces });
+        self.parts.push_back(Part { end, pieces, room });
         self.covered = end;
     }
 
@@ -289,6 +303,7 @@ impl BlobTarget {
 #[cfg(all(test, feature = "testing"))]
 mod tests {
     use super::*;
+    use crate::policy::Transfer;
     use crate::testing::{FakeOptions, FakeRegistry};
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use crate::auth::{Authorizer, Scope};
 use crate::error::Error;
 use crate::observer::Observer;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
+use crate::put_limit::PutLimit;
 use crate::resolve::Resolver;
 use crate::transport::{Call, Payload, Registry, Transport};
 
@@ -97,6 +98,7 @@ pub struct ClientBuilder {
     timeouts: Timeouts,
     proxies: bool,
     observer: Option<Arc<dyn Observer>>,
+    put_limit: Option<Arc<dyn PutLimit>>,
 }
 
 impl Default for ClientBuilder {
@@ -110,6 +112,7 @@ impl Default for ClientBuilder {
             timeouts: Timeouts::default(),
             proxies: true,
             observer: None,
+            put_limit: None,
         }
     }
 }
@@ -164,6 +167,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Who holds manifest PUTs back; nobody does by default.
+    pub fn put_limit(mut self, limit: Arc<dyn PutLimit>) -> Self {
+        self.put_limit = Some(limit);
+        self
+    }
+
     /// The client. Fails if the system's CA certificates cannot be loaded, unless only plain
     /// http is spoken, or if the user agent is no header value.
     pub fn build(self) -> Result<Client, Error> {
@@ -187,6 +196,7 @@ impl ClientBuilder {
                 transfer: self.transfer,
                 timeouts: self.timeouts,
                 observer: self.observer,
+                put_limit: self.put_limit,
                 authorizer: Authorizer::new(self.credentials, product),
                 started: Instant::now(),
             }),

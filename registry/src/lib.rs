@@ -2,9 +2,10 @@
 //! follows the OCI distribution specification 1.1 or docker's HTTP API V2.
 //!
 //! The client streams. A large blob is fetched by several ranged requests at once, handed out in
-//! order within a fixed memory window ([`Transfer`]), and verified against its digest. Requests
-//! that fail in passing are repeated, blob downloads at the byte reached ([`RetryPolicy`]). Every
-//! body that is held in memory has a size limit.
+//! order within a memory window of its own ([`Transfer`]) or one that it shares with others
+//! ([`Memory`]), and verified against its digest. Requests that fail in passing are repeated, blob
+//! downloads at the byte reached ([`RetryPolicy`]). Every body that is held in memory has a size
+//! limit.
 //!
 //! Invariants:
 //! - `Authorization` goes to the registry's own scheme, host and port and to the token endpoint
@@ -19,9 +20,11 @@ mod auth;
 mod blob;
 mod client;
 mod error;
+mod memory;
 mod observer;
 mod pace;
 mod policy;
+mod put_limit;
 mod redact;
 mod resolve;
 mod retry;
@@ -41,7 +44,9 @@ pub use client::push::PushedBlob;
 pub use client::referrers::{Referrers, ReferrersSource, referrers_tag};
 pub use client::{Client, ClientBuilder, MANIFEST_LIMIT};
 pub use error::{Error, RegistryMessage, StatusError};
+pub use memory::{Memory, Share};
 pub use observer::{Observer, RequestDone, RetryScheduled};
 pub use policy::{RetryPolicy, Timeouts, Transfer};
+pub use put_limit::{PutLimit, PutLimitFuture};
 pub use redact::{RedactedUrl, RequestLine, Secret};
 pub use source::BlobSource;

@@ -29,8 +29,8 @@ impl Default for RetryPolicy {
             tries: 7,
             base: Duration::from_millis(250),
             cap: Duration::from_secs(20),
-            retry_after_cap: Duration::from_secs(60),
-            total: Duration::from_secs(300),
+            retry_after_cap: Duration::from_mins(1),
+            total: Duration::from_mins(5),
         }
     }
 }
@@ -90,7 +90,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            response: Duration::from_secs(60),
+            response: Duration::from_mins(1),
             stall: Duration::from_secs(30),
             min_download_rate: 16 << 10,
             min_upload_rate: 128 << 10,

@@ -184,7 +184,7 @@ mod tests {
             now += wait + ms(950);
             retries.progress(now);
             // An hour of good transfer costs nothing.
-            now += Duration::from_secs(3600);
+            now += Duration::from_hours(1);
             retries.progress(now);
             recoveries += 1;
         }
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn http_dates_and_seconds_are_read() {
         let now = Duration::from_secs(784_111_777);
-        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("120", now), Some(Duration::from_mins(2)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(ms(30_000)));
         assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));

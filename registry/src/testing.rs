@@ -279,6 +279,11 @@ impl FakeRegistry {
         self.state(|state| state.repository(name).blobs.remove(digest));
     }
 
+    /// Removes a tag; what it names stays.
+    pub fn remove_tag(&self, name: &str, tag: &str) {
+        self.state(|state| state.repository(name).tags.remove(tag));
+    }
+
     /// A stored blob.
     pub fn blob(&self, name: &str, digest: &Digest) -> Option<Bytes> {
         self.state(|state| state.repository(name).blobs.get(digest).cloned())

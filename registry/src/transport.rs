@@ -16,6 +16,7 @@ use crate::error::{Error, StatusError, messages, sanitize};
 use crate::observer::{Observer, RequestDone, RetryScheduled};
 use crate::pace::Pace;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
+use crate::put_limit::PutLimit;
 use crate::redact::RequestLine;
 use crate::retry::{Retries, retry_after};
 use crate::source::BlobSource;
@@ -76,6 +77,7 @@ pub(crate) struct Transport {
     pub(crate) transfer: Transfer,
     pub(crate) timeouts: Timeouts,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) put_limit: Option<Arc<dyn PutLimit>>,
     pub(crate) authorizer: Authorizer,
     /// Origin of the times that retries are measured in.
     pub(crate) started: Instant,

@@ -11,7 +11,7 @@ use tests::{TestImage, TestLayer, gzip_layer};
 use crate::support::{REPOSITORY, index, indexed, options, tags};
 
 fn image() -> TestImage {
-    TestImage::single("linux/amd64", &[gzip_layer(1, 5 << 20), gzip_layer(2, 200_000)])
+    TestImage::single("linux/amd64", &[gzip_layer(1, 9 << 20), gzip_layer(2, 200_000)])
 }
 
 /// Nothing of a failed build can be found by anyone.

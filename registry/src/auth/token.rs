@@ -10,10 +10,10 @@ use super::session::Scope;
 use crate::redact::Secret;
 
 /// Lifetime of a token whose answer states none, token specification.
-const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
 
 /// Longest lifetime believed: whatever a server claims, a day later the token is asked for anew.
-const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
 /// An access token and the time from now that it may be used for.
 #[derive(Debug)]

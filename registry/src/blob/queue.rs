@@ -6,6 +6,7 @@
 //! allocated is what is buffered.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -28,7 +29,7 @@ pub(super) struct Blocks {
     /// Size of a block; the last one of a part may be smaller, and does not come back.
     size: usize,
     /// Most blocks kept.
-    limit: usize,
+    limit: AtomicUsize,
     /// In the order in which they were handed out.
     spent: Mutex<VecDeque<BytesMut>>,
 }
@@ -37,7 +38,18 @@ impl Blocks {
     pub(super) fn new(transfer: Transfer) -> Self {
         let size = transfer.part_size.clamp(1, MAX_BLOCK);
         let limit = usize::try_from(transfer.window() / size).unwrap_or(usize::MAX);
-        Self { size: size as usize, limit, spent: Mutex::default() }
+        Self { size: size as usize, limit: AtomicUsize::new(limit), spent: Mutex::default() }
+    }
+
+    /// Keeps no more than `bytes` of blocks from now on.
+    pub(super) fn keep(&self, bytes: u64) {
+        let limit = usize::try_from(bytes / self.size as u64).unwrap_or(usize::MAX);
+        if self.limit.swap(limit, Ordering::Relaxed) > limit {
+            let mut spent = lock(&self.spent);
+            let surplus = spent.len().saturating_sub(limit);
+            // The oldest are those that the caller has dropped.
+            spent.drain(..surplus);
+        }
     }
 
     /// Size of a block.
@@ -63,7 +75,7 @@ impl Blocks {
         let mut spent = lock(&self.spent);
         spent.push_back(block.data);
         // A caller that keeps its pieces keeps them without help.
-        if spent.len() > self.limit {
+        if spent.len() > self.limit.load(Ordering::Relaxed) {
             spent.pop_front();
         }
     }
@@ -254,6 +266,21 @@ mod tests {
         }
         assert_eq!(lock(&blocks.spent).len(), 2);
         assert!(kept.iter().all(|bytes| bytes == &b"abcd"[..]));
+    }
+
+    #[tokio::test]
+    async fn spent_blocks_are_freed_when_there_is_less_room() {
+        let blocks = blocks(4, 4);
+        let (sender, mut receiver) = queue(Arc::clone(&blocks));
+        sender.push(b"abcdefghijklmnop", 100);
+        for _ in 0..4 {
+            receiver.next().await.unwrap().unwrap();
+        }
+        assert_eq!(lock(&blocks.spent).len(), 4);
+        blocks.keep(8);
+        assert_eq!(lock(&blocks.spent).len(), 2);
+        blocks.keep(1 << 20);
+        assert_eq!(lock(&blocks.spent).len(), 2);
     }
 
     #[tokio::test]

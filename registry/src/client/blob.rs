@@ -10,7 +10,7 @@ use super::Client;
 use super::manifest::digest_as;
 use crate::blob::{BlobReader, BlobTarget, Extent, PartReader};
 use crate::error::Error;
-use crate::policy::Transfer;
+use crate::memory::Share;
 use crate::transport::Call;
 
 impl Client {
@@ -20,16 +20,18 @@ impl Client {
         self.blob_with(repository, digest, size, self.transfer())
     }
 
-    /// Like [`Client::blob`], with a window of its own: `transfer` takes the place of the
-    /// client's.
+    /// Like [`Client::blob`], with a window of its own, a [`Transfer`] in the place of the client's,
+    /// or with a share of the memory that several readers have together.
+    ///
+    /// [`Transfer`]: crate::Transfer
     pub fn blob_with(
         &self,
         repository: &Repository,
         digest: &Digest,
         size: u64,
-        transfer: Transfer,
+        share: impl Into<Share>,
     ) -> BlobReader {
-        BlobReader::new(self.target(repository, digest), size, transfer)
+        BlobReader::new(self.target(repository, digest), size, share.into())
     }
 
     /// A whole blob of at most `limit` bytes, verified.

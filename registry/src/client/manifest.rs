@@ -187,6 +187,9 @@ impl Client {
         target: &TagOrDigest,
         digest: Digest,
     ) -> Result<PutManifest, Error> {
+        if let Some(limit) = &self.transport.put_limit {
+            limit.wait().await;
+        }
         let reply = self.transport.send(call).await?;
         if !reply.status().is_success() {
             return Err(match (reply.into_error().await, target) {

@@ -66,7 +66,7 @@ async fn tokens_are_fetched_once_per_scope_and_used_again() {
         ),
     ];
     for (user, credentials) in credentials {
-        let fake = FakeRegistry::with(bearer(user, Duration::from_secs(60))).await;
+        let fake = FakeRegistry::with(bearer(user, Duration::from_mins(1))).await;
         works(&fake, &client(&fake, credentials)).await.unwrap();
         assert_eq!(fake.requests_of(Kind::Token).len(), 2);
         let refused = fake.requests().iter().filter(|request| request.status == 401).count();
@@ -76,7 +76,7 @@ async fn tokens_are_fetched_once_per_scope_and_used_again() {
 
 #[tokio::test]
 async fn parallel_parts_share_one_new_token() {
-    let mut options = bearer(user(), Duration::from_secs(60));
+    let mut options = bearer(user(), Duration::from_mins(1));
     options.redirect_blobs = false;
     let fake = FakeRegistry::with(options).await;
     let bytes = content(400_000);
@@ -116,7 +116,7 @@ async fn an_expired_token_is_replaced_without_a_refusal() {
 
 #[tokio::test]
 async fn a_revoked_token_is_replaced_after_one_refusal() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_secs(60))).await;
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
     let client = client(&fake, basic("u", "p"));
     fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
     let repository = fake.repository(NAME);
@@ -132,7 +132,7 @@ async fn a_revoked_token_is_replaced_after_one_refusal() {
 async fn refused_credentials_name_the_registry_and_no_secret() {
     let basic_auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
     for options in [
-        bearer(user(), Duration::from_secs(60)),
+        bearer(user(), Duration::from_mins(1)),
         FakeOptions { auth: basic_auth, ..FakeOptions::default() },
     ] {
         let fake = FakeRegistry::with(options).await;
@@ -158,7 +158,7 @@ impl CredentialProvider for Rotating {
     fn credentials<'a>(&'a self, _: &'a str) -> CredentialsFuture<'a> {
         let asked = self.0.fetch_add(1, Ordering::Relaxed);
         let credentials = basic("u", if asked == 0 { "old" } else { "p" });
-        Box::pin(async { Ok(Granted { credentials, valid_for: Some(Duration::from_secs(3600)) }) })
+        Box::pin(async { Ok(Granted { credentials, valid_for: Some(Duration::from_hours(1)) }) })
     }
 }
 
@@ -191,7 +191,7 @@ async fn a_password_that_changed_is_asked_for_after_the_refusal() {
 
 #[tokio::test]
 async fn uploads_sent_to_another_host_go_without_authorization() {
-    let mut options = bearer(user(), Duration::from_secs(60));
+    let mut options = bearer(user(), Duration::from_mins(1));
     options.uploads_elsewhere = true;
     options.redirect_blobs = true;
     let fake = FakeRegistry::with(options).await;
@@ -266,7 +266,7 @@ async fn a_helper_that_fails_is_an_error_with_its_words() {
 
 #[tokio::test]
 async fn a_docker_configuration_logs_in() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_secs(60))).await;
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
     let directory = tempfile::tempdir().unwrap();
     let json = format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, fake.host());
     let config = config(directory.path(), &json);

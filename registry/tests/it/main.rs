@@ -5,6 +5,7 @@ mod auth;
 mod blob;
 mod connect;
 mod manifest;
+mod memory;
 mod pace;
 mod push;
 mod referrers;

@@ -1,10 +1,13 @@
 //! Manifests and tags.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use http::StatusCode;
 use oci::{Digest, TagOrDigest};
 use registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
-use registry::{Error, MANIFEST_LIMIT, PutManifest};
+use registry::{Error, MANIFEST_LIMIT, PutLimit, PutLimitFuture, PutManifest};
 
 use crate::support::{NAME, tag};
 
@@ -153,4 +156,33 @@ async fn the_fake_refuses_a_manifest_whose_blobs_are_missing() {
     assert!(error.status().unwrap().has_code("MANIFEST_BLOB_UNKNOWN"), "{error}");
     fake.put_blob(NAME, &b"layer"[..]);
     assert!(put().await.is_ok());
+}
+
+/// Counts the turns that it gives.
+#[derive(Debug, Default)]
+struct Turns(AtomicUsize);
+
+impl PutLimit for Turns {
+    fn wait(&self) -> PutLimitFuture<'_> {
+        Box::pin(async {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+}
+
+#[tokio::test]
+async fn every_put_that_goes_out_waits_for_its_turn_and_nothing_else_does() {
+    let fake = FakeRegistry::start().await;
+    let turns = Arc::new(Turns::default());
+    let client = fake.client_builder().put_limit(Arc::clone(&turns) as _).build().unwrap();
+    let repository = fake.repository(NAME);
+    let target = tag("1");
+    let put = || client.put_manifest(&repository, &target, MANIFEST, empty("a"));
+    fake.fault(Fault::on(Kind::ManifestPut, Effect::status(503)).times(2));
+    assert!(!put().await.unwrap().already_there);
+    assert_eq!(turns.0.load(Ordering::Relaxed), 3, "two that failed, and one");
+    assert!(put().await.unwrap().already_there);
+    client.manifest(&repository, &target).await.unwrap();
+    assert_eq!(turns.0.load(Ordering::Relaxed), 3);
+    assert_eq!(fake.requests_of(Kind::ManifestPut).len(), 3);
 }

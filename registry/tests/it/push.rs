@@ -79,7 +79,7 @@ async fn a_wrong_digest_is_refused_and_not_repeated() {
 #[tokio::test]
 async fn a_blob_of_another_repository_is_mounted() {
     let auth =
-        FakeAuth::Bearer { user: TokenUser::Anyone, lifetime: std::time::Duration::from_secs(60) };
+        FakeAuth::Bearer { user: TokenUser::Anyone, lifetime: std::time::Duration::from_mins(1) };
     let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
     let bytes = content(1000);
     let digest = fake.put_blob("base", bytes.clone());

@@ -28,7 +28,7 @@ pub enum Skip {
         /// The media type that says so.
         media_type: String,
     },
-    /// A software bill of materials: SPDX, CycloneDX or Syft.
+    /// A software bill of materials: SPDX, CycloneDX, Syft or Harbor.
     Sbom {
         /// The media type that says so.
         media_type: String,
@@ -126,7 +126,7 @@ pub fn why_not(event: &PushEvent, version: Version, output_suffix: &str) -> Opti
 /// What a media type says that an image's does not. Case and parameters make no difference
 /// (RFC 6838, section 4.2).
 ///
-/// Sources: the media types that cosign, sigstore, notation, ORAS, Syft, BuildKit and Helm
+/// Sources: the media types that cosign, sigstore, notation, Syft, Harbor, BuildKit and Helm
 /// document or push; those of SPDX, CycloneDX and in-toto are IANA's.
 fn by_media_type(given: &str) -> Option<Skip> {
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -140,6 +140,7 @@ fn by_media_type(given: &str) -> Option<Skip> {
         "application/vnd.cyclonedx",
         "application/vnd.syft",
         "application/vnd.dev.cosign.artifact.sbom.",
+        "application/vnd.goharbor.harbor.sbom.",
     ]) {
         Some(Skip::Sbom { media_type })
     } else if of(&[
@@ -262,6 +263,7 @@ mod tests {
             ("text/spdx", "sbom"),
             ("application/vnd.cyclonedx+json", "sbom"),
             ("application/vnd.syft+json", "sbom"),
+            ("application/vnd.goharbor.harbor.sbom.v1", "sbom"),
             ("application/vnd.in-toto+json", "attestation"),
             ("application/vnd.dsse.envelope.v1+json", "attestation"),
             ("application/vnd.docker.attestation.manifest.v1+json", "attestation"),
