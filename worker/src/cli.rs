@@ -4,7 +4,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use config::{bytes, suffix};
 use oci::{Platform, Tag};
+
+pub(crate) use local::LocalArgs;
+pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
+pub(crate) use variables::WorkerArgs;
+
+mod local;
+mod ops;
+mod variables;
 
 /// Builds SOCI indexes, which let a container start before its image has been downloaded.
 #[derive(Debug, Parser)]
@@ -20,6 +29,16 @@ pub(crate) enum Command {
     Index(IndexArgs),
     /// Check that an image's SOCI indexes match its layers
     Verify(VerifyArgs),
+    /// Take jobs off a queue and index their images until told to stop
+    Worker(WorkerArgs),
+    /// List the images in ECR and put those without an index on a queue
+    Backfill(BackfillArgs),
+    /// Put dead letters, or the events of a file, on a queue again
+    Replay(ReplayArgs),
+    /// Tell how the queues stand
+    Queue(QueueArgs),
+    /// Run a registry, a queue and a worker on this machine: what is pushed is indexed
+    Local(LocalArgs),
     /// Build and read ztocs, the tables of contents of single layers
     #[command(subcommand)]
     Ztoc(ZtocCommand),
@@ -139,20 +158,6 @@ pub(crate) struct ZtocExtractArgs {
     pub(crate) path: OsString,
 }
 
-/// A number of bytes, with an optional unit of 1024s: `4194304`, `4096KiB`, `4MiB`, `1GiB`.
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit: u64 = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "K" | "KiB" => 1 << 10,
-        "M" | "MiB" => 1 << 20,
-        "G" | "GiB" => 1 << 30,
-        unit => return Err(format!("{unit:?} is not a unit (KiB, MiB or GiB)")),
-    };
-    let number: u64 = digits.parse().map_err(|_| "a whole number is expected".to_owned())?;
-    number.checked_mul(unit).ok_or_else(|| "the number is too large".to_owned())
-}
-
 /// A number of bytes that a ztoc can hold as its span size.
 fn span_size(text: &str) -> Result<u64, String> {
     bytes(text).and_then(|size| match i64::try_from(size) {
@@ -161,29 +166,9 @@ fn span_size(text: &str) -> Result<u64, String> {
     })
 }
 
-/// The end of a tag.
-fn suffix(text: &str) -> Result<String, String> {
-    let end_of_tag = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'-');
-    if text.len() <= 128 && text.bytes().all(end_of_tag) {
-        return Ok(text.to_owned());
-    }
-    Err("up to 128 letters, digits, '_', '.' and '-' are expected".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_take_binary_units() {
-        assert_eq!(bytes("0"), Ok(0));
-        assert_eq!(bytes("4194304"), Ok(4 << 20));
-        assert_eq!(bytes("4MiB"), Ok(4 << 20));
-        assert_eq!(bytes("1G"), Ok(1 << 30));
-        for broken in ["", "MiB", "-1", "1.5M", "4MB", "99999999999999999999", "17179869184GiB"] {
-            assert!(bytes(broken).is_err(), "{broken}");
-        }
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,19 +1,37 @@
 //! What each command does.
 
+mod backfill;
 mod image;
+mod local;
+mod operate;
+mod queue;
+mod replay;
+mod worker;
 mod ztoc;
 
 use std::process::ExitCode;
 
 use crate::cli::{Command, ZtocCommand};
-use crate::report;
+use crate::{process, report};
 
 /// Runs a command. The exit code is 0 if it did its work or had none, 1 if it failed; mistakes on
 /// the command line end with 2. An I/O error without context is one of standard output.
 pub(crate) fn run(command: Command) -> ExitCode {
+    match command {
+        // What runs unattended logs as its configuration says.
+        Command::Worker(_) => {}
+        // It prints how each job ended, which the consumer would log once more.
+        Command::Local(_) => process::log_to_stderr("warn,service::consumer=off"),
+        _ => process::log_to_stderr("warn"),
+    }
     let result = match command {
         Command::Index(args) => return image::index(&args),
         Command::Verify(args) => return image::verify(&args),
+        Command::Worker(args) => return worker::worker(&args),
+        Command::Backfill(args) => return backfill::backfill(&args),
+        Command::Replay(args) => return replay::replay(&args),
+        Command::Queue(args) => return queue::queue(&args),
+        Command::Local(args) => return local::local(&args),
         Command::Ztoc(ZtocCommand::Build(args)) => ztoc::build(&args),
         Command::Ztoc(ZtocCommand::Info(args)) => ztoc::info(&args),
         Command::Ztoc(ZtocCommand::Extract(args)) => ztoc::extract(&args),

@@ -1,0 +1,42 @@
+//! ECR: what is in its repositories, and the credentials for its registries.
+
+mod catalogue;
+mod credentials;
+mod hosts;
+
+use std::error::Error;
+
+use crate::fault::Fault;
+
+pub use catalogue::{Catalogue, ImageEntry, Images, RawManifest, Repositories, RepositoryEntry};
+pub use credentials::{EcrCredentials, MIN_HOLD, RENEW_AHEAD};
+
+/// ECR did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("ECR did not {call}{}{}",
+    repository.as_ref().map(|name| format!(" of repository {name}")).unwrap_or_default(),
+    request_id.as_ref().map(|id| format!(" (request {id})")).unwrap_or_default())]
+pub struct EcrError {
+    /// What was asked.
+    pub call: &'static str,
+    /// The repository that it was about.
+    pub repository: Option<String>,
+    /// Whether the same call may succeed later.
+    pub transient: bool,
+    /// The service's identifier of the request.
+    pub request_id: Option<String>,
+    /// What happened.
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl EcrError {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+
+    fn new(call: &'static str, repository: Option<&str>, fault: Fault) -> Self {
+        let Fault { transient, request_id, source, .. } = fault;
+        Self { call, repository: repository.map(str::to_owned), transient, request_id, source }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a failed call means.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sqs::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::operation::RequestId as _;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+/// Codes by which services say that a request comes too early or too late, not that it is wrong.
+/// Sources: "Common error types" of the Amazon SQS and Amazon ECR API references, and the codes
+/// that AWS's SDKs retry.
+const PASSING: [&str; 19] = [
+    "BandwidthLimitExceeded",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InternalError",
+    "InternalFailure",
+    "KmsThrottled",
+    "LimitExceededException",
+    "OverLimit",
+    "PriorRequestNotComplete",
+    "RequestExpired",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "ServerException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
+
+/// A failed call, apart from what it was about.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// The service's code, without the prefixes that older protocols put before it; `None` if the
+    /// service did not answer, or not in its protocol.
+    pub(crate) code: Option<String>,
+    /// Whether the same call may succeed later.
+    pub(crate) transient: bool,
+    /// The service's identifier of the request.
+    pub(crate) request_id: Option<String>,
+    /// The error itself.
+    pub(crate) source: Box<dyn Error + Send + Sync>,
+}
+
+impl Fault {
+    /// Whether the service answered with one of `codes`.
+    pub(crate) fn is(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
+    }
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Fault
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        let code = error.as_service_error().and_then(|service| service.code()).map(plain);
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let transient = match &error {
+            SdkError::ServiceError(_) => {
+                code.as_deref().is_some_and(is_passing)
+                    || status.is_some_and(|status| status == 429 || status >= 500)
+            }
+            // The answer was cut short or is not the service's: a proxy's, for example.
+            SdkError::ResponseError(_) | SdkError::TimeoutError(_) => true,
+            SdkError::DispatchFailure(_) => !without_credentials(&error),
+            _ => false,
+        };
+        let request_id = error.request_id().map(str::to_owned);
+        let source = match &error {
+            SdkError::ServiceError(refused) => {
+                let metadata = refused.err().meta();
+                let code = code.clone().or_else(|| status.map(|status| format!("status {status}")));
+                Box::new(Refusal {
+                    code: code.unwrap_or_default(),
+                    message: metadata.message().unwrap_or("no reason given").to_owned(),
+                })
+            }
+            // The layer that is left out says no more than "dispatch failure".
+            _ => error.into_source().unwrap_or_else(|error| Box::new(error)),
+        };
+        Self { code, transient, request_id, source }
+    }
+}
+
+/// A request that the SDK refuses to build.
+impl From<BuildError> for Fault {
+    fn from(error: BuildError) -> Self {
+        Self { code: None, transient: false, request_id: None, source: Box::new(error) }
+    }
+}
+
+/// Whether a code, prefixes aside, tells of a state that passes.
+pub(crate) fn is_passing(code: &str) -> bool {
+    PASSING.contains(&code)
+}
+
+/// `QueueDoesNotExist` of `com.amazonaws.sqs#QueueDoesNotExist`, and `NonExistentQueue` of
+/// `AWS.SimpleQueueService.NonExistentQueue`.
+pub(crate) fn plain(code: &str) -> String {
+    code.rsplit(['#', '.']).next().unwrap_or(code).to_owned()
+}
+
+/// Whether no provider has credentials, which waiting does not change.
+fn without_credentials(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
+        matches!(
+            error.downcast_ref(),
+            Some(
+                CredentialsError::CredentialsNotLoaded(_)
+                    | CredentialsError::InvalidConfiguration(_)
+            )
+        )
+    })
+}
+
+/// What a service answered.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+struct Refusal {
+    code: String,
+    message: String,
+}

@@ -1,0 +1,59 @@
+//! The SDK's configuration, the same for every client.
+
+mod http;
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion};
+
+pub use aws_config::SdkConfig;
+
+/// Longest time to open a connection, TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time from sending a request to having read its answer. A long poll adds what it waits.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest time of a call, retries and the pauses between them included.
+pub const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What the clients call themselves in the `User-Agent` that CloudTrail records.
+const APP_NAME: &str = "soci-index-builder";
+
+/// Reads the configuration the way all of AWS's tools do: environment variables (`AWS_REGION`,
+/// `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SQS` and so on, `AWS_MAX_ATTEMPTS`, `AWS_RETRY_MODE`),
+/// then the profile. Credentials come from the environment, the profile, a web identity, the
+/// container's endpoint or the instance's, in this order. A failed call is tried three times in
+/// all where nothing else is configured.
+///
+/// Credentials and trusted certificates are loaded by the first call that needs them, not here and
+/// not by making a client, so a process that makes no call pays for neither. A region that is
+/// configured nowhere is asked of the instance, which takes seconds where there is none.
+pub async fn load() -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
+        .build();
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http::LazyHttpClient::default())
+        .timeout_config(timeouts);
+    // The name is valid, as a test shows; without one the calls are the same.
+    match AppName::new(APP_NAME) {
+        Ok(name) => loader.app_name(name),
+        Err(_) => loader,
+    }
+    .load()
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_application_is_valid() {
+        assert!(AppName::new(APP_NAME).is_ok());
+    }
+}

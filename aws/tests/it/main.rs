@@ -1,0 +1,9 @@
+//! The crate against a fake of AWS.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod catalogue;
+mod credentials;
+mod fake;
+mod moves;
+mod queue;

@@ -1,0 +1,21 @@
+//! The configuration of the programs: one table of variables, and a reader that reports every
+//! mistake at once.
+//!
+//! [`VARIABLES`] is the table; `docs/CONFIGURATION.md` is made from it, which a test holds. A
+//! program asks a [`Reader`] for the variables it needs and gets, beside the values, all
+//! [`Problems`] at the end; a program with problems exits with [`EXIT_CODE`].
+//!
+//! Pure: where values come from is a [`Source`], and only [`Environment`] looks at the process.
+
+mod index;
+mod parse;
+mod reader;
+mod table;
+
+pub use index::IndexSettings;
+pub use parse::{bytes, suffix};
+pub use reader::{Environment, Problem, Problems, Reader, Source};
+pub use table::{Need, Program, VARIABLES, Variable, markdown, name};
+
+/// Exit code of a program whose configuration is wrong: `EX_USAGE` of `sysexits.h`.
+pub const EXIT_CODE: u8 = 64;

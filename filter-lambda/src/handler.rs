@@ -1,0 +1,166 @@
+//! What happens to one event, and the line that is logged about it.
+
+use lambda::{Fault, Invocation, chain};
+use queue::Queue;
+use soci::TagFilter;
+use soci::event::{EventError, PushEvent};
+use tracing::{error, info, warn};
+
+use crate::dispatch::{DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests};
+use crate::filter::{Decision, Filter};
+use crate::response::Response;
+
+/// Handles events.
+#[derive(Clone, Debug)]
+pub struct Handler<Q, M, F> {
+    /// Which events are wanted.
+    pub filter: Filter,
+    /// Where these go.
+    pub dispatcher: Dispatcher<Q, M, F>,
+}
+
+impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
+    /// Handles the event that is `payload` and logs one line about it. Fails only if an event that
+    /// may be wanted went nowhere.
+    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Response, Fault> {
+        let request_id = &*invocation.request_id;
+        match self.filter.read(payload) {
+            Decision::Wanted { push, filter } => {
+                self.send(&push, filter, payload, invocation).await
+            }
+            Decision::Unmatched(push) => {
+                let About { repository, digest, tag, event_id } = About::of(&push);
+                info!(
+                    outcome = "unmatched",
+                    repository, digest, tag, event_id, request_id, "no filter matches"
+                );
+                Ok(Response::unmatched(&push))
+            }
+            Decision::Skip(push, skip) => {
+                let About { repository, digest, tag, event_id } = About::of(&push);
+                let reason = skip.label();
+                info!(
+                    outcome = "skipped",
+                    reason, repository, digest, tag, event_id, request_id, "{skip}"
+                );
+                Ok(Response::skipped(&push, &skip))
+            }
+            Decision::Ignored(ignored) => {
+                info!(outcome = "ignored", request_id, "{ignored}");
+                Ok(Response::ignored(&ignored))
+            }
+            Decision::Unreadable(error) => self.keep(&error, payload, invocation).await,
+            Decision::Foreign(error) => {
+                warn!(outcome = "malformed", request_id, "{}", chain(&error));
+                Ok(Response::malformed(&error))
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        push: &PushEvent,
+        filter: &TagFilter,
+        payload: &str,
+        invocation: &Invocation,
+    ) -> Result<Response, Fault> {
+        let About { repository, digest, tag, event_id } = About::of(push);
+        let request_id = &*invocation.request_id;
+        let filter = filter.to_string();
+        match self.dispatcher.dispatch(push, payload, invocation).await {
+            Ok(Dispatched::Invoked { request_id: invoked, bytes }) => {
+                info!(
+                    outcome = "invoked",
+                    repository,
+                    digest,
+                    tag,
+                    event_id,
+                    request_id,
+                    bytes,
+                    filter,
+                    invoked,
+                    "sent to the index Lambda"
+                );
+                Ok(Response::invoked(push, &filter, &invoked))
+            }
+            Ok(Dispatched::Queued { message, doubt }) => {
+                let reason = doubt.as_ref().map(Doubt::label);
+                let detail = doubt.as_ref().map(|doubt| chain(doubt));
+                let message_id = &*message.0;
+                info!(
+                    outcome = "queued",
+                    reason,
+                    repository,
+                    digest,
+                    tag,
+                    event_id,
+                    request_id,
+                    filter,
+                    message_id,
+                    detail,
+                    "sent to the queue"
+                );
+                Ok(Response::queued(push, &filter, message_id))
+            }
+            Err(error) => {
+                error!(
+                    outcome = "failed",
+                    repository,
+                    digest,
+                    tag,
+                    event_id,
+                    request_id,
+                    filter,
+                    "{}",
+                    chain(&error)
+                );
+                Err(fault(&error))
+            }
+        }
+    }
+
+    /// Keeps an event that cannot be read.
+    async fn keep(
+        &self,
+        malformed: &EventError,
+        payload: &str,
+        invocation: &Invocation,
+    ) -> Result<Response, Fault> {
+        let request_id = &*invocation.request_id;
+        match self.dispatcher.keep(payload, invocation).await {
+            Ok(message) => {
+                let message_id = &*message.0;
+                warn!(outcome = "malformed", request_id, message_id, "{}", chain(malformed));
+                Ok(Response::malformed(malformed))
+            }
+            Err(error) => {
+                let malformed = chain(malformed);
+                error!(outcome = "failed", request_id, malformed, "{}", chain(&error));
+                Err(fault(&error))
+            }
+        }
+    }
+}
+
+/// What every line about a push tells.
+struct About<'a> {
+    repository: &'a str,
+    digest: String,
+    tag: Option<&'a str>,
+    event_id: Option<&'a str>,
+}
+
+impl<'a> About<'a> {
+    fn of(push: &'a PushEvent) -> Self {
+        Self {
+            repository: push.repository.name(),
+            digest: push.digest.to_string(),
+            tag: push.tag.as_ref().map(oci::Tag::as_str),
+            event_id: push.id.as_ref().map(soci::event::EventId::as_str),
+        }
+    }
+}
+
+fn fault(error: &DispatchError) -> Fault {
+    Fault::of("QueueError", error)
+}

@@ -1,0 +1,58 @@
+//! The filter Lambda: the file `bootstrap` of a function with the runtime provided.al2023.
+
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use filter_lambda::{
+    Dispatcher, EcrManifests, Handler, LambdaFunction, Response, Settings, Shortcut, SizeLimits,
+};
+use lambda::{Fault, chain, serve, start_logging};
+use serde_json::value::RawValue;
+
+/// Boxed because the SDK nests futures deeper than the compiler likes to look.
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Fault>> + 'a>>;
+
+/// Most time to find out how large an image is and to invoke the index Lambda. Both take well below
+/// a second where nothing is wrong.
+const SHORTCUT_TIME: Duration = Duration::from_secs(5);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let settings = match Settings::read(&config::Environment) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(config::EXIT_CODE);
+        }
+    };
+    start_logging(settings.logs);
+    let sdk = aws::sdk::load().await;
+    let queue = match aws::SqsQueue::new(&sdk, settings.queue_url.as_str()) {
+        Ok(queue) => queue,
+        Err(error) => {
+            eprintln!("{}: {error}", config::name::QUEUE_URL);
+            return ExitCode::from(config::EXIT_CODE);
+        }
+    };
+    let shortcut = settings.shortcut.map(|shortcut| Shortcut {
+        manifests: EcrManifests::new(&sdk),
+        function: LambdaFunction::new(aws_sdk_lambda::Client::new(&sdk), shortcut.function),
+        max_image_bytes: shortcut.max_image_bytes,
+        limits: SizeLimits::default(),
+        time: SHORTCUT_TIME,
+    });
+    let dispatcher = Dispatcher { queue, shortcut };
+    let handler = Handler { filter: settings.filter, dispatcher };
+    let handle = |event: Box<RawValue>, invocation| -> Answer<'_> {
+        let handler = &handler;
+        Box::pin(async move { handler.handle(event.get(), &invocation).await })
+    };
+    match serve(handle).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What the function answers.
+//!
+//! Shape, codes and sentences are those of the filter function in AWS's SOCI index builder for
+//! CloudFormation, as far as it knows the case.
+
+use lambda::{objection, objection_to_other};
+use serde::Serialize;
+use soci::Skip;
+use soci::event::{EventError, Ignored, PushEvent};
+
+/// What the function answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Response {
+    /// 200 for an event that was understood, be it wanted or not; 400 for all others.
+    #[serde(rename = "statusCode")]
+    pub status_code: u16,
+    /// What was done, for people.
+    pub body: String,
+}
+
+impl Response {
+    /// The index Lambda was invoked.
+    pub fn invoked(push: &PushEvent, filter: &str, request_id: &str) -> Self {
+        Self::ok(format!(
+            "Successfully invoked SOCI index generator Lambda function because {}. Lambda request \
+             id: \"{request_id}\"",
+            matched(push, filter)
+        ))
+    }
+
+    /// The job is on the queue.
+    pub fn queued(push: &PushEvent, filter: &str, message_id: &str) -> Self {
+        Self::ok(format!(
+            "Successfully queued the image because {}. Message id: \"{message_id}\"",
+            matched(push, filter)
+        ))
+    }
+
+    /// No filter matches.
+    pub fn unmatched(push: &PushEvent) -> Self {
+        Self::ok(format!(
+            "The given event contained the image \"{}\" with digest \"{}\" which did not match any \
+             SOCI repository image tag filters",
+            image(push),
+            push.digest
+        ))
+    }
+
+    /// What was pushed needs no index.
+    pub fn skipped(push: &PushEvent, skip: &Skip) -> Self {
+        let image = image(push);
+        Self::ok(match skip {
+            Skip::OutputTag { suffix, .. } => {
+                format!("Skipping image \"{image}\" as it has the \"{suffix}\" suffix")
+            }
+            other => format!("Skipping image \"{image}\": {other}"),
+        })
+    }
+
+    /// Something else has happened than a successful push.
+    pub fn ignored(ignored: &Ignored) -> Self {
+        Self::refused(&objection_to_other(ignored))
+    }
+
+    /// The event cannot be read.
+    pub fn malformed(error: &EventError) -> Self {
+        Self::refused(&objection(error))
+    }
+
+    fn ok(body: String) -> Self {
+        Self { status_code: 200, body }
+    }
+
+    fn refused(sentence: &str) -> Self {
+        let mut letters = sentence.chars();
+        let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+        Self { status_code: 400, body: first.into_iter().chain(letters).collect() }
+    }
+}
+
+fn image(push: &PushEvent) -> String {
+    let tag = push.tag.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{}:{tag}", push.repository.name())
+}
+
+fn matched(push: &PushEvent, filter: &str) -> String {
+    format!(
+        "the given event contained the image \"{}\" with digest \"{}\" which matched SOCI \
+         repository image tag filter \"{filter}\"",
+        image(push),
+        push.digest
+    )
+}

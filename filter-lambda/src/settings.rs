@@ -1,0 +1,145 @@
+//! What the filter Lambda is told by its environment.
+
+use aws::QueueUrl;
+use config::{Problems, Program, Reader, Source, name};
+use lambda::LogSettings;
+
+use crate::filter::Filter;
+
+/// What the filter Lambda is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which events are wanted.
+    pub filter: Filter,
+    /// The queue.
+    pub queue_url: QueueUrl,
+    /// Which images the index Lambda gets; none of them without it.
+    pub shortcut: Option<ShortcutSettings>,
+    /// How logs look.
+    pub logs: LogSettings,
+}
+
+/// Which images the index Lambda gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShortcutSettings {
+    /// The index Lambda's ARN, or its name in the same account and region.
+    pub function: String,
+    /// Largest image, in bytes of its compressed layers.
+    pub max_image_bytes: u64,
+}
+
+impl Settings {
+    /// Reads the variables.
+    pub fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(Program::Filter, source);
+        let filters = reader.from_str(name::FILTERS);
+        let version = config::IndexSettings::read_version(&mut reader);
+        let output_suffix = config::IndexSettings::read_output_suffix(&mut reader);
+        let queue_url = reader.from_str(name::QUEUE_URL);
+        let function = reader.text(name::INDEX_LAMBDA_ARN);
+        let max_image_bytes = reader.bytes(name::INDEX_LAMBDA_MAX_IMAGE_BYTES, 0..=u64::MAX);
+        let logs = LogSettings::read(&mut reader);
+        let settings = || {
+            Some(Self {
+                filter: Filter {
+                    filters: filters?,
+                    version: version?,
+                    output_suffix: output_suffix?,
+                },
+                queue_url: queue_url?,
+                shortcut: function.zip(max_image_bytes).map(|(function, max_image_bytes)| {
+                    ShortcutSettings { function: function.trim().to_owned(), max_image_bytes }
+                }),
+                logs: logs?,
+            })
+        };
+        reader.finish(settings())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use config::VARIABLES;
+    use soci::Version;
+
+    use super::*;
+
+    fn read(values: &[(&str, &str)]) -> Result<Settings, Problems> {
+        let source = |wanted: &str| {
+            values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
+        };
+        Settings::read(&source)
+    }
+
+    const QUEUE: (&str, &str) = (name::QUEUE_URL, "https://sqs.eu-west-1.amazonaws.com/1/live");
+
+    #[test]
+    fn queue_and_filters_are_all_that_is_needed() {
+        let settings = read(&[QUEUE, (name::FILTERS, "app:*,b/*:v*")]).unwrap();
+        assert_eq!(settings.queue_url.as_str(), QUEUE.1);
+        assert_eq!(settings.filter.filters.to_string(), "app:*,b/*:v*");
+        assert_eq!(settings.filter.version, Version::V2);
+        assert_eq!(settings.filter.output_suffix, "-soci");
+        assert_eq!(settings.shortcut, None);
+    }
+
+    #[test]
+    fn exactly_the_variables_of_the_table_are_read() {
+        let seen = RefCell::new(BTreeSet::new());
+        let source = |name: &str| {
+            seen.borrow_mut().insert(name.to_owned());
+            None
+        };
+        let problems = Settings::read(&source).unwrap_err();
+        let needed: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
+        assert_eq!(needed, [name::FILTERS, name::QUEUE_URL]);
+        let table = VARIABLES.iter().filter(|variable| variable.need(Program::Filter).is_some());
+        let table: BTreeSet<String> = table.map(|variable| variable.name.to_owned()).collect();
+        assert_eq!(*seen.borrow(), table);
+    }
+
+    #[test]
+    fn the_index_lambda_has_a_limit() {
+        let values = [
+            QUEUE,
+            (name::FILTERS, "*:*"),
+            (name::INDEX_LAMBDA_ARN, "arn:aws:lambda:x:1:function:f"),
+        ];
+        let default = read(&values).unwrap().shortcut.unwrap();
+        assert_eq!(default.function, values[2].1);
+        assert_eq!(default.max_image_bytes, 512 << 20);
+        let limit = (name::INDEX_LAMBDA_MAX_IMAGE_BYTES, "1GiB");
+        let given = read(&[&values[..], &[limit]].concat()).unwrap().shortcut.unwrap();
+        assert_eq!(given.max_image_bytes, 1 << 30);
+    }
+
+    #[test]
+    fn every_wrong_variable_is_named_at_once() {
+        let problems = read(&[
+            (name::FILTERS, "App:1,"),
+            (name::INDEX_VERSION, "3"),
+            (name::OUTPUT_TAG_SUFFIX, "+"),
+            (name::INDEX_LAMBDA_MAX_IMAGE_BYTES, "much"),
+            (name::QUEUE_URL, "jobs"),
+            (name::LOG_FORMAT, "xml"),
+            (name::LOG_LEVEL, "loud"),
+        ])
+        .unwrap_err();
+        let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
+        assert_eq!(
+            names,
+            [
+                name::FILTERS,
+                name::INDEX_VERSION,
+                name::OUTPUT_TAG_SUFFIX,
+                name::QUEUE_URL,
+                name::INDEX_LAMBDA_MAX_IMAGE_BYTES,
+                name::LOG_FORMAT,
+                name::LOG_LEVEL,
+            ]
+        );
+    }
+}

@@ -1,0 +1,247 @@
+//! The handler: what is answered, and where events go.
+
+use std::time::Duration;
+
+use filter_lambda::Response;
+use lambda::Fault;
+use queue::Outgoing;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::Mood::{Fails, Hangs, Works};
+use crate::support::{FILTERS, World, event, index, invocation, manifest, world};
+
+/// The one message on the queue.
+fn queued(world: &World) -> Outgoing {
+    let [message] = &world.queue.messages()[..] else { panic!("{:?}", world.queue.messages()) };
+    message.clone()
+}
+
+async fn handle(world: &World, event: &Value) -> Result<Response, Fault> {
+    world.handler.handle(&event.to_string(), &invocation(30)).await
+}
+
+fn status(result: Result<Response, Fault>) -> u16 {
+    result.unwrap().status_code
+}
+
+#[tokio::test]
+async fn a_small_image_goes_to_the_index_lambda_with_the_event_as_it_came() {
+    let image = manifest(1000);
+    let world = world([Works; 3], vec![image.clone()]);
+    let text = serde_json::to_string_pretty(&event("team/app", "v1", image.digest)).unwrap();
+    let response = world.handler.handle(&text, &invocation(30)).await.unwrap();
+    assert_eq!(response.status_code, 200);
+    assert_eq!(
+        response.body,
+        format!(
+            "Successfully invoked SOCI index generator Lambda function because the given event \
+             contained the image \"team/app:v1\" with digest \"{}\" which matched SOCI repository \
+             image tag filter \"team/*:*\". Lambda request id: \"lambda-request\"",
+            image.digest
+        )
+    );
+    assert_eq!(world.function.events(), [text]);
+    assert_eq!(world.queue.messages(), []);
+}
+
+#[tokio::test]
+async fn an_image_over_the_limit_goes_to_the_queue_as_a_job_of_its_repository() {
+    let image = manifest(1001);
+    let world = world([Works; 3], vec![image.clone()]);
+    let response = handle(&world, &event("team/app", "v1", image.digest)).await.unwrap();
+    assert_eq!(response.status_code, 200);
+    assert!(response.body.contains("matched SOCI repository image tag filter \"team/*:*\""));
+    assert!(response.body.ends_with("Message id: \"message-1\""), "{}", response.body);
+    let message = queued(&world);
+    assert_eq!(message.group.unwrap().as_str(), "team/app");
+    assert_eq!(
+        serde_json::from_str::<Value>(&message.body).unwrap(),
+        json!({
+            "v": 1, "registry": "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            "repository": "team/app", "digest": image.digest.to_string(), "tag": "v1",
+            "event_id": "13cde686-328b-6117-af20-0e5566167482",
+            "enqueued_at": "2026-08-01T12:34:56Z",
+        })
+    );
+    assert_eq!(world.function.events(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_image_index_is_as_large_as_all_its_platforms() {
+    for (platforms, small) in [([400, 600], true), ([400, 601], false)] {
+        let children = platforms.map(manifest);
+        let root = index(&children);
+        let world = world([Works; 3], [&children[..], std::slice::from_ref(&root)].concat());
+        assert_eq!(status(handle(&world, &event("team/app", "v1", root.digest)).await), 200);
+        assert_eq!(
+            (world.function.events().len(), world.queue.messages().len()),
+            if small { (1, 0) } else { (0, 1) }
+        );
+        let asked = world.manifests.asked.lock().unwrap().clone();
+        assert_eq!(asked, [vec![root.digest], children.map(|child| child.digest).to_vec()]);
+    }
+}
+
+#[tokio::test]
+async fn without_an_index_lambda_nothing_is_asked_and_everything_is_queued() {
+    let image = manifest(1);
+    let mut world = world([Works, Fails, Fails], vec![image.clone()]);
+    world.handler.dispatcher.shortcut = None;
+    assert_eq!(status(handle(&world, &event("team/app", "v1", image.digest)).await), 200);
+    assert!(queued(&world).body.contains(&image.digest.to_string()));
+    assert_eq!(world.manifests.asked.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn every_doubt_about_the_index_lambda_ends_on_the_queue() {
+    let (image, unknown) = (manifest(1), manifest(2));
+    let mut text = image.clone();
+    text.media_type = "text/plain".to_owned();
+    let nested = index(&[index(std::slice::from_ref(&image))]);
+    let incomplete = index(std::slice::from_ref(&unknown));
+    for (what, moods, root) in [
+        ("the registry fails", [Works, Fails, Works], &image),
+        ("the function fails", [Works, Works, Fails], &image),
+        ("the image does not exist", [Works; 3], &unknown),
+        ("a manifest of the index does not exist", [Works; 3], &incomplete),
+        ("an index in the index", [Works; 3], &nested),
+        ("an unknown media type", [Works; 3], &text),
+    ] {
+        let stored = match what {
+            "an unknown media type" => vec![text.clone()],
+            _ => vec![image.clone(), nested.clone(), incomplete.clone()],
+        };
+        let world = world(moods, stored);
+        assert_eq!(status(handle(&world, &event("team/app", "v1", root.digest)).await), 200);
+        assert!(queued(&world).body.contains(&root.digest.to_string()), "{what}");
+        assert_eq!(world.function.events(), [""; 0], "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_never_takes_the_time_that_sending_needs() {
+    let image = manifest(1);
+    for (moods, left, expected) in [
+        ([Works, Hangs, Works], 30, Duration::from_secs(5)),
+        ([Works, Works, Hangs], 30, Duration::from_secs(5)),
+        // Lambda's default timeout.
+        ([Works, Hangs, Works], 3, Duration::from_millis(1500)),
+    ] {
+        let world = world(moods, vec![image.clone()]);
+        let begun = Instant::now();
+        let event = event("team/app", "v1", image.digest).to_string();
+        let response = world.handler.handle(&event, &invocation(left)).await.unwrap();
+        assert_eq!(response.status_code, 200);
+        let took = begun.elapsed();
+        assert!(took >= expected && took < expected + Duration::from_millis(10), "{took:?}");
+        assert_eq!(world.queue.messages().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_fails_makes_the_invocation_fail() {
+    let image = manifest(2000);
+    let world = world([Fails, Works, Works], vec![image.clone()]);
+    let fault = handle(&world, &event("team/app", "v1", image.digest)).await.unwrap_err();
+    assert_eq!(fault.kind, "QueueError");
+    assert_eq!(
+        fault.message,
+        "queue live did not send a message (request sqs-request): it does not work"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_hangs_makes_the_invocation_fail_before_lambda_ends_it() {
+    let image = manifest(2000);
+    let world = world([Hangs, Works, Works], vec![image.clone()]);
+    let begun = Instant::now();
+    let fault = handle(&world, &event("team/app", "v1", image.digest)).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    assert!(fault.message.contains("has not taken the message"), "{fault}");
+}
+
+#[tokio::test]
+async fn pushes_that_are_not_wanted_go_nowhere() {
+    let digest = manifest(1).digest;
+    let mut signature = event("team/app", "v1", digest);
+    signature["detail"]["artifact-media-type"] =
+        json!("application/vnd.dev.cosign.artifact.sig.v1+json");
+    for (event, expected) in [
+        (
+            event("app", "v1", digest),
+            format!(
+                "The given event contained the image \"app:v1\" with digest \"{digest}\" which did \
+                 not match any SOCI repository image tag filters"
+            ),
+        ),
+        (
+            event("team/app", "v1-soci", digest),
+            "Skipping image \"team/app:v1-soci\" as it has the \"-soci\" suffix".to_owned(),
+        ),
+        (
+            signature,
+            "Skipping image \"team/app:v1\": it is a signature (media type \
+             \"application/vnd.dev.cosign.artifact.sig.v1+json\")"
+                .to_owned(),
+        ),
+    ] {
+        let world = world([Fails; 3], Vec::new());
+        let response = handle(&world, &event).await.unwrap();
+        assert_eq!((response.status_code, response.body), (200, expected), "{FILTERS}");
+    }
+}
+
+#[tokio::test]
+async fn events_of_something_else_are_refused_and_go_nowhere() {
+    for (pointer, value, expected) in [
+        ("/source", "aws.s3", "The event's 'source' must be 'aws.ecr'"),
+        ("/detail-type", "ECR Image Scan", "The event's 'detail-type' must be 'ECR Image Action'"),
+        ("/detail/action-type", "DELETE", "The event's 'detail.action-type' must be 'PUSH'"),
+        ("/detail/result", "FAILURE", "The event's 'detail.result' must be 'SUCCESS'"),
+    ] {
+        let mut event = event("team/app", "v1", manifest(1).digest);
+        *event.pointer_mut(pointer).unwrap() = json!(value);
+        let world = world([Fails; 3], Vec::new());
+        let response = handle(&world, &event).await.unwrap();
+        assert_eq!((response.status_code, &*response.body), (400, expected));
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_ecr_that_cannot_be_read_is_refused_and_kept() {
+    let mut event = event("team/app", "v1", manifest(1).digest);
+    event["detail"]["image-digest"] = json!("sha256:12");
+    event["account"] = json!("me");
+    let kept = world([Works, Fails, Fails], Vec::new());
+    let response = handle(&kept, &event).await.unwrap();
+    assert_eq!(response.status_code, 400);
+    assert_eq!(response.body, "The event's 'account' must be a valid AWS account ID");
+    let message = queued(&kept);
+    assert_eq!((message.body, message.group), (event.to_string(), None));
+
+    let broken = world([Fails; 3], Vec::new());
+    assert_eq!(handle(&broken, &event).await.unwrap_err().kind, "QueueError");
+}
+
+#[tokio::test]
+async fn what_does_not_come_from_ecr_is_refused() {
+    for (payload, expected) in [
+        ("{}", "The event's 'source' must be 'aws.ecr'"),
+        (
+            r#"{"source":"aws.ecr","account":"123456789012"}"#,
+            "The event's 'detail-type' must be 'ECR Image Action'",
+        ),
+        ("[1]", "The event is not a JSON object"),
+    ] {
+        let world = world([Fails; 3], Vec::new());
+        let response = world.handler.handle(payload, &invocation(30)).await.unwrap();
+        assert_eq!((response.status_code, &*response.body), (400, expected));
+    }
+}
+
+#[test]
+fn a_response_has_the_two_members_that_callers_read() {
+    let response = Response { status_code: 200, body: "done".to_owned() };
+    assert_eq!(serde_json::to_string(&response).unwrap(), r#"{"statusCode":200,"body":"done"}"#);
+}

@@ -1,0 +1,79 @@
+//! The index Lambda: the file `bootstrap` of a function with the runtime provided.al2023.
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use aws::{EcrCredentials, SqsQueue};
+use index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
+use indexer::{Budget, Options, OutputTag};
+use jobs::{EndpointOverride, RateLimiter, RegistryStores, Rules, Runner};
+use lambda::{Fault, chain, serve, start_logging};
+use registry::Client;
+use serde_json::value::RawValue;
+
+/// Boxed because the SDK nests futures deeper than the compiler likes to look.
+type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + 'a>>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let settings = match Settings::read(&config::Environment, cores) {
+        Ok(settings) => settings,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(config::EXIT_CODE);
+        }
+    };
+    start_logging(settings.logs.clone());
+    match run(&settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
+    let sdk = aws::sdk::load().await;
+    let queue = SqsQueue::new(&sdk, settings.queue_url.as_str())?;
+    let dead_letters = settings.dead_letter_queue_url.as_ref();
+    let dead_letters = dead_letters.map(|url| SqsQueue::new(&sdk, url.as_str())).transpose()?;
+    let endpoint = settings.registry_endpoint.clone();
+    let credentials = EcrCredentials::new(&sdk)
+        .also_for(endpoint.iter().map(|endpoint| endpoint.host().to_owned()));
+    let client = Client::builder()
+        .credentials(Arc::new(credentials))
+        .plain_http(endpoint.as_ref().is_some_and(EndpointOverride::plain_http))
+        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
+        .put_limit(Arc::new(RateLimiter::per_second(settings.put_image_rate)))
+        .build()?;
+    let index = &settings.index;
+    let options = Options {
+        settings: index.settings.clone(),
+        output: OutputTag::Suffix(index.output_suffix.clone()),
+        budget: Budget::new(settings.layers, settings.memory_budget),
+        ..Options::default()
+    };
+    let worker = Worker {
+        rules: Rules {
+            version: index.settings.version,
+            output_suffix: index.output_suffix.clone(),
+            filters: Some(index.filters.clone()),
+            limits: soci::job::Limits::DEFAULT,
+        },
+        runner: Runner::new(RegistryStores::new(client, endpoint), options),
+        queue,
+        dead_letters,
+        margin: settings.deadline_margin,
+    };
+    let handler = Handler { worker, queue: QueueIdentity::of(&settings.queue_url) };
+    let handle = |payload: Box<RawValue>, invocation| -> Handled<'_> {
+        let handler = &handler;
+        Box::pin(async move { handler.handle(payload.get(), &invocation).await })
+    };
+    Ok(serve(handle).await?)
+}

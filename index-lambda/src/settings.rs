@@ -1,0 +1,154 @@
+//! What the index Lambda is told by its environment.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use aws::QueueUrl;
+use config::{IndexSettings, Problems, Program, Reader, Source, name};
+use jobs::EndpointOverride;
+use lambda::LogSettings;
+
+/// Least memory for downloads in flight.
+const MIN_MEMORY: u64 = 4 << 20;
+
+/// Most memory for downloads in flight.
+const MAX_MEMORY: u64 = 1 << 40;
+
+/// What the index Lambda is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is built, and of which images.
+    pub index: IndexSettings,
+    /// The queue that takes what cannot be finished.
+    pub queue_url: QueueUrl,
+    /// The queue that takes what can never be done.
+    pub dead_letter_queue_url: Option<QueueUrl>,
+    /// A registry in the place of the one that jobs name.
+    pub registry_endpoint: Option<EndpointOverride>,
+    /// Most manifests pushed in a second.
+    pub put_image_rate: NonZeroU32,
+    /// How long before the deadline an unfinished image is handed over.
+    pub deadline_margin: Duration,
+    /// Bytes for downloads in flight.
+    pub memory_budget: u64,
+    /// Layers that are worked on at once.
+    pub layers: NonZeroUsize,
+    /// How logs look.
+    pub logs: LogSettings,
+}
+
+impl Settings {
+    /// Reads the variables, for a machine with `cores`.
+    pub fn read(source: &dyn Source, cores: NonZeroUsize) -> Result<Self, Problems> {
+        let mut reader = Reader::new(Program::Index, source);
+        let index = IndexSettings::read(&mut reader);
+        let queue_url: Option<QueueUrl> = reader.from_str(name::QUEUE_URL);
+        let dead_letter_queue_url = reader.from_str(name::DEAD_LETTER_QUEUE_URL);
+        if dead_letter_queue_url.is_some() && dead_letter_queue_url == queue_url {
+            reader.reject(name::DEAD_LETTER_QUEUE_URL, "is the same queue as QUEUE_URL");
+        }
+        let registry_endpoint = reader.from_str(name::REGISTRY_ENDPOINT_URL);
+        let put_image_rate = reader.number(name::PUT_IMAGE_RATE, 1..=1_000);
+        let deadline_margin = reader.seconds(name::DEADLINE_MARGIN_SECONDS, 1..=300);
+        // Lambda has 128 to 10,240 MiB (AWS Lambda developer guide, "Lambda quotas").
+        let memory = reader.number(name::LAMBDA_MEMORY, 1..=1 << 20);
+        let memory_budget = reader.bytes(name::MEMORY_BUDGET, MIN_MEMORY..=MAX_MEMORY);
+        let logs = LogSettings::read(&mut reader);
+        let settings = || {
+            Some(Self {
+                index: index?,
+                queue_url: queue_url?,
+                dead_letter_queue_url,
+                registry_endpoint,
+                put_image_rate: NonZeroU32::new(put_image_rate?.try_into().ok()?)?,
+                deadline_margin: deadline_margin?,
+                memory_budget: memory_budget.unwrap_or_else(|| quarter_of(memory)),
+                layers: cores,
+                logs: logs?,
+            })
+        };
+        reader.finish(settings())
+    }
+}
+
+/// A quarter of the function's memory; of the smallest function's where nobody says what it has.
+/// The rest is for ztocs and for what the downloads' connections hold.
+fn quarter_of(mebibytes: Option<u64>) -> u64 {
+    ((mebibytes.unwrap_or(128) << 20) / 4).max(MIN_MEMORY)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use config::VARIABLES;
+
+    use super::*;
+
+    const QUEUE: (&str, &str) = (name::QUEUE_URL, "https://sqs.eu-west-1.amazonaws.com/1/live");
+
+    fn read(values: &[(&str, &str)]) -> Result<Settings, Problems> {
+        let source = |wanted: &str| {
+            values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
+        };
+        Settings::read(&source, NonZeroUsize::MIN)
+    }
+
+    #[test]
+    fn a_queue_is_enough() {
+        let settings = read(&[QUEUE]).unwrap();
+        assert_eq!(settings.index.filters.to_string(), "*:*");
+        assert_eq!(settings.index.output_suffix, "-soci");
+        assert_eq!(settings.dead_letter_queue_url, None);
+        assert_eq!(settings.deadline_margin, Duration::from_secs(20));
+        assert_eq!(settings.put_image_rate.get(), 5);
+    }
+
+    #[test]
+    fn downloads_get_a_quarter_of_the_memory_unless_told_otherwise() {
+        let budget =
+            |values: &[(&str, &str)]| read(&[&[QUEUE], values].concat()).unwrap().memory_budget;
+        assert_eq!(budget(&[(name::LAMBDA_MEMORY, "2048")]), 512 << 20);
+        assert_eq!(budget(&[(name::LAMBDA_MEMORY, "1")]), MIN_MEMORY);
+        assert_eq!(budget(&[]), 32 << 20);
+        let told = [(name::LAMBDA_MEMORY, "2048"), (name::MEMORY_BUDGET, "100MiB")];
+        assert_eq!(budget(&told), 100 << 20);
+    }
+
+    #[test]
+    fn exactly_the_variables_of_the_table_are_read() {
+        let seen = RefCell::new(BTreeSet::new());
+        let source = |name: &str| {
+            seen.borrow_mut().insert(name.to_owned());
+            None
+        };
+        let problems = Settings::read(&source, NonZeroUsize::MIN).unwrap_err();
+        assert_eq!(problems.0.len(), 1);
+        assert_eq!(problems.0[0].name, name::QUEUE_URL);
+        let table = VARIABLES.iter().filter(|variable| variable.need(Program::Index).is_some());
+        let table: BTreeSet<String> = table.map(|variable| variable.name.to_owned()).collect();
+        assert_eq!(*seen.borrow(), table);
+    }
+
+    #[test]
+    fn every_wrong_variable_is_named_at_once() {
+        let wrong = [
+            (name::FILTERS, "app"),
+            (name::QUEUE_URL, "live"),
+            (name::DEAD_LETTER_QUEUE_URL, "dead"),
+            (name::REGISTRY_ENDPOINT_URL, "ftp://x"),
+            (name::PUT_IMAGE_RATE, "0"),
+            (name::DEADLINE_MARGIN_SECONDS, "0"),
+            (name::LAMBDA_MEMORY, "much"),
+            (name::MEMORY_BUDGET, "1"),
+            (name::LOG_LEVEL, "loud"),
+        ];
+        let problems = read(&wrong).unwrap_err();
+        let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
+        assert_eq!(names, wrong.map(|(name, _)| name));
+
+        let same = read(&[QUEUE, (name::DEAD_LETTER_QUEUE_URL, QUEUE.1)]).unwrap_err();
+        assert_eq!(same.0[0].name, name::DEAD_LETTER_QUEUE_URL);
+    }
+}

@@ -1,0 +1,220 @@
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use ::tests::{TestImage, gzip_layer};
+use indexer::Options;
+use jobs::RegistryStores;
+use queue::{MessageId, Receipt};
+use registry::testing::FakeRegistry;
+use soci::event::Timestamp;
+use soci::job::{JobMessage, Limits};
+use soci::{Settings, Version};
+use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, info, info_span};
+
+use super::*;
+use crate::log_capture::Log;
+
+const REPOSITORY: &str = "team/app";
+
+/// Keeps what it is told about jobs and layers.
+#[derive(Default)]
+struct Seen(Mutex<Vec<String>>);
+
+impl Seen {
+    fn note(&self, ticket: Ticket, what: &str) {
+        self.0.lock().unwrap().push(format!("{} {what}", ticket.0));
+    }
+}
+
+impl Watch for Seen {
+    fn job_started(&self, ticket: Ticket, job: &Job) {
+        self.note(ticket, &format!("started {}", job.repository.name()));
+    }
+
+    fn planned(&self, ticket: Ticket, layers: usize, _: u64) {
+        self.note(ticket, &format!("planned {layers}"));
+    }
+
+    fn layer_started(&self, ticket: Ticket, _: &Digest, _: u64) {
+        self.note(ticket, "layer started");
+    }
+
+    fn layer_done(&self, ticket: Ticket, _: &Digest) {
+        self.note(ticket, "layer done");
+    }
+}
+
+struct Setup {
+    registry: FakeRegistry,
+    handler: IndexHandler<RegistryStores>,
+    seen: Arc<Seen>,
+}
+
+impl Setup {
+    async fn new() -> Self {
+        let registry = FakeRegistry::start().await;
+        let settings = Settings {
+            version: Version::V2,
+            span_size: 64 << 10,
+            min_layer_size: 0,
+            ..Settings::default()
+        };
+        let options = Options { settings, ..Options::default() };
+        let rules = Rules {
+            version: Version::V2,
+            output_suffix: "-soci".to_owned(),
+            filters: None,
+            limits: Limits::DEFAULT,
+        };
+        let runner = Runner::new(RegistryStores::new(registry.client(), None), options);
+        Self { registry, handler: IndexHandler { rules, runner }, seen: Arc::default() }
+    }
+
+    async fn handle(&self, body: &str) -> Handled {
+        let message = Message {
+            id: MessageId("id".to_owned()),
+            receipt: Receipt("receipt".to_owned()),
+            body: body.to_owned(),
+            receive_count: 1,
+            sent_at: SystemTime::now(),
+            received_at: Instant::now(),
+            group: None,
+            attributes: Vec::new(),
+        };
+        let watch: Arc<dyn Watch> = self.seen.clone();
+        self.handler.handle(Ticket(7), &message, &watch).await
+    }
+
+    fn job(&self, digest: Digest) -> String {
+        let job = JobMessage {
+            repository: self.registry.repository(REPOSITORY),
+            digest,
+            tag: Some("1".parse().unwrap()),
+            event_id: None,
+            enqueued_at: Timestamp::default(),
+        };
+        job.encode()
+    }
+
+    fn told(&self) -> Vec<String> {
+        self.seen.0.lock().unwrap().clone()
+    }
+}
+
+fn image() -> TestImage {
+    TestImage::single("linux/amd64", &[gzip_layer(1, 200_000), gzip_layer(2, 100_000)])
+}
+
+#[tokio::test]
+async fn an_image_is_indexed_once_and_its_progress_is_told_by_ticket() {
+    let setup = Setup::new().await;
+    let job = setup.job(image().put(&setup.registry, REPOSITORY, "1"));
+    let Handled::Indexed(report) = setup.handle(&job).await else { panic!("not indexed") };
+    assert_eq!(report.layers.len(), 2);
+    let told = setup.told();
+    assert_eq!(told[..2], ["7 started team/app", "7 planned 2"]);
+    assert_eq!(told.iter().filter(|told| *told == "7 layer done").count(), 2);
+    let Handled::AlreadyIndexed(again) = setup.handle(&job).await else { panic!("not found") };
+    assert_eq!(again.index, report.index);
+}
+
+#[tokio::test]
+async fn the_span_of_a_job_gets_the_names_of_its_image() {
+    let (log, _guard) = Log::start();
+    let setup = Setup::new().await;
+    let digest = image().put(&setup.registry, REPOSITORY, "1");
+    let span = info_span!("job", repository = Empty, digest = Empty, tag = Empty);
+    let job = setup.job(digest);
+    async {
+        setup.handle(&job).await;
+        info!(probe = true, "after it");
+    }
+    .instrument(span)
+    .await;
+    let span = &log.lines_with("probe")[0]["span"];
+    assert_eq!(span["repository"], setup.registry.repository(REPOSITORY).to_string());
+    assert_eq!(span["digest"], digest.to_string());
+    assert_eq!(span["tag"], "1");
+}
+
+#[tokio::test]
+async fn a_push_that_is_no_work_is_skipped_without_a_request() {
+    let setup = Setup::new().await;
+    let event = serde_json::json!({
+        "source": "aws.ecr", "detail-type": "ECR Image Action", "account": "123456789012",
+        "region": "eu-west-1", "detail": {
+            "action-type": "PUSH", "result": "SUCCESS", "repository-name": REPOSITORY,
+            "image-digest": image().digest().to_string(), "image-tag": "1-soci",
+        },
+    });
+    let Handled::Skipped { reason, detail } = setup.handle(&event.to_string()).await else {
+        panic!("not skipped")
+    };
+    assert_eq!(reason, "output-tag");
+    assert!(detail.contains("1-soci"));
+    assert!(setup.told().is_empty() && setup.registry.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_image_that_is_gone_is_rejected() {
+    let setup = Setup::new().await;
+    image().put(&setup.registry, REPOSITORY, "1");
+    let other = TestImage::single("linux/arm64", &[gzip_layer(3, 1000)]);
+    let job = setup.job(other.digest());
+    // The tag is looked at first, and it names another image.
+    let Handled::Skipped { reason, .. } = setup.handle(&job).await else { panic!("not skipped") };
+    assert_eq!(reason, "superseded");
+    let job = job.replace(r#""tag":"1","#, "");
+    let Handled::Rejected { reason, .. } = setup.handle(&job).await else { panic!("not rejected") };
+    assert_eq!(reason, "image-gone");
+}
+
+#[tokio::test]
+async fn a_registry_that_is_away_is_a_failure_that_may_pass() {
+    let setup = Setup::new().await;
+    let job = setup.job(image().put(&setup.registry, REPOSITORY, "1"));
+    let Setup { registry, handler, seen } = setup;
+    // Nobody listens on its port any more.
+    let gone = FakeRegistry::start().await;
+    drop(registry);
+    let setup = Setup { registry: gone, handler, seen };
+    let handled = setup.handle(&job).await;
+    let Handled::Failed { reason, .. } = handled else { panic!("{handled:?}") };
+    assert_eq!(reason, "registry-unavailable");
+}
+
+#[tokio::test]
+async fn a_malformed_message_is_rejected_without_repeating_it() {
+    let setup = Setup::new().await;
+    for (body, detail) in [
+        ("secret", "the message of 6 bytes is not a JSON object (line 1, column 1)"),
+        (r#"["secret"]"#, "the message of 10 bytes is not a JSON object (line 1, column 0)"),
+        (
+            r#"{"secret":1}"#,
+            "the message of 12 bytes is neither a job nor an event nor a record of an invocation",
+        ),
+        (
+            r#"{"v":"secret","digest":"secret","tag":"se cret"}"#,
+            "the message of 48 bytes has wrong fields: v must be a number, not a string; \
+             registry is missing; repository is missing; enqueued_at is missing; \
+             digest must be a digest; tag must be a tag",
+        ),
+        (
+            r#"{"v":99}"#,
+            "the message of 8 bytes is a job of a version that this release does not read",
+        ),
+        (
+            r#"{"detail-type":"ECR Image Action","source":"aws.ecr","account":"secret"}"#,
+            "the message of 72 bytes has wrong fields: region is missing; detail is missing; \
+             account must be twelve digits",
+        ),
+    ] {
+        let Handled::Rejected { reason, detail: found } = setup.handle(body).await else {
+            panic!("{body} was not rejected")
+        };
+        assert_eq!((reason, found.as_str()), ("malformed", detail));
+    }
+    assert!(setup.told().is_empty());
+}

@@ -1,0 +1,136 @@
+//! What the service tells over HTTP. Nothing can be changed here, and nothing here is secret.
+//!
+//! | route | answer |
+//! | --- | --- |
+//! | `/` | the status page, for people |
+//! | `/status` | the same as JSON ([`Status`](crate::board::Status)) |
+//! | `/metrics` | counters for Prometheus, in the format that the request accepts |
+//! | `/livez` | 200, or 503 when the receive loop has stopped turning |
+//! | `/readyz` | 200 while the service takes messages, else 503: it starts, or drains |
+//!
+//! `GET` and `HEAD` work. No answer may be cached, and none can be framed.
+
+mod page;
+mod serve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+
+pub use serve::{Limits, serve};
+
+use crate::board::Board;
+use crate::metrics::{Metrics, TextFormat};
+
+/// How long the receive loop may take for a turn by default. It turns every
+/// [`MAX_TURN`](crate::consumer::MAX_TURN) also while it waits, so this leaves time to spare.
+pub const STUCK_AFTER: Duration = Duration::from_mins(1);
+
+const ROUTES: &str = "/         status page\n\
+                      /status   the same as JSON\n\
+                      /metrics  counters for Prometheus\n\
+                      /livez    whether the service is alive\n\
+                      /readyz   whether the service takes messages\n";
+
+/// What the answers are made from.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// What runs and what was done.
+    pub board: Arc<Board>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// How long the receive loop may take for a turn, normally [`STUCK_AFTER`].
+    pub stuck_after: Duration,
+}
+
+/// All routes.
+pub fn router(site: Site) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(map_response(guard))
+        .with_state(site)
+}
+
+async fn page(State(site): State<Site>) -> Response {
+    let page = page::render(&site.board.snapshot(site.stuck_after));
+    ([(CONTENT_SECURITY_POLICY, page::policy())], axum::response::Html(page)).into_response()
+}
+
+async fn status(State(site): State<Site>) -> Response {
+    let status = site.board.snapshot(site.stuck_after);
+    match serde_json::to_string(&status) {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        // Only a map with keys that are no strings can fail, and there is none.
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = TextFormat::accepted(Some(accept.collect::<Vec<_>>().join(",").as_str()));
+    ([(CONTENT_TYPE, format.content_type())], site.metrics.render(format)).into_response()
+}
+
+async fn livez(State(site): State<Site>) -> Response {
+    if site.board.is_live(site.stuck_after) {
+        return (StatusCode::OK, "alive\n").into_response();
+    }
+    let text = format!("the receive loop has not turned for {:?}\n", site.stuck_after);
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn readyz(State(site): State<Site>) -> Response {
+    if site.board.is_ready() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else if site.board.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining: no message is taken any more\n")
+            .into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting: no queue has answered yet\n").into_response()
+    }
+}
+
+async fn no_such_route(uri: Uri) -> Response {
+    let text = format!("There is nothing at {}. What there is:\n\n{ROUTES}", uri.path());
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD work here.\n").into_response()
+}
+
+/// Adds what every response carries.
+async fn guard(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Decides when a task is protected and released. Asks nobody.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Protection, ProtectionSettings};
+
+/// What is known of a task's protection.
+#[derive(Debug)]
+pub(super) struct Guard {
+    settings: ProtectionSettings,
+    /// Since when no job has run; `None` while one does.
+    idle_since: Option<Instant>,
+    /// Whether the task may be protected: it was asked for, even if without an answer.
+    maybe_protected: bool,
+    /// When the protection has to be renewed; `None` if it is not known to be there.
+    renew_at: Option<Instant>,
+    /// Before this nothing is tried again.
+    resume_at: Option<Instant>,
+}
+
+impl Guard {
+    pub(super) fn new(settings: ProtectionSettings) -> Self {
+        Self { settings, idle_since: None, maybe_protected: false, renew_at: None, resume_at: None }
+    }
+
+    /// Takes note of whether jobs run.
+    pub(super) fn observe(&mut self, busy: bool, now: Instant) {
+        self.idle_since = if busy { None } else { self.idle_since.or(Some(now)) };
+        if busy && self.renew_at.is_none() {
+            self.renew_at = Some(now);
+        }
+    }
+
+    /// What is to be done next, and when; nothing, if the task is idle and not protected.
+    pub(super) fn due(&self) -> Option<(Instant, Protection)> {
+        let (at, wanted) = match self.idle_since {
+            None => (self.renew_at?, Protection::Minutes(self.settings.lifetime)),
+            Some(since) if self.maybe_protected => {
+                (since + self.settings.linger, Protection::Released)
+            }
+            Some(_) => return None,
+        };
+        Some((self.resume_at.map_or(at, |resume_at| at.max(resume_at)), wanted))
+    }
+
+    pub(super) fn is_maybe_protected(&self) -> bool {
+        self.maybe_protected
+    }
+
+    /// A call is made.
+    pub(super) fn asked(&mut self, wanted: Protection) {
+        self.maybe_protected |= wanted != Protection::Released;
+    }
+
+    /// A call that was made at `asked` succeeded.
+    pub(super) fn succeeded(&mut self, wanted: Protection, asked: Instant) {
+        self.resume_at = None;
+        match wanted {
+            Protection::Minutes(minutes) => {
+                let lifetime = Duration::from_mins(u64::from(minutes.get()));
+                self.renew_at = Some(asked + lifetime / 2);
+            }
+            Protection::Released => {
+                self.maybe_protected = false;
+                self.renew_at = None;
+            }
+        }
+    }
+
+    /// A call failed.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.resume_at = Some(now + self.settings.retry);
+    }
+}

@@ -1,0 +1,85 @@
+//! What the service tells to the outside by itself: logs, metrics in the logs for CloudWatch
+//! ([`Emf`]), and traces.
+//!
+//! Logs go to stderr; stdout belongs to what a command prints, and to [`Emf`].
+
+mod emf;
+mod json;
+mod logs;
+mod otlp;
+
+use std::time::Duration;
+
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry};
+
+pub use emf::Emf;
+pub use logs::{LogFormat, LogOutput};
+pub use otlp::Otlp;
+
+/// How the program logs and traces.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry {
+    /// Shape of the log lines.
+    pub format: LogFormat,
+    /// What is logged: directives of `tracing_subscriber::EnvFilter`, such as
+    /// `info,registry=debug`. Empty stands for `info`.
+    pub level: String,
+    /// Where traces go; `None` for nowhere.
+    pub otlp: Option<Otlp>,
+}
+
+/// Why logs or traces cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TelemetryError {
+    /// The level is no filter.
+    #[error("{level:?} is not a log level or filter, such as info or warn,registry=debug")]
+    Level {
+        /// What was given.
+        level: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Traces cannot be exported with these settings.
+    #[error("traces cannot be sent over OTLP")]
+    Otlp(#[source] opentelemetry_otlp::ExporterBuildError),
+    /// Traces are sent over HTTP, and the HTTP client cannot be set up.
+    #[error("the HTTP client for traces cannot be set up (are CA certificates installed?)")]
+    HttpClient(#[source] reqwest::Error),
+    /// Something else in the process logs already.
+    #[error("logs have been set up before")]
+    Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Sets logs and traces up for the whole process. To be called on a tokio runtime if there is
+/// `otlp`, which sends on it.
+pub fn init(telemetry: &Telemetry) -> Result<Guard, TelemetryError> {
+    let filter = logs::filter(&telemetry.level)?;
+    let logs = logs::layer(telemetry.format.resolve(), std::io::stderr, logs::stderr_colours());
+    let provider = telemetry.otlp.as_ref().map(otlp::provider).transpose()?;
+    // One list, so that every layer is one of a plain registry.
+    let mut layers = vec![logs.with_filter(filter).boxed()];
+    layers.extend(provider.as_ref().map(otlp::layer));
+    Registry::default().with(layers).try_init().map_err(TelemetryError::Twice)?;
+    Ok(Guard { provider })
+}
+
+/// Holds what has not been sent yet. Spans that are left when it is dropped are lost; see
+/// [`Guard::flush`].
+#[derive(Debug)]
+#[must_use = "traces are lost unless it is flushed at the end"]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Guard {
+    /// Sends what is left, for at most this long, and ends tracing.
+    pub async fn flush(self, deadline: Duration) {
+        if let Some(provider) = self.provider {
+            otlp::shut_down(provider, deadline).await;
+        }
+    }
+}

@@ -1,0 +1,247 @@
+"""The cases of tests/browser/run: cases.py PROGRAM WORK [SCREENSHOTS]"""
+
+import pathlib
+import subprocess
+import sys
+import traceback
+
+from webdriver import Driver, Failed, Page, wait_for
+
+PHONE = 360
+DESK = 1280
+
+
+class Server:
+    """The program that serves the page, with a scene of its own."""
+
+    def __init__(self, program, scene, address="127.0.0.1:0"):
+        self.process = subprocess.Popen(
+            [program, address, scene],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+        self.url = self.process.stdout.readline().strip()
+        if not self.url:
+            raise Failed("the status page's program does not start")
+
+    @property
+    def address(self):
+        return self.url.removeprefix("http://").rstrip("/")
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def expect(what, actual, expected):
+    if actual != expected:
+        raise Failed(f"{what} is {actual!r}, expected {expected!r}")
+
+
+def expect_in(what, part, text):
+    if part not in text:
+        raise Failed(f"{what} lacks {part!r}: {text[:2000]!r}")
+
+
+def content(page, server):
+    page.open(server.url)
+    text = page.text()
+    for part in [
+        "SOCI index builder",
+        "working",
+        "team/checkout:2.14.0-rc.1",
+        "ml/inference-gpu:cu124",
+        "Reading manifests",
+        "2nd try",
+        "Indexed",
+        "Already indexed",
+        "no layer is as large as the minimum of 10485760 bytes",
+        "Failed",
+        "push it once more",
+        "429 Too Many Requests",
+        "malformed-message",
+        "12\u2009408",
+    ]:
+        expect_in("the page", part, text)
+    expect("the title", page.run("return document.title"), "3 running · SOCI index builder")
+
+
+def no_scrolling_sideways(page, server):
+    page.open(server.url)
+    page.run("document.querySelectorAll('details').forEach((details) => { details.open = true })")
+    width = page.run("return document.documentElement.scrollWidth")
+    expect("the width of the content", width, page.run("return document.documentElement.clientWidth"))
+    outside = page.run(
+        "const right = document.documentElement.clientWidth;"
+        "return [...document.querySelectorAll('#page *')]"
+        ".filter((element) => element.getBoundingClientRect().right > right + 0.5)"
+        ".map((element) => element.outerHTML.slice(0, 120))"
+    )
+    expect("what is outside of the window", outside, [])
+
+
+def progress_moves(page, server):
+    page.open(server.url)
+    page.run("window.same = true; document.querySelector('[data-key^=job-1] h3').mark = 'kept'")
+    value = "return Number(document.querySelector('[data-key^=job-2] progress')?.value ?? 0)"
+    first = page.run(value)
+    wait_for("progress", lambda: page.run(value) > first)
+    expect("the page, which must not be loaded anew,", page.run("return window.same"), True)
+
+
+def what_the_reader_opened_stays_open(page, server):
+    page.open(server.url)
+    wait_for("a finished layer", lambda: page.run("return !!document.querySelector('.job details')"))
+    page.run(
+        "const details = document.querySelector('.job details');"
+        "details.open = true; window.opened = details;"
+        "window.shown = document.querySelector('footer time').textContent"
+    )
+    changed = "return document.querySelector('footer time').textContent !== window.shown"
+    wait_for("the next answer", lambda: page.run(changed))
+    still = page.run("return window.opened.open || !window.opened.isConnected")
+    expect("whether it is still open", still, True)
+
+
+def hostile_text_is_text(page, server):
+    page.open(server.url)
+    shown = "return document.querySelector('footer time').textContent"
+    first = page.run(shown)
+    wait_for("the next answer", lambda: page.run(shown) != first)
+    expect_in("the page", "<script>document.title = 'executed'</script>", page.text())
+    expect("the pictures", page.run("return document.images.length"), 0)
+    expect("the scripts", page.run("return document.scripts.length"), 1)
+    if "executed" in page.run("return document.title"):
+        raise Failed("hostile text was executed")
+
+
+def injected_scripts_do_not_run(page, server):
+    page.open(server.url)
+    page.console()
+    page.run(
+        "const image = document.createElement('div');"
+        "image.innerHTML = '<img src=x onerror=\"window.executed = true\">';"
+        "document.body.append(image);"
+        "const script = document.createElement('script');"
+        "script.textContent = 'window.executed = true';"
+        "document.body.append(script)"
+    )
+    violation = lambda: any("Content Security Policy" in line for line in page.console())
+    wait_for("a violation of the policy", violation)
+    expect("whether it ran", page.run("return window.executed ?? false"), False)
+
+
+def quiet_console(page, server):
+    page.open(server.url)
+    shown = "return document.querySelector('footer time').textContent"
+    first = page.run(shown)
+    wait_for("the next answer", lambda: page.run(shown) != first)
+    expect("the console", page.console(), [])
+
+
+def without_scripts(page, server):
+    page.open(server.url)
+    for part in ["team/checkout", "2nd try", "push it once more"]:
+        expect_in("the page", part, page.text())
+    page.run("window.same = true")
+    wait_for("a page that is loaded anew", lambda: not page.run("return window.same"))
+    expect_in("the page", "team/checkout", page.text())
+
+
+def accessible(page, server):
+    page.open(server.url)
+    nodes = page.cdp("Accessibility.getFullAXTree", {})["nodes"]
+    found = {}
+    for node in nodes:
+        role = node.get("role", {}).get("value")
+        found.setdefault(role, []).append(node.get("name", {}).get("value", ""))
+    for role in ["main", "banner", "contentinfo", "table", "columnheader", "row", "heading"]:
+        if role not in found:
+            raise Failed(f"no {role} among {sorted(map(str, found))}")
+    bars = found.get("progressIndicator") or found.get("progressbar") or []
+    expect("whether every progress bar has a name", bool(bars) and all(bars), True)
+
+
+def silence(page, program):
+    server = Server(program, "busy")
+    try:
+        page.open(server.url)
+        before = page.text("#page")
+        server.stop()
+        visible = "return !document.getElementById('silence').hidden"
+        wait_for("the message", lambda: page.run(visible))
+        expect_in("the message", "has not answered since", page.text("#silence"))
+        expect_in("the page", "team/checkout", before and page.text("#page"))
+        server = Server(program, "busy", server.address)
+        wait_for("the end of the message", lambda: not page.run(visible))
+    finally:
+        server.stop()
+
+
+def main():
+    program, work = sys.argv[1], pathlib.Path(sys.argv[2])
+    pictures = pathlib.Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    passed = failed = 0
+
+    def case(name, check, *arguments):
+        nonlocal passed, failed
+        try:
+            check(*arguments)
+            passed += 1
+            print(f"ok  {name}", flush=True)
+        except Exception as error:
+            failed += 1
+            print(f"FAIL {name}", flush=True)
+            detail = str(error) if isinstance(error, Failed) else traceback.format_exc()
+            print("".join(f"     {line}\n" for line in detail[:2000].splitlines()), end="")
+
+    driver = Driver(work / "chromedriver.log")
+    servers = {}
+    try:
+        for scene in ["busy", "idle", "draining", "starting"]:
+            servers[scene] = Server(program, scene)
+        busy = servers["busy"]
+        for width in [PHONE, DESK]:
+            with Page(driver, width) as page:
+                case(f"at {width} px everything is told", content, page, busy)
+                case(f"at {width} px nothing scrolls sideways", no_scrolling_sideways, page, busy)
+                case(f"at {width} px it is a table with landmarks and named bars", accessible, page, busy)
+        with Page(driver, DESK) as page:
+            case("progress moves without a reload", progress_moves, page, busy)
+            case("what the reader opened stays open", what_the_reader_opened_stays_open, page, busy)
+            case("hostile text is shown and not executed", hostile_text_is_text, page, busy)
+            case("a script that gets into the page does not run", injected_scripts_do_not_run, page, busy)
+            case("it says when the service does not answer, and recovers", silence, page, program)
+        with Page(driver, DESK) as page:
+            case("the console is quiet", quiet_console, page, busy)
+        with Page(driver, DESK, scripts=False) as page:
+            case("without scripts it is all there and loads itself anew", without_scripts, page, busy)
+        with Page(driver, PHONE) as page:
+            for scene, text in [
+                ("idle", "Waiting for messages"),
+                ("draining", "draining"),
+                ("starting", "no queue has answered yet"),
+            ]:
+                def says(scene=scene, text=text):
+                    page.open(servers[scene].url)
+                    expect_in("the page", text, page.text())
+                case(f"a service that is {scene} says so", says)
+        if pictures:
+            pictures.mkdir(parents=True, exist_ok=True)
+            for width in [PHONE, DESK]:
+                for dark in [False, True]:
+                    with Page(driver, width, dark=dark) as page:
+                        page.open(busy.url)
+                        shade = "dark" if dark else "light"
+                        page.screenshot(pictures / f"{width}-{shade}.png")
+    finally:
+        for server in servers.values():
+            server.stop()
+        driver.stop()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+//! The flags of `local`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use config::bytes;
+use soci::TagFilter;
+
+use super::span_size;
+
+#[derive(Debug, Args)]
+pub(crate) struct LocalArgs {
+    /// Make a sample image, index it, read a file of it lazily, report, and exit
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Address of the registry; port 0 takes a free one [default: 127.0.0.1:5000, with --demo a
+    /// free port]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Address of the status page; port 0 takes a free one [default: 127.0.0.1:8080, with --demo
+    /// a free port]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http: Option<SocketAddr>,
+    /// Keep the registry's content in this folder, and begin with what is there [default: a
+    /// temporary folder, removed at exit]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) storage: Option<PathBuf>,
+    /// Index only images that match; may be given several times [default: all]
+    #[arg(long, value_name = "REPO:TAG")]
+    pub(crate) filter: Vec<TagFilter>,
+    /// Images worked on at once
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub(crate) max_concurrent_images: NonZeroUsize,
+    /// Memory for downloads in flight, of all layers together
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "64MiB")]
+    pub(crate) memory: u64,
+    /// Smaller layers get no ztoc
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "10MiB")]
+    pub(crate) min_layer_size: u64,
+    /// Bytes between checkpoints
+    #[arg(long, value_name = "BYTES", value_parser = span_size, default_value = "4MiB")]
+    pub(crate) span_size: u64,
+    /// About how large the sample image's layers are together
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "300MiB", requires = "demo")]
+    pub(crate) demo_size: u64,
+}

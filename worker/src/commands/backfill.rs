@@ -1,0 +1,372 @@
+//! `backfill`: enqueues jobs for the images that events missed.
+
+mod survey;
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use aws::ecr::{ImageEntry, RepositoryEntry};
+use aws::{Catalogue, EcrError, sdk};
+use queue::QueueError;
+use serde_json::{Value, json};
+
+use super::operate::{self, Counts, Enqueuer, Outcome, Sink};
+use crate::cli::BackfillArgs;
+use crate::report::{chain, progress, table};
+use survey::{INDEXED, Rules, Survey, survey};
+
+pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
+    operate::run(async {
+        let config = sdk::load().await;
+        let url = args.queue_url.as_deref().filter(|url| !url.is_empty());
+        let url = url.or(args.live_queue_url.as_deref());
+        let queue = operate::open(&config, url)?;
+        let sink = queue.as_ref().filter(|_| !args.dry_run);
+        if sink.is_none() && !args.dry_run {
+            return Err("no queue: give --queue-url, BACKFILL_QUEUE_URL or QUEUE_URL, or \
+                        --dry-run to enqueue nothing"
+                .to_owned());
+        }
+        let catalogue = Catalogue::new(&config);
+        let mut tally = Tally::default();
+        tokio::select! {
+            () = fill(&catalogue, sink, args, &mut tally) => {}
+            _ = tokio::signal::ctrl_c() => tally.failures.push("interrupted".to_owned()),
+        }
+        Ok(tally.finish(args))
+    })
+}
+
+/// What was found and done.
+#[derive(Default)]
+struct Tally {
+    rows: Vec<Row>,
+    /// The last repository up to which nothing is left to do, in the order of the names.
+    resume_after: Option<String>,
+    failures: Vec<String>,
+    /// Whether repositories are left that nothing was done for.
+    stopped: bool,
+}
+
+/// What was found and done in one repository.
+struct Row {
+    repository: String,
+    images: u64,
+    indexed: u64,
+    skipped: Counts,
+    /// Jobs that were enqueued, or would have been.
+    enqueued: u64,
+}
+
+/// Goes through the repositories in the order of their names. A repository that fails is told and
+/// passed over; a queue that fails ends it all.
+async fn fill<L: Listing, S: Sink>(
+    listing: &L,
+    sink: Option<&S>,
+    args: &BackfillArgs,
+    tally: &mut Tally,
+) {
+    tally.stopped = true;
+    let repositories = match repositories(listing, args).await {
+        Ok(repositories) => repositories,
+        Err(error) => {
+            tally.failures.push(chain(&error));
+            return;
+        }
+    };
+    let rules = Rules { work: &args.work, pushed_after: args.pushed_after, recheck: args.recheck };
+    for (position, repository) in repositories.iter().enumerate() {
+        let name = repository.repository.name();
+        let images = match listing.images(repository).await {
+            Ok(images) => images,
+            Err(error) => {
+                tally.failures.push(chain(&error));
+                continue;
+            }
+        };
+        let Survey { images, mut skipped, jobs } =
+            survey(repository, images, rules, operate::now());
+        let (enqueued, result) = match sink {
+            Some(sink) => enqueue(sink, &jobs, args).await,
+            None => (jobs.len() as u64, Ok(())),
+        };
+        let done = format!("{}/{}", position + 1, repositories.len());
+        progress(format_args!("{done} {name}: {images} images, {enqueued} jobs"));
+        let indexed = skipped.remove(INDEXED);
+        let repository = name.to_owned();
+        tally.rows.push(Row { repository, images, indexed, skipped, enqueued });
+        if let Err(error) = result {
+            tally.failures.push(chain(&error));
+            return;
+        }
+        if tally.failures.is_empty() {
+            tally.resume_after = Some(name.to_owned());
+        }
+    }
+    tally.stopped = false;
+}
+
+/// The repositories that are wanted, in the order of their names.
+async fn repositories<L: Listing>(
+    listing: &L,
+    args: &BackfillArgs,
+) -> Result<Vec<RepositoryEntry>, EcrError> {
+    let mut repositories = listing.repositories().await?;
+    repositories.retain(|entry| {
+        let (name, globs) = (entry.repository.name(), &args.repository);
+        let wanted = globs.is_empty() || globs.iter().any(|glob| glob.matches(name, None));
+        wanted && args.resume_after.as_deref().is_none_or(|done| name > done)
+    });
+    repositories.sort_by(|a, b| a.repository.name().cmp(b.repository.name()));
+    Ok(repositories)
+}
+
+/// What there is.
+trait Listing {
+    async fn repositories(&self) -> Result<Vec<RepositoryEntry>, EcrError>;
+
+    /// The images of one repository, all at once: whether one is indexed shows in the others.
+    async fn images(&self, repository: &RepositoryEntry) -> Result<Vec<ImageEntry>, EcrError>;
+}
+
+impl Listing for Catalogue {
+    async fn repositories(&self) -> Result<Vec<RepositoryEntry>, EcrError> {
+        let (mut listing, mut repositories) = (self.repositories(), Vec::new());
+        while let Some(entry) = listing.next().await {
+            repositories.push(entry?);
+        }
+        Ok(repositories)
+    }
+
+    async fn images(&self, repository: &RepositoryEntry) -> Result<Vec<ImageEntry>, EcrError> {
+        let (mut listing, mut images) = (self.images(repository), Vec::new());
+        while let Some(image) = listing.next().await {
+            images.push(image?);
+        }
+        Ok(images)
+    }
+}
+
+/// Enqueues jobs; tells how many are on the queue, also after an error.
+async fn enqueue<S: Sink>(
+    sink: &S,
+    jobs: &[soci::JobMessage],
+    args: &BackfillArgs,
+) -> (u64, Result<(), QueueError>) {
+    let mut enqueuer = Enqueuer::new(sink, args.rate);
+    for job in jobs {
+        if let Err(error) = enqueuer.add(job).await {
+            return (enqueuer.sent, Err(error));
+        }
+    }
+    let result = enqueuer.flush().await;
+    (enqueuer.sent, result)
+}
+
+impl Tally {
+    fn finish(mut self, args: &BackfillArgs) -> Outcome {
+        if self.stopped
+            && let Some(name) = &self.resume_after
+        {
+            self.failures.push(format!("not finished; go on with --resume-after {name}"));
+        }
+        let text = if args.json { format!("{}\n", self.json(args)) } else { self.text(args) };
+        Outcome { text, failures: self.failures }
+    }
+
+    fn total(&self) -> Row {
+        let mut total = Row {
+            repository: "all".to_owned(),
+            images: 0,
+            indexed: 0,
+            skipped: Counts::default(),
+            enqueued: 0,
+        };
+        for row in &self.rows {
+            total.images += row.images;
+            total.indexed += row.indexed;
+            total.skipped.merge(&row.skipped);
+            total.enqueued += row.enqueued;
+        }
+        total
+    }
+
+    fn text(&self, args: &BackfillArgs) -> String {
+        let enqueued = if args.dry_run { "to enqueue" } else { "enqueued" };
+        let total = self.total();
+        let rows = self.rows.iter().chain(std::iter::once(&total)).map(|row| {
+            [
+                row.repository.clone(),
+                row.images.to_string(),
+                row.indexed.to_string(),
+                row.enqueued.to_string(),
+                row.skipped.to_string(),
+            ]
+        });
+        let mut text = table(["repository", "images", "indexed", enqueued, "skipped"], rows);
+        if args.dry_run {
+            let _ = writeln!(text, "  nothing was enqueued");
+        }
+        text
+    }
+
+    fn json(&self, args: &BackfillArgs) -> Value {
+        let row = |row: &Row| {
+            json!({
+                "repository": row.repository,
+                "images": row.images,
+                "indexed": row.indexed,
+                "skipped": row.skipped.json(),
+                "enqueued": row.enqueued,
+            })
+        };
+        let total = self.total();
+        json!({
+            "dry_run": args.dry_run,
+            "finished": !self.stopped,
+            "resume_after": self.resume_after,
+            "repositories": self.rows.iter().map(row).collect::<Vec<_>>(),
+            "images": total.images,
+            "indexed": total.indexed,
+            "skipped": total.skipped.json(),
+            "enqueued": total.enqueued,
+            "failures": self.failures,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Parser as _;
+    use oci::{Digest, Repository};
+    use queue::{ErrorKind, MemoryQueue, Operation, Queue as _};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+
+    /// Repositories and the tags in them; `None` where listing fails.
+    struct Fake(BTreeMap<&'static str, Option<Vec<&'static str>>>);
+
+    impl Listing for Fake {
+        async fn repositories(&self) -> Result<Vec<RepositoryEntry>, EcrError> {
+            let entry = |name: &&str| RepositoryEntry {
+                repository: Repository::new(HOST, name).unwrap(),
+                account: "123456789012".parse().unwrap(),
+                region: "eu-west-1".parse().unwrap(),
+            };
+            Ok(self.0.keys().rev().map(entry).collect())
+        }
+
+        async fn images(&self, repository: &RepositoryEntry) -> Result<Vec<ImageEntry>, EcrError> {
+            let name = repository.repository.name();
+            let tags = self.0[name].as_ref().ok_or_else(|| EcrError {
+                call: "list the images",
+                repository: Some(name.to_owned()),
+                transient: false,
+                request_id: None,
+                source: "no".into(),
+            })?;
+            let image = |tag: &&str| ImageEntry {
+                digest: Digest::sha256_of(tag.as_bytes()),
+                tags: vec![tag.parse().unwrap()],
+                pushed_at: None,
+                size: 1,
+                manifest_media_type: None,
+                artifact_media_type: None,
+                subject: None,
+            };
+            Ok(tags.iter().map(image).collect())
+        }
+    }
+
+    async fn run(fake: &Fake, queue: &MemoryQueue, flags: &[&str]) -> (Tally, BackfillArgs) {
+        let line = ["soci-index-builder", "backfill"].iter().chain(flags);
+        let Command::Backfill(args) = Cli::parse_from(line).command else { panic!() };
+        let mut tally = Tally::default();
+        fill(fake, Some(queue).filter(|_| !args.dry_run), &args, &mut tally).await;
+        (tally, args)
+    }
+
+    fn three() -> Fake {
+        Fake(BTreeMap::from([
+            ("a", Some(vec!["1", "2", "2-soci"])),
+            ("b", Some(vec!["3"])),
+            ("c", Some(vec!["4"])),
+        ]))
+    }
+
+    async fn visible(queue: &MemoryQueue) -> u64 {
+        queue.backlog().await.unwrap().visible
+    }
+
+    fn names(tally: &Tally) -> Vec<&str> {
+        tally.rows.iter().map(|row| row.repository.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_enqueued_and_the_table_accounts_for_every_image() {
+        let queue = MemoryQueue::named("jobs");
+        let (tally, args) = run(&three(), &queue, &[]).await;
+        assert_eq!((names(&tally), visible(&queue).await), (vec!["a", "b", "c"], 3));
+        let json = tally.json(&args);
+        assert_eq!(
+            (&json["images"], &json["indexed"], &json["enqueued"]),
+            (&json!(5), &json!(1), &json!(3))
+        );
+        assert_eq!(
+            (&json["skipped"], &json["finished"]),
+            (&json!({"output-tag": 1}), &json!(true))
+        );
+        let outcome = tally.finish(&args);
+        assert!(outcome.failures.is_empty());
+        assert!(outcome.text.lines().nth(1).unwrap().ends_with("1 output-tag"), "{}", outcome.text);
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_counts_the_same_and_enqueues_nothing() {
+        let queue = MemoryQueue::named("jobs");
+        let (tally, args) = run(&three(), &queue, &["--dry-run"]).await;
+        assert_eq!((tally.total().enqueued, visible(&queue).await), (3, 0));
+        assert!(tally.finish(&args).text.contains("nothing was enqueued"));
+    }
+
+    #[tokio::test]
+    async fn globs_and_the_place_to_resume_choose_repositories() {
+        let queue = MemoryQueue::named("jobs");
+        let (tally, _) = run(&three(), &queue, &["--resume-after", "a"]).await;
+        assert_eq!(names(&tally), ["b", "c"]);
+        let globs = ["--repository", "a*", "--repository", "c"];
+        let (tally, _) = run(&three(), &queue, &globs).await;
+        assert_eq!(names(&tally), ["a", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_repository_that_fails_is_told_and_the_others_are_done() {
+        let mut fake = three();
+        fake.0.insert("b", None);
+        let queue = MemoryQueue::named("jobs");
+        let (tally, args) = run(&fake, &queue, &[]).await;
+        assert_eq!((names(&tally), visible(&queue).await), (vec!["a", "c"], 3));
+        assert_eq!(tally.resume_after.as_deref(), Some("a"));
+        let failures = tally.finish(&args).failures;
+        assert_eq!(failures, ["ECR did not list the images of repository b: no"]);
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_fails_ends_it_and_says_where_to_go_on() {
+        let mut fake = three();
+        // The first repository has nothing to send, so that the second one is the first to fail.
+        fake.0.insert("a", Some(vec!["2-soci"]));
+        let queue = MemoryQueue::named("jobs");
+        queue.fail_next(Operation::Send, 1, ErrorKind::Permanent);
+        let (tally, args) = run(&fake, &queue, &[]).await;
+        assert_eq!((names(&tally), visible(&queue).await), (vec!["a", "b"], 0));
+        let failures = tally.finish(&args).failures;
+        assert!(failures[0].starts_with("queue jobs did not send a message"), "{failures:?}");
+        assert_eq!(failures[1], "not finished; go on with --resume-after a");
+    }
+}

@@ -1,0 +1,286 @@
+//! `local`: a registry, a queue and a worker in this process. What is pushed to the registry is
+//! indexed, on the same way that a push to ECR goes.
+
+mod demo;
+mod image;
+mod lazy;
+mod news;
+mod words;
+
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexer::{Budget, Options};
+use jobs::{RegistryStores, Rules, Runner};
+use local::{LocalRegistry, Settings, Storage};
+use queue::{MemoryQueue, MemoryQueueOptions};
+use registry::Client;
+use service::About;
+use service::board::Board;
+use service::consumer::{self, ConsumerError, ConsumerSettings, Drained, Queues};
+use service::handler::IndexHandler;
+use service::http::{self as page, STUCK_AFTER, Site};
+use service::metrics::Metrics;
+use service::watch::Watch;
+use soci::{TagFilters, Version};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::cli::LocalArgs;
+use crate::process;
+use crate::report::{self, chain};
+use news::{Lines, Seen};
+
+/// Port of the registry unless another one is wanted, as docker's documentation has it.
+const REGISTRY_PORT: u16 = 5000;
+
+/// Port of the status page unless another one is wanted, as the worker has it.
+const PAGE_PORT: u16 = 8080;
+
+/// How long jobs may go on after the signal to stop. Somebody sits in front of it.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long one poll of the queue waits.
+const POLL: Duration = Duration::from_millis(250);
+
+/// How long requests to the registry may go on after that.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What runs in this process.
+struct Running {
+    registry: SocketAddr,
+    page: SocketAddr,
+    client: Client,
+    budget: Budget,
+}
+
+/// Runs until SIGINT or SIGTERM, or until the demonstration is over.
+pub(crate) fn local(args: &LocalArgs) -> ExitCode {
+    let result = match process::runtime() {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(args));
+            // Nothing is left that anybody waits for.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(chain(error.as_ref())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report::complain(failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &LocalArgs) -> Result<(), String> {
+    let told = process::told_to_stop();
+    let told = told.map_err(|error| format!("signals cannot be handled: {error}"))?;
+    let Started { running, registry, seen, stop, mut consuming, others } = start(args).await?;
+    let attended = async {
+        if args.demo {
+            demo::run(&running, args.demo_size, seen).await
+        } else {
+            // What nobody receives is not kept.
+            drop(seen);
+            greet(&running);
+            std::future::pending().await
+        }
+    };
+    let result = tokio::select! {
+        result = attended => result,
+        () = told => if args.demo { Err("stopped".to_owned()) } else { Ok(()) },
+        ended = &mut consuming => return Err(match worker_ended(ended) {
+            Ok(_) => "the worker ended by itself".to_owned(),
+            Err(error) => error,
+        }),
+    };
+    // Those who have gone need no telling.
+    let _ = stop.send(true);
+    let drained = worker_ended(consuming.await)?;
+    for task in others {
+        // It was told to stop as well, and says nothing.
+        let _ = task.await;
+    }
+    registry.stop(GRACE).await;
+    let left = drained.given_back + drained.cut_off;
+    if left > 0 {
+        report::complain(format_args!("{left} images were left unfinished; push them again"));
+    }
+    result
+}
+
+/// Everything, running.
+struct Started {
+    running: Running,
+    registry: LocalRegistry,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    /// Tells all tasks to stop.
+    stop: channel::Sender<bool>,
+    consuming: JoinHandle<Result<Drained, ConsumerError>>,
+    others: [JoinHandle<()>; 2],
+}
+
+async fn start(args: &LocalArgs) -> Result<Started, String> {
+    let port = |port| if args.demo { 0 } else { port };
+    let listener = listen("--listen", args.listen, port(REGISTRY_PORT)).await?;
+    let page_listener = listen("--http", args.http, port(PAGE_PORT)).await?;
+    let page = page_listener.local_addr().map_err(|error| error.to_string())?;
+    let storage = match &args.storage {
+        Some(folder) => Storage::Folder(folder.clone()),
+        None => Storage::Temporary,
+    };
+    let rules = rules(args)?;
+    let settings = Settings { storage, ..Settings::default() };
+    let (registry, pushes) =
+        LocalRegistry::start(listener, settings).await.map_err(|error| chain(&error))?;
+
+    let metrics = Arc::new(Metrics::new(&About::THIS));
+    let board = Arc::new(Board::new(About::THIS));
+    let (lines, seen) = Lines::new(!args.demo);
+    let client = client(&metrics)?;
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let budget = Budget::new(cores, args.memory);
+    let options = options(args, &rules, budget.clone());
+    let runner = Runner::new(RegistryStores::new(client.clone(), None), options);
+    let handler = IndexHandler { rules: rules.clone(), runner };
+    let (live, dead_letters) = (queue("live"), queue("dead-letters"));
+
+    let (stop, _) = channel::channel(false);
+    let until_stopped = || {
+        let mut stop = stop.subscribe();
+        async move {
+            // The sender is there until everything has stopped.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    };
+    let site = Site { board: board.clone(), metrics: metrics.clone(), stuck_after: STUCK_AFTER };
+    let limits = page::Limits::default();
+    let serving = page::serve(page_listener, page::router(site), limits, until_stopped());
+    let (filter, stopped) =
+        (news::forward(pushes, registry.address(), rules, live.clone()), until_stopped());
+    let filtering = async move {
+        tokio::select! {
+            () = filter => {}
+            () = stopped => {}
+        }
+    };
+    let watch: Vec<Arc<dyn Watch>> = vec![metrics, board, Arc::new(lines)];
+    let settings = ConsumerSettings {
+        max_jobs: args.max_concurrent_images.get(),
+        drain_deadline: DRAIN,
+        // A queue in memory is asked for nothing, and a poll that is pending holds up the end.
+        long_poll: POLL,
+        idle_poll: POLL,
+        // The counts are at hand, and the page is looked at.
+        backlog_interval: Duration::from_secs(2),
+        ..ConsumerSettings::default()
+    };
+    let queues = Queues { live, backfill: None, dead_letters: Some(dead_letters) };
+    let consuming = consumer::run(queues, handler, Arc::new(watch), settings, until_stopped());
+    Ok(Started {
+        running: Running { registry: registry.address(), page, client, budget },
+        registry,
+        seen,
+        consuming: tokio::spawn(consuming),
+        others: [tokio::spawn(serving), tokio::spawn(filtering)],
+        stop,
+    })
+}
+
+fn queue(name: &str) -> MemoryQueue {
+    MemoryQueue::new(MemoryQueueOptions { name: name.to_owned(), ..MemoryQueueOptions::default() })
+}
+
+fn worker_ended(
+    ended: Result<Result<Drained, ConsumerError>, JoinError>,
+) -> Result<Drained, String> {
+    match ended {
+        Ok(ended) => ended.map_err(|error| chain(&error)),
+        Err(error) => Err(format!("the worker failed: {error}")),
+    }
+}
+
+/// Which pushes are work.
+fn rules(args: &LocalArgs) -> Result<Rules, String> {
+    let filters: Vec<String> = args.filter.iter().map(ToString::to_string).collect();
+    let filters = match filters.as_slice() {
+        [] => None,
+        filters => {
+            let list = filters.join(",").parse::<TagFilters>();
+            Some(list.map_err(|error| chain(&error))?)
+        }
+    };
+    Ok(Rules {
+        version: Version::V2,
+        output_suffix: "-soci".to_owned(),
+        filters,
+        limits: soci::job::Limits::DEFAULT,
+    })
+}
+
+fn options(args: &LocalArgs, rules: &Rules, budget: Budget) -> Options {
+    Options {
+        settings: soci::Settings {
+            version: rules.version,
+            min_layer_size: args.min_layer_size,
+            span_size: args.span_size,
+            ..soci::Settings::default()
+        },
+        output: indexer::OutputTag::Suffix(rules.output_suffix.clone()),
+        budget,
+        ..Options::default()
+    }
+}
+
+fn client(metrics: &Arc<Metrics>) -> Result<Client, String> {
+    let client = Client::builder()
+        .plain_http(true)
+        .proxies(false)
+        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
+        .observer(metrics.clone())
+        .build();
+    client.map_err(|error| chain(&error))
+}
+
+/// Listens where it is wanted, or on the port of this machine that is usual.
+async fn listen(flag: &str, wanted: Option<SocketAddr>, port: u16) -> Result<TcpListener, String> {
+    let address = wanted.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
+    TcpListener::bind(address).await.map_err(|error| {
+        let host = address.ip();
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "{address} is taken by another program; choose another port with {flag}, as in \
+                 {flag} {host}:0 for a free one"
+            ),
+            _ => format!("{flag} {address}: {error}"),
+        }
+    })
+}
+
+/// Says what to do next.
+fn greet(running: &Running) {
+    let (registry, page) = (running.registry, running.page);
+    say(&format!(
+        "registry     http://{registry}\n\
+         status page  http://{page}/\n\
+         \n\
+         Push an image, and its index appears as <tag>-soci:\n\
+         \n  docker push {registry}/app:1\
+         \n  skopeo copy --all docker://SOURCE docker://{registry}/app:1 --dest-tls-verify=false\n\
+         \n\
+         Ctrl-C stops.\n"
+    ));
+}
+
+/// Prints a line. Whoever has closed standard output does not want to know.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}

@@ -1,0 +1,265 @@
+//! The demonstration: an image is made, pushed, indexed, verified, and a file of it read lazily.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use indexer::{RemoteRepository, Report, Verification, verify_image};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use oci::{Descriptor, Digest, Index, Platform, Repository, Tag, TagOrDigest, media_type};
+use registry::{BlobSource, Client};
+use service::watch::Ending;
+use tokio::sync::mpsc;
+
+use super::image::{self, LAYERS, MadeLayerNames, PLATFORMS, PROBE};
+use super::lazy::{self, LazyFile};
+use super::news::Seen;
+use super::{Running, say};
+use crate::report::{chain, human_bytes};
+
+/// The sample's repository.
+const REPOSITORY: &str = "demo/app";
+
+/// Its tag.
+const TAG: &str = "1.0";
+
+/// Longest wait for the index. The sample takes seconds.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The image as it was pushed.
+#[derive(Debug)]
+struct Pushed {
+    digest: Digest,
+    /// Bytes of all layers.
+    size: u64,
+    /// Bytes of the layers of the platform that the file is read of.
+    platform_size: u64,
+    layers: usize,
+    files: usize,
+    /// Digest of [`PROBE`] in that platform's image.
+    probe: Digest,
+    elapsed: Duration,
+}
+
+/// Runs the demonstration with an image of about `size` bytes and prints its report.
+pub(super) async fn run(
+    running: &Running,
+    size: u64,
+    mut seen: mpsc::UnboundedReceiver<Seen>,
+) -> Result<(), String> {
+    let started = Instant::now();
+    say(&format!("registry http://{}, status page http://{}/", running.registry, running.page));
+    let repository = Repository::new(&running.registry.to_string(), REPOSITORY);
+    let repository = repository.map_err(|error| error.to_string())?;
+    let tag: Tag = TAG.parse().map_err(|error: oci::ReferenceError| error.to_string())?;
+
+    let pushed = push(&running.client, &repository, &tag, size).await?;
+    say(&told_pushed(&repository, &pushed));
+    let report = tokio::time::timeout(PATIENCE, indexed(&mut seen, pushed.digest)).await;
+    let report = report.map_err(|_| format!("there is no index after {PATIENCE:?}"))??;
+    say(&told_indexed(&report));
+
+    let store = RemoteRepository::new(running.client.clone(), repository);
+    let target = TagOrDigest::Digest(report.index);
+    let verification = verify_image(&store, &target, &running.budget).await;
+    let verification = verification.map_err(|error| chain(&error))?;
+    say(&told_verified(&verification));
+
+    let reading = Instant::now();
+    let platform = platform(PLATFORMS[0]);
+    let target = TagOrDigest::Tag(report.tag.ok_or("the indexed image has no tag")?);
+    let file = lazy::read(&store, &target, &platform, PROBE).await;
+    let file = file.map_err(|error| chain(&error))?;
+    if Digest::sha256_of(&file.content) != pushed.probe {
+        return Err(format!("/{PROBE} read lazily is not the file that was put into the image"));
+    }
+    say(&told_read(&file, &pushed, reading.elapsed()));
+    say(&format!("done in {}", seconds(started.elapsed())));
+    Ok(())
+}
+
+/// Makes the image and pushes it, a platform on each core.
+async fn push(
+    client: &Client,
+    repository: &Repository,
+    tag: &Tag,
+    size: u64,
+) -> Result<Pushed, String> {
+    let started = Instant::now();
+    let bar = bar("making and pushing", size);
+    let share = size / PLATFORMS.len() as u64;
+    let platforms = (0..PLATFORMS.len()).map(|p| push_platform(client, repository, p, share, &bar));
+    let platforms = futures_util::future::try_join_all(platforms).await;
+    bar.finish_and_clear();
+    let platforms = platforms?;
+
+    let entries = platforms.iter().map(|platform| platform.entry.clone());
+    let index = Index::new(entries.collect()).encode();
+    let digest = Digest::sha256_of(&index);
+    let target = TagOrDigest::Tag(tag.clone());
+    let pushed =
+        client.put_manifest(repository, &target, media_type::OCI_INDEX, index.into()).await;
+    pushed.map_err(|error| chain(&error))?;
+    let first = platforms.first().ok_or("the image has no platform")?;
+    Ok(Pushed {
+        digest,
+        size: platforms.iter().map(|platform| platform.size).sum(),
+        platform_size: first.size,
+        layers: PLATFORMS.len() * LAYERS.len(),
+        files: platforms.iter().map(|platform| platform.files).sum(),
+        probe: first.probe.ok_or("the image has no file to read")?,
+        elapsed: started.elapsed(),
+    })
+}
+
+/// The image of a platform as it was pushed.
+struct PushedPlatform {
+    entry: Descriptor,
+    size: u64,
+    files: usize,
+    probe: Option<Digest>,
+}
+
+async fn push_platform(
+    client: &Client,
+    repository: &Repository,
+    number: usize,
+    size: u64,
+    bar: &ProgressBar,
+) -> Result<PushedPlatform, String> {
+    let mut names = Vec::new();
+    let (mut files, mut probe) = (0, None);
+    for layer in 0..LAYERS.len() {
+        let made = tokio::task::spawn_blocking(move || image::layer(number, layer, size)).await;
+        let made = made.map_err(|error| format!("the sample cannot be made: {error}"))?;
+        let made = made.map_err(|error| format!("the sample cannot be made: {error}"))?;
+        push_blob(client, repository, &made.descriptor.digest, made.pieces.into()).await?;
+        bar.inc(made.descriptor.size);
+        files += made.files;
+        probe = probe.or(made.probe);
+        names.push(MadeLayerNames { descriptor: made.descriptor, diff_id: made.diff_id });
+    }
+    let architecture = PLATFORMS[number];
+    let config = image::config(architecture, &names);
+    let digest = Digest::sha256_of(&config);
+    let descriptor = Descriptor::new(media_type::OCI_CONFIG, digest, config.len() as u64);
+    push_blob(client, repository, &digest, config.into()).await?;
+    let manifest = Bytes::from(image::manifest(descriptor, &names));
+    let digest = Digest::sha256_of(&manifest);
+    let mut entry = Descriptor::new(media_type::OCI_MANIFEST, digest, manifest.len() as u64);
+    entry.platform = Some(platform(architecture));
+    let target = TagOrDigest::Digest(digest);
+    let pushed = client.put_manifest(repository, &target, media_type::OCI_MANIFEST, manifest).await;
+    pushed.map_err(|error| chain(&error))?;
+    let size = names.iter().map(|layer| layer.descriptor.size).sum();
+    Ok(PushedPlatform { entry, size, files, probe })
+}
+
+async fn push_blob(
+    client: &Client,
+    repository: &Repository,
+    digest: &Digest,
+    content: BlobSource,
+) -> Result<(), String> {
+    let pushed = client.push_blob(repository, digest, &content, None).await;
+    pushed.map(drop).map_err(|error| chain(&error))
+}
+
+fn platform(architecture: &str) -> Platform {
+    Platform {
+        architecture: architecture.to_owned(),
+        os: "linux".to_owned(),
+        ..Platform::default()
+    }
+}
+
+/// Waits until the image is indexed, showing how far that is.
+async fn indexed(
+    seen: &mut mpsc::UnboundedReceiver<Seen>,
+    image: Digest,
+) -> Result<Report, String> {
+    let bar = bar("indexing", 0);
+    while let Some(seen) = seen.recv().await {
+        match seen {
+            Seen::Planned(bytes) => bar.inc_length(bytes),
+            Seen::Read(bytes) => bar.inc(bytes),
+            Seen::Ended(digest, ending) if digest == image => {
+                bar.finish_and_clear();
+                return match ending {
+                    Ending::Indexed(report) | Ending::AlreadyIndexed(report) => Ok(*report),
+                    other => Err(format!("the image was {}: {}", other.label(), other.detail())),
+                };
+            }
+            Seen::Ended(..) => {}
+        }
+    }
+    Err("the worker has ended".to_owned())
+}
+
+/// A bar that is drawn only on a terminal.
+fn bar(what: &'static str, length: u64) -> ProgressBar {
+    let template = "{prefix} {bar:30} {binary_bytes:>11} of {binary_total_bytes}";
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+    bar.with_style(style).with_prefix(what)
+}
+
+fn told_pushed(repository: &Repository, pushed: &Pushed) -> String {
+    let Pushed { size, layers, files, elapsed, .. } = pushed;
+    format!(
+        "made and pushed {repository}:{TAG} in {}\n  \
+         {} platforms, {layers} layers, {files} files, {}",
+        seconds(*elapsed),
+        PLATFORMS.len(),
+        human_bytes(*size)
+    )
+}
+
+fn told_indexed(report: &Report) -> String {
+    let mut text = format!("indexed in {}", seconds(report.elapsed));
+    if let Some(tag) = &report.tag {
+        let _ = write!(text, " as {tag}");
+    }
+    let ztocs = report.layers.iter().map(|layer| layer.ztoc_size).sum();
+    let _ = write!(
+        text,
+        "\n  image index {}\n  {} ztocs of {} together; {} layers need none",
+        report.index,
+        report.layers.len(),
+        human_bytes(ztocs),
+        report.skipped.len()
+    );
+    text
+}
+
+fn told_verified(verification: &Verification) -> String {
+    format!(
+        "verified in {}\n  {} SOCI indexes; {} ztocs built again are equal; {} files extracted",
+        seconds(verification.elapsed),
+        verification.indexes.len(),
+        verification.layers.len(),
+        verification.layers.iter().map(|layer| layer.extracted).sum::<usize>()
+    )
+}
+
+fn told_read(file: &LazyFile, pushed: &Pushed, elapsed: Duration) -> String {
+    format!(
+        "read /{PROBE} ({}) lazily in {}\n  \
+         read {} of {}: {} of the layer and {} of manifests and ztocs",
+        human_bytes(file.content.len() as u64),
+        seconds(elapsed),
+        human_bytes(file.layer_bytes + file.index_bytes),
+        human_bytes(pushed.platform_size),
+        human_bytes(file.layer_bytes),
+        human_bytes(file.index_bytes)
+    )
+}
+
+/// A time for people.
+fn seconds(time: Duration) -> String {
+    match time.as_millis() {
+        millis @ ..1000 => format!("{millis} ms"),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
+}

@@ -1,0 +1,261 @@
+//! From a push to a job, and from a job to a line for people.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use indexer::Report;
+use jobs::{Job, Nothing, Rules, Task, judge};
+use local::Push;
+use oci::{Digest, Repository};
+use queue::{Group, Message, Outgoing, Queue};
+use serde_json::json;
+use service::watch::{Ending, Lane, Ticket, Watch};
+use soci::event::{Event, EventError, MAX_EVENT_BYTES, SOURCE, Timestamp};
+use soci::{JobMessage, Skip};
+use tokio::sync::mpsc;
+
+use super::say;
+use crate::report::{chain, human_bytes};
+
+/// Account in the events about this registry, which belongs to none.
+const ACCOUNT: &str = "000000000000";
+
+/// Region in them, which has to look like one.
+const REGION: &str = "local-machine-1";
+
+/// Judges every push as the filter judges ECR's events, and puts the jobs on a queue.
+pub(super) async fn forward<Q: Queue>(
+    mut pushes: mpsc::Receiver<Push>,
+    registry: SocketAddr,
+    rules: Rules,
+    queue: Q,
+) {
+    let mut number = 0u64;
+    while let Some(push) = pushes.recv().await {
+        number += 1;
+        let now = Timestamp::from(SystemTime::now());
+        let event = event(&push, number, now);
+        let name = push.tag.as_ref().map_or_else(
+            || format!("{}@{}", push.repository, push.digest.short()),
+            |tag| format!("{}:{tag}", push.repository),
+        );
+        match job(&event, registry, &rules, now) {
+            Ok(Ok(job)) => {
+                let group = Some(Group::of_repository(job.repository.name()));
+                let message = Outgoing { body: job.encode(), group, attributes: Vec::new() };
+                if let Err(error) = queue.send(&message).await {
+                    say(&format!("failed     {name}: {}", chain(&error)));
+                }
+            }
+            // What every image index and every result brings along is not worth a line.
+            Ok(Err(Nothing::Skip(
+                Skip::Untagged | Skip::OutputTag { .. } | Skip::SociIndex { .. },
+            ))) => {
+                tracing::debug!(image = name, "nothing to do for a push");
+            }
+            Ok(Err(nothing)) => say(&format!("skipped    {name}: {nothing}")),
+            Err(error) => say(&format!("skipped    {name}: ECR has no such push: {error}")),
+        }
+    }
+}
+
+/// The job that an event leads to, at the registry on this machine, or why there is none.
+fn job(
+    event: &str,
+    registry: SocketAddr,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<Result<JobMessage, Nothing>, EventError> {
+    let push = match Event::parse(event.as_bytes(), MAX_EVENT_BYTES)? {
+        Event::Push(push) => push,
+        Event::Ignored(ignored) => return Ok(Err(Nothing::Ignored(ignored))),
+    };
+    if let Task::Nothing(nothing) = judge(&push, rules) {
+        return Ok(Err(nothing));
+    }
+    let mut job = JobMessage::from_push(&push, now);
+    // An address with a port is always a host, and the name has just been parsed.
+    if let Ok(here) = Repository::new(&registry.to_string(), job.repository.name()) {
+        job.repository = here;
+    }
+    Ok(Ok(job))
+}
+
+/// The event that ECR would send.
+fn event(push: &Push, number: u64, now: Timestamp) -> String {
+    let event = json!({
+        "version": "0",
+        "id": format!("local-{number}"),
+        "detail-type": soci::event::DETAIL_TYPE,
+        "source": SOURCE,
+        "account": ACCOUNT,
+        "time": now.to_string(),
+        "region": REGION,
+        "resources": [],
+        "detail": {
+            "action-type": soci::event::ACTION,
+            "result": soci::event::RESULT,
+            "repository-name": push.repository,
+            "image-digest": push.digest.to_string(),
+            "image-tag": push.tag.as_ref().map_or("", |tag| tag.as_str()),
+            "manifest-media-type": push.manifest_media_type,
+            "artifact-media-type": push.artifact_media_type.as_deref().unwrap_or_default(),
+        },
+    });
+    event.to_string()
+}
+
+/// Prints a line for every outcome, and hands outcomes on.
+#[derive(Debug)]
+pub(super) struct Lines {
+    print: bool,
+    running: Mutex<HashMap<Ticket, Job>>,
+    endings: mpsc::UnboundedSender<Seen>,
+}
+
+/// Something that was seen of a job.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// This many bytes of layers will be read.
+    Planned(u64),
+    /// More of them was read.
+    Read(u64),
+    /// It has ended.
+    Ended(Digest, Ending),
+}
+
+impl Lines {
+    /// The lines, printed if `print`, and what else is seen. If nobody receives that, it is dropped.
+    pub(super) fn new(print: bool) -> (Self, mpsc::UnboundedReceiver<Seen>) {
+        let (endings, receiver) = mpsc::unbounded_channel();
+        (Self { print, running: Mutex::default(), endings }, receiver)
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<Ticket, Job>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self, seen: Seen) {
+        // Nobody may be interested.
+        let _ = self.endings.send(seen);
+    }
+}
+
+impl Watch for Lines {
+    fn job_received(&self, _: Ticket, _: Lane, _: &Message) {}
+
+    fn job_started(&self, ticket: Ticket, job: &Job) {
+        self.running().insert(ticket, job.clone());
+    }
+
+    fn planned(&self, _: Ticket, _: usize, bytes: u64) {
+        self.seen(Seen::Planned(bytes));
+    }
+
+    fn layer_read(&self, _: Ticket, _: &Digest, bytes: u64) {
+        self.seen(Seen::Read(bytes));
+    }
+
+    fn job_ended(&self, ticket: Ticket, ending: &Ending, elapsed: Duration) {
+        let Some(job) = self.running().remove(&ticket) else { return };
+        if self.print {
+            say(&line(&job, ending, elapsed));
+        }
+        self.seen(Seen::Ended(job.digest, ending.clone()));
+    }
+}
+
+/// One outcome in one line.
+fn line(job: &Job, ending: &Ending, elapsed: Duration) -> String {
+    let name = match &job.tag {
+        Some(tag) => format!("{}:{tag}", job.repository),
+        None => format!("{}@{}", job.repository, job.digest),
+    };
+    let result = |report: &Report| match &report.tag {
+        Some(tag) => format!("{name} -> {tag} {}", report.index),
+        None => format!("{name} {}", report.index),
+    };
+    match ending {
+        Ending::Indexed(report) => format!(
+            "indexed    {}, read {} in {:.1} s",
+            result(report),
+            human_bytes(report.bytes_read),
+            elapsed.as_secs_f64()
+        ),
+        Ending::AlreadyIndexed(report) => format!("unchanged  {}", result(report)),
+        Ending::Skipped { detail, .. } => format!("skipped    {name}: {detail}"),
+        Ending::Rejected { detail, .. } => format!("failed     {name}: {detail}"),
+        Ending::Retried { detail, again_in, .. } => {
+            format!("again in {:.0} s {name}: {detail}", again_in.as_secs_f64())
+        }
+        Ending::GivenBack => format!("stopped    {name}"),
+        Ending::Abandoned { detail, .. } => format!("abandoned  {name}: {detail}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci::media_type;
+    use soci::Version;
+
+    use super::*;
+
+    fn rules(filters: Option<&str>) -> Rules {
+        Rules {
+            version: Version::V2,
+            output_suffix: "-soci".to_owned(),
+            filters: filters.map(|filters| filters.parse().unwrap()),
+            limits: soci::job::Limits::DEFAULT,
+        }
+    }
+
+    fn push(repository: &str, tag: Option<&str>) -> Push {
+        Push {
+            repository: repository.to_owned(),
+            digest: Digest::sha256_of(b"{}"),
+            tag: tag.map(|tag| tag.parse().unwrap()),
+            manifest_media_type: media_type::OCI_INDEX.to_owned(),
+            artifact_media_type: None,
+        }
+    }
+
+    fn judged(
+        push: &Push,
+        filters: Option<&str>,
+    ) -> Result<Result<JobMessage, Nothing>, EventError> {
+        let now = Timestamp::from_unix_seconds(1_800_000_000);
+        job(&event(push, 7, now), "127.0.0.1:5000".parse().unwrap(), &rules(filters), now)
+    }
+
+    #[test]
+    fn a_push_becomes_a_job_at_this_registry() {
+        let job = judged(&push("team/app", Some("V1")), Some("team/*:V*")).unwrap().unwrap();
+        assert_eq!(job.repository.to_string(), "127.0.0.1:5000/team/app");
+        assert_eq!(job.digest, Digest::sha256_of(b"{}"));
+        assert_eq!(job.tag.unwrap().as_str(), "V1");
+        assert_eq!(job.event_id.unwrap().as_str(), "local-7");
+    }
+
+    #[test]
+    fn the_rules_decide_what_is_no_job() {
+        let artifact = Some("application/vnd.cncf.helm.config.v1+json".to_owned());
+        let chart = Push { artifact_media_type: artifact, ..push("app", Some("1")) };
+        for (push, filters, label) in [
+            (push("app", None), None, "untagged"),
+            (push("app", Some("1-soci")), None, "output-tag"),
+            (push("app", Some("1")), Some("app:2"), "no-filter-matches"),
+            (chart, None, "helm-chart"),
+        ] {
+            let nothing = judged(&push, filters).unwrap().unwrap_err();
+            assert_eq!(nothing.label(), label);
+        }
+    }
+
+    #[test]
+    fn what_ecr_would_not_take_is_told() {
+        let error = judged(&push("a__b", Some("1")), None).unwrap_err();
+        assert!(error.to_string().contains("repository-name"), "{error}");
+    }
+}

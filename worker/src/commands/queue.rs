@@ -1,0 +1,224 @@
+//! `queue`: how the queues stand.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use aws::sdk;
+use queue::{Backlog, MAX_RECEIVE, Message, Queue, QueueError, Receive};
+use serde_json::{Value, json};
+
+use super::operate::{self, Counts, Outcome};
+use super::replay::reason;
+use crate::cli::QueueArgs;
+use crate::report::{chain, human_seconds, table};
+
+/// How long messages are hidden that are looked at, if giving them back fails.
+const VISIBILITY: Duration = Duration::from_mins(1);
+
+/// How long to wait for messages. A short poll asks a part of the servers only.
+const WAIT: Duration = Duration::from_secs(1);
+
+pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
+    operate::run(async {
+        let config = sdk::load().await;
+        let mut standings = Vec::new();
+        let mut failures = Vec::new();
+        for (role, url) in [
+            ("live", &args.queue_url),
+            ("backfill", &args.backfill_queue_url),
+            ("dead letters", &args.dead_letter_queue_url),
+        ] {
+            let Some(queue) = operate::open(&config, url.as_deref())? else { continue };
+            let peek = if role == "dead letters" { args.peek } else { 0 };
+            match look(&queue, role, peek).await {
+                Ok(standing) => standings.push(standing),
+                Err(error) => failures.push(chain(&error)),
+            }
+        }
+        if standings.is_empty() && failures.is_empty() {
+            return Err("no queue: give --queue-url, --backfill-queue-url or \
+                        --dead-letter-queue-url, or the variables of these names"
+                .to_owned());
+        }
+        let now = SystemTime::now();
+        let text = if args.json {
+            let queues: Vec<_> = standings.iter().map(|standing| standing.json(now)).collect();
+            format!("{}\n", json!({ "queues": queues, "failures": failures }))
+        } else {
+            text(&standings, now)
+        };
+        Ok(Outcome { text, failures })
+    })
+}
+
+/// How a queue stands.
+struct Standing {
+    role: &'static str,
+    name: String,
+    backlog: Backlog,
+    peek: Option<Peek>,
+}
+
+/// What some messages of a queue say.
+#[derive(Debug, Default)]
+struct Peek {
+    messages: u64,
+    reasons: Counts,
+    /// When the first of them was sent.
+    oldest: Option<SystemTime>,
+}
+
+async fn look<Q: Queue>(
+    queue: &Q,
+    role: &'static str,
+    peek_at: usize,
+) -> Result<Standing, QueueError> {
+    // Counted first, as looking hides messages for a moment.
+    let backlog = queue.backlog().await?;
+    let peek = if peek_at > 0 { Some(peek(queue, peek_at).await?) } else { None };
+    Ok(Standing { role, name: queue.name().to_owned(), backlog, peek })
+}
+
+/// Looks at up to `max` messages and gives them back at once.
+async fn peek<Q: Queue>(queue: &Q, max: usize) -> Result<Peek, QueueError> {
+    let (mut seen, mut receipts, mut peek) = (HashSet::new(), Vec::new(), Peek::default());
+    let result = loop {
+        let wanted = max.saturating_sub(seen.len()).min(MAX_RECEIVE);
+        if wanted == 0 {
+            break Ok(());
+        }
+        let receive = Receive { max: wanted, wait: WAIT, visibility: VISIBILITY };
+        let messages = match queue.receive(receive).await {
+            Ok(messages) => messages,
+            Err(error) => break Err(error),
+        };
+        receipts.extend(messages.iter().map(|message| message.receipt.clone()));
+        let before = seen.len();
+        for message in messages {
+            if seen.insert(message.id.clone()) {
+                peek.add(&message);
+            }
+        }
+        if seen.len() == before {
+            break Ok(());
+        }
+    };
+    for receipt in receipts {
+        // They are visible again after a minute in any case.
+        let _ = queue.set_visibility(&receipt, Duration::ZERO).await;
+    }
+    result.map(|()| peek)
+}
+
+impl Peek {
+    fn add(&mut self, message: &Message) {
+        self.messages += 1;
+        self.reasons.add(reason(message));
+        self.oldest = Some(self.oldest.map_or(message.sent_at, |o| o.min(message.sent_at)));
+    }
+
+    fn age(&self, now: SystemTime) -> Option<Duration> {
+        self.oldest.map(|oldest| now.duration_since(oldest).unwrap_or_default())
+    }
+}
+
+impl Standing {
+    fn json(&self, now: SystemTime) -> Value {
+        let Backlog { visible, in_flight, delayed } = self.backlog;
+        let peek = self.peek.as_ref();
+        json!({
+            "role": self.role,
+            "name": self.name,
+            "visible": visible,
+            "in_flight": in_flight,
+            "delayed": delayed,
+            "oldest_seconds": peek.and_then(|peek| peek.age(now)).map(|age| age.as_secs()),
+            "looked_at": peek.map(|peek| peek.messages),
+            "reasons": peek.map(|peek| peek.reasons.json()),
+        })
+    }
+}
+
+fn text(standings: &[Standing], now: SystemTime) -> String {
+    let rows = standings.iter().map(|standing| {
+        let Backlog { visible, in_flight, delayed } = standing.backlog;
+        let age = standing.peek.as_ref().and_then(|peek| peek.age(now));
+        [
+            standing.role.to_owned(),
+            standing.name.clone(),
+            visible.to_string(),
+            in_flight.to_string(),
+            delayed.to_string(),
+            age.map_or("-".to_owned(), human_seconds),
+        ]
+    });
+    if standings.is_empty() {
+        return String::new();
+    }
+    let mut text = table(["queue", "name", "visible", "in flight", "delayed", "oldest"], rows);
+    for peek in standings.iter().filter_map(|standing| standing.peek.as_ref()) {
+        if peek.messages > 0 {
+            let Peek { messages, reasons, .. } = peek;
+            let _ = writeln!(text, "  reasons of {messages} dead letters: {reasons}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use queue::{MemoryQueue, Operation, Outgoing, failure};
+
+    use super::*;
+
+    async fn dead_letters(reasons: &[Option<&str>]) -> MemoryQueue {
+        let queue = MemoryQueue::named("dead");
+        for reason in reasons {
+            let attribute = |reason: &&str| (failure::REASON.to_owned(), (*reason).to_owned());
+            let attributes = reason.as_ref().map(attribute).into_iter().collect();
+            let message = Outgoing { body: "{}".to_owned(), group: None, attributes };
+            queue.send(&message).await.unwrap();
+        }
+        queue
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dead_letters_are_counted_by_reason_and_given_back() {
+        let reasons = [&[None; 12][..], &[Some("no-such-image"); 3][..]].concat();
+        let queue = dead_letters(&reasons).await;
+        let standing = look(&queue, "dead letters", 100).await.unwrap();
+        let peek = standing.peek.as_ref().unwrap();
+        assert_eq!(peek.messages, 15);
+        assert_eq!(peek.reasons.to_string(), "12 received-too-often, 3 no-such-image");
+        let backlog = Backlog { visible: 15, in_flight: 0, delayed: 0 };
+        assert_eq!((standing.backlog, queue.backlog().await.unwrap()), (backlog, backlog));
+        let json = standing.json(peek.oldest.unwrap() + Duration::from_secs(90));
+        assert_eq!((&json["oldest_seconds"], &json["looked_at"]), (&json!(90), &json!(15)));
+        assert_eq!(json["reasons"]["no-such-image"], 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_messages_are_received_than_wanted() {
+        let queue = dead_letters(&[None; 30]).await;
+        let standing = look(&queue, "dead letters", 12).await.unwrap();
+        assert_eq!(standing.peek.unwrap().messages, 12);
+        let standing = look(&queue, "live", 0).await.unwrap();
+        assert!(standing.peek.is_none());
+        assert_eq!(queue.calls_of(Operation::Receive).len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_table_names_every_queue_and_says_what_is_not_known() {
+        let queue = dead_letters(&[None]).await;
+        let live = look(&queue, "live", 0).await.unwrap();
+        let dead = look(&queue, "dead letters", 1).await.unwrap();
+        let now = dead.peek.as_ref().unwrap().oldest.unwrap() + Duration::from_hours(2);
+        let text = text(&[live, dead], now);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[1].contains("live") && lines[1].ends_with('-'), "{text}");
+        assert!(lines[2].contains("dead letters") && lines[2].ends_with("2 h"), "{text}");
+        assert!(lines[3].contains("1 received-too-often"), "{text}");
+    }
+}

@@ -1,0 +1,132 @@
+//! `worker`: takes jobs off a queue until it is told to stop.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws::{EcrCredentials, SqsQueue};
+use indexer::{Budget, Options, OutputTag};
+use jobs::{RateLimiter, RegistryStores, Rules, Runner};
+use registry::Client;
+use service::consumer::{ConsumerSettings, Queues};
+use service::handler::IndexHandler;
+use service::metrics::Metrics;
+use service::protection::EcsAgent;
+use service::telemetry::{self, Emf, Otlp, Telemetry};
+use service::watch::Watch;
+use service::{About, Service};
+use tokio::net::TcpListener;
+
+use crate::cli::WorkerArgs;
+use crate::config::WorkerConfig;
+use crate::process::{runtime, told_to_stop};
+use crate::report;
+
+/// Time to send the last traces.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Runs the worker. The exit code is 64 if the configuration is wrong.
+pub(crate) fn worker(args: &WorkerArgs) -> ExitCode {
+    let config = match WorkerConfig::read(args) {
+        Ok(config) => config,
+        Err(problems) => {
+            report::complain(problems.to_string());
+            return ExitCode::from(config::EXIT_CODE);
+        }
+    };
+    match runtime().and_then(|runtime| runtime.block_on(run(config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::complain(report::chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: WorkerConfig) -> anyhow::Result<()> {
+    let otlp = config.otlp_endpoint.clone().map(|endpoint| Otlp { endpoint: Some(endpoint) });
+    let level = config.log_level.clone();
+    let logs = telemetry::init(&Telemetry { format: config.log_format, level, otlp })?;
+    let served = serve(config).await;
+    if let Err(error) = &served {
+        tracing::error!(reason = report::chain(error.as_ref()), "the worker ends");
+    }
+    logs.flush(FLUSH).await;
+    served
+}
+
+async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
+    // Before anything is said of readiness, so that a signal during the start ends it as well.
+    let stop = told_to_stop()?;
+    let address = config.http_address;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("{address} cannot be listened on"))?;
+    let address = listener.local_addr().context("the address of the site is unknown")?;
+    let sdk = aws::sdk::load().await;
+    let queue = |url: &aws::QueueUrl| SqsQueue::new(&sdk, url.as_str());
+    let queues = Queues {
+        live: queue(&config.queue_url)?,
+        backfill: config.backfill_queue_url.as_ref().map(queue).transpose()?,
+        dead_letters: config.dead_letter_queue_url.as_ref().map(queue).transpose()?,
+    };
+    let settings = ConsumerSettings {
+        max_jobs: config.max_concurrent_images.get(),
+        visibility: config.visibility_timeout,
+        max_job_time: config.max_job_time,
+        drain_deadline: config.drain_deadline,
+        ..ConsumerSettings::default()
+    };
+    let mut service = Service::new(listener, settings);
+    service.agent = config.ecs_agent_uri.as_deref().map(EcsAgent::new).transpose()?;
+    let handler = handler(&config, &sdk, service.metrics.clone())?;
+    let emf = config.emf_namespace.map(|namespace| Arc::new(Emf::new(namespace)) as Arc<dyn Watch>);
+    tracing::info!(
+        version = About::THIS.version,
+        commit = About::THIS.commit,
+        queue = config.queue_url.name(),
+        site = %address,
+        images = config.max_concurrent_images,
+        index_version = ?config.index.settings.version,
+        filters = %config.index.filters,
+        "worker started"
+    );
+    service.run(queues, handler, emf.into_iter().collect(), stop).await?;
+    Ok(())
+}
+
+/// What is done about a message.
+fn handler(
+    config: &WorkerConfig,
+    sdk: &aws::sdk::SdkConfig,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<IndexHandler<RegistryStores>> {
+    let endpoint = config.registry_endpoint.clone();
+    let credentials = EcrCredentials::new(sdk)
+        .also_for(endpoint.iter().map(|endpoint| endpoint.host().to_owned()));
+    let client = Client::builder()
+        .credentials(Arc::new(credentials))
+        .plain_http(endpoint.as_ref().is_some_and(jobs::EndpointOverride::plain_http))
+        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
+        .observer(metrics)
+        .put_limit(Arc::new(RateLimiter::per_second(config.put_image_rate)))
+        .build()?;
+    let cores = std::thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
+    let layers = config.max_concurrent_layers.unwrap_or(cores);
+    let index = &config.index;
+    let options = Options {
+        settings: index.settings.clone(),
+        output: OutputTag::Suffix(index.output_suffix.clone()),
+        budget: Budget::new(layers, config.memory_budget),
+        ..Options::default()
+    };
+    Ok(IndexHandler {
+        rules: Rules {
+            version: index.settings.version,
+            output_suffix: index.output_suffix.clone(),
+            filters: Some(index.filters.clone()),
+            limits: soci::job::Limits::DEFAULT,
+        },
+        runner: Runner::new(RegistryStores::new(client, endpoint), options),
+    })
+}
