@@ -151,7 +151,12 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: name::INDEX_VERSION,
-        programs: &[(Filter, Default("V2")), (Index, Default("V2")), (Worker, Default("V2"))],
+        programs: &[
+            (Filter, Default("V2")),
+            (Index, Default("V2")),
+            (Worker, Default("V2")),
+            (Operator, Default("V2")),
+        ],
         values: "`V1` or `V2`",
         meaning: "V2 writes a converted image under a tag of its own, V1 attaches the indexes to \
                   the image as referrers",
@@ -162,6 +167,7 @@ pub const VARIABLES: &[Variable] = &[
             (Filter, Default("-soci")),
             (Index, Default("-soci")),
             (Worker, Default("-soci")),
+            (Operator, Default("-soci")),
         ],
         values: "up to 128 letters, digits, `_`, `.` and `-`; may be empty",
         meaning: "what is added to the image's tag for the converted image (V2). Empty replaces \
