@@ -45,6 +45,17 @@ expect() {
     fi
 }
 
+# eventually SECONDS COMMAND... tries a command until it succeeds, and ends the case if that takes longer. What the
+# command prints on the way is dropped.
+eventually() {
+    local end=$((SECONDS + $1 + 1)) seconds=$1
+    shift
+    until ("$@") >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || fail "not within $seconds s: $*"
+        sleep 0.1
+    done
+}
+
 # soci [ARGUMENT...] runs the program under test; DOCKER_CONFIG may be set by the caller.
 soci() {
     DOCKER_CONFIG="${DOCKER_CONFIG:-$RUN/docker}" "$SOCI_BIN" "$@"

@@ -50,7 +50,8 @@ require_go() {
 build_soci_bin() {
     if [ -z "${SOCI_BIN:-}" ]; then
         echo "building soci-index-builder"
-        (cd "$ROOT" && cargo build --quiet --release -p worker) </dev/null
+        # With the Lambdas, in one go: apart, cargo would compile shared dependencies once more for their features.
+        (cd "$ROOT" && cargo build --quiet --release -p worker -p filter-lambda -p index-lambda) </dev/null
         SOCI_BIN="${CARGO_TARGET_DIR:-$ROOT/target}/release/soci-index-builder"
     fi
     [ -x "$SOCI_BIN" ] || {

@@ -1,16 +1,20 @@
 # The registries that the tests run against: how each is configured, started and stopped.
 # shellcheck shell=bash
-# Sourced; the caller sets HERE, RUN (folder of this run) and OLAREG (program). Needs lib/checks.sh.
+# Sourced; the caller sets HERE, RUN (folder of this run) and OLAREG (program). Needs lib/checks.sh and lib/emulator.sh.
 
 # Ports by server: plain, basic and redirect are docker-registry, the last two with Basic auth; olareg has the
-# referrers API; files serves the blobs that redirect points to; toxic is a slow, failing way to plain.
+# referrers API; files serves the blobs that redirect points to; toxic, toxic2 and front are failing ways to another
+# registry.
+# aws, flaky and moto are emulators of AWS; worker, worker2 and worker3 are the service; local and local_page are the
+# registry and the status page of `local`.
 declare -A PORT
 readonly REGISTRY_USER=builder REGISTRY_PASSWORD='s3cret-e2e-Pa55'
 # The redirect's target is another host for a client, though the same machine.
 readonly FILES_HOST=127.0.0.2
 
 choose_ports() {
-    local names=(plain basic redirect olareg files toxic) ports
+    local names=(plain basic redirect olareg files toxic toxic2 front aws flaky moto worker worker2 worker3 local local_page)
+    local ports
     ports=$(python3 - "${#names[@]}" <<'PYTHON'
 import socket, sys
 # All are held at once, so that no port comes twice.
@@ -76,17 +80,16 @@ answers() {
 # start NAME COMMAND... starts a server in the background and waits until it answers. Its process is noted in a file,
 # as cases run in subshells and restart servers.
 start() {
-    local name=$1 tries pid
+    local name=$1 tries
     shift
     stop "$name"
-    "$@" >>"$RUN/$name.log" 2>&1 </dev/null &
-    pid=$!
+    mkdir -p "$RUN/pids" "$RUN/exits"
+    rm -f "$RUN/exits/$name"
+    supervise "$name" "$@" >>"$RUN/$name.log" 2>&1 </dev/null &
     # Without this bash reports on stderr that the server was killed.
     disown
-    mkdir -p "$RUN/pids"
-    echo "$pid" >"$RUN/pids/$name"
     for ((tries = 0; tries < 200; tries++)); do
-        kill -0 "$pid" 2>/dev/null || break
+        [ ! -e "$RUN/exits/$name" ] || break
         if answers "$name"; then
             return
         fi
@@ -97,17 +100,39 @@ start() {
     exit 1
 }
 
-# stop NAME ends a server at once, as a crash would, and waits until its port is closed.
+# supervise NAME COMMAND... runs a server; keeps the number of its process and, once it has ended, its exit code.
+supervise() {
+    local name=$1 code=0
+    shift
+    "$@" &
+    echo $! >"$RUN/pids/$name"
+    wait $! 2>/dev/null || code=$?
+    echo "$code" >"$RUN/exits/$name"
+}
+
+# stop NAME ends a server, and the process group it may lead, at once, as a crash would, and waits until it is gone and
+# its port is closed.
 stop() {
     [ -e "$RUN/pids/$1" ] || return 0
-    kill -KILL "$(<"$RUN/pids/$1")" 2>/dev/null || true
+    local tries pid
+    pid=$(<"$RUN/pids/$1")
+    kill -KILL -- "-$pid" 2>/dev/null || kill -KILL "$pid" 2>/dev/null || true
     rm "$RUN/pids/$1"
-    local tries
     for ((tries = 0; tries < 200; tries++)); do
-        answers "$1" || return 0
+        if [ -e "$RUN/exits/$1" ] && ! answers "$1"; then
+            return 0
+        fi
         sleep 0.05
     done
     fail "server $1 does not stop"
+}
+
+# terminate NAME SECONDS asks a server to end and prints its exit code; ends the case if it takes longer.
+terminate() {
+    kill -TERM "$(<"$RUN/pids/$1")"
+    eventually "$2" test -e "$RUN/exits/$1"
+    rm "$RUN/pids/$1"
+    cat "$RUN/exits/$1"
 }
 
 stop_all() {
@@ -124,6 +149,7 @@ start_plain() {
 start_servers() {
     choose_ports
     htpasswd -Bbc "$RUN/htpasswd" "$REGISTRY_USER" "$REGISTRY_PASSWORD" 2>/dev/null
+    htpasswd -Bb "$RUN/htpasswd" "$ECR_USER" "$ECR_PASSWORD" 2>/dev/null
     registry_config plain >"$RUN/plain.yml"
     registry_config basic basic >"$RUN/basic.yml"
     registry_config redirect basic redirect >"$RUN/redirect.yml"

@@ -1,0 +1,321 @@
+# A worker's bad days: killed, stopped, given nonsense, with a registry or a queue that fails. Nothing is lost.
+# shellcheck shell=bash
+
+cases_workers() {
+    prepare_service
+    reference_exists python-oci-v2 python python-oci
+    reference_exists debian-oci-v2 debian debian-oci
+    start_long_job
+    run_case "workers: SIGTERM gives the job back at once" workers_give_back
+    run_case "workers: SIGTERM lets a job end that fits" workers_drain
+    run_case "workers: SIGKILL in the middle of a build" workers_killed
+    run_case "workers: a job that kills its worker ends on the dead-letter queue" workers_poison
+    run_case "workers: an image that is gone" workers_gone
+    run_case "workers: an image that another has replaced" workers_superseded
+    run_case "workers: malformed messages" workers_malformed
+    run_case "workers: a registry that fails every 10th request" workers_failing_registry
+    run_case "workers: immutable tags" workers_immutable
+    run_case "workers: the queue's service restarted" workers_restarted_queue
+    run_case "workers: two workers, 200 jobs with duplicates" workers_two
+    run_case "workers: throughput" workers_throughput
+    cat "$RUN/throughput" 2>/dev/null || true
+    run_case "workers: a long job is kept from others, with the strict queue" workers_long_job
+    local name
+    for name in worker worker2 worker3 toxic toxic2 front; do
+        stop "$name"
+    done
+}
+
+# start_slow NAME FLAG... puts the slow proxy before the registry with Basic auth.
+start_slow() {
+    local name=$1
+    shift
+    start "$name" python3 "$HERE/toxic_proxy.py" --listen "${PORT[$name]}" --to "${PORT[basic]}" "$@"
+}
+
+# expect_outcomes NAME REPOSITORY OUTCOMES ends the case unless these are all that there were, or none.
+expect_outcomes() {
+    expect "how the jobs ended" "$(outcomes "$1" "$2" | sort | paste -sd,)." "$3."
+}
+
+# start_halfway RATE QUEUE REPOSITORY [VARIABLE=VALUE...] starts a worker that reads so many bytes a second, and returns
+# when it has read some of an image of 200 MB.
+start_halfway() {
+    local rate=$1 queue=$2 repository=$3 mark="$RUN/$3.mark"
+    shift 3
+    push_image basic python "$repository"
+    start_slow toxic --rate "$rate" --mark-after 20000000 --mark "$mark"
+    send aws "$queue" "$(job_of basic "$repository" "$TAG")"
+    start_worker worker aws "$queue" toxic "$@"
+    eventually 20 test -e "$mark"
+}
+
+workers_give_back() {
+    local began code
+    create_queues aws give-back
+    # Longer than the worker waits for messages: a server that still waits for one takes what is given back.
+    start_halfway 10e6 give-back workers-give-back DRAIN_DEADLINE_SECONDS=6
+    expect "the queue" "$(depth aws give-back)" "0 1 0"
+    began=$SECONDS
+    code=$(terminate worker 15)
+    expect "the exit code" "$code" 0
+    [ $((SECONDS - began)) -le 9 ] || fail "it took $((SECONDS - began)) s to stop"
+    expect "the queue" "$(depth aws give-back)" "1 0 0"
+    expect_outcomes worker workers-give-back given-back
+    expect_no_tag basic workers-give-back "$TAG-soci"
+    # What was given back is there for the next one at once.
+    start_worker worker aws give-back basic
+    eventually 25 has_outcomes worker workers-give-back given-back,indexed
+    expect_index basic workers-give-back "$TAG-soci" python-oci-v2
+    eventually 5 is_empty aws give-back
+}
+
+workers_drain() {
+    local code
+    create_queues aws drain
+    start_halfway 40e6 drain workers-drain DRAIN_DEADLINE_SECONDS=60
+    code=$(terminate worker 30)
+    expect "the exit code" "$code" 0
+    expect_outcomes worker workers-drain indexed
+    expect "the queue" "$(depth aws drain)" "0 0 0"
+    expect_index basic workers-drain "$TAG-soci" python-oci-v2
+}
+
+# The backfill queue allows one receive, the live queue five; the kill uses up one of each.
+workers_killed() {
+    create_queues aws killed 5 1
+    push_image basic python workers-poison
+    send aws killed-backfill "$(job_of basic workers-poison "$TAG")"
+    start_halfway 20e6 killed workers-killed
+    eventually 10 is_depth aws killed-backfill "0 1 0"
+    stop worker
+    expect_no_tag basic workers-killed "$TAG-soci"
+    expect_outcomes worker workers-killed ""
+    start_worker worker aws killed basic
+    # Once the visibility timeout of 30 s has ended.
+    eventually 60 has_outcomes worker workers-killed indexed
+    expect_index basic workers-killed "$TAG-soci" python-oci-v2
+    eventually 5 is_empty aws killed
+}
+
+workers_poison() {
+    eventually 40 is_depth aws killed-dead "1 0 0"
+    expect "the queue" "$(depth aws killed-backfill)" "0 0 0"
+    take_all aws killed-dead >"$RUN/workers-poison"
+    expect "the repository" "$(jq -r '.body | fromjson | .repository' "$RUN/workers-poison")" workers-poison
+    # Only messages that a worker has put there say why.
+    expect "the attributes" "$(jq -c .attributes "$RUN/workers-poison")" "{}"
+    expect_no_tag basic workers-poison "$TAG-soci"
+}
+
+workers_gone() {
+    local digest=sha256:0000000000000000000000000000000000000000000000000000000000000000 message
+    create_queues aws gone
+    push_image basic debian workers-gone
+    start_worker worker aws gone basic
+    message=$(job workers-gone "$digest" deleted)
+    send aws gone "$message"
+    eventually 20 is_depth aws gone-dead "1 0 0"
+    take_all aws gone-dead | tee "$RUN/workers-gone"
+    expect "the body" "$(jq -r .body "$RUN/workers-gone")" "$message"
+    expect "the reason" "$(field "$RUN/workers-gone" .attributes.failure_reason)" image-gone
+    field "$RUN/workers-gone" .attributes.failure_message | grep -qF "$digest" || fail "the message does not name the digest"
+    expect "the queue it comes from" "$(field "$RUN/workers-gone" .attributes.failed_queue)" gone
+    eventually 5 is_empty aws gone
+    expect_outcomes worker workers-gone "rejected image-gone"
+}
+
+# The tag names another image by now, of whose push there is a job as well.
+workers_superseded() {
+    local before message
+    create_queues aws superseded
+    push_image basic debian workers-superseded
+    message=$(job_of basic workers-superseded "$TAG")
+    push_image basic python workers-superseded
+    before=$(writes basic)
+    start_worker worker aws superseded basic
+    send aws superseded "$message"
+    eventually 20 has_outcomes worker workers-superseded "skipped superseded"
+    eventually 5 is_empty aws superseded
+    expect "the requests that write" "$(writes basic)" "$before"
+}
+
+# Beside them a job is done as ever.
+workers_malformed() {
+    local bad
+    create_queues aws malformed
+    push_image basic debian workers-malformed
+    bad=$(printf '%s\n' "no JSON" "{}" "[]" '{"v":2}' '{"v":1,"repository":"../../etc"}' \
+        "$(job workers-malformed sha256:short "$TAG")" \
+        "$(event "$(detail UPPER sha256:short "$TAG")")" \
+        "{\"requestContext\":{\"condition\":\"RetriesExhausted\"},\"requestPayload\":{}}" \
+        "{\"v\":1,\"padding\":\"$(head -c 200000 /dev/zero | tr '\0' 'x')\"}" \
+        "$(printf '[%.0s' {1..5000})")
+    { sed 5q <<<"$bad" && job_of basic workers-malformed "$TAG" && sed 1,5d <<<"$bad"; } | send_all aws malformed
+    start_worker worker aws malformed basic
+    eventually 40 is_empty aws malformed
+    eventually 20 has_outcomes worker workers-malformed indexed
+    take_all aws malformed-dead >"$RUN/workers-malformed"
+    expect "the dead letters" "$(jq -r .body "$RUN/workers-malformed" | sort | sha256sum)" "$(sort <<<"$bad" | sha256sum)"
+    expect "their reasons" "$(jq -r .attributes.failure_reason "$RUN/workers-malformed" | sort | uniq -c | xargs)" \
+        "$(wc -l <<<"$bad") malformed"
+    expect_index basic workers-malformed "$TAG-soci" debian-oci-v2
+}
+
+workers_failing_registry() {
+    create_queues aws failing
+    push_image basic python workers-failing
+    push_many failing- 20 >"$RUN/failing-images"
+    : >"$RUN/front.log"
+    start front python3 "$HERE/registry_front.py" --listen "${PORT[front]}" --to "${PORT[basic]}" --fail-every 10
+    { job_of basic workers-failing "$TAG" && jobs_of "$RUN/failing-images"; } | send_all aws failing
+    start_worker worker aws failing front MIN_LAYER_SIZE=1000
+    eventually 60 is_empty aws failing
+    expect "the dead letters" "$(depth aws failing-dead)" "0 0 0"
+    [ "$(grep -c '^503' "$RUN/front.log")" -ge 10 ] || fail "the registry did not fail"
+    expect_indexed_once "$RUN/failing-images"
+    expect_outcomes worker workers-failing indexed
+    soci_json "$RUN/verified.json" 0 verify "127.0.0.1:${PORT[basic]}/workers-failing:$TAG-soci" --plain-http
+}
+
+# push_many PREFIX IMAGES [SERVER] pushes small images to a registry, the one with Basic auth unless another is named,
+# and prints them as push_many.py does.
+push_many() {
+    python3 "$HERE/push_many.py" --port "${PORT[${3:-basic}]}" --user "$REGISTRY_USER:$REGISTRY_PASSWORD" --prefix "$1" --images "$2"
+}
+
+# jobs_of FILE prints a job for every image that push_many has listed in a file.
+jobs_of() {
+    jq -c --arg registry "$ECR_HOST" '{v: 1, registry: $registry, repository, digest, tag, enqueued_at: (now | todate)}' "$1"
+}
+
+# expect_indexed_once FILE ends the case unless every image of the list has an index that was pushed once.
+expect_indexed_once() {
+    jq -r '"/v2/\(.repository)/manifests/\(.tag)-soci"' "$1" | sort >"$RUN/expected-pushes"
+    grep -oE '"PUT /v2/[^ ]+-soci HTTP[^"]*" 201' "$RUN/basic.log" | cut -d' ' -f2 | grep -xFf "$RUN/expected-pushes" |
+        sort >"$RUN/actual-pushes"
+    diff "$RUN/expected-pushes" "$RUN/actual-pushes" || fail "images were not indexed exactly once"
+}
+
+workers_immutable() {
+    create_queues aws immutable
+    push_image basic debian workers-immutable
+    : >"$RUN/front.log"
+    start front python3 "$HERE/registry_front.py" --listen "${PORT[front]}" --to "${PORT[basic]}" --immutable
+    start_worker worker aws immutable front
+    send aws immutable "$(job_of basic workers-immutable "$TAG")"
+    eventually 40 has_outcomes worker workers-immutable indexed
+    send aws immutable "$(job_of basic workers-immutable "$TAG")"
+    eventually 20 has_outcomes worker workers-immutable already-indexed,indexed
+    expect_index basic workers-immutable "$TAG-soci" debian-oci-v2
+    # Other settings give another digest, which the tag cannot take.
+    start_worker worker aws immutable front SPAN_SIZE=1MiB
+    send aws immutable "$(job_of basic workers-immutable "$TAG")"
+    eventually 40 is_depth aws immutable-dead "1 0 0"
+    take_all aws immutable-dead | tee "$RUN/workers-immutable"
+    expect "the reason" "$(field "$RUN/workers-immutable" .attributes.failure_reason)" tag-immutable
+    field "$RUN/workers-immutable" .attributes.failure_message | grep -q immutable || fail "the message does not say so"
+    expect_index basic workers-immutable "$TAG-soci" debian-oci-v2
+}
+
+# The service comes back with its queues, as SQS does.
+workers_restarted_queue() {
+    local pid
+    start_ministack flaky
+    create_queues flaky restarted
+    push_many restarted- 2 >"$RUN/restarted-images"
+    start_worker worker flaky restarted basic MIN_LAYER_SIZE=1000 AWS_ENDPOINT_URL_ECR="http://127.0.0.1:${PORT[aws]}"
+    pid=$(<"$RUN/pids/worker")
+    send flaky restarted "$(jobs_of "$RUN/restarted-images" | sed -n 1p)"
+    eventually 20 has_outcomes worker restarted-0 indexed
+    terminate flaky 20
+    eventually 20 failed_receives worker
+    page worker /livez
+    start_ministack flaky
+    send flaky restarted "$(jobs_of "$RUN/restarted-images" | sed -n 2p)"
+    eventually 60 has_outcomes worker restarted-1 indexed
+    expect_indexed_once "$RUN/restarted-images"
+    kill -0 "$pid"
+    expect "the exit code" "$(terminate worker 10)" 0
+    stop flaky
+}
+
+# failed_receives NAME tells whether a worker counts failed receives.
+failed_receives() {
+    page "$1" /metrics | grep -E '^soci_index_builder_queue_failures_total\{.*receive.*\} [1-9]'
+}
+
+workers_two() {
+    create_queues aws two
+    push_many two- 150 >"$RUN/two-images"
+    { jobs_of "$RUN/two-images" && jobs_of "$RUN/two-images" | sed '51,$d'; } | send_all aws two
+    expect "the queue" "$(depth aws two)" "200 0 0"
+    forget_outcomes worker
+    forget_outcomes worker2
+    start_worker worker aws two basic MIN_LAYER_SIZE=1000
+    start_worker worker2 aws two basic MIN_LAYER_SIZE=1000
+    eventually 60 is_empty aws two
+    expect "the dead letters" "$(depth aws two-dead)" "0 0 0"
+    expect "the exit code" "$(terminate worker 10)" 0
+    expect "the exit code" "$(terminate worker2 10)" 0
+    expect_indexed_once "$RUN/two-images"
+    expect "how the jobs ended" "$( (outcomes worker && outcomes worker2) | sort | uniq -c | xargs)" \
+        "50 already-indexed 150 indexed"
+    [ "$(outcomes worker | wc -l)" -gt 20 ] || fail "the first worker did next to nothing"
+    [ "$(outcomes worker2 | wc -l)" -gt 20 ] || fail "the second worker did next to nothing"
+    soci_json "$RUN/verified.json" 0 verify "127.0.0.1:${PORT[basic]}/two-7:v97-soci" --plain-http
+}
+
+# Images that are indexed already, in a registry that does not spend its time on checking passwords, so that it is the
+# service that is measured.
+readonly THROUGHPUT_IMAGES=100 THROUGHPUT_JOBS=2000
+
+workers_throughput() {
+    local began ended end in_flight most=0 number
+    create_queues aws throughput
+    push_many throughput- "$THROUGHPUT_IMAGES" plain >"$RUN/throughput-images"
+    start_worker worker aws throughput plain MIN_LAYER_SIZE=1000 MAX_CONCURRENT_IMAGES=32
+    jobs_of "$RUN/throughput-images" | send_all aws throughput
+    eventually 60 is_empty aws throughput
+    terminate worker 10
+    for ((number = 0; number < THROUGHPUT_JOBS; number += THROUGHPUT_IMAGES)); do
+        jobs_of "$RUN/throughput-images"
+    done | send_all aws throughput
+    forget_outcomes worker
+    began=$(date +%s%N)
+    start_worker worker aws throughput plain MIN_LAYER_SIZE=1000 MAX_CONCURRENT_IMAGES=32
+    end=$((SECONDS + 90))
+    until is_empty aws throughput; do
+        in_flight=$(depth aws throughput | cut -d' ' -f2)
+        [ "$in_flight" -le "$most" ] || most=$in_flight
+        [ "$SECONDS" -lt "$end" ] || fail "it does not end"
+    done
+    ended=$(date +%s%N)
+    expect "the jobs" "$(outcomes worker | sort | uniq -c | xargs)" "$THROUGHPUT_JOBS already-indexed"
+    jq -n -r --argjson jobs "$THROUGHPUT_JOBS" --argjson seconds "$(((ended - began) / 1000000))e-3" --argjson most "$most" '
+        "    \($jobs / $seconds | round) jobs a second, up to \($most) messages in flight "
+        + "(\($jobs) jobs for images that are indexed already, one worker with 32 slots, \($seconds) s)"' \
+        >"$RUN/throughput"
+}
+
+# Longer than a visibility timeout, on moto, which refuses what SQS refuses; begun first, so that it takes no time of its
+# own.
+start_long_job() {
+    start_moto
+    create_queues moto long 1 >/dev/null
+    push_image basic python workers-long
+    start_slow toxic2 --rate 5e6
+    send moto long "$(job_of basic workers-long "$TAG")" >/dev/null
+    start_worker worker3 moto long toxic2 AWS_ENDPOINT_URL_ECR="http://127.0.0.1:${PORT[aws]}"
+}
+
+workers_long_job() {
+    eventually 60 has_outcomes worker3 workers-long indexed
+    expect_index basic workers-long "$TAG-soci" python-oci-v2
+    eventually 5 is_empty moto long
+    # The queue allows one receive, so a second one would have moved the message.
+    expect "the dead letters" "$(depth moto long-dead)" "0 0 0"
+    page worker3 /metrics >"$RUN/workers-long"
+    [ "$(sed -nE 's/^soci_index_builder_heartbeats_total\{.*ok.*\} //p' "$RUN/workers-long")" -ge 2 ] ||
+        fail "the visibility timeout was not extended"
+}
