@@ -1,5 +1,5 @@
 # The emulators of AWS, and what the tests ask of them.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # other files use the constants
 # Sourced; the caller sets HERE, CACHE (folder that stays) and RUN (folder of this run). Needs lib/servers.sh.
 
 # MiniStack has EventBridge, Lambda, SQS and ECR's control plane; moto's SQS is slower and stricter.

@@ -1,5 +1,5 @@
 # The service under test: the Lambdas and the worker, how they are built, started and asked.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2153 # other files use the constants, the caller sets ROOT
 # Sourced; the caller sets HERE, ROOT and RUN. Needs the other files of lib.
 
 readonly OCI_MANIFEST=application/vnd.oci.image.manifest.v1+json
