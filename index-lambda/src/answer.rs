@@ -54,7 +54,7 @@ pub(crate) fn sentence(outcome: &Outcome, payload: &str) -> Result<String, Fault
             "superseded" | "tag-gone" => skipped(detail),
             _ => NO_IMAGE.to_owned(),
         },
-        Outcome::Nothing(nothing) => return of_nothing(nothing),
+        Outcome::Nothing { why, .. } => return of_nothing(why),
         Outcome::HandedOver { detail, .. } => format!("Handed over to the queue: {detail}"),
         Outcome::Rejected { rejection, .. } => kind_of(rejection).to_owned(),
         Outcome::Stuck { rejection, error } => {
@@ -74,7 +74,7 @@ pub(crate) fn sentence(outcome: &Outcome, payload: &str) -> Result<String, Fault
 pub(crate) fn is_settled(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Done(..)
-        | Outcome::Nothing(_)
+        | Outcome::Nothing { .. }
         | Outcome::HandedOver { .. }
         | Outcome::Rejected { .. } => true,
         Outcome::Stuck { .. } | Outcome::Left { .. } => false,

@@ -93,7 +93,7 @@ fn log(outcome: &Outcome, message: &Incoming<'_>, request_id: &str, elapsed: Dur
         Outcome::Done(_, Done::Skipped { label, detail }) => {
             line!(info, "skipped", Some(*label), "{detail}");
         }
-        Outcome::Nothing(nothing) => line!(info, "skipped", Some(nothing.label()), "{nothing}"),
+        Outcome::Nothing { why, .. } => line!(info, "skipped", Some(why.label()), "{why}"),
         Outcome::HandedOver { reason, detail, message, .. } => {
             let job_id = &*message.0;
             line!(warn, "handed-over", Some(*reason), job_id, "{detail}");
@@ -131,7 +131,7 @@ impl<'a> About<'a> {
             Outcome::Rejected { rejection, .. } | Outcome::Stuck { rejection, .. } => {
                 rejection.job()
             }
-            Outcome::Nothing(_) => None,
+            Outcome::Nothing { pushed, .. } => pushed.as_ref(),
         };
         job.map(Self::of_job).unwrap_or_default()
     }

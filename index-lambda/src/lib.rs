@@ -21,7 +21,6 @@
 
 mod answer;
 mod handler;
-mod letter;
 mod payload;
 mod settings;
 mod work;

@@ -7,12 +7,10 @@ use std::time::Duration;
 use indexer::NoProgress;
 use jobs::{Done, Failure, Job, Nothing, Rules, Runner, Stores, Task, understand};
 use lambda::{Invocation, chain};
-use queue::{Group, MessageId, Outgoing, Queue};
+use queue::{DeadLetter, Group, MessageId, Outgoing, Queue};
 use soci::JobMessage;
 use soci::job::JobError;
 use tokio::time::{Instant, timeout_at};
-
-use crate::letter::dead_letter;
 
 /// What has to be left of an invocation after a message was sent, to answer and to log.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
@@ -51,7 +49,12 @@ pub enum Outcome {
     /// Its image was indexed, or needs no index.
     Done(Job, Done),
     /// It asks for nothing.
-    Nothing(Nothing),
+    Nothing {
+        /// Why not.
+        why: Nothing,
+        /// What was pushed, if it is about a push.
+        pushed: Option<Job>,
+    },
     /// A job is on the queue.
     HandedOver {
         /// What it asks for.
@@ -130,7 +133,7 @@ impl<S: Stores, Q: Queue> Worker<S, Q> {
     pub async fn work(&self, message: &Incoming<'_>, invocation: &Invocation) -> Outcome {
         let job = match understand(message.body.as_bytes(), &self.rules) {
             Ok(Task::Index(job)) => job,
-            Ok(Task::Nothing(nothing)) => return Outcome::Nothing(nothing),
+            Ok(Task::Nothing { why, pushed }) => return Outcome::Nothing { why, pushed },
             Err(error) => {
                 return self.reject(message, Rejection::Malformed(error), invocation).await;
             }
@@ -195,7 +198,17 @@ impl<S: Stores, Q: Queue> Worker<S, Q> {
         };
         let group = rejection.job().map(group_of);
         let (reason, detail) = (rejection.label(), rejection.detail());
-        let letter = dead_letter(message, group, reason, &detail, invocation.now);
+        let letter = DeadLetter {
+            body: message.body,
+            group: group.as_ref(),
+            attributes: &[],
+            id: message.id,
+            queue: message.from,
+            reason,
+            detail: &detail,
+            at: &invocation.now.to_string(),
+        }
+        .outgoing();
         match send(dead_letters, &letter, invocation.deadline).await {
             Ok(message) => Outcome::Rejected { rejection, message },
             Err(error) => Outcome::Stuck { rejection, error: Some(error) },

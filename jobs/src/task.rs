@@ -43,7 +43,12 @@ pub enum Task {
     /// To index an image.
     Index(Job),
     /// Nothing that would be work.
-    Nothing(Nothing),
+    Nothing {
+        /// Why there is none.
+        why: Nothing,
+        /// What was pushed, if it is about a push.
+        pushed: Option<Job>,
+    },
 }
 
 /// Why there is no work.
@@ -94,23 +99,26 @@ pub fn understand(body: &[u8], rules: &Rules) -> Result<Task, JobError> {
     Ok(match JobMessage::parse(body, rules.limits)?.content {
         Content::Job(job) => Task::Index(job.into()),
         Content::Push(push) => judge(&push, rules),
-        Content::Ignored(ignored) => Task::Nothing(Nothing::Ignored(ignored)),
+        Content::Ignored(ignored) => Task::Nothing { why: Nothing::Ignored(ignored), pushed: None },
     })
 }
 
 /// Whether a push is work.
 pub fn judge(push: &PushEvent, rules: &Rules) -> Task {
+    match why_nothing(push, rules) {
+        Some(why) => Task::Nothing { why, pushed: Some(push.into()) },
+        None => Task::Index(push.into()),
+    }
+}
+
+fn why_nothing(push: &PushEvent, rules: &Rules) -> Option<Nothing> {
     if let Some(skip) = why_not(push, rules.version, &rules.output_suffix) {
-        return Task::Nothing(Nothing::Skip(skip));
+        return Some(Nothing::Skip(skip));
     }
     let (name, tag) = (push.repository.name(), push.tag.as_ref());
-    if let Some(filters) = &rules.filters
-        && filters.matching(name, tag).is_none()
-    {
-        let (repository, tag) = (name.to_owned(), tag.cloned());
-        return Task::Nothing(Nothing::Unmatched { repository, tag });
-    }
-    Task::Index(push.into())
+    let filters = rules.filters.as_ref()?;
+    let matches = filters.matching(name, tag).is_some();
+    (!matches).then(|| Nothing::Unmatched { repository: name.to_owned(), tag: tag.cloned() })
 }
 
 impl From<JobMessage> for Job {

@@ -12,6 +12,7 @@
 //!   with [`ErrorKind::ReceiptExpired`].
 
 mod error;
+mod letter;
 mod memory;
 mod message;
 
@@ -20,6 +21,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use error::{ErrorKind, Operation, QueueError};
+pub use letter::DeadLetter;
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Call, Presence, Snapshot};
 pub use memory::{MemoryQueue, MemoryQueueOptions, Redrive};
@@ -62,6 +64,11 @@ pub struct Backlog {
 
 /// A queue of messages. Clones are the same queue.
 pub trait Queue: Clone + fmt::Debug + Send + Sync + 'static {
+    /// Whether a receive that is dropped before its answer may still take messages, which nobody
+    /// has then until their visibility timeouts end. So it is with a server that goes on waiting for
+    /// a client that has hung up.
+    const RECEIVE_OUTLIVES_ITS_CALLER: bool = true;
+
     /// The queue's name, for logs and metrics.
     fn name(&self) -> &str;
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 #[cfg(any(test, feature = "testing"))]
 pub use testing::{Call, Presence, Snapshot};
 
-use crate::message::{Message, MessageId, Outgoing, Receipt};
+use crate::message::{ATTRIBUTE_TYPE, Message, MessageId, Outgoing, Receipt, is_allowed};
 use crate::{
     Backlog, ErrorKind, MAX_MESSAGE_BYTES, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT, Operation, Queue,
     QueueError, Receive,
@@ -123,9 +123,6 @@ const MAX_ATTRIBUTES: usize = 10;
 /// Longest name of an attribute (Amazon SQS developer guide, "Message metadata").
 const MAX_ATTRIBUTE_NAME: usize = 256;
 
-/// Data type of the attributes, which counts as part of them (same source).
-const ATTRIBUTE_TYPE: &str = "String";
-
 impl MemoryQueue {
     /// An empty queue.
     pub fn new(options: MemoryQueueOptions) -> Self {
@@ -185,11 +182,13 @@ impl MemoryQueue {
 }
 
 impl Queue for MemoryQueue {
+    /// Messages are taken in the very step that answers.
+    const RECEIVE_OUTLIVES_ITS_CALLER: bool = false;
+
     fn name(&self) -> &str {
         &self.shared.options.name
     }
 
-    /// Waiting for a message can be stopped at any time; nothing is taken before this returns.
     async fn receive(&self, receive: Receive) -> Result<Vec<Message>, QueueError> {
         let asked = Instant::now();
         #[cfg(any(test, feature = "testing"))]
@@ -298,9 +297,4 @@ fn check_outgoing(message: &Outgoing, limit: usize) -> Result<(), Refused> {
         return Err(Refused::Size { size, limit });
     }
     Ok(())
-}
-
-/// The characters of XML 1.0.
-fn is_allowed(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..)
 }

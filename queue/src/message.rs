@@ -20,6 +20,15 @@ pub mod failure {
     pub const AT: &str = "failed_at";
 }
 
+/// Data type of the attributes, which counts as part of them (Amazon SQS developer guide, "Message
+/// metadata").
+pub(crate) const ATTRIBUTE_TYPE: &str = "String";
+
+/// Whether messages may have a character: those of XML 1.0 (Amazon SQS API reference, `SendMessage`).
+pub(crate) fn is_allowed(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..)
+}
+
 /// The identifier that a queue gives a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MessageId(pub String);

@@ -24,11 +24,13 @@
 //!
 //! # Stopping
 //!
-//! No new receive is begun. One that waits for messages goes on beside the jobs that finish, and for
-//! two more seconds once there are none: SQS may hand out messages to a connection that is dropped,
-//! and those would be hidden for a whole visibility timeout. What it still brings is given back at
-//! once. Jobs may finish until [`ConsumerSettings::drain_deadline`]; then they are stopped and given
-//! back, which takes at most [`GIVE_BACK_TIME`] more.
+//! No new receive is begun. One that waits for messages goes on until it ends by itself: SQS may hand
+//! out messages to a connection that was dropped, and those would be hidden for a whole visibility
+//! timeout. So an idle service stops when its long poll ends, or at once where
+//! [`Queue::RECEIVE_OUTLIVES_ITS_CALLER`] says that nothing can get lost. What the receive still
+//! brings is given back at once. Jobs and the receive may go on until
+//! [`ConsumerSettings::drain_deadline`]; then the receive is dropped, and the jobs are stopped and
+//! given back, which takes at most [`GIVE_BACK_TIME`] more.
 
 mod attend;
 mod backoff;

@@ -7,10 +7,9 @@ use indexer::{Progress, Report};
 use jobs::{Done, Job, Rules, Runner, Stores, Task, understand};
 use oci::Digest;
 use queue::Message;
-use soci::event::{EventError, FieldProblem, Problem};
-use soci::job::JobError;
 use tracing::Span;
 
+use crate::consumer::chain;
 use crate::watch::{Ticket, Watch};
 
 /// How a handler left a message.
@@ -72,14 +71,14 @@ impl<S: Stores> Handler for IndexHandler<S> {
         let body = message.body.as_bytes();
         let job = match understand(body, &self.rules) {
             Ok(Task::Index(job)) => job,
-            Ok(Task::Nothing(nothing)) => {
-                return Handled::Skipped { reason: nothing.label(), detail: nothing.to_string() };
+            Ok(Task::Nothing { why, pushed }) => {
+                if let Some(job) = &pushed {
+                    record(job);
+                }
+                return Handled::Skipped { reason: why.label(), detail: why.to_string() };
             }
             Err(error) => {
-                return Handled::Rejected {
-                    reason: "malformed",
-                    detail: format!("the message of {} bytes {}", body.len(), wrong_with(&error)),
-                };
+                return Handled::Rejected { reason: "malformed", detail: chain(&error) };
             }
         };
         record(&job);
@@ -132,39 +131,6 @@ impl Progress for Forward {
 
     fn layer_done(&self, layer: &Digest) {
         self.watch.layer_done(self.ticket, layer);
-    }
-}
-
-/// What is wrong with a message, without repeating anything of it: it may hold anything, and this is
-/// logged and shown.
-fn wrong_with(error: &JobError) -> String {
-    match error {
-        JobError::Json(error) | JobError::Event(EventError::Json(error)) => {
-            format!("is not a JSON object (line {}, column {})", error.line(), error.column())
-        }
-        JobError::Fields(problems) | JobError::Event(EventError::Fields(problems)) => {
-            let problems: Vec<_> = problems.iter().map(without_value).collect();
-            format!("has wrong fields: {}", problems.join("; "))
-        }
-        JobError::TooLarge { limit, .. } | JobError::Event(EventError::TooLarge { limit, .. }) => {
-            format!("is larger than {limit} bytes")
-        }
-        JobError::Unknown => {
-            "is neither a job nor an event nor a record of an invocation".to_owned()
-        }
-        JobError::Version { .. } => {
-            "is a job of a version that this release does not read".to_owned()
-        }
-        JobError::Succeeded => "is a record of an invocation that succeeded".to_owned(),
-        JobError::Nested { limit } => format!("has more than {limit} records inside of each other"),
-        _ => "cannot be understood".to_owned(),
-    }
-}
-
-fn without_value(FieldProblem { path, problem }: &FieldProblem) -> String {
-    match problem {
-        Problem::Value { expected, .. } => format!("{path} must be {expected}"),
-        problem => format!("{path} {problem}"),
     }
 }
 

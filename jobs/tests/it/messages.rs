@@ -44,7 +44,7 @@ fn nothing(version: Version, changes: &[(&str, &str)]) -> Nothing {
         event["detail"][name] = (*value).into();
     }
     match understand(event.to_string().as_bytes(), &rules(version)).unwrap() {
-        Task::Nothing(nothing) => nothing,
+        Task::Nothing { why, .. } => why,
         Task::Index(job) => panic!("{job:?}"),
     }
 }
@@ -96,6 +96,24 @@ fn every_push_that_is_no_work_has_its_own_label() {
     assert_eq!(words, "no filter matches other/app:1.0");
     let words = nothing(Version::V1, &[("repository-name", "other/app"), ("image-tag", "")]);
     assert_eq!(words.to_string(), "no filter matches other/app without a tag");
+}
+
+#[test]
+fn a_push_that_is_no_work_is_named_all_the_same() {
+    let named = |name: &str, value: &str| {
+        let mut event = event();
+        event["detail"][name] = value.into();
+        match understand(event.to_string().as_bytes(), &rules(Version::V2)).unwrap() {
+            Task::Nothing { pushed, .. } => {
+                pushed.map(|job| (job.repository.name().to_owned(), job.tag))
+            }
+            Task::Index(job) => panic!("{job:?}"),
+        }
+    };
+    assert_eq!(named("image-tag", ""), Some(("team/app".to_owned(), None)));
+    let tag = Some("1.0".parse().unwrap());
+    assert_eq!(named("repository-name", "other/app"), Some(("other/app".to_owned(), tag)));
+    assert_eq!(named("action-type", "DELETE"), None);
 }
 
 #[test]

@@ -13,9 +13,6 @@ use crate::handler::Handler;
 /// Longest time to give back what was not finished by the drain deadline.
 pub const GIVE_BACK_TIME: Duration = Duration::from_secs(10);
 
-/// How long a receive may go on when nothing else does.
-const RECEIVE_GRACE: Duration = Duration::from_secs(2);
-
 /// What became of the jobs that ran when the service was told to stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
@@ -37,12 +34,13 @@ impl<Q: Queue, H: Handler> Consumer<Q, H> {
         info!(jobs = self.jobs.len(), deadline = ?self.shared.settings.drain_deadline, "draining");
         let (_, at_once) = channel::channel(true);
         let mut drained = Drained::default();
-        let mut idle_since = began;
+        if !Q::RECEIVE_OUTLIVES_ITS_CALLER {
+            self.receiving = None;
+        }
         while !self.jobs.is_empty() || self.receiving.is_some() {
             watch.turn();
             let busy = !self.jobs.is_empty();
             let stopped = *self.stop.borrow();
-            let grace_ends = if busy { deadline } else { deadline.min(idle_since + RECEIVE_GRACE) };
             tokio::select! {
                 biased;
                 Some(ended) = self.jobs.join_next(), if busy => {
@@ -52,7 +50,6 @@ impl<Q: Queue, H: Handler> Consumer<Q, H> {
                         Ok(End::GivenBack) => drained.given_back += 1,
                         Err(_) => drained.cut_off += 1,
                     }
-                    idle_since = Instant::now();
                 }
                 received = answer(&mut self.receiving) => {
                     // A failure has been told to those who watch, and nothing is lost by it.
@@ -60,9 +57,9 @@ impl<Q: Queue, H: Handler> Consumer<Q, H> {
                         self.start(received.poll.lane, message, at_once.clone());
                     }
                 }
-                () = sleep_until(grace_ends), if self.receiving.is_some() => self.receiving = None,
                 () = sleep_until(deadline), if !stopped => {
                     self.stop.send_replace(true);
+                    self.receiving = None;
                 }
                 () = sleep_until(deadline + GIVE_BACK_TIME) => {
                     drained.cut_off += self.jobs.len();

@@ -27,7 +27,8 @@ pub struct ConsumerSettings {
     /// never end. With a visibility timeout, or the longest time to the next try, it is below 12 h,
     /// for which SQS leaves a message with one receiver.
     pub max_job_time: Duration,
-    /// How long jobs may go on when the service is told to stop. With
+    /// How long jobs, and a receive that waits for messages, may go on when the service is told to
+    /// stop. Below the wait of a long poll a message may be left hidden. With
     /// [`GIVE_BACK_TIME`](super::GIVE_BACK_TIME) it is to stay below the time after which the
     /// service is killed, 120 s at most on Fargate.
     pub drain_deadline: Duration,

@@ -87,6 +87,10 @@ impl<'a> Fields<'a> {
         prefix: &'static str,
         names: &[&'static str],
     ) -> Result<Self, serde_json::Error> {
+        if text.trim_ascii_start().starts_with('"') {
+            // serde_json's error would repeat the string, however long it is.
+            return Err(serde_json::Error::custom("it is a string"));
+        }
         let mut reader = serde_json::Deserializer::from_str(text);
         let members = reader.deserialize_map(Members(names))?;
         reader.end()?;
@@ -302,6 +306,23 @@ mod tests {
         let mut fields = fields(r#"{"a":"\ud800"}"#);
         assert_eq!(fields.text("a"), None);
         assert_eq!(fields.into_problems().len(), 1);
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_what_is_no_object() {
+        let long = "s".repeat(1000);
+        for text in [
+            format!("\"{long}\""),
+            format!(" \"{long}"),
+            format!("[\"{long}\"]"),
+            format!("{{\"{long}"),
+            format!("{{\"x\":1}}{long}"),
+            long.clone(),
+            "1".repeat(1000),
+        ] {
+            let error = Fields::read(&text, "", &["a"]).err().unwrap().to_string();
+            assert!(error.len() < 100 && !error.contains("ss"), "{error}");
+        }
     }
 
     #[test]

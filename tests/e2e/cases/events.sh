@@ -117,7 +117,7 @@ events_raw() {
     push_image redirect debian events-raw
     announce aws direct events-raw "$TAG"
     # The events of the two manifests, and the one of the image index.
-    eventually 60 has_outcomes worker "" "indexed,skipped untagged,skipped untagged"
+    eventually 60 has_outcomes worker events-raw "indexed,skipped untagged,skipped untagged"
     expect_index redirect events-raw "$TAG-soci" debian-oci-v2
 }
 

@@ -8,6 +8,7 @@ cases_workers() {
     start_long_job
     run_case "workers: SIGTERM gives the job back at once" workers_give_back
     run_case "workers: SIGTERM lets a job end that fits" workers_drain
+    run_case "workers: a message that comes after SIGTERM is not hidden" workers_idle_stop
     run_case "workers: SIGKILL in the middle of a build" workers_killed
     run_case "workers: a job that kills its worker ends on the dead-letter queue" workers_poison
     run_case "workers: an image that is gone" workers_gone
@@ -79,6 +80,31 @@ workers_drain() {
     expect_outcomes worker workers-drain indexed
     expect "the queue" "$(depth aws drain)" "0 0 0"
     expect_index basic workers-drain "$TAG-soci" python-oci-v2
+}
+
+# Nobody knows when a poll notices that its client has gone: neither at once nor late may it take a message along.
+workers_idle_stop() {
+    local pause queue began
+    for pause in 0 3; do
+        queue=idle-stop-$pause
+        create_queues aws "$queue"
+        forget_outcomes worker
+        # With no backfill queue to look at, a poll takes twenty seconds.
+        start_worker worker aws "$queue" basic BACKFILL_QUEUE_URL= VISIBILITY_TIMEOUT_SECONDS=120
+        # The next poll begins while this one is handled.
+        send aws "$queue" "no job"
+        eventually 20 has_outcomes worker "" "rejected malformed"
+        began=$SECONDS
+        kill -TERM "$(<"$RUN/pids/worker")"
+        sleep "$pause"
+        send aws "$queue" "no job either"
+        eventually 10 is_depth aws "$queue" "1 0 0"
+        eventually 10 test -e "$RUN/exits/worker"
+        expect "the exit code" "$(<"$RUN/exits/worker")" 0
+        [ $((SECONDS - began)) -lt 15 ] || fail "it took $((SECONDS - began)) s to stop"
+        expect "how the jobs ended" "$(outcomes worker | sort | paste -sd,)" "given-back,rejected malformed"
+        expect "the queue" "$(depth aws "$queue")" "1 0 0"
+    done
 }
 
 # The backfill queue allows one receive, the live queue five; the kill uses up one of each.

@@ -6,7 +6,7 @@ use queue::{ErrorKind, Operation};
 use tokio::time::Instant;
 
 use super::support::{Event, Setup, send, visible};
-use crate::consumer::Drained;
+use crate::consumer::{ConsumerSettings, Drained};
 
 const NOTHING: Drained = Drained { finished: 0, given_back: 0, cut_off: 0 };
 
@@ -16,31 +16,70 @@ fn seconds(since: Instant) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_service_stops_soon() {
+async fn an_idle_service_stops_when_its_long_poll_ends() {
     let service = Setup { backfill: false, ..Setup::default() }.start();
-    service.until(100).await;
+    // The sixth poll of twenty seconds has begun.
+    service.until(103).await;
     let (told, seen) = (Instant::now(), service.seen.clone());
     assert_eq!(service.end().await, NOTHING);
-    assert!(seconds(told) <= 2);
-    assert_eq!(seen.times(|event| *event == Event::Draining), [100]);
+    assert_eq!(seconds(told), 17);
+    assert_eq!(seen.times(|event| *event == Event::Draining), [103]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_comes_while_the_service_stops_is_given_back_at_once() {
-    let setup = Setup { backfill: false, ..Setup::slots(3) };
-    let service = setup.start();
+async fn a_service_on_queues_in_memory_stops_at_once() {
+    let service = Setup { backfill: false, ..Setup::default() }.start_in_process();
     service.until(103).await;
-    let (live, seen) = (service.live.clone(), service.seen.clone());
-    let late = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        send(&live, &["done 1"]).await;
-    };
+    let (told, live) = (Instant::now(), service.live.clone());
+    assert_eq!(service.end().await, NOTHING);
+    assert_eq!(told.elapsed(), Duration::ZERO);
+    // The poll that was dropped takes nothing.
+    send(&live, &["done 1"]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(visible(&live), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_a_poll_brings_while_the_service_stops_is_given_back_at_once() {
+    for after in [0, 1, 16] {
+        let service = Setup { backfill: false, ..Setup::slots(3) }.start();
+        service.until(103).await;
+        let (live, seen) = (service.live.clone(), service.seen.clone());
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(after)).await;
+            send(&live, &["done 1"]).await;
+        };
+        let told = Instant::now();
+        let (drained, ()) = tokio::join!(service.end(), late);
+        assert_eq!(drained, Drained { given_back: 1, ..NOTHING });
+        assert_eq!((seconds(told), visible(&live)), (after, 1));
+        assert!(seen.starts().is_empty());
+        assert_eq!(seen.outcomes(), [(103 + after, "given-back", "")]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_is_not_waited_for_beyond_the_deadline() {
+    let setup = Setup { backfill: false, ..Setup::slots(1) };
+    let drain_deadline = Duration::from_secs(6);
+    let settings = ConsumerSettings { drain_deadline, ..setup.settings };
+    let service = Setup { settings, ..setup }.start();
+    service.until(103).await;
     let told = Instant::now();
-    let (drained, ()) = tokio::join!(service.end(), late);
-    assert_eq!(drained, Drained { given_back: 1, ..NOTHING });
-    assert_eq!((seconds(told), visible(&live)), (1, 1));
-    assert!(seen.starts().is_empty());
-    assert_eq!(seen.outcomes(), [(104, "given-back", "")]);
+    assert_eq!(service.end().await, NOTHING);
+    assert_eq!(seconds(told), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_never_ends_is_waited_for_no_longer_than_its_answer_may_take() {
+    let setup = Setup { backfill: false, ..Setup::slots(1) };
+    setup.live.hang_next(Operation::Receive, 1);
+    let service = setup.start();
+    service.until(3).await;
+    let told = Instant::now();
+    assert_eq!(service.end().await, NOTHING);
+    // Twenty seconds of waiting and ten for the answer, three of which had passed.
+    assert_eq!(seconds(told), 27);
 }
 
 #[tokio::test(start_paused = true)]

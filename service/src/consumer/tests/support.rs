@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use queue::{Backlog, MemoryQueue, Message, Operation, Outgoing, Presence, Queue as _};
+use queue::{
+    Backlog, MemoryQueue, Message, MessageId, Operation, Outgoing, Presence, Queue, QueueError,
+    Receipt, Receive,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -55,13 +58,23 @@ impl Setup {
         Self { settings: ConsumerSettings { max_jobs, ..settings() }, ..Self::default() }
     }
 
+    /// The service runs on queues that behave like those of a server.
     pub(super) fn start(self) -> Service {
+        self.start_on(Remote)
+    }
+
+    /// The service runs on the queues in memory as they are.
+    pub(super) fn start_in_process(self) -> Service {
+        self.start_on(|queue| queue)
+    }
+
+    fn start_on<Q: Queue>(self, reach: impl Fn(MemoryQueue) -> Q) -> Service {
         let seen = Arc::new(Seen::new());
         let (backfill, dead) = (MemoryQueue::named("backfill"), MemoryQueue::named("dead"));
         let queues = Queues {
-            live: self.live.clone(),
-            backfill: self.backfill.then(|| backfill.clone()),
-            dead_letters: self.dead_letters.then(|| dead.clone()),
+            live: reach(self.live.clone()),
+            backfill: self.backfill.then(|| reach(backfill.clone())),
+            dead_letters: self.dead_letters.then(|| reach(dead.clone())),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (handler, watch) = (Script(seen.clone()), seen.clone());
@@ -69,6 +82,39 @@ impl Setup {
             stopped.await.unwrap_or_default();
         }));
         Service { live: self.live, backfill, dead, started: seen.started, seen, stop, running }
+    }
+}
+
+/// A queue of which receives go on when they are dropped, as a server does that has not noticed that
+/// its client hung up. What such a receive takes is hidden from everybody.
+#[derive(Clone, Debug)]
+struct Remote(MemoryQueue);
+
+impl Queue for Remote {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    async fn receive(&self, receive: Receive) -> Result<Vec<Message>, QueueError> {
+        let queue = self.0.clone();
+        let answer = tokio::spawn(async move { queue.receive(receive).await });
+        answer.await.expect("the queue does not panic")
+    }
+
+    async fn set_visibility(&self, receipt: &Receipt, time: Duration) -> Result<(), QueueError> {
+        self.0.set_visibility(receipt, time).await
+    }
+
+    async fn delete(&self, receipt: &Receipt) -> Result<(), QueueError> {
+        self.0.delete(receipt).await
+    }
+
+    async fn send(&self, message: &Outgoing) -> Result<MessageId, QueueError> {
+        self.0.send(message).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, QueueError> {
+        self.0.backlog().await
     }
 }
 

@@ -72,8 +72,8 @@ fn job(
         Event::Push(push) => push,
         Event::Ignored(ignored) => return Ok(Err(Nothing::Ignored(ignored))),
     };
-    if let Task::Nothing(nothing) = judge(&push, rules) {
-        return Ok(Err(nothing));
+    if let Task::Nothing { why, .. } = judge(&push, rules) {
+        return Ok(Err(why));
     }
     let mut job = JobMessage::from_push(&push, now);
     // An address with a port is always a host, and the name has just been parsed.
