@@ -144,7 +144,12 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: name::FILTERS,
-        programs: &[(Filter, Required), (Index, Default("*:*")), (Worker, Default("*:*"))],
+        programs: &[
+            (Filter, Required),
+            (Index, Default("*:*")),
+            (Worker, Default("*:*")),
+            (Operator, Optional),
+        ],
         values: "`repository:tag`, several separated by commas; `*` stands for anything in both",
         meaning: "which pushed images are indexed. Index Lambda and worker hold raw events against \
                   it; a job that the filter Lambda wrote has been chosen already",

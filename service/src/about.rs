@@ -1,5 +1,7 @@
 //! What runs here.
 
+use std::fmt;
+
 /// Which release this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
@@ -19,4 +21,26 @@ impl About {
             None => "",
         },
     };
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, commit } = self;
+        if commit.is_empty() {
+            return write!(f, "{version} (unknown commit)");
+        }
+        write!(f, "{version} (commit {commit})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_that_was_not_told_its_commit_says_so() {
+        let about = |commit| About { version: "1.2.3", commit }.to_string();
+        assert_eq!(about("0123abc"), "1.2.3 (commit 0123abc)");
+        assert_eq!(about(""), "1.2.3 (unknown commit)");
+    }
 }

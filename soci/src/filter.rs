@@ -51,6 +51,11 @@ pub enum TagFilterError {
 }
 
 impl TagFilter {
+    /// Whether an image in `repository` can match, whatever its tag.
+    pub fn names(&self, repository: &str) -> bool {
+        self.repository.matches(repository)
+    }
+
     /// Whether an image in `repository` (its name, without the registry) pushed under `tag`
     /// matches. A push without a tag matches a filter for any tag, `repository:*`, only.
     ///

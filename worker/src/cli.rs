@@ -8,7 +8,7 @@ use config::{bytes, suffix};
 use oci::{Platform, Tag};
 
 pub(crate) use local::LocalArgs;
-pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
+pub(crate) use ops::{BackfillArgs, HealthcheckArgs, QueueArgs, ReplayArgs, WorkArgs};
 pub(crate) use variables::WorkerArgs;
 
 mod local;
@@ -17,7 +17,7 @@ mod variables;
 
 /// Builds SOCI indexes, which let a container start before its image has been downloaded.
 #[derive(Debug, Parser)]
-#[command(name = "soci-index-builder", version)]
+#[command(name = "soci-index-builder", version = service::About::THIS.to_string())]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Take jobs off a queue and index their images until told to stop
     Worker(WorkerArgs),
+    /// Ask the worker on this machine whether it lives, as a container's health check
+    Healthcheck(HealthcheckArgs),
     /// List the images in ECR and put those without an index on a queue
     Backfill(BackfillArgs),
     /// Put dead letters, or the events of a file, on a queue again

@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod backfill;
+mod healthcheck;
 mod image;
 mod local;
 mod operate;
@@ -28,7 +29,8 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Index(args) => return image::index(&args),
         Command::Verify(args) => return image::verify(&args),
         Command::Worker(args) => return worker::worker(&args),
-        Command::Backfill(args) => return backfill::backfill(&args),
+        Command::Healthcheck(args) => return healthcheck::healthcheck(&args),
+        Command::Backfill(args) => return backfill::backfill(&args.resolved()),
         Command::Replay(args) => return replay::replay(&args),
         Command::Queue(args) => return queue::queue(&args),
         Command::Local(args) => return local::local(&args),

@@ -4,14 +4,15 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use config::{name, suffix};
+use config::{Environment, Source, name, suffix};
 use soci::event::Timestamp;
-use soci::{TagFilter, Version};
+use soci::{TagFilter, TagFilters, Version};
 
 /// Which pushes are work.
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
-    /// Only images that match; may be given several times [default: all]
+    /// Only images that match; may be given several times [default: all, and for `backfill` the
+    /// filters of the service, SOCI_REPOSITORY_IMAGE_TAG_FILTERS]
     #[arg(long, value_name = "REPO:TAG")]
     pub(crate) filter: Vec<TagFilter>,
     /// Version of the SOCI indexes that the workers build
@@ -31,6 +32,9 @@ pub(crate) struct BackfillArgs {
     pub(crate) repository: Vec<TagFilter>,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
+    /// The filters of the service, if no other is given
+    #[arg(long, env = name::FILTERS, value_name = "FILTERS", hide = true)]
+    pub(crate) service_filters: Option<TagFilters>,
     /// Only images pushed since then (UTC)
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub(crate) pushed_after: Option<Timestamp>,
@@ -55,6 +59,32 @@ pub(crate) struct BackfillArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+impl BackfillArgs {
+    /// With the filters of the service where no other is given.
+    pub(crate) fn resolved(mut self) -> Self {
+        if self.work.filter.is_empty()
+            && let Some(filters) = &self.service_filters
+        {
+            self.work.filter = filters.as_slice().to_vec();
+        }
+        self
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthcheckArgs {
+    /// Where the worker serves its status page [env: HTTP_ADDRESS] [default: as for `worker`]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) http_address: Option<String>,
+}
+
+impl Source for HealthcheckArgs {
+    fn get(&self, name: &str) -> Option<String> {
+        let given = self.http_address.clone().filter(|_| name == name::HTTP_ADDRESS);
+        given.or_else(|| Environment.get(name))
+    }
 }
 
 #[derive(Debug, Args)]

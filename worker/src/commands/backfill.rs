@@ -115,7 +115,10 @@ async fn repositories<L: Listing>(
     repositories.retain(|entry| {
         let (name, globs) = (entry.repository.name(), &args.repository);
         let wanted = globs.is_empty() || globs.iter().any(|glob| glob.matches(name, None));
-        wanted && args.resume_after.as_deref().is_none_or(|done| name > done)
+        // What no filter names may be out of reach: the service's own role lists its images only.
+        let filters = &args.work.filter;
+        let named = filters.is_empty() || filters.iter().any(|filter| filter.names(name));
+        wanted && named && args.resume_after.as_deref().is_none_or(|done| name > done)
     });
     repositories.sort_by(|a, b| a.repository.name().cmp(b.repository.name()));
     Ok(repositories)
@@ -286,6 +289,7 @@ mod tests {
     async fn run(fake: &Fake, queue: &MemoryQueue, flags: &[&str]) -> (Tally, BackfillArgs) {
         let line = ["soci-index-builder", "backfill"].iter().chain(flags);
         let Command::Backfill(args) = Cli::parse_from(line).command else { panic!() };
+        let args = args.resolved();
         let mut tally = Tally::default();
         fill(fake, Some(queue).filter(|_| !args.dry_run), &args, &mut tally).await;
         (tally, args)
@@ -324,6 +328,20 @@ mod tests {
         let outcome = tally.finish(&args);
         assert!(outcome.failures.is_empty());
         assert!(outcome.text.lines().nth(1).unwrap().ends_with("1 output-tag"), "{}", outcome.text);
+    }
+
+    #[tokio::test]
+    async fn repositories_that_no_filter_names_are_not_listed() {
+        let mut repositories = three();
+        repositories.0.insert("secret", None);
+        for flags in
+            [&["--filter", "a:*", "--filter", "b:9"][..], &["--service-filters", "a:*,b:9"]]
+        {
+            let queue = MemoryQueue::named("jobs");
+            let (tally, _) = run(&repositories, &queue, flags).await;
+            assert!(tally.failures.is_empty(), "{:?}", tally.failures);
+            assert_eq!((names(&tally), visible(&queue).await), (vec!["a", "b"], 1));
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,75 @@
+# The image of soci-index-builder: the worker and the commands, and both Lambda functions.
+#
+#   docker build --build-arg COMMIT="$(git rev-parse HEAD)" --tag soci-index-builder .
+#   docker build --target symbols --output symbols .        # what a debugger needs, by program
+#
+# The last stage has the programs, the libraries they load, CA certificates and nothing to run a command with.
+# linux/amd64 and linux/arm64; a build for the other one runs under emulation.
+
+# An image with Rust, gcc and binutils on Debian 12 (glibc 2.36) or later. A digest pins it: name@sha256:...
+ARG BUILD_BASE=docker.io/library/rust:1.95-slim-bookworm
+
+# The manifests with empty sources: they change only when dependencies do, and so does what is built from them.
+FROM ${BUILD_BASE} AS manifests
+COPY . /src
+RUN cd /src && mkdir /manifests && cp --parents Cargo.toml Cargo.lock */Cargo.toml /manifests && \
+    for source in */src/lib.rs */src/main.rs */benches/*.rs */tests/*/main.rs */tests/*.rs tests/*/main.rs; do \
+        mkdir -p "/manifests/${source%/*}" && echo 'fn main() {}' >"/manifests/$source"; \
+    done
+
+FROM ${BUILD_BASE} AS build
+# It writes the list of dependencies into each program, where scanners for vulnerabilities find it.
+ARG CARGO_AUDITABLE_VERSION=0.7.7
+RUN command -v cargo-auditable >/dev/null || \
+    cargo install --quiet --locked --root /usr/local --version "${CARGO_AUDITABLE_VERSION}" cargo-auditable
+WORKDIR /src
+COPY --from=manifests /manifests .
+RUN cargo auditable build --locked --release -p worker -p filter-lambda -p index-lambda
+COPY . .
+ARG COMMIT
+# Sources have the times of the checkout, which may be older than what was built from the empty ones. Relocations are
+# packed, as glibc 2.36 reads them: that makes each program half a megabyte to a megabyte smaller.
+RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
+    export SOCI_INDEX_BUILDER_COMMIT="${COMMIT}" && \
+    mkdir -p /programs /symbols && \
+    for program in worker/soci-index-builder filter-lambda/filter-lambda index-lambda/index-lambda; do \
+        name="${program#*/}" && \
+        cargo auditable rustc --locked --release -p "${program%/*}" --bin "$name" -- \
+            -C link-arg=-Wl,-z,pack-relative-relocs && \
+        objcopy --only-keep-debug "target/release/$name" "/symbols/$name.debug" && \
+        objcopy --strip-all --add-gnu-debuglink="/symbols/$name.debug" "target/release/$name" "/programs/$name" || \
+        exit 1; \
+    done
+# The root of the image. Where the loader looks for libraries is the same there as here.
+RUN mkdir -p /root-fs/usr/local/bin /root-fs/etc/ssl/certs /root-fs/usr/share/sbom \
+        /root-fs/usr/share/licenses/soci-index-builder && \
+    cp /programs/* /root-fs/usr/local/bin && \
+    ldd /programs/* | grep -o '/[^ :]*\.so[^ ]*' | sort -u | xargs -I '{}' cp --dereference --parents '{}' /root-fs && \
+    cp --dereference /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs && \
+    cp LICENSE /root-fs/usr/share/licenses/soci-index-builder && \
+    cp Cargo.lock /root-fs/usr/share/sbom && \
+    echo 'nonroot:x:65532:65532:nonroot:/:/nonexistent' >/root-fs/etc/passwd && \
+    echo 'nonroot:x:65532:' >/root-fs/etc/group && \
+    echo 'hosts: files dns' >/root-fs/etc/nsswitch.conf
+
+FROM scratch AS symbols
+COPY --from=build /symbols /
+
+FROM scratch
+ARG VERSION=0.1.0
+ARG COMMIT
+ARG CREATED
+LABEL org.opencontainers.image.title="soci-index-builder" \
+      org.opencontainers.image.description="Builds SOCI indexes for container images" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}" \
+      org.opencontainers.image.created="${CREATED}"
+COPY --from=build /root-fs /
+ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+USER 65532:65532
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+# A Lambda function of this image has /usr/local/bin/filter-lambda or /usr/local/bin/index-lambda as its entry point.
+ENTRYPOINT ["/usr/local/bin/soci-index-builder"]
+CMD ["worker"]

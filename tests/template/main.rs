@@ -1,0 +1,7 @@
+//! `template.yaml`, the table of variables and the code say the same.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod document;
+mod operation;
+mod roles;
+mod variables;

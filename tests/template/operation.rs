@@ -1,0 +1,315 @@
+//! What an emulator does not show: limits, scaling, alarms, and that nothing has a fixed name.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use crate::document::{Template, text};
+
+#[test]
+fn the_template_is_small_enough_to_be_deployed_without_a_bucket() {
+    // CloudFormation user guide, "quotas": template body in a request.
+    assert!(text().len() <= 51_200, "{} bytes", text().len());
+}
+
+#[test]
+fn parameters_are_all_grouped_and_labelled() {
+    let template = Template::with(&[]);
+    let interface = &template.json["Metadata"]["AWS::CloudFormation::Interface"];
+    let grouped: BTreeSet<&str> = interface["ParameterGroups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["Parameters"].as_array().unwrap())
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    let labelled: BTreeSet<&str> =
+        interface["ParameterLabels"].as_object().unwrap().keys().map(String::as_str).collect();
+    let all: BTreeSet<&str> = template.section("Parameters").keys().map(String::as_str).collect();
+    assert_eq!((&grouped, &labelled), (&all, &all));
+}
+
+#[test]
+fn filters_that_are_allowed_are_those_that_the_programs_read() {
+    let template = Template::with(&[]);
+    let pattern =
+        template.json["Parameters"]["SociRepositoryImageTagFilters"]["AllowedPattern"].as_str();
+    let pattern = Regex::new(pattern.unwrap()).unwrap();
+    let eleven = vec!["a:b"; 11].join(",");
+    for good in ["*:*", "a:b", "team/*:v*", "*/app:*-rc*,b:1.0_X", &eleven[..39]] {
+        assert!(pattern.is_match(good), "{good}");
+        assert!(good.parse::<soci::TagFilters>().is_ok(), "{good}");
+    }
+    for bad in ["", "a", "a:", ":b", "a:b,", "a:b, c:d", "A:b", "a:b:c", "a?:b", "**:*", "a:b**"] {
+        assert!(!pattern.is_match(bad), "{bad}");
+    }
+    assert!(!pattern.is_match(&eleven));
+}
+
+#[test]
+fn sizes_of_tasks_are_those_that_fargate_has() {
+    // ECS developer guide, Fargate "task CPU and memory": CPU units, least, most and step of the memory in MiB.
+    let sizes = [
+        (256, 512, 2048, 512),
+        (512, 1024, 4096, 1024),
+        (1024, 2048, 8192, 1024),
+        (2048, 4096, 16_384, 1024),
+        (4096, 8192, 30_720, 1024),
+        (8192, 16_384, 61_440, 4096),
+        (16_384, 32_768, 122_880, 8192),
+    ];
+    let template = Template::with(&[]);
+    let cpus = &template.json["Parameters"]["TaskCpu"]["AllowedValues"];
+    assert_eq!(*cpus, json!(sizes.map(|(cpu, ..)| cpu.to_string())));
+    for (cpu, least, most, step) in sizes {
+        let rule = &template.json["Rules"][format!("Cpu{cpu}")];
+        assert_eq!(
+            rule["RuleCondition"],
+            json!({"Fn::Equals": [{"Ref": "TaskCpu"}, cpu.to_string()]})
+        );
+        let contains = &rule["Assertions"][0]["Assert"]["Fn::Contains"];
+        assert_eq!(contains[1], json!({"Ref": "TaskMemory"}));
+        let memories = contains[0].as_array().unwrap();
+        assert!(memories.len() >= 3);
+        for memory in memories {
+            let memory: u32 = memory.as_str().unwrap().parse().unwrap();
+            let valid = (least..=most).contains(&memory) && memory.is_multiple_of(step);
+            assert!(valid && !(cpu == 256 && memory == 1536), "{memory} with {cpu}");
+        }
+    }
+}
+
+#[test]
+fn nothing_has_a_name_that_a_second_stack_would_take_as_well() {
+    let template = Template::with(&[("BackfillArchiveDays", "7")]);
+    let names = [
+        "QueueName",
+        "FunctionName",
+        "RoleName",
+        "ManagedPolicyName",
+        "ClusterName",
+        "ServiceName",
+        "Family",
+        "LogGroupName",
+        "DashboardName",
+        "AlarmName",
+        "ArchiveName",
+        "GroupName",
+        "Name",
+    ];
+    for (name, (kind, properties)) in template.resources() {
+        let fixed = names.iter().filter_map(|key| Some((*key, properties.get(key)?.as_str()?)));
+        for (key, value) in fixed {
+            let of_stack = value.contains("soci-") || value.starts_with('<');
+            let reference =
+                kind == "AWS::Lambda::Permission" || kind == "AWS::Lambda::EventInvokeConfig";
+            assert!(of_stack && (reference || key == "LogGroupName"), "{key} of {name} is {value}");
+        }
+    }
+}
+
+#[test]
+fn times_fit_together() {
+    let template = Template::with(&[]);
+    let worker = &template.properties("WorkerTask")["ContainerDefinitions"][0];
+    let variables = worker["Environment"].as_array().unwrap();
+    let drain =
+        variables.iter().find(|variable| variable["Name"] == "DRAIN_DEADLINE_SECONDS").unwrap();
+    let drain: u64 = drain["Value"].as_str().unwrap().parse().unwrap();
+    // What is given back after the deadline takes up to ten seconds; Fargate allows no more than 120.
+    assert_eq!(worker["StopTimeout"], 120);
+    assert!(drain + 10 < 120);
+    let retention = |name| template.properties(name)["MessageRetentionPeriod"].as_u64().unwrap();
+    assert_eq!(retention("DeadLetterQueue"), 14 * 24 * 3600);
+    for name in ["Queue", "BackfillQueue"] {
+        assert!(retention(name) < retention("DeadLetterQueue"));
+        let redrive = &template.properties(name)["RedrivePolicy"];
+        assert_eq!(redrive["deadLetterTargetArn"], "<DeadLetterQueue.Arn>");
+    }
+}
+
+#[test]
+fn queues_are_encrypted_and_closed_to_plain_connections() {
+    let key = "arn:aws:kms:eu-west-1:123456789012:key/1";
+    let (plain, with_key) = (Template::with(&[]), Template::with(&[("KmsKeyArn", key)]));
+    let mut closed = BTreeSet::new();
+    for policy in ["QueuePolicy", "OtherQueuesPolicy"] {
+        let properties = plain.properties(policy);
+        let statement = &properties["PolicyDocument"]["Statement"][0];
+        assert_eq!((&statement["Effect"], &statement["Principal"]), (&json!("Deny"), &json!("*")));
+        assert_eq!(statement["Condition"], json!({"Bool": {"aws:SecureTransport": false}}));
+        let queues = properties["Queues"].as_array().unwrap().clone();
+        closed.extend(queues.into_iter().map(|queue| queue.as_str().unwrap().to_owned()));
+    }
+    for name in ["Queue", "BackfillQueue", "DeadLetterQueue"] {
+        assert!(closed.contains(&format!("<{name}>")), "{name}");
+        assert_eq!(plain.properties(name)["SqsManagedSseEnabled"], true);
+        assert_eq!(with_key.properties(name)["KmsMasterKeyId"], key);
+    }
+}
+
+#[test]
+fn the_worker_runs_without_privileges() {
+    let template = Template::with(&[]);
+    for task in ["WorkerTask", "OperatorTask"] {
+        let container = &template.properties(task)["ContainerDefinitions"][0];
+        assert_eq!(
+            (&container["ReadonlyRootFilesystem"], &container["User"]),
+            (&json!(true), &json!("65532"))
+        );
+        assert_eq!(container["LinuxParameters"]["Capabilities"]["Drop"], json!(["ALL"]));
+    }
+    let check = &template.properties("WorkerTask")["ContainerDefinitions"][0]["HealthCheck"];
+    assert_eq!(
+        check["Command"],
+        json!(["CMD", "/usr/local/bin/soci-index-builder", "healthcheck"])
+    );
+    assert_eq!(
+        template.properties("Service")["DeploymentConfiguration"]["DeploymentCircuitBreaker"]["Enable"],
+        true
+    );
+}
+
+#[test]
+fn an_event_that_a_function_cannot_take_goes_to_the_queue() {
+    let template = Template::with(&[]);
+    let target = &template.properties("PushRule")["Targets"][0];
+    assert_eq!(target["DeadLetterConfig"]["Arn"], "<Queue.Arn>");
+    assert!(target["RetryPolicy"]["MaximumRetryAttempts"].as_u64().unwrap() > 0);
+    for config in ["FilterInvokeConfig", "IndexInvokeConfig"] {
+        let properties = template.properties(config);
+        assert_eq!(properties["DestinationConfig"]["OnFailure"]["Destination"], "<Queue.Arn>");
+    }
+    let allowed = &template.properties("QueuePolicy")["PolicyDocument"]["Statement"][1];
+    assert_eq!(allowed["Condition"]["ArnEquals"]["aws:SourceArn"], "<PushRule.Arn>");
+}
+
+#[test]
+fn own_output_stays_away_where_it_has_a_tag_of_its_own() {
+    let tag = |given: &[(&str, &str)]| {
+        let pattern = Template::with(given).properties("PushRule")["EventPattern"].clone();
+        pattern["detail"].get("image-tag").cloned()
+    };
+    assert_eq!(tag(&[]), Some(json!([{"anything-but": {"suffix": "-soci"}}])));
+    assert_eq!(tag(&[("OutputTagSuffix", "")]), None);
+    assert_eq!(tag(&[("SociIndexVersion", "V1")]), None);
+}
+
+#[test]
+fn tasks_scale_from_none_with_the_backlog() {
+    let template =
+        Template::with(&[("MinTasks", "0"), ("MaxTasks", "7"), ("TargetBacklogPerTask", "9")]);
+    let target = template.properties("ScalableTarget");
+    assert_eq!((&target["MinCapacity"], &target["MaxCapacity"]), (&json!("0"), &json!("7")));
+    assert_eq!(target["ResourceId"], "service/<Cluster>/<Service.Name>");
+    let tracking =
+        template.properties("BacklogPolicy")["TargetTrackingScalingPolicyConfiguration"].clone();
+    assert_eq!(tracking["TargetValue"], "9");
+    assert!(tracking["ScaleInCooldown"].as_u64() > tracking["ScaleOutCooldown"].as_u64());
+    expect_metric_math("BacklogPolicy", &tracking["CustomizedMetricSpecification"]["Metrics"]);
+    let step = template.properties("WakePolicy")["StepScalingPolicyConfiguration"].clone();
+    assert_eq!(step["AdjustmentType"], "ChangeInCapacity");
+    assert_eq!(step["StepAdjustments"][0]["ScalingAdjustment"], 1);
+    assert_eq!(template.properties("WakeAlarm")["AlarmActions"], json!(["<WakePolicy>"]));
+}
+
+/// Expects one result, and names in it that are metrics of the same list.
+fn expect_metric_math(of: &str, metrics: &Value) {
+    let metrics = metrics.as_array().unwrap();
+    let results = metrics.iter().filter(|metric| metric["ReturnData"] == true).count();
+    assert_eq!(results, 1, "{of}");
+    let ids: BTreeSet<&str> = metrics.iter().map(|metric| metric["Id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), metrics.len(), "{of}");
+    let identifier = Regex::new("[a-z][A-Za-z]*").unwrap();
+    for metric in metrics {
+        let Some(expression) = metric["Expression"].as_str() else {
+            assert!(metric["MetricStat"]["Metric"]["Namespace"].is_string(), "{of}: {metric}");
+            continue;
+        };
+        let lower = |name: &str| name.chars().next().is_some_and(char::is_lowercase);
+        let words = Regex::new("[A-Za-z]+").unwrap();
+        for word in
+            words.find_iter(expression).map(|found| found.as_str()).filter(|word| lower(word))
+        {
+            assert!(
+                identifier.is_match(word) && ids.contains(word),
+                "{of}: {word} in {expression}"
+            );
+        }
+    }
+}
+
+#[test]
+fn alarms_go_to_the_topic_and_watch_what_there_is() {
+    let topic = "arn:aws:sns:eu-west-1:123456789012:alarms";
+    let (with, without) = (Template::with(&[("AlarmTopicArn", topic)]), Template::with(&[]));
+    let mut alarms = BTreeSet::new();
+    for (name, (kind, properties)) in with.resources() {
+        if kind != "AWS::CloudWatch::Alarm" {
+            continue;
+        }
+        if let Some(metrics) = properties.get("Metrics") {
+            expect_metric_math(name, metrics);
+        } else {
+            assert!(
+                properties["MetricName"].is_string()
+                    && properties["Dimensions"][0]["Value"].is_string()
+            );
+        }
+        assert_eq!(properties["TreatMissingData"], "notBreaching", "{name}");
+        if name != "WakeAlarm" {
+            assert_eq!(properties["AlarmActions"], json!([topic]), "{name}");
+            assert_eq!(without.properties(name)["AlarmActions"], json!([]), "{name}");
+        }
+        alarms.insert(name);
+    }
+    let expected = [
+        "DeadLetterAlarm",
+        "FunctionErrorAlarm",
+        "LostEventAlarm",
+        "NoProgressAlarm",
+        "OldestMessageAlarm",
+        "TaskFailureAlarm",
+        "WakeAlarm",
+    ];
+    assert_eq!(alarms, BTreeSet::from(expected));
+}
+
+#[test]
+fn spot_is_used_as_far_as_it_is_asked_for() {
+    let strategy = |share: &str| {
+        let template = Template::with(&[("SpotShare", share)]);
+        let providers = template.properties("CapacityProviders")["CapacityProviders"].clone();
+        (providers, template.properties("Service")["CapacityProviderStrategy"].clone())
+    };
+    let (providers, none) = strategy("0");
+    assert_eq!(
+        (providers, none),
+        (json!(["FARGATE"]), json!([{"CapacityProvider": "FARGATE", "Weight": 1}]))
+    );
+    for share in ["25", "50", "75", "100"] {
+        let (providers, strategy) = strategy(share);
+        assert_eq!(providers, json!(["FARGATE", "FARGATE_SPOT"]));
+        let weight = |at: usize| strategy[at]["Weight"].as_u64().unwrap();
+        assert_eq!(weight(1) * 100 / (weight(0) + weight(1)), share.parse::<u64>().unwrap());
+    }
+}
+
+#[test]
+fn the_archive_keeps_what_any_filter_could_want() {
+    assert!(!Template::with(&[]).resources().contains_key("PushArchive"));
+    let archive = Template::with(&[("BackfillArchiveDays", "30")]).properties("PushArchive");
+    assert_eq!(archive["RetentionDays"], "30");
+    assert_eq!(archive["EventPattern"]["source"], json!(["aws.ecr"]));
+    assert!(archive["EventPattern"]["detail"].get("repository-name").is_none());
+}
+
+#[test]
+fn the_dashboard_is_json() {
+    let body = Template::with(&[]).properties("Dashboard");
+    let body: Value = serde_json::from_str(body["DashboardBody"].as_str().unwrap()).unwrap();
+    assert!(body["widgets"].as_array().unwrap().len() >= 5);
+    let policy = Template::with(&[]).properties("TaskFailureLogPolicy");
+    assert!(serde_json::from_str::<Value>(policy["PolicyDocument"].as_str().unwrap()).is_ok());
+}

@@ -1,0 +1,258 @@
+//! What the roles allow is what the programs call, and nothing more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use regex::Regex;
+use serde_json::Value;
+
+use crate::document::Template;
+
+const FILTER: &str = "FilterRole";
+const INDEX: &str = "IndexRole";
+const WORKER: &str = "WorkerRole";
+const OPERATOR: &str = "OperatorRole";
+
+/// The calls of the SDKs that are in the code, the action that allows each, and the roles that make it.
+const CALLS: &[(&str, &str, &[&str])] = &[
+    ("batch_get_image", "ecr:BatchGetImage", &[FILTER]),
+    ("change_message_visibility", "sqs:ChangeMessageVisibility", &[WORKER, OPERATOR]),
+    ("delete_message", "sqs:DeleteMessage", &[WORKER, OPERATOR]),
+    ("describe_images", "ecr:DescribeImages", &[OPERATOR]),
+    ("describe_repositories", "ecr:DescribeRepositories", &[OPERATOR]),
+    ("get_authorization_token", "ecr:GetAuthorizationToken", &[INDEX, WORKER]),
+    ("get_queue_attributes", "sqs:GetQueueAttributes", &[WORKER, OPERATOR]),
+    ("invoke", "lambda:InvokeFunction", &[FILTER]),
+    ("list_message_move_tasks", "sqs:ListMessageMoveTasks", &[OPERATOR]),
+    ("receive_message", "sqs:ReceiveMessage", &[WORKER, OPERATOR]),
+    ("send_message", "sqs:SendMessage", &[FILTER, INDEX, WORKER, OPERATOR]),
+    // SQS has no action of its own for it (service authorization reference).
+    ("send_message_batch", "sqs:SendMessage", &[OPERATOR]),
+    ("start_message_move_task", "sqs:StartMessageMoveTask", &[OPERATOR]),
+];
+
+/// What the distribution protocol of the crate `registry` is to ECR: manifests, blobs, referrers, uploads.
+const REGISTRY: &[&str] = &[
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+];
+
+/// What the platform does in the name of a role, or for a program: logs of functions, and task protection, which the
+/// ECS agent asks for with the task's role.
+const PLATFORM: &[(&str, &[&str])] = &[
+    (FILTER, &["logs:CreateLogStream", "logs:PutLogEvents"]),
+    (INDEX, &["logs:CreateLogStream", "logs:PutLogEvents"]),
+    (WORKER, &["ecs:UpdateTaskProtection"]),
+    (OPERATOR, &[]),
+];
+
+fn list(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Array(items) => items.iter().map(|item| item.as_str().unwrap()).collect(),
+        one => vec![one.as_str().unwrap()],
+    }
+}
+
+/// The statements that hold for a role: its own and those of the policies attached to it.
+fn statements(template: &Template, role: &str) -> Vec<Value> {
+    let properties = template.properties(role);
+    let own =
+        properties["Policies"].as_array().unwrap().iter().map(|p| p["PolicyDocument"].clone());
+    let attached = properties["ManagedPolicyArns"].as_array().into_iter().flatten().map(|policy| {
+        let name = policy.as_str().unwrap().trim_matches(['<', '>']);
+        template.properties(name)["PolicyDocument"].clone()
+    });
+    let documents: Vec<Value> = own.chain(attached).collect();
+    documents
+        .iter()
+        .flat_map(|document| document["Statement"].as_array().unwrap().clone())
+        .collect()
+}
+
+fn actions(template: &Template, role: &str) -> BTreeSet<String> {
+    let statements = statements(template, role);
+    statements.iter().flat_map(|s| list(&s["Action"]).into_iter().map(str::to_owned)).collect()
+}
+
+/// The resources on which a role may do something.
+fn resources(template: &Template, role: &str, action: &str) -> BTreeSet<String> {
+    let statements = statements(template, role);
+    let of = statements.iter().filter(|s| list(&s["Action"]).contains(&action));
+    of.flat_map(|s| list(&s["Resource"]).into_iter().map(str::to_owned)).collect()
+}
+
+/// The operations of the SDKs' clients that a folder's sources name.
+fn called(folder: &Path, found: &mut BTreeSet<String>) {
+    let client = Regex::new(r"(?:\.client|\.listing)\s*\.\s*([a-z_]+)\(\)").unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            called(&path, found);
+        } else {
+            let text = std::fs::read_to_string(&path).unwrap();
+            found.extend(client.captures_iter(&text).map(|call| call[1].to_owned()));
+        }
+    }
+}
+
+#[test]
+fn every_call_that_the_code_makes_is_in_the_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = BTreeSet::new();
+    called(&root.join("aws/src"), &mut found);
+    called(&root.join("filter-lambda/src"), &mut found);
+    let table: BTreeSet<String> = CALLS.iter().map(|(call, ..)| (*call).to_owned()).collect();
+    assert_eq!(found, table);
+    // Only these crates can make one.
+    for entry in std::fs::read_dir(root).unwrap() {
+        let manifest = entry.unwrap().path().join("Cargo.toml");
+        let Ok(text) = std::fs::read_to_string(&manifest) else { continue };
+        let crate_name = manifest.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        let calls = text.contains("aws-sdk-");
+        assert_eq!(calls, ["aws", "filter-lambda"].contains(&crate_name), "{crate_name}");
+    }
+}
+
+#[test]
+fn each_role_allows_what_its_program_calls_and_nothing_more() {
+    let template = Template::with(&[]);
+    for (role, platform) in PLATFORM {
+        let calls =
+            CALLS.iter().filter(|(.., roles)| roles.contains(role)).map(|(_, action, _)| *action);
+        let registry = if [INDEX, WORKER].contains(role) { REGISTRY } else { &[] };
+        let expected: BTreeSet<String> = calls
+            .chain(registry.iter().copied())
+            .chain(platform.iter().copied())
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(actions(&template, role), expected, "{role}");
+    }
+    // What ECS needs to start a task (ECS developer guide, "task execution IAM role").
+    let start: BTreeSet<String> = [
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:GetAuthorizationToken",
+        "ecr:GetDownloadUrlForLayer",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    ]
+    .map(str::to_owned)
+    .into();
+    assert_eq!(actions(&template, "ExecutionRole"), start);
+}
+
+#[test]
+fn each_queue_is_open_to_those_who_use_it() {
+    let template = Template::with(&[]);
+    let (live, backfill, dead) = ("<Queue.Arn>", "<BackfillQueue.Arn>", "<DeadLetterQueue.Arn>");
+    let expected: &[(&str, &str, &[&str])] = &[
+        (FILTER, "sqs:SendMessage", &[live]),
+        (INDEX, "sqs:SendMessage", &[live, dead]),
+        (WORKER, "sqs:ReceiveMessage", &[live, backfill]),
+        (WORKER, "sqs:DeleteMessage", &[live, backfill]),
+        (WORKER, "sqs:SendMessage", &[dead]),
+        (OPERATOR, "sqs:SendMessage", &[live, backfill]),
+        (OPERATOR, "sqs:ReceiveMessage", &[dead]),
+        (OPERATOR, "sqs:StartMessageMoveTask", &[dead]),
+        (OPERATOR, "sqs:GetQueueAttributes", &[live, backfill, dead]),
+    ];
+    for (role, action, queues) in expected {
+        let queues: BTreeSet<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
+        assert_eq!(resources(&template, role, action), queues, "{action} of {role}");
+    }
+}
+
+#[test]
+fn roles_reach_the_repositories_that_the_filters_name_and_no_other() {
+    let arn = |name: &str| format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}");
+    let ten: Vec<String> = (0..10).map(|n| format!("team/app{n}:v{n}*")).collect();
+    let ten_names: Vec<String> = (0..10).map(|n| format!("team/app{n}")).collect();
+    let cases: &[(&str, Vec<&str>)] = &[
+        ("*:*", vec!["*"]),
+        ("team/*:v*,base:latest", vec!["team/*", "base"]),
+        (&ten.join(","), ten_names.iter().map(String::as_str).collect()),
+    ];
+    for (filters, names) in cases {
+        let template = Template::with(&[("SociRepositoryImageTagFilters", filters)]);
+        let mut expected: BTreeSet<String> = names.iter().map(|name| arn(name)).collect();
+        if names.len() < 10 {
+            // Fills the list; no repository's name begins with a hyphen.
+            expected.insert(arn("-"));
+        }
+        for (role, action) in [(FILTER, "ecr:BatchGetImage"), (OPERATOR, "ecr:DescribeImages")] {
+            assert_eq!(resources(&template, role, action), expected, "{action} with {filters}");
+        }
+        for action in REGISTRY {
+            for role in [INDEX, WORKER] {
+                assert_eq!(resources(&template, role, action), expected, "{action} with {filters}");
+            }
+        }
+        let pattern =
+            template.properties("PushRule")["EventPattern"]["detail"]["repository-name"].clone();
+        let found: BTreeSet<&str> =
+            pattern.as_array().unwrap().iter().map(|p| p["wildcard"].as_str().unwrap()).collect();
+        let names: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(found.into_iter().filter(|name| *name != "-").collect::<BTreeSet<_>>(), names);
+    }
+}
+
+#[test]
+fn the_image_is_pulled_from_its_repository_only() {
+    for (uri, name) in [
+        ("111122223333.dkr.ecr.eu-west-1.amazonaws.com/a/b:1.0", "a/b"),
+        ("111122223333.dkr.ecr.eu-west-1.amazonaws.com/soci@sha256:00", "soci"),
+        ("111122223333.dkr.ecr.eu-west-1.amazonaws.com/soci:1@sha256:00", "soci"),
+        ("111122223333.dkr.ecr.eu-west-1.amazonaws.com/soci", "soci"),
+    ] {
+        let template = Template::with(&[("ImageUri", uri)]);
+        let expected = format!("arn:aws:ecr:eu-west-1:111122223333:repository/{name}");
+        let found = resources(&template, "ExecutionRole", "ecr:BatchGetImage");
+        assert_eq!(found, BTreeSet::from([expected]), "{uri}");
+    }
+    let uri = "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn/soci:1";
+    let template = Template::with(&[
+        ("ImageUri", uri),
+        ("AWS::Partition", "aws-cn"),
+        ("AWS::Region", "cn-north-1"),
+    ]);
+    let found = resources(&template, "ExecutionRole", "ecr:BatchGetImage");
+    let expected = "arn:aws-cn:ecr:cn-north-1:111122223333:repository/soci".to_owned();
+    assert_eq!(found, BTreeSet::from([expected]));
+}
+
+#[test]
+fn no_role_allows_wildcards_and_all_have_the_boundary() {
+    let boundary = "arn:aws:iam::123456789012:policy/boundary";
+    let key = "arn:aws:kms:eu-west-1:123456789012:key/1";
+    let template = Template::with(&[("IamPermissionsBoundaryArn", boundary), ("KmsKeyArn", key)]);
+    let mut without_one = BTreeMap::new();
+    let mut roles = 0;
+    for (name, (kind, properties)) in template.resources() {
+        if kind != "AWS::IAM::Role" {
+            continue;
+        }
+        roles += 1;
+        assert_eq!(properties["PermissionsBoundary"], boundary, "{name}");
+        for statement in statements(&template, name) {
+            assert_eq!(statement["Effect"], "Allow");
+            let actions = list(&statement["Action"]);
+            assert!(actions.iter().all(|action| !action.contains('*')), "{statement}");
+            if list(&statement["Resource"]).contains(&"*") {
+                without_one.insert(actions.join(" "), name);
+            }
+        }
+        if name != "ExecutionRole" {
+            assert_eq!(resources(&template, name, "kms:Decrypt"), BTreeSet::from([key.to_owned()]));
+        }
+    }
+    assert_eq!(roles, 5);
+    // A token is for the whole registry (service authorization reference).
+    assert_eq!(without_one.keys().collect::<Vec<_>>(), ["ecr:GetAuthorizationToken"]);
+    let plain = Template::with(&[]).properties("WorkerRole");
+    assert!(plain.get("PermissionsBoundary").is_none());
+}
