@@ -28,6 +28,15 @@ fn parameters_are_all_grouped_and_labelled() {
         interface["ParameterLabels"].as_object().unwrap().keys().map(String::as_str).collect();
     let all: BTreeSet<&str> = template.section("Parameters").keys().map(String::as_str).collect();
     assert_eq!((&grouped, &labelled), (&all, &all));
+    let deploying = documentation("DEPLOY.md");
+    for name in all {
+        assert!(deploying.contains(&format!("`{name}`")), "docs/DEPLOY.md does not have {name}");
+    }
+}
+
+fn documentation(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/");
+    std::fs::read_to_string(format!("{folder}{name}")).unwrap()
 }
 
 #[test]
@@ -36,7 +45,7 @@ fn filters_that_are_allowed_are_those_that_the_programs_read() {
     let pattern =
         template.json["Parameters"]["SociRepositoryImageTagFilters"]["AllowedPattern"].as_str();
     let pattern = Regex::new(pattern.unwrap()).unwrap();
-    let eleven = vec!["a:b"; 11].join(",");
+    let eleven = ["a:b"; 11].join(",");
     for good in ["*:*", "a:b", "team/*:v*", "*/app:*-rc*,b:1.0_X", &eleven[..39]] {
         assert!(pattern.is_match(good), "{good}");
         assert!(good.parse::<soci::TagFilters>().is_ok(), "{good}");
@@ -221,21 +230,16 @@ fn expect_metric_math(of: &str, metrics: &Value) {
     assert_eq!(results, 1, "{of}");
     let ids: BTreeSet<&str> = metrics.iter().map(|metric| metric["Id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), metrics.len(), "{of}");
-    let identifier = Regex::new("[a-z][A-Za-z]*").unwrap();
+    let words = Regex::new("[A-Za-z]+").unwrap();
     for metric in metrics {
         let Some(expression) = metric["Expression"].as_str() else {
             assert!(metric["MetricStat"]["Metric"]["Namespace"].is_string(), "{of}: {metric}");
             continue;
         };
-        let lower = |name: &str| name.chars().next().is_some_and(char::is_lowercase);
-        let words = Regex::new("[A-Za-z]+").unwrap();
-        for word in
-            words.find_iter(expression).map(|found| found.as_str()).filter(|word| lower(word))
-        {
-            assert!(
-                identifier.is_match(word) && ids.contains(word),
-                "{of}: {word} in {expression}"
-            );
+        // Functions and operators are in capitals.
+        let words = words.find_iter(expression).map(|found| found.as_str());
+        for word in words.filter(|word| word.starts_with(char::is_lowercase)) {
+            assert!(ids.contains(word), "{of}: {word} in {expression}");
         }
     }
 }
@@ -274,6 +278,10 @@ fn alarms_go_to_the_topic_and_watch_what_there_is() {
         "WakeAlarm",
     ];
     assert_eq!(alarms, BTreeSet::from(expected));
+    let runbook = documentation("RUNBOOK.md");
+    for alarm in alarms {
+        assert!(runbook.contains(&format!("\n## {alarm}\n")), "the runbook has no section {alarm}");
+    }
 }
 
 #[test]

@@ -99,6 +99,6 @@ fn without_the_index_lambda_nothing_is_said_of_it() {
     assert!(!set(&template, Program::Filter).contains("INDEX_LAMBDA_ARN"));
     let resources = template.resources();
     assert!(!resources.contains_key("IndexFunction") && !resources.contains_key("IndexRole"));
-    let text = Value::from_iter(resources.into_iter().map(|(name, (_, p))| (name.to_owned(), p)));
+    let text: Value = resources.into_iter().map(|(name, (_, p))| (name.to_owned(), p)).collect();
     assert!(!text.to_string().contains("<Index"), "{text}");
 }
