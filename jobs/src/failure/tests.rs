@@ -24,6 +24,15 @@ fn labels_are_unique_and_well_formed() {
 }
 
 #[test]
+fn the_runbook_says_what_to_do_about_every_cause() {
+    let runbook = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/RUNBOOK.md");
+    let runbook = std::fs::read_to_string(runbook).unwrap();
+    for label in Cause::ALL.map(Cause::label) {
+        assert!(runbook.contains(&format!("`{label}`")), "{label}");
+    }
+}
+
+#[test]
 fn errors_that_no_registry_causes_have_causes_too() {
     let layout = LayoutError::NotALayout { path: PathBuf::from("x"), reason: String::new() };
     let digest = Digest::sha256_of(b"");
