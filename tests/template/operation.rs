@@ -57,6 +57,33 @@ fn filters_that_are_allowed_are_those_that_the_programs_read() {
 }
 
 #[test]
+fn the_longest_filters_fit_into_what_is_made_of_them() {
+    let most = Template::with(&[]).json["Parameters"]["SociRepositoryImageTagFilters"]["MaxLength"]
+        .as_u64()
+        .unwrap();
+    let most = usize::try_from(most).unwrap();
+    // Names of repositories have at most 256 characters, and a long region and suffix lengthen the rest.
+    let filters = vec!["x".repeat(most / 10 - 3) + ":*"; 10].join(",");
+    assert!((most - 10..=most).contains(&filters.len()), "{}", filters.len());
+    let template = Template::with(&[
+        ("SociRepositoryImageTagFilters", &filters),
+        ("OutputTagSuffix", &"s".repeat(64)),
+        ("AWS::Partition", "aws-us-gov"),
+        ("AWS::Region", "ap-southeast-99"),
+    ]);
+    // EventBridge user guide, "quotas": event pattern size.
+    let pattern = template.properties("PushRule")["EventPattern"].to_string();
+    assert!(pattern.len() <= 2048, "{} characters", pattern.len());
+    // Systems Manager, "quotas": value of a standard parameter. IAM, "quotas": size of a managed policy.
+    for parameter in ["FilterParts", "RepositoryArns"] {
+        let value = template.properties(parameter)["Value"].as_str().unwrap().len();
+        assert!(value <= 4096, "{parameter}: {value} characters");
+    }
+    let policy = template.properties("WriteIndexesPolicy")["PolicyDocument"].to_string();
+    assert!(policy.len() <= 6144, "{} characters", policy.len());
+}
+
+#[test]
 fn sizes_of_tasks_are_those_that_fargate_has() {
     // ECS developer guide, Fargate "task CPU and memory": CPU units, least, most and step of the memory in MiB.
     let sizes = [

@@ -31,7 +31,8 @@ const CALLS: &[(&str, &str, &[&str])] = &[
     ("start_message_move_task", "sqs:StartMessageMoveTask", &[OPERATOR]),
 ];
 
-/// What the distribution protocol of the crate `registry` is to ECR: manifests, blobs, referrers, uploads.
+/// What the distribution protocol of the crate `registry` is to ECR: manifests, blobs, referrers, uploads. A list of
+/// referrers takes `ecr:BatchGetImage` (ECR API reference, ListImageReferrers).
 const REGISTRY: &[&str] = &[
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
