@@ -28,7 +28,8 @@ RUN cargo auditable build --locked --release -p worker -p filter-lambda -p index
 COPY . .
 ARG COMMIT
 # Sources have the times of the checkout, which may be older than what was built from the empty ones. Relocations are
-# packed, as glibc 2.36 reads them: that makes each program half a megabyte to a megabyte smaller.
+# packed, as glibc 2.36 reads them: that makes each program half a megabyte to a megabyte smaller. For arm64 the linker
+# of Debian 12 cannot do it, and says so; programs are smaller there in any case.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
     export SOCI_INDEX_BUILDER_COMMIT="${COMMIT}" && \
     mkdir -p /programs /symbols && \
