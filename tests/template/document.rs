@@ -82,6 +82,9 @@ impl Template {
     }
 
     fn truth(&self, value: &Value) -> bool {
+        if let Some(other) = value["Condition"].as_str() {
+            return self.holds(other);
+        }
         let (function, argument) =
             function(value).unwrap_or_else(|| panic!("no condition: {value}"));
         let all = || argument.as_array().unwrap().iter();
@@ -205,7 +208,10 @@ fn long(yaml: Yaml) -> Value {
         Yaml::Tagged(tagged) => {
             let tag = tagged.tag.to_string();
             let name = tag.trim_start_matches('!');
-            let name = if name == "Ref" { name.to_owned() } else { format!("Fn::{name}") };
+            let name = match name {
+                "Ref" | "Condition" => name.to_owned(),
+                function => format!("Fn::{function}"),
+            };
             json!({ name: long(tagged.value) })
         }
         Yaml::Sequence(items) => items.into_iter().map(long).collect(),

@@ -313,19 +313,19 @@ fn alarms_go_to_the_topic_and_watch_what_there_is() {
 
 #[test]
 fn spot_is_used_as_far_as_it_is_asked_for() {
-    let strategy = |share: &str| {
-        let template = Template::with(&[("SpotShare", share)]);
+    let strategy = |share: &str, partition: &str| {
+        let template = Template::with(&[("SpotShare", share), ("AWS::Partition", partition)]);
         let providers = template.properties("CapacityProviders")["CapacityProviders"].clone();
         (providers, template.properties("Service")["CapacityProviderStrategy"].clone())
     };
-    let (providers, none) = strategy("0");
-    assert_eq!(
-        (providers, none),
-        (json!(["FARGATE"]), json!([{"CapacityProvider": "FARGATE", "Weight": 1}]))
-    );
+    // A provider that tasks run on cannot be taken out of a cluster, so it stays in where the share may go back to 0.
+    let both = json!(["FARGATE", "FARGATE_SPOT"]);
+    let none = json!([{"CapacityProvider": "FARGATE", "Weight": 1}]);
+    assert_eq!(strategy("0", "aws"), (both.clone(), none.clone()));
+    assert_eq!(strategy("0", "aws-us-gov"), (json!(["FARGATE"]), none));
     for share in ["25", "50", "75", "100"] {
-        let (providers, strategy) = strategy(share);
-        assert_eq!(providers, json!(["FARGATE", "FARGATE_SPOT"]));
+        let (providers, strategy) = strategy(share, "aws-us-gov");
+        assert_eq!(providers, both);
         let weight = |at: usize| strategy[at]["Weight"].as_u64().unwrap();
         assert_eq!(weight(1) * 100 / (weight(0) + weight(1)), share.parse::<u64>().unwrap());
     }
@@ -347,4 +347,59 @@ fn the_dashboard_is_json() {
     assert!(body["widgets"].as_array().unwrap().len() >= 5);
     let policy = Template::with(&[]).properties("TaskFailureLogPolicy");
     assert!(serde_json::from_str::<Value>(policy["PolicyDocument"].as_str().unwrap()).is_ok());
+}
+
+#[test]
+fn taskcat_deploys_with_what_the_parameters_take() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../.taskcat.yml");
+    let taskcat: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert!(taskcat["project"]["regions"].as_array().unwrap().len() >= 5);
+    // What taskcat finds out in an account.
+    let account = [
+        ("$[taskcat_current_account]", "123456789012"),
+        ("$[taskcat_current_region]", "ap-east-1"),
+        ("$[taskcat_ssm_/soci-index-builder/taskcat/vpc]", "vpc-0a1b"),
+        ("$[taskcat_ssm_/soci-index-builder/taskcat/subnets]", "subnet-0a,subnet-0b"),
+        (
+            "$[taskcat_ssm_/soci-index-builder/taskcat/key]",
+            "arn:aws:kms:ap-east-1:123456789012:key/1-2",
+        ),
+        (
+            "$[taskcat_ssm_/soci-index-builder/taskcat/topic]",
+            "arn:aws:sns:ap-east-1:123456789012:alarms",
+        ),
+        (
+            "$[taskcat_ssm_/soci-index-builder/taskcat/boundary]",
+            "arn:aws:iam::123456789012:policy/boundary",
+        ),
+    ];
+    let declared = Template::with(&[]).json["Parameters"].clone();
+    let everything = taskcat["tests"]["everything"]["parameters"].as_object().unwrap();
+    for name in ["SociIndexVersion", "VpcId", "IamPermissionsBoundaryArn", "KmsKeyArn", "SpotShare"]
+    {
+        assert!(everything.contains_key(name), "{name}");
+    }
+    for test in ["defaults", "everything"] {
+        let given = taskcat["tests"][test]["parameters"].as_object().unwrap();
+        assert!(given.contains_key("ImageUri"), "{test}");
+        for (name, value) in given {
+            let value =
+                account.iter().fold(value.as_str().unwrap().to_owned(), |text, (from, to)| {
+                    text.replace(from, to)
+                });
+            let parameter = &declared[name];
+            if let Some(pattern) = parameter["AllowedPattern"].as_str() {
+                assert!(Regex::new(pattern).unwrap().is_match(&value), "{name}={value} of {test}");
+            }
+            if let Some(values) = parameter["AllowedValues"].as_array() {
+                assert!(values.contains(&json!(value)), "{name}={value} of {test}");
+            }
+            if parameter["Type"] == "Number" {
+                assert!(value.parse::<u32>().is_ok(), "{name}={value} of {test}");
+            }
+            assert!(parameter.is_object(), "{name} of {test}");
+            let default = parameter["Default"].as_str().unwrap_or_default();
+            assert!(test == "defaults" || value != default, "{name} of {test} is the default");
+        }
+    }
 }
