@@ -2,10 +2,10 @@
 # shellcheck shell=bash
 # Sourced; the caller sets ROOT (the workspace's folder) and WORK (the folder to write to).
 
-# need COMMAND PACKAGE installs a Debian package unless the command is there.
+# need COMMAND PACKAGE installs a Debian package unless the command is there. A shell function of that name is no command.
 missing_packages=()
 need() {
-    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || missing_packages+=("$2")
+    PATH="$PATH:/usr/sbin:/sbin" type -P "$1" >/dev/null || missing_packages+=("$2")
 }
 
 # install_missing installs what `need` noted.
