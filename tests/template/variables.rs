@@ -3,22 +3,12 @@
 use std::collections::BTreeSet;
 
 use config::{Need, Program, VARIABLES};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::document::Template;
 
 /// What the stack leaves to the program's own default, with the reason.
 const LEFT: &[(Program, &str, &str)] = &[
-    (
-        Program::Index,
-        "BUILD_TOOL_IDENTIFIER",
-        "part of every digest; the default is the reference's",
-    ),
-    (
-        Program::Worker,
-        "BUILD_TOOL_IDENTIFIER",
-        "part of every digest; the default is the reference's",
-    ),
     (Program::Index, "ANNOTATE_SPAN_SIZE", "part of every digest; the default is the reference's"),
     (Program::Worker, "ANNOTATE_SPAN_SIZE", "part of every digest; the default is the reference's"),
     (Program::Index, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
@@ -101,4 +91,16 @@ fn without_the_index_lambda_nothing_is_said_of_it() {
     assert!(!resources.contains_key("IndexFunction") && !resources.contains_key("IndexRole"));
     let text: Value = resources.into_iter().map(|(name, (_, p))| (name.to_owned(), p)).collect();
     assert!(!text.to_string().contains("<Index"), "{text}");
+}
+
+#[test]
+fn indexes_are_the_same_bytes_as_those_of_the_stack_of_aws() {
+    // The name that cfn-ecr-aws-soci-index-builder gives its builder; the golden set has ztocs with it.
+    let name = "AWS SOCI Index Builder Cfn v0.2";
+    let template = Template::with(&[]);
+    let function = &template.properties("IndexFunction")["Environment"]["Variables"];
+    assert_eq!(function["BUILD_TOOL_IDENTIFIER"], name);
+    let task = template.properties("WorkerTask");
+    let variables = task["ContainerDefinitions"][0]["Environment"].as_array().unwrap();
+    assert!(variables.contains(&json!({"Name": "BUILD_TOOL_IDENTIFIER", "Value": name})));
 }
