@@ -1,8 +1,10 @@
 //! Keeps ECS from stopping a task that is at work when the service scales in or is deployed.
 //!
 //! While jobs run, the task is protected for [`ProtectionSettings::lifetime`], renewed at half of
-//! that; when none has run for [`ProtectionSettings::linger`], it is released. A process that dies
-//! leaves a protection behind that ends by itself. Nothing waits for the protection: without it a job
+//! that; when none has run for [`ProtectionSettings::linger`], it is released. A task that is never
+//! idle would keep a deployment waiting for ever, so after [`ProtectionSettings::longest`] it is
+//! released for [`ProtectionSettings::pause`], jobs or not. A process that dies leaves a protection
+//! behind that ends by itself. Nothing waits for the protection: without it a job
 //! is stopped with the task and comes again.
 
 mod agent;
@@ -74,6 +76,10 @@ pub struct ProtectionSettings {
     /// How long the task stays protected after its last job, so that a pause between two jobs costs
     /// no call.
     pub linger: Duration,
+    /// How long a task with jobs is protected in one go.
+    pub longest: Duration,
+    /// How long it then is not, so that a deployment that waits can stop it.
+    pub pause: Duration,
     /// When a call that failed is made again.
     pub retry: Duration,
 }
@@ -83,6 +89,9 @@ impl Default for ProtectionSettings {
         Self {
             lifetime: Minutes(60),
             linger: Duration::from_secs(30),
+            // CloudFormation gives up an update of a service after three hours.
+            longest: Duration::from_hours(1),
+            pause: Duration::from_mins(3),
             retry: Duration::from_secs(15),
         }
     }

@@ -14,7 +14,9 @@ pub(super) struct Guard {
     idle_since: Option<Instant>,
     /// Whether the task may be protected: it was asked for, even if without an answer.
     maybe_protected: bool,
-    /// When the protection has to be renewed; `None` if it is not known to be there.
+    /// Since when the task has been protected without a gap.
+    protected_since: Option<Instant>,
+    /// When the protection is wanted or has to be renewed; `None` if it is not known to be there.
     renew_at: Option<Instant>,
     /// Before this nothing is tried again.
     resume_at: Option<Instant>,
@@ -22,7 +24,14 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(settings: ProtectionSettings) -> Self {
-        Self { settings, idle_since: None, maybe_protected: false, renew_at: None, resume_at: None }
+        Self {
+            settings,
+            idle_since: None,
+            maybe_protected: false,
+            protected_since: None,
+            renew_at: None,
+            resume_at: None,
+        }
     }
 
     /// Takes note of whether jobs run.
@@ -36,7 +45,13 @@ impl Guard {
     /// What is to be done next, and when; nothing, if the task is idle and not protected.
     pub(super) fn due(&self) -> Option<(Instant, Protection)> {
         let (at, wanted) = match self.idle_since {
-            None => (self.renew_at?, Protection::Minutes(self.settings.lifetime)),
+            None => {
+                let renew_at = self.renew_at?;
+                match self.protected_since.map(|since| since + self.settings.longest) {
+                    Some(end) if end <= renew_at => (end, Protection::Released),
+                    _ => (renew_at, Protection::Minutes(self.settings.lifetime)),
+                }
+            }
             Some(since) if self.maybe_protected => {
                 (since + self.settings.linger, Protection::Released)
             }
@@ -61,10 +76,13 @@ impl Guard {
             Protection::Minutes(minutes) => {
                 let lifetime = Duration::from_mins(u64::from(minutes.get()));
                 self.renew_at = Some(asked + lifetime / 2);
+                self.protected_since.get_or_insert(asked);
             }
             Protection::Released => {
                 self.maybe_protected = false;
-                self.renew_at = None;
+                self.protected_since = None;
+                // Between two protections of a task with jobs; an idle one wants none.
+                self.renew_at = self.idle_since.is_none().then_some(asked + self.settings.pause);
             }
         }
     }

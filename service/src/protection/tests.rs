@@ -101,8 +101,47 @@ async fn a_pause_between_jobs_costs_no_call() {
 #[tokio::test(start_paused = true)]
 async fn protection_is_renewed_before_it_ends() {
     let setup = Setup::new(&[]);
-    setup.pass(1, 4000).await;
-    assert_eq!(setup.end().await, [(0, true), (1800, true), (3600, true), (4000, false)]);
+    setup.pass(1, 3000).await;
+    assert_eq!(setup.end().await, [(0, true), (1800, true), (3000, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_never_idle_lets_a_deployment_through_once_an_hour() {
+    let setup = Setup::new(&[]);
+    for _ in 0..80 {
+        setup.pass(1, 50).await;
+        setup.pass(2, 50).await;
+    }
+    assert_eq!(
+        setup.end().await,
+        [
+            (0, true),
+            (1800, true),
+            (3600, false),
+            (3780, true),
+            (3780 + 1800, true),
+            (3780 + 3600, false),
+            (2 * 3780, true),
+            (8000, false)
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_of_a_busy_task_that_fails_is_tried_again() {
+    let setup = Setup::new(&[false, false, true]);
+    setup.pass(1, 3700).await;
+    assert_eq!(setup.end().await, [(0, true), (1800, true), (3600, false), (3615, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_end_while_the_task_is_let_go_leave_nothing_to_release() {
+    let setup = Setup::new(&[]);
+    setup.pass(1, 3700).await;
+    setup.pass(0, 1000).await;
+    setup.pass(1, 10).await;
+    let told = setup.end().await;
+    assert_eq!(told, [(0, true), (1800, true), (3600, false), (4700, true), (4710, false)]);
 }
 
 #[tokio::test(start_paused = true)]
