@@ -12,8 +12,9 @@ ARG BUILD_BASE=docker.io/library/rust:1.95-slim-bookworm
 # The manifests with empty sources: they change only when dependencies do, and so does what is built from them.
 FROM ${BUILD_BASE} AS manifests
 COPY . /src
-RUN cd /src && mkdir /manifests && cp --parents Cargo.toml Cargo.lock */Cargo.toml /manifests && \
-    for source in */src/lib.rs */src/main.rs */benches/*.rs */tests/*/main.rs */tests/*.rs tests/*/main.rs; do \
+RUN cd /src && mkdir /manifests && cp --parents Cargo.toml Cargo.lock */Cargo.toml crates/*/Cargo.toml /manifests && \
+    for source in */src/lib.rs */src/main.rs */benches/*.rs */tests/*/main.rs */tests/*.rs tests/*/main.rs \
+        crates/*/src/lib.rs crates/*/benches/*.rs crates/*/tests/*/main.rs crates/*/tests/*.rs; do \
         mkdir -p "/manifests/${source%/*}" && echo 'fn main() {}' >"/manifests/$source"; \
     done
 
@@ -24,7 +25,7 @@ RUN command -v cargo-auditable >/dev/null || \
     cargo install --quiet --locked --root /usr/local --version "${CARGO_AUDITABLE_VERSION}" cargo-auditable
 WORKDIR /src
 COPY --from=manifests /manifests .
-RUN cargo auditable build --locked --release -p worker -p filter-lambda -p index-lambda
+RUN cargo auditable build --locked --release -p soci-index-builder -p soci-filter-lambda -p soci-index-lambda
 COPY . .
 ARG COMMIT
 # Sources have the times of the checkout, which may be older than what was built from the empty ones. Relocations are
@@ -33,7 +34,7 @@ ARG COMMIT
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
     export SOCI_INDEX_BUILDER_COMMIT="${COMMIT}" && \
     mkdir -p /programs /symbols && \
-    for program in worker/soci-index-builder filter-lambda/filter-lambda index-lambda/index-lambda; do \
+    for program in soci-index-builder/soci-index-builder soci-filter-lambda/filter-lambda soci-index-lambda/index-lambda; do \
         name="${program#*/}" && \
         cargo auditable rustc --locked --release -p "${program%/*}" --bin "$name" -- \
             -C link-arg=-Wl,-z,pack-relative-relocs && \

@@ -8,13 +8,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use filter_lambda::{Dispatcher, FetchedManifest, Filter, Handler, IndexFunction, Manifests};
-use lambda::Invocation;
-use oci::Digest;
-use queue::MemoryQueue;
 use serde_json::json;
-use soci::Version;
-use soci::event::{PushEvent, Timestamp};
+use soci_filter_lambda::{Dispatcher, FetchedManifest, Filter, Handler, IndexFunction, Manifests};
+use soci_lambda::Invocation;
+use soci_manifest::Version;
+use soci_oci::Digest;
+use soci_push::event::{PushEvent, Timestamp};
+use soci_sandbox::MemoryQueue;
 use tokio::time::Instant;
 
 /// Nothing of AWS is asked.

@@ -4,11 +4,11 @@ use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use lambda::Invocation;
-use oci::Digest;
-use queue::{Group, MessageId, Outgoing, Queue, QueueError};
-use soci::JobMessage;
-use soci::event::PushEvent;
+use soci_lambda::Invocation;
+use soci_oci::Digest;
+use soci_push::JobMessage;
+use soci_push::event::PushEvent;
+use soci_queue::{Group, MessageId, Outgoing, Queue, QueueError};
 use tokio::time::{Instant, timeout_at};
 
 use crate::size::{FetchedManifest, ImageSize, SizeError, SizeLimits};

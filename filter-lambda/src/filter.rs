@@ -1,7 +1,8 @@
 //! What is to be done with an event, from its text alone.
 
-use soci::event::{Event, EventError, Ignored, MAX_EVENT_BYTES, PushEvent};
-use soci::{Skip, TagFilter, TagFilters, Version, why_not};
+use soci_manifest::Version;
+use soci_push::event::{Event, EventError, Ignored, MAX_EVENT_BYTES, PushEvent};
+use soci_push::{Skip, TagFilter, TagFilters, why_not};
 
 /// Which pushes are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]

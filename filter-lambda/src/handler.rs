@@ -1,9 +1,10 @@
 //! What happens to one event, and the line that is logged about it.
 
-use lambda::{Fault, Invocation, chain};
-use queue::Queue;
-use soci::TagFilter;
-use soci::event::{EventError, PushEvent};
+use soci_lambda::{Fault, Invocation};
+use soci_push::TagFilter;
+use soci_push::event::{EventError, PushEvent};
+use soci_queue::Queue;
+use soci_text::error_chain;
 use tracing::{error, info, warn};
 
 use crate::dispatch::{DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests};
@@ -51,7 +52,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
             }
             Decision::Unreadable(error) => self.keep(&error, payload, invocation).await,
             Decision::Foreign(error) => {
-                warn!(outcome = "malformed", request_id, "{}", chain(&error));
+                warn!(outcome = "malformed", request_id, "{}", error_chain(&error));
                 Ok(Response::malformed(&error))
             }
         }
@@ -85,7 +86,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
             }
             Ok(Dispatched::Queued { message, doubt }) => {
                 let reason = doubt.as_ref().map(Doubt::label);
-                let detail = doubt.as_ref().map(|doubt| chain(doubt));
+                let detail = doubt.as_ref().map(|doubt| error_chain(doubt));
                 let message_id = &*message.0;
                 info!(
                     outcome = "queued",
@@ -112,7 +113,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
                     request_id,
                     filter,
                     "{}",
-                    chain(&error)
+                    error_chain(&error)
                 );
                 Err(fault(&error))
             }
@@ -130,12 +131,12 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
         match self.dispatcher.keep(payload, invocation).await {
             Ok(message) => {
                 let message_id = &*message.0;
-                warn!(outcome = "malformed", request_id, message_id, "{}", chain(malformed));
+                warn!(outcome = "malformed", request_id, message_id, "{}", error_chain(malformed));
                 Ok(Response::malformed(malformed))
             }
             Err(error) => {
-                let malformed = chain(malformed);
-                error!(outcome = "failed", request_id, malformed, "{}", chain(&error));
+                let malformed = error_chain(malformed);
+                error!(outcome = "failed", request_id, malformed, "{}", error_chain(&error));
                 Err(fault(&error))
             }
         }
@@ -155,8 +156,8 @@ impl<'a> About<'a> {
         Self {
             repository: push.repository.name(),
             digest: push.digest.to_string(),
-            tag: push.tag.as_ref().map(oci::Tag::as_str),
-            event_id: push.id.as_ref().map(soci::event::EventId::as_str),
+            tag: push.tag.as_ref().map(soci_oci::Tag::as_str),
+            event_id: push.id.as_ref().map(soci_push::event::EventId::as_str),
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The filter Lambda: the file `bootstrap` of a function with the runtime provided.al2023.
 
+use soci_text::error_chain;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use filter_lambda::{
+use serde_json::value::RawValue;
+use soci_filter_lambda::{
     Dispatcher, EcrManifests, Handler, LambdaFunction, Response, Settings, Shortcut, SizeLimits,
 };
-use lambda::{Fault, chain, serve, start_logging};
-use serde_json::value::RawValue;
+use soci_lambda::{Fault, serve, start_logging};
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Fault>> + 'a>>;
@@ -19,20 +20,20 @@ const SHORTCUT_TIME: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let settings = match Settings::read(&config::Environment) {
+    let settings = match Settings::read(&soci_config::Environment) {
         Ok(settings) => settings,
         Err(problems) => {
             eprintln!("{problems}");
-            return ExitCode::from(config::EXIT_CODE);
+            return ExitCode::from(soci_config::EXIT_CODE);
         }
     };
     start_logging(settings.logs);
-    let sdk = aws::sdk::load().await;
-    let queue = match aws::SqsQueue::new(&sdk, settings.queue_url.as_str()) {
+    let sdk = soci_aws::sdk::load().await;
+    let queue = match soci_aws::SqsQueue::new(&sdk, settings.queue_url.as_str()) {
         Ok(queue) => queue,
         Err(error) => {
-            eprintln!("{}: {error}", config::name::QUEUE_URL);
-            return ExitCode::from(config::EXIT_CODE);
+            eprintln!("{}: {error}", soci_config::name::QUEUE_URL);
+            return ExitCode::from(soci_config::EXIT_CODE);
         }
     };
     let shortcut = settings.shortcut.map(|shortcut| Shortcut {
@@ -51,7 +52,7 @@ async fn main() -> ExitCode {
     match serve(handle).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", chain(&error));
+            eprintln!("{}", error_chain(&error));
             ExitCode::FAILURE
         }
     }

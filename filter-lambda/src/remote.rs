@@ -6,10 +6,10 @@ use aws_sdk_lambda::operation::invoke::InvokeError as SdkInvokeError;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 
-use aws::sdk::SdkConfig;
-use aws::{Catalogue, EcrError};
-use oci::Digest;
-use soci::event::PushEvent;
+use soci_aws::sdk::SdkConfig;
+use soci_aws::{Catalogue, EcrError};
+use soci_oci::Digest;
+use soci_push::event::PushEvent;
 
 use crate::dispatch::{IndexFunction, Manifests};
 use crate::size::FetchedManifest;
@@ -59,7 +59,7 @@ impl Manifests for EcrManifests {
         }
         let (account, name) = (Some(&push.account), push.repository.name());
         let found = self.catalogue.manifests(account, name, digests).await?;
-        let fetched = |manifest: aws::ecr::RawManifest| FetchedManifest {
+        let fetched = |manifest: soci_aws::ecr::RawManifest| FetchedManifest {
             digest: manifest.digest,
             // Without one it is none that can be read, which is what the reader then says.
             media_type: manifest.media_type.unwrap_or_default(),

@@ -3,10 +3,10 @@
 //! Shape, codes and sentences are those of the filter function in AWS's SOCI index builder for
 //! CloudFormation, as far as it knows the case.
 
-use lambda::{objection, objection_to_other};
 use serde::Serialize;
-use soci::Skip;
-use soci::event::{EventError, Ignored, PushEvent};
+use soci_lambda::{objection, objection_to_other};
+use soci_push::Skip;
+use soci_push::event::{EventError, Ignored, PushEvent};
 
 /// What the function answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -1,8 +1,8 @@
 //! What the filter Lambda is told by its environment.
 
-use aws::QueueUrl;
-use config::{Problems, Program, Reader, Source, name};
-use lambda::LogSettings;
+use soci_aws::QueueUrl;
+use soci_config::{Problems, Program, Reader, Source, name};
+use soci_lambda::LogSettings;
 
 use crate::filter::Filter;
 
@@ -33,8 +33,8 @@ impl Settings {
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(Program::Filter, source);
         let filters = reader.from_str(name::FILTERS);
-        let version = config::IndexSettings::read_version(&mut reader);
-        let output_suffix = config::IndexSettings::read_output_suffix(&mut reader);
+        let version = soci_config::IndexSettings::read_version(&mut reader);
+        let output_suffix = soci_config::IndexSettings::read_output_suffix(&mut reader);
         let queue_url = reader.from_str(name::QUEUE_URL);
         let function = reader.text(name::INDEX_LAMBDA_ARN);
         let max_image_bytes = reader.bytes(name::INDEX_LAMBDA_MAX_IMAGE_BYTES, 0..=u64::MAX);
@@ -62,8 +62,8 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
-    use config::VARIABLES;
-    use soci::Version;
+    use soci_config::VARIABLES;
+    use soci_manifest::Version;
 
     use super::*;
 

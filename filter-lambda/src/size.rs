@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use oci::{Descriptor, Digest, Document, DocumentError, media_type};
+use soci_oci::{Descriptor, Digest, Document, DocumentError, media_type};
 
 /// A manifest as a registry gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ fn children(entries: &[Descriptor], limits: SizeLimits) -> Result<Vec<Digest>, S
 
 /// BuildKit lists attestations under a platform that is unknown.
 fn is_attestation(entry: &Descriptor) -> bool {
-    entry.platform.as_ref().is_some_and(oci::Platform::is_unknown)
+    entry.platform.as_ref().is_some_and(soci_oci::Platform::is_unknown)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A layer that somebody made up, read both ways.
 #![no_main]
 
-use ztoc::Compression;
+use soci_ztoc::Compression;
 
 libfuzzer_sys::fuzz_target!(|layer: &[u8]| {
-    ztoc::testing::fuzz::layer(layer, Compression::Gzip);
-    ztoc::testing::fuzz::layer(layer, Compression::Uncompressed);
+    soci_ztoc::testing::fuzz::layer(layer, Compression::Gzip);
+    soci_ztoc::testing::fuzz::layer(layer, Compression::Uncompressed);
 });

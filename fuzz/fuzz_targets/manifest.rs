@@ -1,8 +1,8 @@
 //! A manifest or image index that somebody made up: read, planned, written again.
 #![no_main]
 
-use oci::{Digest, Index, Manifest, media_type};
-use soci::{Image, Limits, Platforms, Settings};
+use soci_oci::{Digest, Index, Manifest, media_type};
+use soci_manifest::{Image, Limits, Platforms, Settings};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(manifest) = Manifest::decode(bytes) {

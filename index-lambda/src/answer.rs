@@ -1,11 +1,12 @@
 //! What the function answers.
 
-use jobs::{Done, Nothing};
-use lambda::{Fault, objection, objection_to_other};
 use serde::Serialize;
-use soci::Skip;
-use soci::event::{Event, MAX_EVENT_BYTES};
-use soci::job::JobError;
+use soci_jobs::Done;
+use soci_lambda::{Fault, objection, objection_to_other};
+use soci_push::Nothing;
+use soci_push::Skip;
+use soci_push::event::{Event, MAX_EVENT_BYTES};
+use soci_push::job::JobError;
 
 use crate::work::{Outcome, Rejection};
 

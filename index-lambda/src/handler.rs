@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use jobs::{Done, Job, Stores};
-use lambda::{Fault, Invocation};
-use queue::Queue;
+use soci_jobs::{Done, Stores};
+use soci_lambda::{Fault, Invocation};
+use soci_push::Job;
+use soci_queue::Queue;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -140,8 +141,8 @@ impl<'a> About<'a> {
         Self {
             repository: Some(job.repository.name()),
             digest: Some(job.digest.to_string()),
-            tag: job.tag.as_ref().map(oci::Tag::as_str),
-            event_id: job.event_id.as_ref().map(soci::event::EventId::as_str),
+            tag: job.tag.as_ref().map(soci_oci::Tag::as_str),
+            event_id: job.event_id.as_ref().map(soci_push::event::EventId::as_str),
         }
     }
 }

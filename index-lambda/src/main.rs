@@ -1,18 +1,20 @@
 //! The index Lambda: the file `bootstrap` of a function with the runtime provided.al2023.
 
+use soci_text::error_chain;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aws::{EcrCredentials, SqsQueue};
-use index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
-use indexer::{Budget, Options, OutputTag};
-use jobs::{EndpointOverride, RateLimiter, RegistryStores, Rules, Runner};
-use lambda::{Fault, chain, serve, start_logging};
-use registry::Client;
 use serde_json::value::RawValue;
+use soci_aws::{EcrCredentials, SqsQueue};
+use soci_index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
+use soci_indexer::{Budget, Options, OutputTag};
+use soci_jobs::{EndpointOverride, RateLimiter, RegistryStores, Runner};
+use soci_lambda::{Fault, serve, start_logging};
+use soci_push::Rules;
+use soci_registry::Client;
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + 'a>>;
@@ -20,25 +22,25 @@ type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + 'a>>;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let settings = match Settings::read(&config::Environment, cores) {
+    let settings = match Settings::read(&soci_config::Environment, cores) {
         Ok(settings) => settings,
         Err(problems) => {
             eprintln!("{problems}");
-            return ExitCode::from(config::EXIT_CODE);
+            return ExitCode::from(soci_config::EXIT_CODE);
         }
     };
     start_logging(settings.logs.clone());
     match run(&settings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", chain(&*error));
+            eprintln!("{}", error_chain(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let sdk = aws::sdk::load().await;
+    let sdk = soci_aws::sdk::load().await;
     let queue = SqsQueue::new(&sdk, settings.queue_url.as_str())?;
     let dead_letters = settings.dead_letter_queue_url.as_ref();
     let dead_letters = dead_letters.map(|url| SqsQueue::new(&sdk, url.as_str())).transpose()?;
@@ -63,7 +65,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
             version: index.settings.version,
             output_suffix: index.output_suffix.clone(),
             filters: Some(index.filters.clone()),
-            limits: soci::job::Limits::DEFAULT,
+            limits: soci_push::job::Limits::DEFAULT,
         },
         runner: Runner::new(RegistryStores::new(client, endpoint), options),
         queue,

@@ -1,8 +1,8 @@
 //! What the function is invoked with.
 
-use aws::QueueUrl;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use soci_aws::QueueUrl;
 
 /// `eventSource` of messages of SQS.
 const SQS: &str = "aws:sqs";

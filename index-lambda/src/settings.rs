@@ -3,10 +3,10 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use aws::QueueUrl;
-use config::{IndexSettings, Problems, Program, Reader, Source, name};
-use jobs::EndpointOverride;
-use lambda::LogSettings;
+use soci_aws::QueueUrl;
+use soci_config::{IndexSettings, Problems, Program, Reader, Source, name};
+use soci_jobs::EndpointOverride;
+use soci_lambda::LogSettings;
 
 /// Least memory for downloads in flight.
 const MIN_MEMORY: u64 = 4 << 20;
@@ -82,7 +82,7 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
-    use config::VARIABLES;
+    use soci_config::VARIABLES;
 
     use super::*;
 

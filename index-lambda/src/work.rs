@@ -1,15 +1,17 @@
 //! What is done about one message.
 
+use soci_text::error_chain;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indexer::NoProgress;
-use jobs::{Done, Failure, Job, Nothing, Rules, Runner, Stores, Task, understand};
-use lambda::{Invocation, chain};
-use queue::{DeadLetter, Group, MessageId, Outgoing, Queue};
-use soci::JobMessage;
-use soci::job::JobError;
+use soci_indexer::NoProgress;
+use soci_jobs::{Done, Failure, Runner, Stores};
+use soci_lambda::Invocation;
+use soci_push::JobMessage;
+use soci_push::job::JobError;
+use soci_push::{Job, Nothing, Rules, Task, understand};
+use soci_queue::{DeadLetter, Group, MessageId, Outgoing, Queue};
 use tokio::time::{Instant, timeout_at};
 
 /// What has to be left of an invocation after a message was sent, to answer and to log.
@@ -114,7 +116,7 @@ impl Rejection {
     /// The same for people.
     pub fn detail(&self) -> String {
         match self {
-            Self::Malformed(error) => chain(error),
+            Self::Malformed(error) => error_chain(error),
             Self::Failed(_, failure) => failure.detail(),
         }
     }
@@ -230,7 +232,7 @@ async fn send<Q: Queue>(
     let until = deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline);
     match timeout_at(until, queue.send(outgoing)).await {
         Ok(Ok(message)) => Ok(message),
-        Ok(Err(error)) => Err(chain(&error as &dyn Error)),
+        Ok(Err(error)) => Err(error_chain(&error as &dyn Error)),
         Err(_) => Err(format!("queue {} did not answer before the invocation ends", queue.name())),
     }
 }

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use ztoc::testing::random_layer;
-use ztoc::{BuildError, Builder, Compression, Settings};
+use soci_ztoc::testing::random_layer;
+use soci_ztoc::{BuildError, Builder, Compression, Settings};
 
 /// Random layers per run.
 const LAYERS: u64 = 240;
@@ -26,7 +26,7 @@ fn build(layer: &[u8], compression: Compression, span_size: u64) -> Result<Strin
         builder.push(piece)?;
     }
     let ztoc = builder.finish()?;
-    Ok(oci::Digest::from_sha256(ztoc.encoded.sha256()).to_string())
+    Ok(soci_oci::Digest::from_sha256(ztoc.encoded.sha256()).to_string())
 }
 
 /// The reference program, if it is there or can be built.

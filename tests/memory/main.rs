@@ -10,11 +10,11 @@
 
 use std::num::NonZeroUsize;
 
-use indexer::{Budget, ImageName, Options, Outcome, RemoteRepository, index_image};
-use oci::Tag;
 use peak_alloc::PeakAlloc;
-use registry::testing::FakeRegistry;
-use tests::{TestImage, gzip_layer};
+use soci_indexer::{Budget, ImageName, Options, Outcome, RemoteRepository, index_image};
+use soci_oci::Tag;
+use soci_registry::testing::FakeRegistry;
+use soci_tests::{TestImage, gzip_layer};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 

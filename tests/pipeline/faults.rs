@@ -2,11 +2,11 @@
 
 use std::num::NonZeroUsize;
 
-use indexer::{Budget, IndexError, LayerError, Options};
-use oci::media_type;
-use registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
-use soci::Version;
-use tests::{TestImage, TestLayer, gzip_layer};
+use soci_indexer::{Budget, IndexError, LayerError, Options};
+use soci_manifest::Version;
+use soci_oci::media_type;
+use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
+use soci_tests::{TestImage, TestLayer, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, options, tags};
 
@@ -134,7 +134,7 @@ async fn an_immutable_tag_with_other_content_is_a_permanent_error_that_names_it(
     let first = indexed(index(&registry, "1", &self::options(Version::V2)).await);
     let again = index(&registry, "1", &self::options(Version::V2)).await.unwrap();
     assert!(
-        matches!(again, indexer::Outcome::AlreadyIndexed(report) if report.index == first.index)
+        matches!(again, soci_indexer::Outcome::AlreadyIndexed(report) if report.index == first.index)
     );
     let mut other: Options = self::options(Version::V2);
     other.settings.build_tool_identifier = "other".to_owned();
@@ -212,7 +212,8 @@ async fn broken_leftovers_do_not_keep_an_image_from_being_indexed() {
     ] {
         registry.fault(broken.clone());
         let again = index(&registry, "1", &options(Version::V2)).await.unwrap();
-        let (indexer::Outcome::Indexed(again) | indexer::Outcome::AlreadyIndexed(again)) = again
+        let (soci_indexer::Outcome::Indexed(again) | soci_indexer::Outcome::AlreadyIndexed(again)) =
+            again
         else {
             panic!("skipped")
         };
@@ -232,8 +233,8 @@ async fn a_list_of_referrers_that_somebody_else_replaces_is_written_again() {
     let lost = Effect::Answer { status: 201, headers: Vec::new(), body: String::new() };
     registry.fault(Fault::on(Kind::ManifestPut, lost).path(tag.clone()));
     let report = indexed(index(&registry, "1", &options(Version::V1)).await);
-    let tag: oci::Tag = tag.parse().unwrap();
+    let tag: soci_oci::Tag = tag.parse().unwrap();
     let referrers = registry.manifest(REPOSITORY, &tag.into()).unwrap().1;
-    let referrers = oci::Index::decode(&referrers).unwrap();
+    let referrers = soci_oci::Index::decode(&referrers).unwrap();
     assert!(referrers.manifests().iter().any(|entry| entry.digest == report.index));
 }

@@ -6,12 +6,12 @@ use std::io::Read as _;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use indexer::{Options, Outcome};
-use oci::Digest;
-use registry::testing::{FakeOptions, FakeRegistry};
 use serde_json::Value;
-use soci::{Platforms, Settings, Version};
-use tests::golden;
+use soci_indexer::{Options, Outcome};
+use soci_manifest::{Platforms, Settings, Version};
+use soci_oci::Digest;
+use soci_registry::testing::{FakeOptions, FakeRegistry};
+use soci_tests::golden;
 
 use crate::support::{REPOSITORY, index};
 

@@ -1,13 +1,13 @@
 //! OCI layouts on disk.
 
-use indexer::{
+use soci_indexer::{
     Budget, ImageName, ImageStore as _, Layout, LayoutError, Options, Outcome, OutputTag,
     index_image, verify_image,
 };
-use oci::TagOrDigest;
-use registry::testing::FakeRegistry;
-use soci::Version;
-use tests::{TestImage, gzip_layer};
+use soci_manifest::Version;
+use soci_oci::TagOrDigest;
+use soci_registry::testing::FakeRegistry;
+use soci_tests::{TestImage, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, name, options};
 
@@ -60,7 +60,7 @@ async fn the_only_image_of_a_layout_needs_no_name() {
 
     let other = TestImage::single("linux/amd64", &[gzip_layer(7, 1000)]);
     let (kind, bytes) = other.manifests.last().unwrap().clone();
-    let tag: oci::Tag = "2".parse().unwrap();
+    let tag: soci_oci::Tag = "2".parse().unwrap();
     layout.push_manifest(&tag.into(), &kind, bytes).await.unwrap();
     let error = layout.only_image().await.unwrap_err();
     assert!(matches!(error, LayoutError::Ambiguous { count: 2, .. }), "{error}");
@@ -84,7 +84,7 @@ async fn several_writers_lose_nothing() {
     }
     let layout = Layout::open(folder.path()).await.unwrap();
     for number in 0..8 {
-        let tag: oci::Tag = format!("out-{number}").parse().unwrap();
+        let tag: soci_oci::Tag = format!("out-{number}").parse().unwrap();
         assert!(layout.manifest(&tag.into()).await.unwrap().is_some(), "out-{number}");
     }
     let files = std::fs::read_dir(folder.path()).unwrap();

@@ -1,10 +1,10 @@
 //! What becomes of an image, and what is written for it.
 
-use indexer::{IndexError, Options, Outcome};
-use oci::media_type;
-use registry::testing::{FakeOptions, FakeRegistry, Kind};
-use soci::{Platforms, Settings, SkipReason, Version};
-use tests::{TestImage, gzip_layer};
+use soci_indexer::{IndexError, Options, Outcome};
+use soci_manifest::{Platforms, Settings, SkipReason, Version};
+use soci_oci::media_type;
+use soci_registry::testing::{FakeOptions, FakeRegistry, Kind};
+use soci_tests::{TestImage, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, options, suffix, tags};
 
@@ -143,9 +143,10 @@ async fn an_empty_suffix_replaces_the_image_once() {
 async fn without_a_tag_the_digest_names_the_result() {
     let registry = FakeRegistry::start().await;
     let image = two_platforms().put(&registry, REPOSITORY, "1");
-    let name = indexer::ImageName { target: image.into(), tag: None };
+    let name = soci_indexer::ImageName { target: image.into(), tag: None };
     let outcome =
-        indexer::index_image(&crate::support::store(&registry), &name, &options(Version::V2)).await;
+        soci_indexer::index_image(&crate::support::store(&registry), &name, &options(Version::V2))
+            .await;
     let report = indexed(outcome);
     let expected = format!("sha256-{}-soci", image.hex());
     assert_eq!(report.tag.unwrap().as_str(), expected);
@@ -156,7 +157,7 @@ async fn without_a_tag_the_digest_names_the_result() {
     // That would be the list of the image's referrers.
     let bare = Options { output: suffix(""), ..options(Version::V2) };
     let store = crate::support::store(&registry);
-    let error = indexer::index_image(&store, &name, &bare).await.unwrap_err();
+    let error = soci_indexer::index_image(&store, &name, &bare).await.unwrap_err();
     assert!(matches!(error, IndexError::ReservedTag { .. }), "{error:?}");
     let mut huge = options(Version::V2);
     huge.settings.span_size = 1 << 63;
@@ -185,8 +186,8 @@ async fn one_platform_can_be_asked_for() {
 async fn what_is_no_image_is_skipped_with_its_reason() {
     let chart = "application/vnd.cncf.helm.config.v1+json";
     let soci = Version::V2.artifact_type();
-    let small: &[tests::TestLayer] = &[gzip_layer(1, 1000)];
-    let zstd: &[tests::TestLayer] = &[(media_type::OCI_LAYER_ZSTD, vec![0; 400_000].into())];
+    let small: &[soci_tests::TestLayer] = &[gzip_layer(1, 1000)];
+    let zstd: &[soci_tests::TestLayer] = &[(media_type::OCI_LAYER_ZSTD, vec![0; 400_000].into())];
     for (image, words) in [
         (TestImage::artifact(chart), "helm"),
         (TestImage::artifact(soci), "SOCI index"),

@@ -1,11 +1,11 @@
 //! What several tests need.
 
-use indexer::{
+use soci_indexer::{
     ImageName, IndexError, Options, Outcome, OutputTag, RemoteRepository, Report, index_image,
 };
-use oci::Tag;
-use registry::testing::FakeRegistry;
-use soci::{Settings, Version};
+use soci_manifest::{Settings, Version};
+use soci_oci::Tag;
+use soci_registry::testing::FakeRegistry;
 
 pub(crate) const REPOSITORY: &str = "team/app";
 

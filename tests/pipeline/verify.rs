@@ -1,12 +1,12 @@
 //! Checking an index against its layers.
 
 use bytes::Bytes;
-use indexer::{Budget, VerifyError, verify_image};
-use oci::{Digest, media_type};
-use registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
 use serde_json::{Value, json};
-use soci::Version;
-use tests::{TestImage, gzip_layer};
+use soci_indexer::{Budget, VerifyError, verify_image};
+use soci_manifest::Version;
+use soci_oci::{Digest, media_type};
+use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
+use soci_tests::{TestImage, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, name, options, store};
 
@@ -101,7 +101,7 @@ async fn with_ztoc(ztoc: impl FnOnce(Vec<u8>) -> Vec<u8>) -> (FakeRegistry, Veri
 
 /// The byte `at` in the window of `ztoc`'s second checkpoint; that of the first is all zeros.
 fn window_byte(ztoc: &[u8], at: usize) -> usize {
-    let place = ztoc::SpanSizePlace::find(ztoc).unwrap().range().end as usize;
+    let place = soci_ztoc::SpanSizePlace::find(ztoc).unwrap().range().end as usize;
     place + (17 + (32 << 10)) + 17 + at
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use oci::{Digest, media_type};
-use registry::testing::FakeRegistry;
 use serde_json::{Value, json};
+use soci_oci::{Digest, media_type};
+use soci_registry::testing::FakeRegistry;
 
 /// An image with all its blobs and manifests, the root last.
 #[derive(Clone, Debug, Default)]
@@ -140,8 +140,8 @@ impl TestImage {
 
 /// A gzip layer of about `size` uncompressed bytes, another one for every seed.
 pub fn gzip_layer(seed: u64, size: usize) -> TestLayer {
-    let archive = ztoc::testing::plain_archive(seed, size);
-    (media_type::OCI_LAYER_GZIP, ztoc::testing::gzip(&archive).into())
+    let archive = soci_ztoc::testing::plain_archive(seed, size);
+    (media_type::OCI_LAYER_GZIP, soci_ztoc::testing::gzip(&archive).into())
 }
 
 /// The folder with the reference's layers and images.

@@ -48,7 +48,7 @@ fn filters_that_are_allowed_are_those_that_the_programs_read() {
     let eleven = ["a:b"; 11].join(",");
     for good in ["*:*", "a:b", "team/*:v*", "*/app:*-rc*,b:1.0_X", &eleven[..39]] {
         assert!(pattern.is_match(good), "{good}");
-        assert!(good.parse::<soci::TagFilters>().is_ok(), "{good}");
+        assert!(good.parse::<soci_push::TagFilters>().is_ok(), "{good}");
     }
     for bad in ["", "a", "a:", ":b", "a:b,", "a:b, c:d", "A:b", "a:b:c", "a?:b", "**:*", "a:b**"] {
         assert!(!pattern.is_match(bad), "{bad}");

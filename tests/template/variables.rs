@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use config::{Need, Program, VARIABLES};
 use serde_json::{Value, json};
+use soci_config::{Need, Program, VARIABLES};
 
 use crate::document::Template;
 

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use config::{bytes, suffix};
-use oci::{Platform, Tag};
+use soci_config::{bytes, suffix};
+use soci_oci::{Platform, Tag};
 
 pub(crate) use local::LocalArgs;
 pub(crate) use ops::{BackfillArgs, HealthcheckArgs, QueueArgs, ReplayArgs, WorkArgs};
@@ -17,7 +17,7 @@ mod variables;
 
 /// Builds SOCI indexes, which let a container start before its image has been downloaded.
 #[derive(Debug, Parser)]
-#[command(name = "soci-index-builder", version = service::About::THIS.to_string())]
+#[command(name = "soci-index-builder", version = soci_service::About::THIS.to_string())]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -90,7 +90,7 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_name = "BYTES", value_parser = span_size, default_value = "4MiB")]
     pub(crate) span_size: u64,
     /// Name of the building tool that the index carries; it changes all digests
-    #[arg(long, value_name = "STR", default_value = soci::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
+    #[arg(long, value_name = "STR", default_value = soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
     pub(crate) build_tool_identifier: String,
     /// Say the span size in the SOCI index, as soci-snapshotter does from 0.12 on; it changes the
     /// digests of all SOCI indexes
@@ -129,12 +129,12 @@ pub(crate) struct ZtocBuildArgs {
     pub(crate) layer: PathBuf,
     /// How the layer is compressed
     #[arg(long, value_name = "gzip|uncompressed", default_value = "gzip")]
-    pub(crate) compression: ztoc::Compression,
+    pub(crate) compression: soci_ztoc::Compression,
     /// Bytes between checkpoints
     #[arg(long, value_name = "BYTES", value_parser = span_size, default_value = "4MiB")]
     pub(crate) span_size: u64,
     /// Name of the building tool that the ztoc carries
-    #[arg(long, value_name = "STR", default_value = soci::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
+    #[arg(long, value_name = "STR", default_value = soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
     pub(crate) build_tool_identifier: String,
     /// Where the ztoc is written
     #[arg(long, value_name = "FILE")]

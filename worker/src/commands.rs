@@ -10,6 +10,7 @@ mod replay;
 mod worker;
 mod ztoc;
 
+use soci_text::error_chain;
 use std::process::ExitCode;
 
 use crate::cli::{Command, ZtocCommand};
@@ -22,7 +23,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         // What runs unattended logs as its configuration says.
         Command::Worker(_) => {}
         // It prints how each job ended, which the consumer would log once more.
-        Command::Local(_) => process::log_to_stderr("warn,service::consumer=off"),
+        Command::Local(_) => process::log_to_stderr("warn,soci_service::consumer=off"),
         _ => process::log_to_stderr("warn"),
     }
     let result = match command {
@@ -43,7 +44,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Err(error) => match error.downcast::<std::io::Error>() {
             Ok(error) => report::printed(Err(error)),
             Err(error) => {
-                report::complain(report::chain(error.as_ref()));
+                report::complain(error_chain(error.as_ref()));
                 ExitCode::FAILURE
             }
         },

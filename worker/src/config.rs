@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use aws::QueueUrl;
-use config::{IndexSettings, Problems, Program, Reader, Source, name};
-use jobs::EndpointOverride;
-use service::telemetry::LogFormat;
+use soci_aws::QueueUrl;
+use soci_config::{IndexSettings, Problems, Program, Reader, Source, name};
+use soci_jobs::EndpointOverride;
+use soci_service::telemetry::LogFormat;
 
 /// Longest time for a job: below the 12 hours for which a message can be hidden, with time left to
 /// say that it is given up.
@@ -61,7 +61,7 @@ impl WorkerConfig {
         let visibility_timeout = reader.seconds(name::VISIBILITY_TIMEOUT_SECONDS, 30..=3_600);
         let max_job_time = reader.seconds(name::MAX_JOB_SECONDS, 60..=MAX_JOB_SECONDS);
         if let (Some(visibility), Some(job)) = (visibility_timeout, max_job_time)
-            && visibility + job >= queue::MAX_VISIBILITY
+            && visibility + job >= soci_queue::MAX_VISIBILITY
         {
             let reason = "with VISIBILITY_TIMEOUT_SECONDS it has to stay below 12 hours";
             reader.reject(name::MAX_JOB_SECONDS, reason);
@@ -152,7 +152,7 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
-    use config::VARIABLES;
+    use soci_config::VARIABLES;
 
     use super::*;
 
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(config.put_image_rate.to_string(), "5");
         assert_eq!(config.index.output_suffix, "-soci");
         assert_eq!(config.index.filters.to_string(), "*:*");
-        assert_eq!(config.index.settings, soci::Settings::default());
+        assert_eq!(config.index.settings, soci_manifest::Settings::default());
     }
 
     #[test]

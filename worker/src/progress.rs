@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use indexer::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use oci::Digest;
+use soci_indexer::Progress;
+use soci_oci::Digest;
 
 /// One bar for each layer that is being built, on standard error.
 #[derive(Debug)]

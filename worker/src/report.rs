@@ -1,13 +1,12 @@
 //! Results for people and for programs.
 
-use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use indexer::{LayerReport, Outcome, Report, Verification};
 use serde_json::{Value, json};
+use soci_indexer::{LayerReport, Outcome, Report, Verification};
 
 /// The one object that `index --json` prints. `failure` is the chain of errors.
 pub(crate) fn index_json(image: &str, result: Result<&Outcome, &str>) -> Value {
@@ -202,21 +201,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// An error and all its causes in one line. Errors that only pass on another's text are not
-/// repeated.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Tells an error on standard error. Nobody is left to tell if that fails.

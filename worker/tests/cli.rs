@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tests::{TestImage, golden, gzip_layer};
+use soci_tests::{TestImage, golden, gzip_layer};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_soci-index-builder"))

@@ -7,9 +7,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use oci::{Digest, Repository, TagOrDigest};
-use registry::{BlobSource, Client};
-use tests::{TestImage, gzip_layer};
+use soci_oci::{Digest, Repository, TagOrDigest};
+use soci_registry::{BlobSource, Client};
+use soci_tests::{TestImage, gzip_layer};
 
 /// Longest wait for a line of output.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -179,7 +179,7 @@ fn an_image_that_cannot_be_indexed_is_told_and_the_process_goes_on() {
     let (client, repository) = (client(), local.repository("app"));
     let broken = TestImage::single(
         "linux/amd64",
-        &[(oci::media_type::OCI_LAYER_GZIP, vec![7; 100_000].into())],
+        &[(soci_oci::media_type::OCI_LAYER_GZIP, vec![7; 100_000].into())],
     );
     runtime.block_on(push(&client, &repository, &broken, "broken"));
     let line = local.line("failed");

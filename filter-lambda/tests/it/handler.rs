@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use filter_lambda::Response;
-use lambda::Fault;
-use queue::Outgoing;
 use serde_json::{Value, json};
+use soci_filter_lambda::Response;
+use soci_lambda::Fault;
+use soci_queue::Outgoing;
 use tokio::time::Instant;
 
 use crate::support::Mood::{Fails, Hangs, Works};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use lambda::testing::{Answer, Call, FakeAws, FakeRuntime, stop};
 use serde_json::{Value, json};
+use soci_lambda::testing::{Answer, Call, FakeAws, FakeRuntime, stop};
 use tokio::process::{Child, Command};
 
 use crate::support::{event, index, manifest};
@@ -57,8 +57,8 @@ impl World {
 }
 
 /// ECR's answer to `BatchGetImage` with these manifests.
-fn images(manifests: &[filter_lambda::FetchedManifest]) -> Value {
-    let image = |manifest: &filter_lambda::FetchedManifest| {
+fn images(manifests: &[soci_filter_lambda::FetchedManifest]) -> Value {
+    let image = |manifest: &soci_filter_lambda::FetchedManifest| {
         json!({
             "registryId": "123456789012", "repositoryName": "team/app",
             "imageId": { "imageDigest": manifest.digest.to_string() },

@@ -3,18 +3,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use filter_lambda::{
+use serde_json::{Value, json};
+use soci_filter_lambda::{
     Dispatcher, FetchedManifest, Filter, Handler, IndexFunction, Manifests, Shortcut, SizeLimits,
 };
-use lambda::Invocation;
-use oci::{Digest, media_type};
-use queue::{
+use soci_lambda::Invocation;
+use soci_manifest::Version;
+use soci_oci::{Digest, media_type};
+use soci_push::event::{PushEvent, Timestamp};
+use soci_queue::{
     Backlog, ErrorKind, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt,
     Receive,
 };
-use serde_json::{Value, json};
-use soci::Version;
-use soci::event::{PushEvent, Timestamp};
 use tokio::time::Instant;
 
 /// How a fake behaves.

@@ -1,10 +1,10 @@
 //! Messages of a queue: which are done, and where the others go.
 
-use index_lambda::{Answer, BatchAnswer, ItemFailure};
-use oci::Digest;
-use queue::{ErrorKind, Operation, failure};
-use registry::testing::{Effect, Fault, Kind};
 use serde_json::{Value, json};
+use soci_index_lambda::{Answer, BatchAnswer, ItemFailure};
+use soci_oci::Digest;
+use soci_queue::{ErrorKind, Operation, failure};
+use soci_registry::testing::{Effect, Fault, Kind};
 
 use crate::support::{
     Stuck, event, invocation, job, message, messages, records, world, world_with,

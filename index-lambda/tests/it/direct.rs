@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use index_lambda::Answer;
-use oci::Digest;
-use queue::{ErrorKind, Operation, failure};
-use registry::testing::{Effect, Fault, Kind};
 use serde_json::{Value, json};
-use tests::TestImage;
+use soci_index_lambda::Answer;
+use soci_oci::Digest;
+use soci_queue::{ErrorKind, Operation, failure};
+use soci_registry::testing::{Effect, Fault, Kind};
+use soci_tests::TestImage;
 use tokio::time::Instant;
 
 use crate::support::{
@@ -80,7 +80,7 @@ async fn what_needs_no_index_is_answered_in_the_known_words() {
 async fn an_image_without_a_layer_to_index_is_answered_in_the_known_words() {
     let world = world().await;
     // Compressed in a way that no ztoc describes.
-    let zstd = (oci::media_type::OCI_LAYER_ZSTD, bytes::Bytes::from_static(b"layer"));
+    let zstd = (soci_oci::media_type::OCI_LAYER_ZSTD, bytes::Bytes::from_static(b"layer"));
     let image = TestImage::single("linux/amd64", &[zstd]);
     let digest = image.put(&world.registry, REPOSITORY, "v1");
     assert_eq!(
@@ -153,7 +153,8 @@ async fn without_a_dead_letter_queue_what_cannot_be_done_is_an_error_in_the_know
 #[tokio::test]
 async fn an_image_that_can_never_be_indexed_is_kept_and_not_tried_again() {
     let world = world().await;
-    let broken = (oci::media_type::OCI_LAYER_GZIP, bytes::Bytes::from_static(b"no gzip at all"));
+    let broken =
+        (soci_oci::media_type::OCI_LAYER_GZIP, bytes::Bytes::from_static(b"no gzip at all"));
     let image = TestImage::single("linux/amd64", &[broken]);
     let event = event("v1", image.put(&world.registry, REPOSITORY, "v1"));
     assert_eq!(world.sentence(&event).await, "SOCI index build error");

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lambda::testing::{Answer, FakeAws, FakeRuntime, stop};
-use registry::testing::{FakeAuth, FakeOptions, FakeRegistry};
 use serde_json::{Value, json};
-use tests::{TestImage, gzip_layer};
+use soci_lambda::testing::{Answer, FakeAws, FakeRuntime, stop};
+use soci_registry::testing::{FakeAuth, FakeOptions, FakeRegistry};
+use soci_tests::{TestImage, gzip_layer};
 use tokio::process::Child;
 use tokio::process::Command;
 

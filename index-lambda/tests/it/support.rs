@@ -3,18 +3,20 @@
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use index_lambda::{Answer, Handler, QueueIdentity, Worker};
-use indexer::Options;
-use jobs::{RegistryStores, Rules, Runner};
-use lambda::{Fault, Invocation};
-use oci::Digest;
-use queue::{MemoryQueue, Outgoing};
-use registry::testing::FakeRegistry;
-use registry::{ClientBuilder, PutLimit, PutLimitFuture};
 use serde_json::{Value, json};
-use soci::event::Timestamp;
-use soci::{Settings, Version};
-use tests::{TestImage, gzip_layer};
+use soci_index_lambda::{Answer, Handler, QueueIdentity, Worker};
+use soci_indexer::Options;
+use soci_jobs::{RegistryStores, Runner};
+use soci_lambda::{Fault, Invocation};
+use soci_manifest::{Settings, Version};
+use soci_oci::Digest;
+use soci_push::Rules;
+use soci_push::event::Timestamp;
+use soci_queue::Outgoing;
+use soci_registry::testing::FakeRegistry;
+use soci_registry::{ClientBuilder, PutLimit, PutLimitFuture};
+use soci_sandbox::MemoryQueue;
+use soci_tests::{TestImage, gzip_layer};
 use tokio::time::Instant;
 
 /// The repository of all images here.
@@ -47,7 +49,7 @@ pub(crate) async fn world_with(client: impl FnOnce(ClientBuilder) -> ClientBuild
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
             filters: Some("*:*".parse().unwrap()),
-            limits: soci::job::Limits::DEFAULT,
+            limits: soci_push::job::Limits::DEFAULT,
         },
         runner: Runner::new(RegistryStores::new(client, Some(endpoint)), options),
         queue: live.clone(),
@@ -150,7 +152,7 @@ pub(crate) fn records(queue: &str, bodies: &[String]) -> Value {
 /// The messages in a queue.
 pub(crate) fn messages(queue: &MemoryQueue) -> Vec<Outgoing> {
     let messages = queue.messages().into_iter().map(|snapshot| snapshot.message);
-    let outgoing = |message: queue::Message| Outgoing {
+    let outgoing = |message: soci_queue::Message| Outgoing {
         body: message.body,
         group: message.group,
         attributes: message.attributes,

@@ -51,7 +51,7 @@ build_soci_bin() {
     if [ -z "${SOCI_BIN:-}" ]; then
         echo "building soci-index-builder"
         # With the Lambdas, in one go: apart, cargo would compile shared dependencies once more for their features.
-        (cd "$ROOT" && cargo build --quiet --release -p worker -p filter-lambda -p index-lambda) </dev/null
+        (cd "$ROOT" && cargo build --quiet --release -p soci-index-builder -p soci-filter-lambda -p soci-index-lambda) </dev/null
         SOCI_BIN="${CARGO_TARGET_DIR:-$ROOT/target}/release/soci-index-builder"
     fi
     [ -x "$SOCI_BIN" ] || {

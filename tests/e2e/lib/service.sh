@@ -10,7 +10,7 @@ readonly OCI_INDEX=application/vnd.oci.image.index.v1+json
 build_lambdas() {
     if [ -z "${FILTER_LAMBDA_BIN:-}" ] || [ -z "${INDEX_LAMBDA_BIN:-}" ]; then
         echo "building filter-lambda and index-lambda"
-        (cd "$ROOT" && cargo build --quiet --release -p worker -p filter-lambda -p index-lambda) </dev/null
+        (cd "$ROOT" && cargo build --quiet --release -p soci-index-builder -p soci-filter-lambda -p soci-index-lambda) </dev/null
         FILTER_LAMBDA_BIN="${CARGO_TARGET_DIR:-$ROOT/target}/release/filter-lambda"
         INDEX_LAMBDA_BIN="${CARGO_TARGET_DIR:-$ROOT/target}/release/index-lambda"
     fi

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use config::bytes;
-use soci::TagFilter;
+use soci_config::bytes;
+use soci_push::TagFilter;
 
 use super::span_size;
 

@@ -4,9 +4,10 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use config::{Environment, Source, name, suffix};
-use soci::event::Timestamp;
-use soci::{TagFilter, TagFilters, Version};
+use soci_config::{Environment, Source, name, suffix};
+use soci_manifest::Version;
+use soci_push::event::Timestamp;
+use soci_push::{TagFilter, TagFilters};
 
 /// Which pushes are work.
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use clap::{Arg, ArgMatches, Command, Error, FromArgMatches};
-use config::{Environment, Need, Program, Source, VARIABLES, Variable};
+use soci_config::{Environment, Need, Program, Source, VARIABLES, Variable};
 
 /// The worker's variables, given as flags. What is not given is left to the environment.
 #[derive(Clone, Debug, Default)]

@@ -2,17 +2,18 @@
 
 mod survey;
 
+use soci_text::error_chain;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use aws::ecr::{ImageEntry, RepositoryEntry};
-use aws::{Catalogue, EcrError, sdk};
-use queue::QueueError;
 use serde_json::{Value, json};
+use soci_aws::ecr::{ImageEntry, RepositoryEntry};
+use soci_aws::{Catalogue, EcrError, sdk};
+use soci_queue::QueueError;
 
 use super::operate::{self, Counts, Enqueuer, Outcome, Sink};
 use crate::cli::BackfillArgs;
-use crate::report::{chain, progress, table};
+use crate::report::{progress, table};
 use survey::{INDEXED, Rules, Survey, survey};
 
 pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
@@ -70,7 +71,7 @@ async fn fill<L: Listing, S: Sink>(
     let repositories = match repositories(listing, args).await {
         Ok(repositories) => repositories,
         Err(error) => {
-            tally.failures.push(chain(&error));
+            tally.failures.push(error_chain(&error));
             return;
         }
     };
@@ -80,7 +81,7 @@ async fn fill<L: Listing, S: Sink>(
         let images = match listing.images(repository).await {
             Ok(images) => images,
             Err(error) => {
-                tally.failures.push(chain(&error));
+                tally.failures.push(error_chain(&error));
                 continue;
             }
         };
@@ -96,7 +97,7 @@ async fn fill<L: Listing, S: Sink>(
         let repository = name.to_owned();
         tally.rows.push(Row { repository, images, indexed, skipped, enqueued });
         if let Err(error) = result {
-            tally.failures.push(chain(&error));
+            tally.failures.push(error_chain(&error));
             return;
         }
         if tally.failures.is_empty() {
@@ -153,7 +154,7 @@ impl Listing for Catalogue {
 /// Enqueues jobs; tells how many are on the queue, also after an error.
 async fn enqueue<S: Sink>(
     sink: &S,
-    jobs: &[soci::JobMessage],
+    jobs: &[soci_push::JobMessage],
     args: &BackfillArgs,
 ) -> (u64, Result<(), QueueError>) {
     let mut enqueuer = Enqueuer::new(sink, args.rate);
@@ -243,8 +244,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use clap::Parser as _;
-    use oci::{Digest, Repository};
-    use queue::{ErrorKind, MemoryQueue, Operation, Queue as _};
+    use soci_oci::{Digest, Repository};
+    use soci_queue::{ErrorKind, Operation, Queue as _};
+    use soci_sandbox::MemoryQueue;
 
     use super::*;
     use crate::cli::{Cli, Command};

@@ -1,15 +1,16 @@
 //! `healthcheck`: asks the worker on this machine whether it lives.
 
+use soci_text::error_chain;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use config::{Program, Reader, Source, name};
 use http::{Request, StatusCode, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use soci_config::{Program, Reader, Source, name};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -27,7 +28,7 @@ pub(crate) fn healthcheck(args: &HealthcheckArgs) -> ExitCode {
         Ok(address) => address,
         Err(problems) => {
             report::complain(problems.to_string());
-            return ExitCode::from(config::EXIT_CODE);
+            return ExitCode::from(soci_config::EXIT_CODE);
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -38,7 +39,7 @@ pub(crate) fn healthcheck(args: &HealthcheckArgs) -> ExitCode {
     match asked {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::complain(report::chain(error.as_ref()));
+            report::complain(error_chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -102,7 +103,7 @@ mod tests {
         };
         let address = SocketAddr::from(([0, 0, 0, 0], port));
         let (asked, ()) = tokio::join!(ask(address, TIME), serve);
-        asked.map_err(|error| report::chain(error.as_ref()))
+        asked.map_err(|error| error_chain(error.as_ref()))
     }
 
     #[tokio::test]
@@ -121,7 +122,7 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = server.local_addr().unwrap();
         drop(server);
-        let said = report::chain(ask(address, TIME).await.unwrap_err().as_ref());
+        let said = error_chain(ask(address, TIME).await.unwrap_err().as_ref());
         assert!(said.starts_with(&format!("the worker on {address} does not answer")), "{said}");
     }
 

@@ -1,5 +1,6 @@
 //! `index` and `verify`: commands on an image in a registry or an OCI layout.
 
+use soci_text::error_chain;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,17 +9,17 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Error as UsageError};
-use indexer::{
+use soci_indexer::{
     Budget, ImageName, ImageStore, IndexError, Layout, Options, Outcome, OutputTag,
     RemoteRepository, Verification, VerifyError, index_image, verify_image,
 };
-use oci::{Reference, Tag, TagOrDigest};
-use registry::{Client, DockerConfig, default_docker_config};
-use soci::{Platforms, Settings, Version};
+use soci_manifest::{Platforms, Settings, Version};
+use soci_oci::{Reference, Tag, TagOrDigest};
+use soci_registry::{Client, DockerConfig, default_docker_config};
 
 use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, VerifyArgs};
 use crate::progress::Bars;
-use crate::report::{self, chain};
+use crate::report;
 
 /// Where an image is.
 enum Location {
@@ -163,8 +164,8 @@ impl Work for Indexing<'_> {
     async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Outcome, String> {
         let outcome = index_image(store, name, self.0).await;
         outcome.map_err(|error: IndexError| match error.advice() {
-            Some(advice) => format!("{} ({advice})", chain(&error)),
-            None => chain(&error),
+            Some(advice) => format!("{} ({advice})", error_chain(&error)),
+            None => error_chain(&error),
         })
     }
 }
@@ -176,7 +177,7 @@ impl Work for Verifying<'_> {
 
     async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Verification, String> {
         let verification = verify_image(store, &name.target, self.0).await;
-        verification.map_err(|error: VerifyError| chain(&error))
+        verification.map_err(|error: VerifyError| error_chain(&error))
     }
 }
 
@@ -193,11 +194,12 @@ async fn on_store<W: Work>(
             work.on(&store, &ImageName::from(&reference)).await
         }
         Location::Layout { path, tag } => {
-            let store = Layout::open(path).await.map_err(|error| chain(&error))?;
+            let store = Layout::open(path).await.map_err(|error| error_chain(&error))?;
             let name = if let Some(tag) = tag {
                 ImageName { target: TagOrDigest::Tag(tag.clone()), tag: Some(tag) }
             } else {
-                let (target, tag) = store.only_image().await.map_err(|error| chain(&error))?;
+                let (target, tag) =
+                    store.only_image().await.map_err(|error| error_chain(&error))?;
                 ImageName { target, tag: tag.or_else(|| "latest".parse().ok()) }
             };
             work.on(&store, &name).await
@@ -210,8 +212,8 @@ fn client(args: &ImageArgs) -> Result<Client, String> {
         .plain_http(args.plain_http)
         .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = default_docker_config(|name| std::env::var_os(name)) {
-        let config = DockerConfig::load(&path).map_err(|error| chain(&error))?;
+        let config = DockerConfig::load(&path).map_err(|error| error_chain(&error))?;
         client = client.credentials(Arc::new(config));
     }
-    client.build().map_err(|error| chain(&error))
+    client.build().map_err(|error| error_chain(&error))
 }

@@ -7,6 +7,7 @@ mod lazy;
 mod news;
 mod words;
 
+use soci_text::error_chain;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -14,26 +15,28 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indexer::{Budget, Options};
-use jobs::{RegistryStores, Rules, Runner};
-use local::{LocalRegistry, Settings, Storage};
-use queue::{MemoryQueue, MemoryQueueOptions};
-use registry::Client;
-use service::About;
-use service::board::Board;
-use service::consumer::{self, ConsumerError, ConsumerSettings, Drained, Queues};
-use service::handler::IndexHandler;
-use service::http::{self as page, STUCK_AFTER, Site};
-use service::metrics::Metrics;
-use service::watch::Watch;
-use soci::{TagFilters, Version};
+use soci_indexer::{Budget, Options};
+use soci_jobs::{RegistryStores, Runner};
+use soci_manifest::Version;
+use soci_push::Rules;
+use soci_push::TagFilters;
+use soci_registry::Client;
+use soci_registry_server::{LocalRegistry, Settings, Storage};
+use soci_sandbox::{MemoryQueue, MemoryQueueOptions};
+use soci_service::About;
+use soci_service::board::Board;
+use soci_service::consumer::{self, ConsumerError, ConsumerSettings, Drained, Queues};
+use soci_service::handler::IndexHandler;
+use soci_service::http::{self as page, STUCK_AFTER, Site};
+use soci_service::metrics::Metrics;
+use soci_service::watch::Watch;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::cli::LocalArgs;
 use crate::process;
-use crate::report::{self, chain};
+use crate::report;
 use news::{Lines, Seen};
 
 /// Port of the registry unless another one is wanted, as docker's documentation has it.
@@ -68,7 +71,7 @@ pub(crate) fn local(args: &LocalArgs) -> ExitCode {
             runtime.shutdown_background();
             result
         }
-        Err(error) => Err(chain(error.as_ref())),
+        Err(error) => Err(error_chain(error.as_ref())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -139,7 +142,7 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
     let rules = rules(args)?;
     let settings = Settings { storage, ..Settings::default() };
     let (registry, pushes) =
-        LocalRegistry::start(listener, settings).await.map_err(|error| chain(&error))?;
+        LocalRegistry::start(listener, settings).await.map_err(|error| error_chain(&error))?;
 
     let metrics = Arc::new(Metrics::new(&About::THIS));
     let board = Arc::new(Board::new(About::THIS));
@@ -202,7 +205,7 @@ fn worker_ended(
     ended: Result<Result<Drained, ConsumerError>, JoinError>,
 ) -> Result<Drained, String> {
     match ended {
-        Ok(ended) => ended.map_err(|error| chain(&error)),
+        Ok(ended) => ended.map_err(|error| error_chain(&error)),
         Err(error) => Err(format!("the worker failed: {error}")),
     }
 }
@@ -214,26 +217,26 @@ fn rules(args: &LocalArgs) -> Result<Rules, String> {
         [] => None,
         filters => {
             let list = filters.join(",").parse::<TagFilters>();
-            Some(list.map_err(|error| chain(&error))?)
+            Some(list.map_err(|error| error_chain(&error))?)
         }
     };
     Ok(Rules {
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
         filters,
-        limits: soci::job::Limits::DEFAULT,
+        limits: soci_push::job::Limits::DEFAULT,
     })
 }
 
 fn options(args: &LocalArgs, rules: &Rules, budget: Budget) -> Options {
     Options {
-        settings: soci::Settings {
+        settings: soci_manifest::Settings {
             version: rules.version,
             min_layer_size: args.min_layer_size,
             span_size: args.span_size,
-            ..soci::Settings::default()
+            ..soci_manifest::Settings::default()
         },
-        output: indexer::OutputTag::Suffix(rules.output_suffix.clone()),
+        output: soci_indexer::OutputTag::Suffix(rules.output_suffix.clone()),
         budget,
         ..Options::default()
     }
@@ -246,7 +249,7 @@ fn client(metrics: &Arc<Metrics>) -> Result<Client, String> {
         .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
         .observer(metrics.clone())
         .build();
-    client.map_err(|error| chain(&error))
+    client.map_err(|error| error_chain(&error))
 }
 
 /// Listens where it is wanted, or on the port of this machine that is usual.

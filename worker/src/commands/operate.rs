@@ -1,20 +1,21 @@
 //! What the commands for operators share.
 
+use soci_text::error_chain;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use aws::SqsQueue;
-use aws::sdk::SdkConfig;
-use jobs::RateLimiter;
-use queue::{Group, Outgoing, QueueError};
-use soci::event::Timestamp;
-use soci::{JobMessage, TagFilter};
+use soci_aws::SqsQueue;
+use soci_aws::sdk::SdkConfig;
+use soci_jobs::RateLimiter;
+use soci_push::event::Timestamp;
+use soci_push::{JobMessage, TagFilter};
+use soci_queue::{Group, Outgoing, QueueError};
 
 use crate::cli::WorkArgs;
-use crate::report::{self, chain};
+use crate::report;
 
 /// Most messages handed to a [`Sink`] at once, as SQS has it.
 const BATCH: usize = 10;
@@ -51,7 +52,7 @@ pub(super) fn run(work: impl Future<Output = Result<Outcome, String>>) -> ExitCo
 pub(super) fn open(config: &SdkConfig, url: Option<&str>) -> Result<Option<SqsQueue>, String> {
     let url = url.map(str::trim).filter(|url| !url.is_empty());
     let queue = url.map(|url| SqsQueue::new(config, url));
-    queue.transpose().map_err(|error| chain(&error))
+    queue.transpose().map_err(|error| error_chain(&error))
 }
 
 /// Where jobs are put, several at once.
@@ -107,7 +108,7 @@ impl<'a, S: Sink> Enqueuer<'a, S> {
 }
 
 /// Whether an image matches one of the filters, or there are none.
-pub(super) fn wanted(work: &WorkArgs, repository: &str, tag: Option<&oci::Tag>) -> bool {
+pub(super) fn wanted(work: &WorkArgs, repository: &str, tag: Option<&soci_oci::Tag>) -> bool {
     let matches = |filter: &TagFilter| filter.matches(repository, tag);
     work.filter.is_empty() || work.filter.iter().any(matches)
 }
@@ -159,7 +160,8 @@ pub(super) fn now() -> Timestamp {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use queue::{MemoryQueue, Queue as _};
+    use soci_queue::Queue as _;
+    use soci_sandbox::MemoryQueue;
 
     use super::*;
 
@@ -174,8 +176,8 @@ pub(super) mod tests {
 
     pub(in super::super) fn job(name: &str) -> JobMessage {
         JobMessage {
-            repository: oci::Repository::new("registry.example", name).unwrap(),
-            digest: oci::Digest::sha256_of(name.as_bytes()),
+            repository: soci_oci::Repository::new("registry.example", name).unwrap(),
+            digest: soci_oci::Digest::sha256_of(name.as_bytes()),
             tag: None,
             event_id: None,
             enqueued_at: Timestamp::default(),

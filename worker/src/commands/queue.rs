@@ -1,18 +1,19 @@
 //! `queue`: how the queues stand.
 
+use soci_text::error_chain;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use aws::sdk;
-use queue::{Backlog, MAX_RECEIVE, Message, Queue, QueueError, Receive};
 use serde_json::{Value, json};
+use soci_aws::sdk;
+use soci_queue::{Backlog, MAX_RECEIVE, Message, Queue, QueueError, Receive};
 
 use super::operate::{self, Counts, Outcome};
 use super::replay::reason;
 use crate::cli::QueueArgs;
-use crate::report::{chain, human_seconds, table};
+use crate::report::{human_seconds, table};
 
 /// How long messages are hidden that are looked at, if giving them back fails.
 const VISIBILITY: Duration = Duration::from_mins(1);
@@ -34,7 +35,7 @@ pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
             let peek = if role == "dead letters" { args.peek } else { 0 };
             match look(&queue, role, peek).await {
                 Ok(standing) => standings.push(standing),
-                Err(error) => failures.push(chain(&error)),
+                Err(error) => failures.push(error_chain(&error)),
             }
         }
         if standings.is_empty() && failures.is_empty() {
@@ -169,7 +170,8 @@ fn text(standings: &[Standing], now: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use queue::{MemoryQueue, Operation, Outgoing, failure};
+    use soci_queue::{Operation, Outgoing, failure};
+    use soci_sandbox::MemoryQueue;
 
     use super::*;
 

@@ -4,15 +4,16 @@ mod events;
 mod messages;
 mod redrive;
 
+use soci_text::error_chain;
 use std::process::ExitCode;
 
-use aws::sdk;
-use jobs::RateLimiter;
 use serde_json::{Value, json};
+use soci_aws::sdk;
+use soci_jobs::RateLimiter;
 
 use super::operate::{self, Enqueuer, Outcome};
 use crate::cli::ReplayArgs;
-use crate::report::{chain, progress};
+use crate::report::progress;
 pub(super) use messages::reason;
 use messages::{Failures, Tally};
 use redrive::Redrive;
@@ -42,7 +43,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
                 Redrive::Failed(failure) => return Err(failure),
                 Redrive::NotStarted(error) => progress(format_args!(
                     "SQS does not move the messages by itself ({}); they are moved one by one",
-                    chain(&error)
+                    error_chain(&error)
                 )),
             }
         }
@@ -51,17 +52,15 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         let mut tally = Tally::default();
         let result = tokio::select! {
             result = messages::replay(&from, &to, failures, limiter.as_ref(), &mut tally) => {
-                result.map_err(|error| chain(&error))
+                result.map_err(|error| error_chain(&error))
             }
             _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
         };
         let returned = messages::give_back(&from, &mut tally).await;
         let mut failures: Vec<_> = result.err().into_iter().collect();
-        failures.extend(
-            returned
-                .err()
-                .map(|error| format!("some messages stay hidden for a while: {}", chain(&error))),
-        );
+        failures.extend(returned.err().map(|error| {
+            format!("some messages stay hidden for a while: {}", error_chain(&error))
+        }));
         let text =
             format!("{} messages were moved, {} left where they are\n", tally.moved, tally.left);
         Ok(finish(args, moved_json(tally.moved, tally.left), text, failures))

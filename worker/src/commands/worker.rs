@@ -1,21 +1,23 @@
 //! `worker`: takes jobs off a queue until it is told to stop.
 
+use soci_text::error_chain;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aws::{EcrCredentials, SqsQueue};
-use indexer::{Budget, Options, OutputTag};
-use jobs::{RateLimiter, RegistryStores, Rules, Runner};
-use registry::Client;
-use service::consumer::{ConsumerSettings, Queues};
-use service::handler::IndexHandler;
-use service::metrics::Metrics;
-use service::protection::EcsAgent;
-use service::telemetry::{self, Emf, Otlp, Telemetry};
-use service::watch::Watch;
-use service::{About, Service};
+use soci_aws::{EcrCredentials, SqsQueue};
+use soci_indexer::{Budget, Options, OutputTag};
+use soci_jobs::{RateLimiter, RegistryStores, Runner};
+use soci_push::Rules;
+use soci_registry::Client;
+use soci_service::consumer::{ConsumerSettings, Queues};
+use soci_service::handler::IndexHandler;
+use soci_service::metrics::Metrics;
+use soci_service::protection::EcsAgent;
+use soci_service::telemetry::{self, Emf, Otlp, Telemetry};
+use soci_service::watch::Watch;
+use soci_service::{About, Service};
 use tokio::net::TcpListener;
 
 use crate::cli::WorkerArgs;
@@ -32,13 +34,13 @@ pub(crate) fn worker(args: &WorkerArgs) -> ExitCode {
         Ok(config) => config,
         Err(problems) => {
             report::complain(problems.to_string());
-            return ExitCode::from(config::EXIT_CODE);
+            return ExitCode::from(soci_config::EXIT_CODE);
         }
     };
     match runtime().and_then(|runtime| runtime.block_on(run(config))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::complain(report::chain(error.as_ref()));
+            report::complain(error_chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -50,7 +52,7 @@ async fn run(config: WorkerConfig) -> anyhow::Result<()> {
     let logs = telemetry::init(&Telemetry { format: config.log_format, level, otlp })?;
     let served = serve(config).await;
     if let Err(error) = &served {
-        tracing::error!(reason = report::chain(error.as_ref()), "the worker ends");
+        tracing::error!(reason = error_chain(error.as_ref()), "the worker ends");
     }
     logs.flush(FLUSH).await;
     served
@@ -63,8 +65,8 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("{address} cannot be listened on"))?;
     let address = listener.local_addr().context("the address of the site is unknown")?;
-    let sdk = aws::sdk::load().await;
-    let queue = |url: &aws::QueueUrl| SqsQueue::new(&sdk, url.as_str());
+    let sdk = soci_aws::sdk::load().await;
+    let queue = |url: &soci_aws::QueueUrl| SqsQueue::new(&sdk, url.as_str());
     let queues = Queues {
         live: queue(&config.queue_url)?,
         backfill: config.backfill_queue_url.as_ref().map(queue).transpose()?,
@@ -98,7 +100,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
 /// What is done about a message.
 fn handler(
     config: &WorkerConfig,
-    sdk: &aws::sdk::SdkConfig,
+    sdk: &soci_aws::sdk::SdkConfig,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<IndexHandler<RegistryStores>> {
     let endpoint = config.registry_endpoint.clone();
@@ -106,7 +108,7 @@ fn handler(
         .also_for(endpoint.iter().map(|endpoint| endpoint.host().to_owned()));
     let client = Client::builder()
         .credentials(Arc::new(credentials))
-        .plain_http(endpoint.as_ref().is_some_and(jobs::EndpointOverride::plain_http))
+        .plain_http(endpoint.as_ref().is_some_and(soci_jobs::EndpointOverride::plain_http))
         .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
         .observer(metrics)
         .put_limit(Arc::new(RateLimiter::per_second(config.put_image_rate)))
@@ -125,7 +127,7 @@ fn handler(
             version: index.settings.version,
             output_suffix: index.output_suffix.clone(),
             filters: Some(index.filters.clone()),
-            limits: soci::job::Limits::DEFAULT,
+            limits: soci_push::job::Limits::DEFAULT,
         },
         runner: Runner::new(RegistryStores::new(client, endpoint), options),
     })

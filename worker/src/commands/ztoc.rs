@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use indexer::build_ztoc;
 use serde_json::json;
-use ztoc::{FetchError, Limits, Reader, Settings};
+use soci_indexer::build_ztoc;
+use soci_ztoc::{FetchError, Limits, Reader, Settings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
 use crate::report::{hex, human_bytes};

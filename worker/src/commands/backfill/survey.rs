@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws::ecr::{ImageEntry, RepositoryEntry};
-use oci::{Digest, Tag};
-use soci::event::Timestamp;
-use soci::{JobMessage, PushEvent, Version, why_not};
+use soci_aws::ecr::{ImageEntry, RepositoryEntry};
+use soci_manifest::Version;
+use soci_oci::{Digest, Tag};
+use soci_push::event::Timestamp;
+use soci_push::{JobMessage, PushEvent, why_not};
 
 use super::super::operate::{Counts, wanted};
 use crate::cli::WorkArgs;
@@ -133,7 +134,7 @@ fn push(repository: &RepositoryEntry, image: &ImageEntry, tag: Option<&Tag>) -> 
 
 #[cfg(test)]
 mod tests {
-    use oci::{Repository, media_type};
+    use soci_oci::{Repository, media_type};
 
     use super::*;
 

@@ -1,21 +1,22 @@
 //! The demonstration: an image is made, pushed, indexed, verified, and a file of it read lazily.
 
+use soci_text::error_chain;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use indexer::{RemoteRepository, Report, Verification, verify_image};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use oci::{Descriptor, Digest, Index, Platform, Repository, Tag, TagOrDigest, media_type};
-use registry::{BlobSource, Client};
-use service::watch::Ending;
+use soci_indexer::{RemoteRepository, Report, Verification, verify_image};
+use soci_oci::{Descriptor, Digest, Index, Platform, Repository, Tag, TagOrDigest, media_type};
+use soci_registry::{BlobSource, Client};
+use soci_service::watch::Ending;
 use tokio::sync::mpsc;
 
 use super::image::{self, LAYERS, MadeLayerNames, PLATFORMS, PROBE};
 use super::lazy::{self, LazyFile};
 use super::news::Seen;
 use super::{Running, say};
-use crate::report::{chain, human_bytes};
+use crate::report::human_bytes;
 
 /// The sample's repository.
 const REPOSITORY: &str = "demo/app";
@@ -51,7 +52,7 @@ pub(super) async fn run(
     say(&format!("registry http://{}, status page http://{}/", running.registry, running.page));
     let repository = Repository::new(&running.registry.to_string(), REPOSITORY);
     let repository = repository.map_err(|error| error.to_string())?;
-    let tag: Tag = TAG.parse().map_err(|error: oci::ReferenceError| error.to_string())?;
+    let tag: Tag = TAG.parse().map_err(|error: soci_oci::ReferenceError| error.to_string())?;
 
     let pushed = push(&running.client, &repository, &tag, size).await?;
     say(&told_pushed(&repository, &pushed));
@@ -62,14 +63,14 @@ pub(super) async fn run(
     let store = RemoteRepository::new(running.client.clone(), repository);
     let target = TagOrDigest::Digest(report.index);
     let verification = verify_image(&store, &target, &running.budget).await;
-    let verification = verification.map_err(|error| chain(&error))?;
+    let verification = verification.map_err(|error| error_chain(&error))?;
     say(&told_verified(&verification));
 
     let reading = Instant::now();
     let platform = platform(PLATFORMS[0]);
     let target = TagOrDigest::Tag(report.tag.ok_or("the indexed image has no tag")?);
     let file = lazy::read(&store, &target, &platform, PROBE).await;
-    let file = file.map_err(|error| chain(&error))?;
+    let file = file.map_err(|error| error_chain(&error))?;
     if Digest::sha256_of(&file.content) != pushed.probe {
         return Err(format!("/{PROBE} read lazily is not the file that was put into the image"));
     }
@@ -99,7 +100,7 @@ async fn push(
     let target = TagOrDigest::Tag(tag.clone());
     let pushed =
         client.put_manifest(repository, &target, media_type::OCI_INDEX, index.into()).await;
-    pushed.map_err(|error| chain(&error))?;
+    pushed.map_err(|error| error_chain(&error))?;
     let first = platforms.first().ok_or("the image has no platform")?;
     Ok(Pushed {
         digest,
@@ -150,7 +151,7 @@ async fn push_platform(
     entry.platform = Some(platform(architecture));
     let target = TagOrDigest::Digest(digest);
     let pushed = client.put_manifest(repository, &target, media_type::OCI_MANIFEST, manifest).await;
-    pushed.map_err(|error| chain(&error))?;
+    pushed.map_err(|error| error_chain(&error))?;
     let size = names.iter().map(|layer| layer.descriptor.size).sum();
     Ok(PushedPlatform { entry, size, files, probe })
 }
@@ -162,7 +163,7 @@ async fn push_blob(
     content: BlobSource,
 ) -> Result<(), String> {
     let pushed = client.push_blob(repository, digest, &content, None).await;
-    pushed.map(drop).map_err(|error| chain(&error))
+    pushed.map(drop).map_err(|error| error_chain(&error))
 }
 
 fn platform(architecture: &str) -> Platform {

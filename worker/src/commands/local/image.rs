@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use oci::{Algorithm, Descriptor, Digest, Hasher, Manifest, media_type};
 use serde_json::json;
+use soci_oci::{Algorithm, Descriptor, Digest, Hasher, Manifest, media_type};
 use tar::{Builder, EntryType, Header};
 
 use super::words::{Numbers, Vocabulary};
@@ -121,7 +121,7 @@ pub(super) fn manifest(config: Descriptor, layers: &[MadeLayerNames]) -> Vec<u8>
         config,
         layers: Some(layers.iter().map(|layer| layer.descriptor.clone()).collect()),
         subject: None,
-        annotations: oci::Annotations::new(),
+        annotations: soci_oci::Annotations::new(),
     };
     manifest.encode()
 }

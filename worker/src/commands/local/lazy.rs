@@ -1,10 +1,10 @@
 //! Reads one file of an indexed image as a runtime does that mounts it: manifests, a ztoc, and the
 //! few ranges of the layer that the file lies in.
 
-use indexer::{ImageStore, RemoteRepository, StoreError};
-use oci::{Digest, Index, Manifest, Platform, TagOrDigest};
-use soci::format;
-use ztoc::{FetchError, Limits, Reader};
+use soci_indexer::{ImageStore, RemoteRepository, StoreError};
+use soci_manifest::format;
+use soci_oci::{Digest, Index, Manifest, Platform, TagOrDigest};
+use soci_ztoc::{FetchError, Limits, Reader};
 
 /// Why a file cannot be read lazily.
 #[derive(Debug, thiserror::Error)]
@@ -21,17 +21,17 @@ pub(super) enum LazyError {
     Document {
         /// What was read.
         what: &'static str,
-        source: oci::DocumentError,
+        source: soci_oci::DocumentError,
     },
     /// A ztoc is malformed.
     #[error("ztoc {0} is malformed")]
-    Ztoc(Digest, #[source] ztoc::ReadError),
+    Ztoc(Digest, #[source] soci_ztoc::ReadError),
     /// The file's bytes are not what the ztoc promises.
     #[error("{path} cannot be extracted")]
     Extract {
         /// The file.
         path: String,
-        source: ztoc::ExtractError,
+        source: soci_ztoc::ExtractError,
     },
     /// Something that should be there is not.
     #[error("{0} is missing")]

@@ -1,23 +1,24 @@
 //! From a push to a job, and from a job to a line for people.
 
+use soci_text::error_chain;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use indexer::Report;
-use jobs::{Job, Nothing, Rules, Task, judge};
-use local::Push;
-use oci::{Digest, Repository};
-use queue::{Group, Message, Outgoing, Queue};
 use serde_json::json;
-use service::watch::{Ending, Lane, Ticket, Watch};
-use soci::event::{Event, EventError, MAX_EVENT_BYTES, SOURCE, Timestamp};
-use soci::{JobMessage, Skip};
+use soci_indexer::Report;
+use soci_oci::{Digest, Repository};
+use soci_push::event::{Event, EventError, MAX_EVENT_BYTES, SOURCE, Timestamp};
+use soci_push::{Job, Nothing, Rules, Task, judge};
+use soci_push::{JobMessage, Skip};
+use soci_queue::{Group, Message, Outgoing, Queue};
+use soci_registry_server::Push;
+use soci_service::watch::{Ending, Lane, Ticket, Watch};
 use tokio::sync::mpsc;
 
 use super::say;
-use crate::report::{chain, human_bytes};
+use crate::report::human_bytes;
 
 /// Account in the events about this registry, which belongs to none.
 const ACCOUNT: &str = "000000000000";
@@ -46,7 +47,7 @@ pub(super) async fn forward<Q: Queue>(
                 let group = Some(Group::of_repository(job.repository.name()));
                 let message = Outgoing { body: job.encode(), group, attributes: Vec::new() };
                 if let Err(error) = queue.send(&message).await {
-                    say(&format!("failed     {name}: {}", chain(&error)));
+                    say(&format!("failed     {name}: {}", error_chain(&error)));
                 }
             }
             // What every image index and every result brings along is not worth a line.
@@ -88,15 +89,15 @@ fn event(push: &Push, number: u64, now: Timestamp) -> String {
     let event = json!({
         "version": "0",
         "id": format!("local-{number}"),
-        "detail-type": soci::event::DETAIL_TYPE,
+        "detail-type": soci_push::event::DETAIL_TYPE,
         "source": SOURCE,
         "account": ACCOUNT,
         "time": now.to_string(),
         "region": REGION,
         "resources": [],
         "detail": {
-            "action-type": soci::event::ACTION,
-            "result": soci::event::RESULT,
+            "action-type": soci_push::event::ACTION,
+            "result": soci_push::event::RESULT,
             "repository-name": push.repository,
             "image-digest": push.digest.to_string(),
             "image-tag": push.tag.as_ref().map_or("", |tag| tag.as_str()),
@@ -197,8 +198,8 @@ fn line(job: &Job, ending: &Ending, elapsed: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use oci::media_type;
-    use soci::Version;
+    use soci_manifest::Version;
+    use soci_oci::media_type;
 
     use super::*;
 
@@ -207,7 +208,7 @@ mod tests {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
             filters: filters.map(|filters| filters.parse().unwrap()),
-            limits: soci::job::Limits::DEFAULT,
+            limits: soci_push::job::Limits::DEFAULT,
         }
     }
 

@@ -133,7 +133,7 @@ mod tests {
     fn content_stays_the_same_from_release_to_release() {
         let digest = |vocabulary: Vocabulary| {
             let content = read(&mut vocabulary.content(7, 1000), 1000);
-            oci::Digest::sha256_of(&content).short()
+            soci_oci::Digest::sha256_of(&content).short()
         };
         assert_eq!(digest(Vocabulary::text(1)), "76b58d6ae115");
         assert_eq!(digest(Vocabulary::machine(1)), "7cb829741409");

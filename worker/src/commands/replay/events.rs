@@ -1,18 +1,18 @@
 //! Enqueues what events in a file ask for.
 
+use soci_text::error_chain;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
-use queue::QueueError;
 use serde_json::{Value, json};
-use soci::job::{Content, Limits};
-use soci::{JobError, JobMessage, why_not};
+use soci_push::job::{Content, Limits};
+use soci_push::{JobError, JobMessage, why_not};
+use soci_queue::QueueError;
 
 use super::super::operate::{self, Counts, Enqueuer, Sink, wanted};
 use crate::cli::WorkArgs;
-use crate::report::chain;
 
 /// Most lines that are complained about one by one.
 const MAX_COMPLAINTS: usize = 100;
@@ -71,7 +71,7 @@ pub(super) async fn replay<S: Sink>(
             Err(error) => {
                 report.bad += 1;
                 if report.failures.len() < MAX_COMPLAINTS {
-                    report.failures.push(format!("line {number}: {}", chain(&error)));
+                    report.failures.push(format!("line {number}: {}", error_chain(&error)));
                 }
                 Ok(())
             }
@@ -120,7 +120,7 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 impl Report {
     fn stopped(mut self, line: u64, error: &QueueError, sent: u64) -> Self {
         self.enqueued = sent;
-        self.failures.push(format!("stopped at line {line}: {}", chain(error)));
+        self.failures.push(format!("stopped at line {line}: {}", error_chain(error)));
         self
     }
 
@@ -152,8 +152,9 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use queue::{ErrorKind, MemoryQueue, Operation, Queue as _};
-    use soci::Version;
+    use soci_manifest::Version;
+    use soci_queue::{ErrorKind, Operation, Queue as _};
+    use soci_sandbox::MemoryQueue;
 
     use super::*;
 
@@ -167,7 +168,7 @@ mod tests {
                 "result": "SUCCESS",
                 "action-type": "PUSH",
                 "repository-name": "team/app",
-                "image-digest": oci::Digest::sha256_of(tag.as_bytes()).to_string(),
+                "image-digest": soci_oci::Digest::sha256_of(tag.as_bytes()).to_string(),
                 "image-tag": tag,
             }
         })

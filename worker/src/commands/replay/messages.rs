@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-use jobs::RateLimiter;
-use queue::{
+use soci_jobs::RateLimiter;
+use soci_queue::{
     MAX_RECEIVE, Message, MessageId, Outgoing, Queue, QueueError, Receipt, Receive, failure,
 };
 
@@ -92,7 +92,7 @@ pub(super) async fn replay<Q: Queue>(
 pub(super) async fn give_back<Q: Queue>(from: &Q, tally: &mut Tally) -> Result<(), QueueError> {
     for receipt in tally.hidden.drain(..) {
         if let Err(error) = from.set_visibility(&receipt, Duration::ZERO).await
-            && error.kind != queue::ErrorKind::ReceiptExpired
+            && error.kind != soci_queue::ErrorKind::ReceiptExpired
         {
             return Err(error);
         }
@@ -111,7 +111,8 @@ fn again(message: &Message) -> Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use queue::{ErrorKind, Group, MemoryQueue, Operation};
+    use soci_queue::{ErrorKind, Group, Operation};
+    use soci_sandbox::MemoryQueue;
 
     use super::*;
 

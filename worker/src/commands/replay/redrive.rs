@@ -1,11 +1,12 @@
 //! Has SQS move all messages of a dead-letter queue.
 
+use soci_text::error_chain;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use aws::{MoveError, SqsQueue};
+use soci_aws::{MoveError, SqsQueue};
 
-use crate::report::{chain, progress};
+use crate::report::progress;
 
 /// How often the progress is asked for.
 const POLL: Duration = Duration::from_secs(2);
@@ -39,7 +40,7 @@ pub(super) async fn redrive(from: &SqsQueue, to: &SqsQueue, rate: Option<NonZero
                 continue;
             }
             Err(error) => {
-                let chain = chain(&error);
+                let chain = error_chain(&error);
                 return Redrive::Failed(format!(
                     "the move goes on, its progress is unknown: {chain}"
                 ));

@@ -1,0 +1,294 @@
+//! Credentials for ECR's registries.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_ecr::Client;
+use aws_sdk_ecr::types::AuthorizationData;
+use base64::Engine as _;
+use soci_registry::{
+    CredentialProvider, Credentials, CredentialsError, CredentialsFuture, Granted, Secret,
+};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::EcrError;
+use super::hosts::{EcrHost, authority};
+use crate::fault::Fault;
+use crate::sdk::SdkConfig;
+
+/// How long before its end a token is renewed. Tokens last 12 hours (Amazon ECR API reference,
+/// `GetAuthorizationToken`), so an outage of half an hour goes unnoticed.
+pub const RENEW_AHEAD: Duration = Duration::from_mins(30);
+
+/// How long a token is handed out in any case, and so the least time between two calls that
+/// succeed, whatever is said of its end. Some test servers give tokens that have always expired.
+pub const MIN_HOLD: Duration = Duration::from_mins(5);
+
+/// Gives the credentials for the registries of one region: `GetAuthorizationToken`, called again
+/// before they end.
+///
+/// One token is good for every registry of the region that grants the caller access, of other
+/// accounts as well ("Private registry authentication" in the Amazon ECR user guide). It is given
+/// to
+/// - the host of `proxyEndpoint`, which came with it,
+/// - hosts of the form that AWS documents for ECR registries, in the region of the client,
+/// - the hosts that [`also_for`](Self::also_for) names.
+///
+/// All other hosts get [`Credentials::Anonymous`]; a registry in another region is an error, which
+/// says so. Of many that ask at once one calls and the others use its result. A token older than
+/// [`MIN_HOLD`] is not handed out again to somebody who asks: the registry's client asks only when
+/// it has none, or the registry has refused it. If the call then fails in passing, the token does
+/// as long as it lasts.
+///
+/// Clones share the token.
+#[derive(Clone)]
+pub struct EcrCredentials {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    region: Option<String>,
+    also_for: Vec<String>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<Token>,
+    /// The latest failure, for those who waited while it came about.
+    failure: Option<(Instant, Arc<EcrError>)>,
+}
+
+#[derive(Clone)]
+struct Token {
+    credentials: Credentials,
+    /// Host and port of `proxyEndpoint`.
+    proxy: String,
+    obtained: Instant,
+    lifetime: Duration,
+}
+
+impl EcrCredentials {
+    /// Credentials for the registries in the configuration's region.
+    pub fn new(config: &SdkConfig) -> Self {
+        let region = config.region().map(ToString::to_string);
+        let client = Client::new(config);
+        let state = Mutex::default();
+        Self { shared: Arc::new(Shared { client, region, also_for: Vec::new(), state }) }
+    }
+
+    /// Gives the token to `hosts` as well (each with its port, if it has one), and forgets what was
+    /// obtained so far. For registries that stand in for ECR.
+    #[must_use]
+    pub fn also_for(self, hosts: impl IntoIterator<Item = String>) -> Self {
+        let Shared { client, region, also_for, .. } = &*self.shared;
+        let also_for = also_for.iter().cloned().chain(hosts).collect();
+        let (client, region) = (client.clone(), region.clone());
+        Self { shared: Arc::new(Shared { client, region, also_for, state: Mutex::default() }) }
+    }
+
+    async fn granted(&self, registry: &str) -> Result<Granted, CredentialsError> {
+        let asked = Instant::now();
+        let host = EcrHost::parse(registry);
+        if let (Some(host), Some(own)) = (&host, &self.shared.region)
+            && host.region.as_str() != own
+        {
+            let source =
+                ElsewhereError { region: host.region.as_str().to_owned(), own: own.clone() };
+            return Err(provider(registry, false, source));
+        }
+        let token = self.shared.token(asked).await;
+        let token = token.map_err(|error| provider(registry, error.transient, Shown(error)))?;
+        let known = registry == token.proxy
+            || host.is_some_and(|host| host.is_genuine(&token.proxy))
+            || self.shared.also_for.iter().any(|host| host == registry);
+        if !known {
+            return Ok(Credentials::Anonymous.into());
+        }
+        let renew_at = token.lifetime.saturating_sub(RENEW_AHEAD).max(MIN_HOLD);
+        let valid_for = renew_at.saturating_sub(token.obtained.elapsed());
+        Ok(Granted { credentials: token.credentials, valid_for: Some(valid_for) })
+    }
+}
+
+impl CredentialProvider for EcrCredentials {
+    fn credentials<'a>(&'a self, registry: &'a str) -> CredentialsFuture<'a> {
+        Box::pin(self.granted(registry))
+    }
+}
+
+impl fmt::Debug for EcrCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { region, also_for, .. } = &*self.shared;
+        f.debug_struct("EcrCredentials")
+            .field("region", region)
+            .field("also_for", also_for)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// A token for somebody who asks since `asked`.
+    async fn token(&self, asked: Instant) -> Result<Token, Arc<EcrError>> {
+        // Held during the call, so that there is one call at a time.
+        let mut state = self.state.lock().await;
+        if let Some(token) = &state.token
+            && token.obtained.elapsed() < MIN_HOLD
+        {
+            return Ok(token.clone());
+        }
+        if let Some((at, failure)) = &state.failure
+            && *at >= asked
+        {
+            return Err(Arc::clone(failure));
+        }
+        let answer = self.client.get_authorization_token().send().await.map_err(Fault::from);
+        let answer = answer.and_then(|answer| {
+            let data = answer.authorization_data.unwrap_or_default().into_iter().next();
+            Token::read(data.as_ref(), SystemTime::now()).map_err(Fault::from)
+        });
+        match answer {
+            Ok(token) => {
+                *state = State { token: Some(token.clone()), failure: None };
+                Ok(token)
+            }
+            Err(fault) => {
+                let error = Arc::new(EcrError::new("give an authorization token", None, fault));
+                if let Some(token) = state.token.as_ref().filter(|token| token.still_lasts())
+                    && error.transient
+                {
+                    let error: &dyn Error = &*error;
+                    tracing::warn!(error, "the ECR token cannot be renewed; the old one is used");
+                    return Ok(token.clone());
+                }
+                state.failure = Some((Instant::now(), Arc::clone(&error)));
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Token {
+    fn read(data: Option<&AuthorizationData>, now: SystemTime) -> Result<Self, MalformedToken> {
+        let token = data.and_then(AuthorizationData::authorization_token);
+        let token = token.ok_or(MalformedToken("there is none"))?;
+        let decoded = base64::engine::general_purpose::STANDARD.decode(token);
+        let decoded = decoded.map_err(|_| MalformedToken("it is not base64"))?;
+        let pair = String::from_utf8(decoded).map_err(|_| MalformedToken("it is not text"))?;
+        let (username, password) =
+            pair.split_once(':').ok_or(MalformedToken("it holds no user name and password"))?;
+        let ends = data.and_then(AuthorizationData::expires_at);
+        let ends = ends.and_then(|ends| SystemTime::try_from(*ends).ok());
+        let lifetime = ends.and_then(|ends| ends.duration_since(now).ok()).unwrap_or_default();
+        let proxy = data.and_then(AuthorizationData::proxy_endpoint).unwrap_or_default();
+        Ok(Self {
+            credentials: Credentials::Basic {
+                username: username.to_owned(),
+                password: Secret::new(password),
+            },
+            proxy: authority(proxy).to_owned(),
+            obtained: Instant::now(),
+            lifetime,
+        })
+    }
+
+    fn still_lasts(&self) -> bool {
+        self.obtained.elapsed() < self.lifetime
+    }
+}
+
+/// What ECR gave is no token.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer holds no token: {0}")]
+struct MalformedToken(&'static str);
+
+impl From<MalformedToken> for Fault {
+    fn from(error: MalformedToken) -> Self {
+        Self { code: None, transient: true, request_id: None, source: Box::new(error) }
+    }
+}
+
+/// A registry of another region.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the registry is in region {region}, and this process has credentials for {own} (AWS_REGION); \
+     each region needs a worker of its own"
+)]
+struct ElsewhereError {
+    region: String,
+    own: String,
+}
+
+/// One failure, for all who waited for the call.
+#[derive(Debug)]
+struct Shown(Arc<EcrError>);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Shown {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+fn provider(
+    registry: &str,
+    transient: bool,
+    source: impl Error + Send + Sync + 'static,
+) -> CredentialsError {
+    CredentialsError::Provider {
+        registry: registry.to_owned(),
+        transient,
+        source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use aws_sdk_ecr::primitives::DateTime;
+
+    use super::*;
+
+    fn data(token: &str, expires_at: i64) -> AuthorizationData {
+        AuthorizationData::builder()
+            .authorization_token(token)
+            .expires_at(DateTime::from_secs(expires_at))
+            .proxy_endpoint("https://111122223333.dkr.ecr.eu-west-1.amazonaws.com")
+            .build()
+    }
+
+    #[test]
+    fn a_token_is_a_user_and_a_password_until_its_end() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        // "AWS:pa:ss"
+        let token = Token::read(Some(&data("QVdTOnBhOnNz", 44_200)), now).unwrap();
+        let (username, password) = ("AWS".to_owned(), Secret::new("pa:ss"));
+        assert_eq!(token.credentials, Credentials::Basic { username, password });
+        assert_eq!(token.proxy, "111122223333.dkr.ecr.eu-west-1.amazonaws.com");
+        assert_eq!(token.lifetime, Duration::from_hours(12));
+        let ended = Token::read(Some(&data("QVdTOnBhOnNz", 0)), now).unwrap();
+        assert_eq!(ended.lifetime, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_no_token_is_told_without_repeating_it() {
+        let now = UNIX_EPOCH;
+        for (token, reason) in
+            [("%", "not base64"), ("/w==", "not text"), ("c2VjcmV0", "no user name")]
+        {
+            let Err(error) = Token::read(Some(&data(token, 0)), now) else { panic!("{token}") };
+            assert!(error.to_string().contains(reason) && !error.to_string().contains("secret"));
+        }
+        assert!(Token::read(None, now).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! Listings of ECR.
+
+use serde_json::{Value, json};
+use soci_aws::Catalogue;
+use soci_aws::ecr::RepositoryEntry;
+use soci_oci::{Digest, Repository};
+
+use crate::fake::{Answer, Fake};
+
+const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+
+fn repository(name: &str) -> RepositoryEntry {
+    RepositoryEntry {
+        repository: Repository::new(HOST, name).unwrap(),
+        account: "123456789012".parse().unwrap(),
+        region: "eu-west-1".parse().unwrap(),
+    }
+}
+
+fn described(name: &str) -> Value {
+    json!({
+        "repositoryArn": format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}"),
+        "registryId": "123456789012",
+        "repositoryName": name,
+        "repositoryUri": format!("{HOST}/{name}"),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn repositories_are_read_page_after_page() {
+    let fake = Fake::new(|_, request| {
+        Answer::Ok(match request["nextToken"].as_str() {
+            None => json!({"repositories": [described("a"), described("b/c")], "nextToken": "2"}),
+            Some("2") => json!({"repositories": [], "nextToken": "3"}),
+            Some(_) => json!({"repositories": [{"repositoryUri": "?"}, described("d")]}),
+        })
+    });
+    let (mut listing, mut found) = (Catalogue::new(&fake.config()).repositories(), Vec::new());
+    while let Some(entry) = listing.next().await {
+        found.push(entry.unwrap());
+    }
+    assert_eq!(found, [repository("a"), repository("b/c"), repository("d")]);
+    let asked = fake.calls("DescribeRepositories");
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|request| request["maxResults"] == 1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_are_read_with_what_tells_them_apart() {
+    let (image, child) = (Digest::sha256_of(b"image"), Digest::sha256_of(b"child"));
+    let (first, second) = (image.to_string(), child.to_string());
+    let fake = Fake::new(move |_, request| {
+        Answer::Ok(if request["nextToken"].is_null() {
+            json!({"nextToken": "2", "imageDetails": [{
+                "imageDigest": first, "imageTags": ["1", "bad tag", "latest"],
+                "imageSizeInBytes": 7, "imagePushedAt": 1.79e9,
+                "imageManifestMediaType": "m", "artifactMediaType": "a",
+            }]})
+        } else {
+            json!({"imageDetails": [
+                {"imageDigest": "nonsense"},
+                {"imageDigest": second, "subjectManifestDigest": first},
+            ]})
+        })
+    });
+    let mut listing = Catalogue::new(&fake.config()).images(&repository("team/app"));
+    let one = listing.next().await.unwrap().unwrap();
+    assert_eq!((one.digest, one.size), (image, 7));
+    assert_eq!(one.tags.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1", "latest"]);
+    assert_eq!(one.pushed_at.unwrap().unix_seconds(), 1_790_000_000);
+    assert_eq!(one.manifest_media_type.as_deref(), Some("m"));
+    assert_eq!(one.artifact_media_type.as_deref(), Some("a"));
+    let two = listing.next().await.unwrap().unwrap();
+    assert_eq!((two.digest, two.subject, two.tags.len()), (child, Some(image), 0));
+    assert!(listing.next().await.is_none());
+    let asked = &fake.calls("DescribeImages")[0];
+    assert_eq!(asked["repositoryName"], "team/app");
+    assert_eq!(asked["registryId"], "123456789012");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_waits_for_throttling_to_end_and_tells_other_errors() {
+    let mut throttled = 5;
+    let fake = Fake::new(move |_, _| {
+        if throttled == 0 {
+            return Answer::Ok(json!({"repositories": [described("a")]}));
+        }
+        throttled -= 1;
+        Answer::Refused { status: 400, code: "ThrottlingException" }
+    });
+    let mut listing = Catalogue::new(&fake.config()).repositories();
+    assert_eq!(listing.next().await.unwrap().unwrap(), repository("a"));
+    let gone = Fake::refusing(400, "RepositoryNotFoundException");
+    let mut listing = Catalogue::new(&gone.config()).images(&repository("app"));
+    let error = listing.next().await.unwrap().unwrap_err();
+    assert!(!error.is_transient());
+    assert!(
+        error.to_string().starts_with("ECR did not list the images of repository app (request")
+    );
+    assert!(listing.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn manifests_are_asked_for_a_hundred_at_a_time_and_missing_ones_left_out() {
+    let fake = Fake::new(|_, request| {
+        let ids = request["imageIds"].as_array().unwrap();
+        let images = ids
+            .iter()
+            .skip(1)
+            .map(|id| json!({"imageId": id, "imageManifest": "{}", "imageManifestMediaType": "m"}));
+        Answer::Ok(json!({
+            "images": images.collect::<Vec<_>>(),
+            "failures": [{"imageId": ids[0], "failureCode": "ImageNotFound"}],
+        }))
+    });
+    let digests: Vec<_> = (0..150_u8).map(|n| Digest::sha256_of(&[n])).collect();
+    let account = "123456789012".parse().unwrap();
+    let catalogue = Catalogue::new(&fake.config());
+    let manifests = catalogue.manifests(Some(&account), "app", &digests).await.unwrap();
+    assert_eq!(manifests.len(), 148);
+    let one = &manifests[0];
+    assert_eq!((one.digest, one.body.as_str()), (digests[1], "{}"));
+    assert_eq!(one.media_type.as_deref(), Some("m"));
+    let asked = fake.calls("BatchGetImage");
+    let sizes: Vec<_> = asked.iter().map(|r| r["imageIds"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [100, 50]);
+    assert_eq!(asked[0]["registryId"], "123456789012");
+    assert_eq!(asked[0]["acceptedMediaTypes"].as_array().unwrap().len(), 4);
+}

@@ -1,0 +1,374 @@
+//! Every variable that the programs read.
+
+use std::fmt::Write as _;
+
+use Need::{Default, Optional, Required};
+use Program::{Filter, Index, Operator, Worker};
+
+/// A program, or a group of commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The filter Lambda, `filter-lambda`.
+    Filter,
+    /// The index Lambda, `index-lambda`.
+    Index,
+    /// `soci-index-builder worker`.
+    Worker,
+    /// `soci-index-builder backfill`, `replay` and `queue`.
+    Operator,
+}
+
+/// What happens without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The program does not start.
+    Required,
+    /// What the variable is for does not happen.
+    Optional,
+    /// This is taken.
+    Default(&'static str),
+    /// A value that depends on the machine is taken, described here.
+    Derived(&'static str),
+}
+
+/// A variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name in the environment.
+    pub name: &'static str,
+    /// The programs that read it, and what each does without it.
+    pub programs: &'static [(Program, Need)],
+    /// The values it takes.
+    pub values: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+impl Variable {
+    /// The same name as a flag, without its dashes: `queue-url`.
+    pub fn flag(&self) -> String {
+        self.name.to_ascii_lowercase().replace('_', "-")
+    }
+
+    /// What a program does without it; `None` if the program does not read it.
+    pub fn need(&self, program: Program) -> Option<Need> {
+        self.programs.iter().find(|(reader, _)| *reader == program).map(|(_, need)| *need)
+    }
+}
+
+/// The names of the variables.
+pub mod name {
+    /// Queue that jobs are put on and taken from.
+    pub const QUEUE_URL: &str = "QUEUE_URL";
+    /// Queue of jobs that can wait.
+    pub const BACKFILL_QUEUE_URL: &str = "BACKFILL_QUEUE_URL";
+    /// Queue of what cannot be done.
+    pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
+    /// Which images are wanted.
+    pub const FILTERS: &str = "SOCI_REPOSITORY_IMAGE_TAG_FILTERS";
+    /// Version of the SOCI indexes.
+    pub const INDEX_VERSION: &str = "SOCI_INDEX_VERSION";
+    /// What tags of converted images end in.
+    pub const OUTPUT_TAG_SUFFIX: &str = "OUTPUT_TAG_SUFFIX";
+    /// Bytes between checkpoints.
+    pub const SPAN_SIZE: &str = "SPAN_SIZE";
+    /// Smallest layer that gets a ztoc.
+    pub const MIN_LAYER_SIZE: &str = "MIN_LAYER_SIZE";
+    /// Name of the building tool in the index.
+    pub const BUILD_TOOL_IDENTIFIER: &str = "BUILD_TOOL_IDENTIFIER";
+    /// Whether the index names its span size.
+    pub const ANNOTATE_SPAN_SIZE: &str = "ANNOTATE_SPAN_SIZE";
+    /// A registry in the place of the jobs' own.
+    pub const REGISTRY_ENDPOINT_URL: &str = "REGISTRY_ENDPOINT_URL";
+    /// Manifests pushed in a second.
+    pub const PUT_IMAGE_RATE: &str = "PUT_IMAGE_RATE";
+    /// The index Lambda.
+    pub const INDEX_LAMBDA_ARN: &str = "INDEX_LAMBDA_ARN";
+    /// Largest image for the index Lambda.
+    pub const INDEX_LAMBDA_MAX_IMAGE_BYTES: &str = "INDEX_LAMBDA_MAX_IMAGE_BYTES";
+    /// Time before Lambda's deadline.
+    pub const DEADLINE_MARGIN_SECONDS: &str = "DEADLINE_MARGIN_SECONDS";
+    /// Images worked on at once.
+    pub const MAX_CONCURRENT_IMAGES: &str = "MAX_CONCURRENT_IMAGES";
+    /// Layers worked on at once.
+    pub const MAX_CONCURRENT_LAYERS: &str = "MAX_CONCURRENT_LAYERS";
+    /// Memory for downloads.
+    pub const MEMORY_BUDGET: &str = "MEMORY_BUDGET";
+    /// Visibility timeout of a job that is worked on.
+    pub const VISIBILITY_TIMEOUT_SECONDS: &str = "VISIBILITY_TIMEOUT_SECONDS";
+    /// Longest time for a job.
+    pub const MAX_JOB_SECONDS: &str = "MAX_JOB_SECONDS";
+    /// Time to finish after SIGTERM.
+    pub const DRAIN_DEADLINE_SECONDS: &str = "DRAIN_DEADLINE_SECONDS";
+    /// Where the HTTP server listens.
+    pub const HTTP_ADDRESS: &str = "HTTP_ADDRESS";
+    /// How logs look.
+    pub const LOG_FORMAT: &str = "LOG_FORMAT";
+    /// What is logged.
+    pub const LOG_LEVEL: &str = "LOG_LEVEL";
+    /// Namespace of the CloudWatch metrics.
+    pub const EMF_NAMESPACE: &str = "EMF_NAMESPACE";
+    /// Where traces go.
+    pub const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    /// The ECS agent.
+    pub const ECS_AGENT_URI: &str = "ECS_AGENT_URI";
+    /// Memory of a Lambda function.
+    pub const LAMBDA_MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+}
+
+/// All variables, in the order of the documentation.
+pub const VARIABLES: &[Variable] = &[
+    Variable {
+        name: name::QUEUE_URL,
+        programs: &[
+            (Filter, Required),
+            (Index, Required),
+            (Worker, Required),
+            (Operator, Optional),
+        ],
+        values: "URL of an SQS queue",
+        meaning: "the live queue: jobs for what has just been pushed",
+    },
+    Variable {
+        name: name::BACKFILL_QUEUE_URL,
+        programs: &[(Worker, Optional), (Operator, Optional)],
+        values: "URL of an SQS queue",
+        meaning: "jobs for what events missed; worked on when the live queue has nothing",
+    },
+    Variable {
+        name: name::DEAD_LETTER_QUEUE_URL,
+        programs: &[(Index, Optional), (Worker, Optional), (Operator, Optional)],
+        values: "URL of an SQS queue",
+        meaning: "where a job that can never succeed goes, with its reason. Without it such a job \
+                  stays on its queue until the queue's own redrive policy moves it",
+    },
+    Variable {
+        name: name::FILTERS,
+        programs: &[
+            (Filter, Required),
+            (Index, Default("*:*")),
+            (Worker, Default("*:*")),
+            (Operator, Optional),
+        ],
+        values: "`repository:tag`, several separated by commas; `*` stands for anything in both",
+        meaning: "which pushed images are indexed. Index Lambda and worker hold raw events against \
+                  it; a job that the filter Lambda wrote has been chosen already",
+    },
+    Variable {
+        name: name::INDEX_VERSION,
+        programs: &[
+            (Filter, Default("V2")),
+            (Index, Default("V2")),
+            (Worker, Default("V2")),
+            (Operator, Default("V2")),
+        ],
+        values: "`V1` or `V2`",
+        meaning: "V2 writes a converted image under a tag of its own, V1 attaches the indexes to \
+                  the image as referrers",
+    },
+    Variable {
+        name: name::OUTPUT_TAG_SUFFIX,
+        programs: &[
+            (Filter, Default("-soci")),
+            (Index, Default("-soci")),
+            (Worker, Default("-soci")),
+            (Operator, Default("-soci")),
+        ],
+        values: "up to 128 letters, digits, `_`, `.` and `-`; may be empty",
+        meaning: "what is added to the image's tag for the converted image (V2). Empty replaces \
+                  the image itself",
+    },
+    Variable {
+        name: name::SPAN_SIZE,
+        programs: &[(Index, Default("4MiB")), (Worker, Default("4MiB"))],
+        values: "bytes, with an optional unit `KiB`, `MiB` or `GiB`",
+        meaning: "bytes between checkpoints; part of every digest",
+    },
+    Variable {
+        name: name::MIN_LAYER_SIZE,
+        programs: &[(Index, Default("10MiB")), (Worker, Default("10MiB"))],
+        values: "bytes, with an optional unit",
+        meaning: "smaller layers get no ztoc",
+    },
+    Variable {
+        name: name::BUILD_TOOL_IDENTIFIER,
+        programs: &[
+            (Index, Default(soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER)),
+            (Worker, Default(soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER)),
+        ],
+        values: "text",
+        meaning: "name of the building tool in the index; part of every digest",
+    },
+    Variable {
+        name: name::ANNOTATE_SPAN_SIZE,
+        programs: &[(Index, Default("false")), (Worker, Default("false"))],
+        values: "`true` or `false`",
+        meaning: "name the span size in the index, as soci-snapshotter does from 0.12 on; part of \
+                  every digest",
+    },
+    Variable {
+        name: name::REGISTRY_ENDPOINT_URL,
+        programs: &[(Index, Optional), (Worker, Optional)],
+        values: "`http://` or `https://`, host and optional port",
+        meaning: "a registry that is asked in the place of the one that jobs name, for tests and \
+                  private endpoints",
+    },
+    Variable {
+        name: name::PUT_IMAGE_RATE,
+        programs: &[(Index, Default("5")), (Worker, Default("5"))],
+        values: "calls per second, 1 to 1000",
+        meaning: "most manifests pushed in a second by one task. ECR allows an account 10 in a \
+                  region, which all tasks and other builds share",
+    },
+    Variable {
+        name: name::INDEX_LAMBDA_ARN,
+        programs: &[(Filter, Optional)],
+        values: "ARN of a function",
+        meaning: "the index Lambda, for images of at most `INDEX_LAMBDA_MAX_IMAGE_BYTES`; without \
+                  it everything goes to the queue",
+    },
+    Variable {
+        name: name::INDEX_LAMBDA_MAX_IMAGE_BYTES,
+        programs: &[(Filter, Default("512MiB"))],
+        values: "bytes, with an optional unit; 0 for none",
+        meaning: "largest image, as the sum of its compressed layers, that the index Lambda gets",
+    },
+    Variable {
+        name: name::DEADLINE_MARGIN_SECONDS,
+        programs: &[(Index, Default("20"))],
+        values: "seconds, 1 to 300",
+        meaning: "how long before Lambda's deadline an unfinished image is handed to the queue",
+    },
+    Variable {
+        name: name::MAX_CONCURRENT_IMAGES,
+        programs: &[(Worker, Default("4"))],
+        values: "1 to 1000",
+        meaning: "images worked on at once, and messages taken from the queues",
+    },
+    Variable {
+        name: name::MAX_CONCURRENT_LAYERS,
+        programs: &[(Worker, Need::Derived("number of cores"))],
+        values: "1 to 1000",
+        meaning: "layers worked on at once, of all images together",
+    },
+    Variable {
+        name: name::MEMORY_BUDGET,
+        programs: &[
+            (Index, Need::Derived("a quarter of the function's memory")),
+            (Worker, Default("128MiB")),
+        ],
+        values: "bytes, with an optional unit; at least `4MiB`",
+        meaning: "memory for downloads in flight, of all layers together. Ztocs (about 0.8 % of a \
+                  layer's uncompressed size) come on top",
+    },
+    Variable {
+        name: name::VISIBILITY_TIMEOUT_SECONDS,
+        programs: &[(Worker, Default("120"))],
+        values: "seconds, 30 to 3600",
+        meaning: "how long a job stays hidden from other workers; extended while it runs. After a \
+                  crash it takes this long until the job is begun again",
+    },
+    Variable {
+        name: name::MAX_JOB_SECONDS,
+        programs: &[(Worker, Default("39600"))],
+        values: "seconds, 60 to 42900",
+        meaning: "a job that takes longer is given up. SQS hides a message for 12 hours at most, so with \
+                  `VISIBILITY_TIMEOUT_SECONDS` it has to stay below that",
+    },
+    Variable {
+        name: name::DRAIN_DEADLINE_SECONDS,
+        programs: &[(Worker, Default("100"))],
+        values: "seconds, 0 to 3600",
+        meaning: "time that running jobs get after SIGTERM before they are given back; has to stay \
+                  below the task's `stopTimeout`",
+    },
+    Variable {
+        name: name::HTTP_ADDRESS,
+        programs: &[(Worker, Default("0.0.0.0:8080"))],
+        values: "address and port; port 0 takes a free one",
+        meaning: "where `/livez`, `/readyz`, `/metrics`, `/status` and the status page are served",
+    },
+    Variable {
+        name: name::LOG_FORMAT,
+        programs: &[(Filter, Default("json")), (Index, Default("json")), (Worker, Default("auto"))],
+        values: "`auto`, `json` or `text`",
+        meaning: "how logs look; `auto` is text on a terminal and JSON elsewhere",
+    },
+    Variable {
+        name: name::LOG_LEVEL,
+        programs: &[(Filter, Default("info")), (Index, Default("info")), (Worker, Default("info"))],
+        values: "`error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,registry=debug`",
+        meaning: "what is logged",
+    },
+    Variable {
+        name: name::EMF_NAMESPACE,
+        programs: &[(Worker, Optional)],
+        values: "up to 255 printable characters",
+        meaning: "CloudWatch namespace of the metrics that are written to standard output in the \
+                  Embedded Metric Format",
+    },
+    Variable {
+        name: name::OTLP_ENDPOINT,
+        programs: &[(Worker, Optional)],
+        values: "URL of a collector",
+        meaning: "where traces are sent, as OTLP over HTTP (protobuf)",
+    },
+    Variable {
+        name: name::ECS_AGENT_URI,
+        programs: &[(Worker, Optional)],
+        values: "URL; ECS sets it",
+        meaning: "the ECS agent, told to protect the task from scale-in while jobs run",
+    },
+    Variable {
+        name: name::LAMBDA_MEMORY,
+        programs: &[(Index, Optional)],
+        values: "MiB; Lambda sets it",
+        meaning: "memory of the function, of which `MEMORY_BUDGET` is a part",
+    },
+];
+
+/// The table as `docs/CONFIGURATION.md` has it.
+pub fn markdown() -> String {
+    let mut text = String::from(
+        "| variable | filter Lambda | index Lambda | worker | values | meaning |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for variable in VARIABLES {
+        let need = |program| match variable.need(program) {
+            None => String::new(),
+            Some(Required) => "**required**".to_owned(),
+            Some(Optional) => "optional".to_owned(),
+            Some(Default(value)) => format!("`{value}`"),
+            Some(Need::Derived(value)) => value.to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} | {} |",
+            variable.name,
+            need(Filter),
+            need(Index),
+            need(Worker),
+            variable.values,
+            variable.meaning
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_there_once() {
+        let mut seen = HashSet::new();
+        assert!(VARIABLES.iter().all(|variable| seen.insert(variable.name)));
+    }
+
+    #[test]
+    fn flags_are_the_names_in_lower_case() {
+        assert_eq!(VARIABLES[0].flag(), "queue-url");
+    }
+}

@@ -1,0 +1,65 @@
+//! How an image came out.
+
+use std::time::Duration;
+
+use soci_manifest::{SkipReason, SkippedLayer, SociIndex, Version};
+use soci_oci::{Digest, Tag};
+
+/// What became of an image.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It was indexed, and the result is in the store.
+    Indexed(Report),
+    /// The same result was there: before, in which case no layer was read, or when it was about
+    /// to be written, because somebody else had been faster.
+    AlreadyIndexed(Report),
+    /// There is nothing to index, for this reason. Nothing was written.
+    Skipped {
+        /// Digest of the image.
+        image: Digest,
+        /// Why.
+        reason: SkipReason,
+    },
+}
+
+/// What was made of an image.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Digest of the image's manifest or image index.
+    pub image: Digest,
+    /// Version of the SOCI indexes.
+    pub version: Version,
+    /// What the image is known by now: V2 the converted image index, V1 the first SOCI index.
+    pub index: Digest,
+    /// The SOCI indexes, one for each platform that has a layer to index.
+    pub indexes: Vec<SociIndex>,
+    /// The tag of the converted image (V2).
+    pub tag: Option<Tag>,
+    /// The layers that were built, in the order of the image.
+    pub layers: Vec<LayerReport>,
+    /// The layers that have no ztoc, and why.
+    pub skipped: Vec<SkippedLayer>,
+    /// Bytes of layers that were read.
+    pub bytes_read: u64,
+    /// Time that everything took.
+    pub elapsed: Duration,
+}
+
+/// A layer that was built.
+#[derive(Clone, Debug)]
+pub struct LayerReport {
+    /// Digest of the layer.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Digest of its ztoc.
+    pub ztoc: Digest,
+    /// Size of its ztoc in bytes.
+    pub ztoc_size: u64,
+    /// Entries in its table of contents.
+    pub files: usize,
+    /// Its spans.
+    pub spans: usize,
+    /// Time from the first request to the ztoc.
+    pub elapsed: Duration,
+}

@@ -1,0 +1,64 @@
+//! Builds one ztoc on two threads: the calling one inflates and reads the archive, a second one
+//! hashes the spans behind it.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use bytes::Bytes;
+use soci_ztoc::{BuildError, Cut, Scanner, Settings, SpanHasher, Ztoc};
+
+/// Pieces that the hashing may be behind: enough to smooth the two threads' paces, and little
+/// memory, since a piece is what one read of a socket or file gives.
+const BACKLOG: usize = 8;
+
+/// Why a layer's ztoc was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError<E> {
+    /// The layer could not be read to its end.
+    #[error(transparent)]
+    Read(E),
+    /// The layer cannot be described by a ztoc.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// Builds the ztoc of the layer whose pieces `next` returns, until it returns none. Blocks.
+pub fn build_ztoc<E>(
+    settings: Settings,
+    mut next: impl FnMut() -> Result<Option<Bytes>, E>,
+) -> Result<Ztoc, PipelineError<E>> {
+    let mut scanner = Scanner::new(settings)?;
+    let (sender, receiver) = sync_channel(BACKLOG);
+    std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| hash(receiver));
+        let result = scan(&mut scanner, &mut next, &sender);
+        // Hashing ends when there is no sender any more.
+        drop(sender);
+        // It does not panic; if it did, so should we.
+        let hasher = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        result?;
+        Ok(scanner.finish(hasher)?)
+    })
+}
+
+fn scan<E>(
+    scanner: &mut Scanner,
+    next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
+    hasher: &SyncSender<(Bytes, Vec<Cut>)>,
+) -> Result<(), PipelineError<E>> {
+    while let Some(piece) = next().map_err(PipelineError::Read)? {
+        let cuts = scanner.push(&piece)?.to_vec();
+        if hasher.send((piece, cuts)).is_err() {
+            // Only a panic of the hashing thread closes the channel, and joining it tells.
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn hash(pieces: Receiver<(Bytes, Vec<Cut>)>) -> SpanHasher {
+    let mut hasher = SpanHasher::new();
+    for (piece, cuts) in pieces {
+        hasher.push(&piece, &cuts);
+    }
+    hasher
+}

@@ -1,0 +1,110 @@
+//! What the tests share.
+
+use std::sync::Arc;
+
+use soci_indexer::{NoProgress, Options, Progress, Report};
+use soci_jobs::{Done, Failure, RegistryStores, Runner};
+use soci_manifest::{Settings, Version};
+use soci_oci::{Digest, media_type};
+use soci_push::Job;
+use soci_registry::testing::{FakeRegistry, Kind};
+use soci_tests::{TestImage, gzip_layer};
+
+/// The repository that the tests use.
+pub(crate) const NAME: &str = "team/app";
+
+/// Settings under which small layers are indexed, with some spans each.
+pub(crate) fn options(version: Version) -> Options {
+    let settings =
+        Settings { version, span_size: 64 << 10, min_layer_size: 0, ..Settings::default() };
+    Options { settings, ..Options::default() }
+}
+
+/// A runner with these options, in a process of its own.
+pub(crate) fn runner_with(fake: &FakeRegistry, options: Options) -> Runner<RegistryStores> {
+    Runner::new(RegistryStores::new(fake.client(), None), options)
+}
+
+pub(crate) fn runner(fake: &FakeRegistry, version: Version) -> Runner<RegistryStores> {
+    runner_with(fake, options(version))
+}
+
+/// A job for an image in [`NAME`]; an empty tag is none.
+pub(crate) fn job(fake: &FakeRegistry, digest: Digest, tag: &str) -> Job {
+    Job {
+        repository: fake.repository(NAME),
+        digest,
+        tag: (!tag.is_empty()).then(|| tag.parse().unwrap()),
+        event_id: None,
+        since: None,
+    }
+}
+
+/// An image with two layers, another one for every seed.
+pub(crate) fn image(seed: u64) -> TestImage {
+    let layers = [gzip_layer(seed, 1 << 20), gzip_layer(seed + 1000, 200_000)];
+    TestImage::index(&[("linux/amd64", &layers)])
+}
+
+pub(crate) async fn run(runner: &Runner<RegistryStores>, job: &Job) -> Result<Done, Failure> {
+    runner.run(job, Arc::new(NoProgress)).await
+}
+
+pub(crate) fn indexed(done: Result<Done, Failure>) -> Report {
+    match done {
+        Ok(Done::Indexed(report)) => report,
+        other => panic!("not indexed: {other:?}"),
+    }
+}
+
+pub(crate) fn already_indexed(done: Result<Done, Failure>) -> Report {
+    match done {
+        Ok(Done::AlreadyIndexed(report)) => report,
+        other => panic!("not indexed before: {other:?}"),
+    }
+}
+
+/// The label of a job that was skipped, whose detail has these words.
+pub(crate) fn skipped(done: Result<Done, Failure>, words: &str) -> &'static str {
+    match done {
+        Ok(Done::Skipped { label, detail }) => {
+            assert!(detail.contains(words), "{detail}");
+            label
+        }
+        other => panic!("not skipped: {other:?}"),
+    }
+}
+
+/// Requests that write.
+pub(crate) fn writes(fake: &FakeRegistry) -> usize {
+    let kinds = [Kind::UploadPost, Kind::UploadPut, Kind::ManifestPut];
+    kinds.into_iter().map(|kind| fake.requests_of(kind).len()).sum()
+}
+
+/// How often layers of the image were asked for.
+pub(crate) fn layer_reads(fake: &FakeRegistry, image: &TestImage) -> usize {
+    let manifest = soci_oci::Manifest::decode(&image.manifests[0].1).unwrap();
+    let is_layer = |path: &str| {
+        let mut layers = manifest.layers().iter();
+        layers.any(|layer| path.ends_with(&layer.digest.to_string()))
+    };
+    fake.requests_of(Kind::BlobGet).iter().filter(|request| is_layer(&request.path)).count()
+}
+
+pub(crate) fn tags(fake: &FakeRegistry) -> Vec<String> {
+    fake.tags(NAME).into_iter().map(|(tag, _)| tag).collect()
+}
+
+/// Puts a manifest that is only these bytes.
+pub(crate) fn put_bytes(fake: &FakeRegistry, bytes: &'static str) -> Digest {
+    fake.put_manifest(NAME, Some("1"), media_type::OCI_MANIFEST, bytes)
+}
+
+/// Does something once when the first layer is begun, as somebody else would in the meantime.
+pub(crate) struct Meanwhile<F>(pub(crate) F);
+
+impl<F: Fn() + Send + Sync> Progress for Meanwhile<F> {
+    fn layer_started(&self, _: &Digest, _: u64) {
+        (self.0)();
+    }
+}

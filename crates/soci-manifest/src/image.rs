@@ -1,0 +1,228 @@
+//! An image while its documents are being gathered.
+
+mod classify;
+mod platforms;
+mod select;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use soci_oci::{
+    Descriptor, Digest, Document, DocumentError, Index, Manifest, Platform, media_type,
+};
+
+use crate::error::ImageError;
+use crate::settings::Limits;
+
+pub use classify::NotAnImage;
+
+pub(crate) use classify::manifest_not_an_image;
+pub(crate) use platforms::without_repetitions;
+pub(crate) use select::{FirstManifest, Selected};
+
+/// An image: its root, and every document under it that has been supplied.
+///
+/// The caller fetches what [`Image::missing`] lists and hands it to [`Image::supply`] until
+/// nothing is missing; then [`Image::plan`] decides what is to be built.
+#[derive(Clone, Debug)]
+pub struct Image {
+    root: Descriptor,
+    limits: Limits,
+    manifests: HashMap<Digest, Arc<Manifest>>,
+    indexes: HashMap<Digest, Arc<Index>>,
+    configs: HashMap<Digest, Result<Platform, DocumentError>>,
+    /// Bytes of all documents supplied.
+    bytes: usize,
+}
+
+/// A document that has to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Where it is fetched from.
+    pub kind: MissingKind,
+    /// Its media type, digest and size.
+    pub descriptor: Descriptor,
+}
+
+/// Where a document is fetched from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MissingKind {
+    /// A manifest or an image index, from among the manifests.
+    Manifest,
+    /// An image configuration, from among the blobs.
+    Config,
+}
+
+impl Image {
+    /// The image whose manifest or image index is `bytes`, which the registry calls `media_type`.
+    /// `digest` is that of `bytes`.
+    pub fn new(
+        media_type: &str,
+        digest: Digest,
+        bytes: &[u8],
+        limits: Limits,
+    ) -> Result<Self, ImageError> {
+        let root = Descriptor::new(media_type, digest, bytes.len() as u64);
+        let mut image = Self {
+            root,
+            limits,
+            manifests: HashMap::new(),
+            indexes: HashMap::new(),
+            configs: HashMap::new(),
+            bytes: 0,
+        };
+        // A root of another kind is kept as one that is no image; `plan` says so.
+        let root = image.root.clone();
+        if media_type::is_manifest(media_type) || media_type::is_index(media_type) {
+            image.supply_manifest(&root, bytes)?;
+        }
+        Ok(image)
+    }
+
+    /// The descriptor of the image's manifest or image index.
+    pub fn root(&self) -> &Descriptor {
+        &self.root
+    }
+
+    /// The documents to fetch next, in the order in which the image names them, each once. More
+    /// may be missing once these are there.
+    pub fn missing(&self) -> Result<Vec<Missing>, ImageError> {
+        let mut missing = Vec::new();
+        let mut seen = HashSet::new();
+        let mut queue = vec![(&self.root, 0)];
+        while let Some((descriptor, depth)) = queue.pop() {
+            let media_type = descriptor.media_type.as_str();
+            if !seen.insert((descriptor.digest, media_type, descriptor.platform.is_none())) {
+                continue;
+            }
+            match self.node(descriptor) {
+                Ok(Node::Manifest(manifest)) if descriptor.platform.is_none() => {
+                    missing.extend(self.missing_configs(manifest));
+                }
+                Ok(Node::Index(index)) => {
+                    if depth > self.limits.max_depth {
+                        return Err(limit("nested image indexes", self.limits.max_depth));
+                    }
+                    queue.extend(index.manifests().iter().rev().map(|child| (child, depth + 1)));
+                }
+                Ok(Node::Manifest(_) | Node::Other) => {}
+                Err(_) => missing
+                    .push(Missing { kind: MissingKind::Manifest, descriptor: descriptor.clone() }),
+            }
+        }
+        let mut seen = HashSet::new();
+        missing.retain(|missing| seen.insert((missing.descriptor.digest, missing.kind)));
+        let held = self.manifests.len() + self.indexes.len() + self.configs.len();
+        if held + missing.len() > self.limits.max_documents {
+            return Err(limit("manifests and configurations", self.limits.max_documents));
+        }
+        Ok(missing)
+    }
+
+    /// Takes the bytes of a document that was missing. The caller has verified their digest.
+    pub fn supply(&mut self, missing: &Missing, bytes: &[u8]) -> Result<(), ImageError> {
+        match missing.kind {
+            MissingKind::Manifest => self.supply_manifest(&missing.descriptor, bytes),
+            MissingKind::Config => {
+                self.hold(bytes)?;
+                self.configs.insert(missing.descriptor.digest, soci_oci::config_platform(bytes));
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Digests of the manifests and image indexes of this image.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = Digest> {
+        self.manifests.keys().chain(self.indexes.keys()).copied()
+    }
+
+    /// The root, if it is an image index.
+    pub(crate) fn root_index(&self) -> Option<&Arc<Index>> {
+        self.indexes.get(&self.root.digest)
+    }
+
+    /// The platform that a manifest's configuration tells, if it is there and can be read.
+    pub(crate) fn config_platform(&self, manifest: &Manifest) -> Option<&Platform> {
+        self.configs.get(&manifest.config.digest)?.as_ref().ok()
+    }
+
+    /// The document that a descriptor names, by its media type.
+    pub(crate) fn node(&self, descriptor: &Descriptor) -> Result<Node<'_>, ImageError> {
+        let digest = descriptor.digest;
+        let node = if media_type::is_manifest(&descriptor.media_type) {
+            self.manifests.get(&digest).map(Node::Manifest)
+        } else if media_type::is_index(&descriptor.media_type) {
+            self.indexes.get(&digest).map(Node::Index)
+        } else {
+            Some(Node::Other)
+        };
+        node.ok_or(ImageError::NotSupplied { digest })
+    }
+
+    /// The platform that a configuration tells.
+    fn config(&self, digest: &Digest) -> Result<&Platform, ImageError> {
+        match self.configs.get(digest) {
+            Some(Ok(platform)) => Ok(platform),
+            Some(Err(source)) => {
+                Err(ImageError::Config { digest: *digest, source: Box::new(source.clone()) })
+            }
+            None => Err(ImageError::NotSupplied { digest: *digest }),
+        }
+    }
+
+    fn supply_manifest(&mut self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), ImageError> {
+        self.hold(bytes)?;
+        let digest = descriptor.digest;
+        let document = Document::decode(&descriptor.media_type, bytes)
+            .map_err(|source| ImageError::Document { digest, source: Box::new(source) })?;
+        match document {
+            Document::Manifest(manifest) => {
+                self.manifests.insert(digest, Arc::from(manifest));
+            }
+            Document::Index(index) => {
+                self.indexes.insert(digest, Arc::from(index));
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        if self.bytes > self.limits.max_document_bytes {
+            let most = self.limits.max_document_bytes;
+            return Err(limit("bytes of manifests and configurations", most));
+        }
+        Ok(())
+    }
+
+    fn missing_configs(&self, manifest: &Manifest) -> impl Iterator<Item = Missing> {
+        let configs = children(manifest).filter(|child| {
+            child.platform.is_none()
+                && media_type::is_config(&child.media_type)
+                && !self.configs.contains_key(&child.digest)
+        });
+        configs.map(|config| Missing { kind: MissingKind::Config, descriptor: config.clone() })
+    }
+}
+
+/// What a descriptor names.
+#[derive(Clone, Copy)]
+pub(crate) enum Node<'a> {
+    Manifest(&'a Arc<Manifest>),
+    Index(&'a Arc<Index>),
+    /// Neither a manifest nor an image index, going by the media type.
+    Other,
+}
+
+/// Everything a manifest names: its config, then its layers.
+fn children(manifest: &Manifest) -> impl Iterator<Item = &Descriptor> {
+    std::iter::once(&manifest.config).chain(manifest.layers())
+}
+
+fn limit(what: &'static str, limit: usize) -> ImageError {
+    ImageError::Limit { what, limit }
+}

@@ -1,0 +1,137 @@
+//! Which manifest is a platform's.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use soci_oci::{Descriptor, Digest, Manifest, Platform};
+
+use super::{Image, Node};
+use crate::error::ImageError;
+
+/// The manifest that was found for a platform.
+pub(crate) struct Selected {
+    /// The entry of the image index, or the root. It may itself name an image index.
+    pub(crate) descriptor: Descriptor,
+    /// The image manifest that it leads to.
+    pub(crate) manifest: Arc<Manifest>,
+}
+
+impl Image {
+    /// The first entry of the image index that is for `platform`. A manifest without an index is
+    /// for every platform unless `root_platform` tells which.
+    pub(crate) fn select(
+        &self,
+        platform: &Platform,
+        root_platform: Option<&Platform>,
+    ) -> Result<Selected, ImageError> {
+        let not_found = || ImageError::PlatformNotFound { platform: Box::new(platform.clone()) };
+        let descriptor = match self.node(&self.root)? {
+            Node::Manifest(manifest) if root_platform.is_none_or(|own| platform.matches(own)) => {
+                let descriptor = self.root.clone();
+                return Ok(Selected { descriptor, manifest: Arc::clone(manifest) });
+            }
+            Node::Index(index) => {
+                first_entry(index.manifests(), platform)?.ok_or_else(not_found)?
+            }
+            Node::Manifest(_) | Node::Other => return Err(not_found()),
+        };
+        let manifest = self.descend(descriptor, platform)?.ok_or_else(not_found)?;
+        Ok(Selected { descriptor: descriptor.clone(), manifest: Arc::clone(manifest) })
+    }
+
+    /// Follows indexes in the index down to a manifest, taking at each level the first entry that
+    /// is for `platform`, or else the first that names none.
+    fn descend<'a>(
+        &'a self,
+        entry: &'a Descriptor,
+        platform: &Platform,
+    ) -> Result<Option<&'a Arc<Manifest>>, ImageError> {
+        let mut descriptor = entry;
+        // The root's index is one level, each nested one another.
+        for _ in 0..=self.limits.max_depth {
+            match self.node(descriptor)? {
+                Node::Manifest(manifest) => {
+                    let own = self.config_platform(manifest);
+                    let fits = descriptor.platform.is_some()
+                        || own.is_some_and(|own| platform.matches(own));
+                    return Ok(fits.then_some(manifest));
+                }
+                Node::Index(index) => {
+                    let matching = index.manifests().iter().find(|entry| {
+                        entry.platform.as_ref().is_some_and(|own| platform.matches(own))
+                    });
+                    let unnamed = || index.manifests().iter().find(|e| e.platform.is_none());
+                    match matching.or_else(unnamed) {
+                        Some(next) => descriptor = next,
+                        None => return Ok(None),
+                    }
+                }
+                Node::Other => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Finds the manifest that stands for an entry of an image index when no platform is asked for.
+pub(crate) struct FirstManifest<'a> {
+    image: &'a Image,
+    /// What nested indexes lead to; many entries may name the same one.
+    known: HashMap<Digest, Option<Arc<Manifest>>>,
+}
+
+impl<'a> FirstManifest<'a> {
+    pub(crate) fn new(image: &'a Image) -> Self {
+        Self { image, known: HashMap::new() }
+    }
+
+    /// The entry's manifest, or the first under the entry's index. `None` if there is none, or if
+    /// anything under the entry is neither a manifest nor an index.
+    pub(crate) fn of(&mut self, entry: &Descriptor) -> Result<Option<Arc<Manifest>>, ImageError> {
+        match self.image.node(entry)? {
+            Node::Manifest(manifest) => Ok(Some(Arc::clone(manifest))),
+            Node::Other => Ok(None),
+            Node::Index(_) => {
+                if let Some(known) = self.known.get(&entry.digest) {
+                    return Ok(known.clone());
+                }
+                let found = self.under(entry)?;
+                self.known.insert(entry.digest, found.clone());
+                Ok(found)
+            }
+        }
+    }
+
+    fn under(&self, entry: &Descriptor) -> Result<Option<Arc<Manifest>>, ImageError> {
+        let mut first = None;
+        let mut seen = HashSet::new();
+        let mut queue = vec![entry];
+        while let Some(descriptor) = queue.pop() {
+            match self.image.node(descriptor)? {
+                Node::Manifest(manifest) => {
+                    first.get_or_insert_with(|| Arc::clone(manifest));
+                }
+                Node::Index(index) if seen.insert(descriptor.digest) => {
+                    queue.extend(index.manifests().iter().rev());
+                }
+                Node::Index(_) => {}
+                Node::Other => return Ok(None),
+            }
+        }
+        Ok(first)
+    }
+}
+
+fn first_entry<'a>(
+    entries: &'a [Descriptor],
+    platform: &Platform,
+) -> Result<Option<&'a Descriptor>, ImageError> {
+    for entry in entries {
+        match &entry.platform {
+            None => return Err(ImageError::EntryWithoutPlatform { digest: entry.digest }),
+            Some(own) if platform.matches(own) => return Ok(Some(entry)),
+            Some(_) => {}
+        }
+    }
+    Ok(None)
+}

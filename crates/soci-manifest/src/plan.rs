@@ -1,0 +1,295 @@
+//! What is to be built for an image, decided from its documents alone.
+
+mod layer;
+mod reason;
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use soci_oci::{Descriptor, Digest, Index, Manifest, Platform};
+
+use crate::error::ImageError;
+use crate::format::Version;
+use crate::image::{
+    FirstManifest, Image, Node, Selected, manifest_not_an_image, without_repetitions,
+};
+use crate::settings::{Platforms, Settings};
+
+pub use layer::{Decision, LayerKey, LayerToBuild, SkippedLayer};
+pub use reason::SkipReason;
+
+/// What [`Image::plan`] comes to.
+#[derive(Clone, Debug)]
+pub enum Planned {
+    /// There are layers to build ztocs of.
+    Build(Box<Plan>),
+    /// There is nothing to do, and why.
+    Skip(SkipReason),
+}
+
+/// The SOCI indexes that an image gets. Invariant: at least one, each with at least one ztoc.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) max_manifest_bytes: usize,
+    pub(crate) indexes: Vec<IndexPlan>,
+    /// What V2 converts.
+    pub(crate) conversion: Option<Conversion>,
+}
+
+/// One SOCI index that is to be built.
+#[derive(Clone, Debug)]
+pub struct IndexPlan {
+    /// The platform, if anything tells it.
+    pub platform: Option<Platform>,
+    /// The image manifest as the image names it.
+    pub image: Descriptor,
+    manifest: Arc<Manifest>,
+    decisions: Vec<Decision>,
+}
+
+/// The image index that V2 rewrites, and what it rewrites it from.
+#[derive(Clone, Debug)]
+pub(crate) struct Conversion {
+    /// The image's index, or one made for its single manifest.
+    pub(crate) index: Index,
+    /// For each entry the manifest that takes its place; `None` leaves the entry alone.
+    pub(crate) manifests: Vec<Option<Arc<Manifest>>>,
+    /// Digests of what the image's repository already holds.
+    pub(crate) present: HashSet<Digest>,
+}
+
+impl Plan {
+    /// Version of the SOCI indexes.
+    pub fn version(&self) -> Version {
+        self.settings.version
+    }
+
+    /// The SOCI indexes, in the order of the platforms.
+    pub fn indexes(&self) -> &[IndexPlan] {
+        &self.indexes
+    }
+
+    /// The layers that get no ztoc, in the order of the image, each once.
+    pub fn skipped_layers(&self) -> Vec<SkippedLayer> {
+        let mut seen = HashSet::new();
+        let layers = self.indexes.iter().flat_map(IndexPlan::layers);
+        let skipped = layers.filter(|(_, decision)| !matches!(decision, Decision::Build(_)));
+        skipped
+            .filter(|(layer, _)| seen.insert(layer.digest))
+            .map(|(layer, decision)| SkippedLayer {
+                digest: layer.digest,
+                size: layer.size,
+                decision,
+            })
+            .collect()
+    }
+
+    /// The layers that need a ztoc, in the order of the image, each once.
+    pub fn layers_to_build(&self) -> Vec<LayerToBuild> {
+        let mut seen = HashSet::new();
+        let layers = self.indexes.iter().flat_map(IndexPlan::layers);
+        layers.filter_map(layer::to_build).filter(|layer| seen.insert(layer.key)).collect()
+    }
+}
+
+impl IndexPlan {
+    /// The image's layers from the base up, each with what is done about it.
+    pub fn layers(&self) -> impl Iterator<Item = (&Descriptor, Decision)> {
+        self.manifest.layers().iter().zip(self.decisions.iter().copied())
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.decisions.iter().any(|decision| matches!(decision, Decision::Build(_)))
+    }
+}
+
+impl Image {
+    /// Decides which SOCI indexes the image gets and which layers they need ztocs of. Every
+    /// document must have been supplied ([`Image::missing`] is empty).
+    ///
+    /// V1 builds one for every image manifest, or those of the platforms asked for. V2 builds one
+    /// for the first manifest of every platform, as the reference does.
+    pub fn plan(&self, settings: &Settings, platforms: &Platforms) -> Result<Planned, ImageError> {
+        if let Some(missing) = self.missing()?.first() {
+            return Err(ImageError::NotSupplied { digest: missing.descriptor.digest });
+        }
+        if let Some(reason) = self.not_an_image()? {
+            return Ok(Planned::Skip(SkipReason::NotAnImage(reason)));
+        }
+        let targets = match (settings.version, platforms) {
+            (Version::V1, Platforms::All) => self.all_manifests()?,
+            (Version::V1, Platforms::Only(platforms)) => self.manifests_of(platforms)?,
+            (Version::V2, _) => self.conversion_targets(platforms)?,
+        };
+        self.check_limits(&targets)?;
+        let indexes = targets
+            .into_iter()
+            .map(|target| plan_index(settings, target))
+            .collect::<Result<Vec<_>, _>>()?;
+        check_sizes(&indexes)?;
+        if indexes.iter().all(IndexPlan::is_empty) {
+            let layers = indexes.iter().flat_map(IndexPlan::layers);
+            return Ok(Planned::Skip(SkipReason::nothing_to_index(settings, layers)));
+        }
+        let indexes: Vec<_> = indexes.into_iter().filter(|index| !index.is_empty()).collect();
+        let conversion = match settings.version {
+            Version::V1 => None,
+            Version::V2 => Some(self.conversion(&indexes)?),
+        };
+        Ok(Planned::Build(Box::new(Plan {
+            settings: settings.clone(),
+            max_manifest_bytes: self.limits().max_manifest_bytes,
+            indexes,
+            conversion,
+        })))
+    }
+
+    /// The image manifests of an index, nested ones too; or the single manifest.
+    fn all_manifests(&self) -> Result<Vec<Target>, ImageError> {
+        let mut targets = Vec::new();
+        let mut seen = HashSet::new();
+        let mut queue = vec![(self.root(), 0)];
+        while let Some((descriptor, depth)) = queue.pop() {
+            let unknown = descriptor.platform.as_ref().is_some_and(Platform::is_unknown);
+            if unknown || !seen.insert(descriptor.digest) {
+                continue;
+            }
+            match self.node(descriptor)? {
+                Node::Index(index) => {
+                    queue.extend(index.manifests().iter().rev().map(|child| (child, depth + 1)));
+                }
+                Node::Manifest(manifest)
+                    if manifest_not_an_image(descriptor, manifest).is_none() =>
+                {
+                    if depth == 1 && descriptor.platform.is_none() {
+                        return Err(ImageError::EntryWithoutPlatform { digest: descriptor.digest });
+                    }
+                    targets.push(Target {
+                        platform: self.platform_of(descriptor, manifest),
+                        descriptor: descriptor.clone(),
+                        manifest: Arc::clone(manifest),
+                    });
+                }
+                Node::Manifest(_) | Node::Other => {}
+            }
+        }
+        Ok(targets)
+    }
+
+    /// The manifests of the given platforms; the single manifest whatever its platform, as the
+    /// reference takes it for V1.
+    fn manifests_of(&self, platforms: &[Platform]) -> Result<Vec<Target>, ImageError> {
+        let mut seen = HashSet::new();
+        let mut targets = Vec::new();
+        for platform in without_repetitions(platforms) {
+            let Selected { descriptor, manifest } = self.select(&platform, None)?;
+            if seen.insert(descriptor.digest) {
+                let own = self.platform_of(&descriptor, &manifest);
+                targets.push(Target { platform: own.or(Some(platform)), descriptor, manifest });
+            }
+        }
+        Ok(targets)
+    }
+
+    /// The first manifest of every platform, or of those given.
+    fn conversion_targets(&self, platforms: &Platforms) -> Result<Vec<Target>, ImageError> {
+        let all = self.platforms()?;
+        let root_platform = self.root_index().is_none().then(|| all.first()).flatten();
+        let wanted = match platforms {
+            Platforms::All => &all,
+            Platforms::Only(platforms) => platforms,
+        };
+        let wanted = without_repetitions(wanted);
+        // Before one search per platform through what may be a long index.
+        self.check_platforms(wanted.len())?;
+        let target = |platform: Platform| {
+            let Selected { descriptor, manifest } = self.select(&platform, root_platform)?;
+            Ok(Target { platform: Some(platform), descriptor, manifest })
+        };
+        wanted.into_iter().map(target).collect()
+    }
+
+    fn conversion(&self, indexes: &[IndexPlan]) -> Result<Conversion, ImageError> {
+        let index = if let Some(index) = self.root_index() {
+            Index { media_type: soci_oci::media_type::OCI_INDEX.to_owned(), ..Index::clone(index) }
+        } else {
+            // A runtime chooses by the platform that an image index names.
+            let platform = self.platforms()?.into_iter().next();
+            Index::new(vec![Descriptor { platform, ..self.root().clone() }])
+        };
+        let mut first = FirstManifest::new(self);
+        let rewritten_from = |entry: &Descriptor| {
+            // A SOCI index that is not replaced still serves its platform. The reference would
+            // rewrite it to an image manifest, and then fails for not knowing the result.
+            let soci_index = entry.artifact_type == Version::V2.artifact_type();
+            if soci_index { Ok(None) } else { first.of(entry) }
+        };
+        let manifests =
+            index.manifests().iter().map(rewritten_from).collect::<Result<Vec<_>, _>>()?;
+        for (entry, manifest) in index.manifests().iter().zip(&manifests) {
+            let planned = || indexes.iter().any(|index| index.image.digest == entry.digest);
+            if manifest.is_none() && planned() {
+                return Err(ImageError::NoManifest { digest: entry.digest });
+            }
+        }
+        Ok(Conversion { index, manifests, present: self.documents().collect() })
+    }
+
+    fn platform_of(&self, descriptor: &Descriptor, manifest: &Manifest) -> Option<Platform> {
+        descriptor.platform.clone().or_else(|| self.config_platform(manifest).cloned())
+    }
+
+    fn check_limits(&self, targets: &[Target]) -> Result<(), ImageError> {
+        self.check_platforms(targets.len())?;
+        let layers: usize = targets.iter().map(|target| target.manifest.layers().len()).sum();
+        let limit = self.limits().max_layers;
+        if layers > limit {
+            return Err(ImageError::Limit { what: "layers", limit });
+        }
+        Ok(())
+    }
+
+    fn check_platforms(&self, platforms: usize) -> Result<(), ImageError> {
+        let limit = self.limits().max_platforms;
+        if platforms > limit {
+            return Err(ImageError::Limit { what: "platforms", limit });
+        }
+        Ok(())
+    }
+}
+
+/// An image manifest that gets a SOCI index if it has layers for one.
+struct Target {
+    platform: Option<Platform>,
+    descriptor: Descriptor,
+    manifest: Arc<Manifest>,
+}
+
+fn plan_index(settings: &Settings, target: Target) -> Result<IndexPlan, ImageError> {
+    let Target { platform, descriptor: image, manifest } = target;
+    let decide = |layer| layer::decide(settings, image.digest, layer);
+    let decisions = manifest.layers().iter().map(decide).collect::<Result<_, _>>()?;
+    Ok(IndexPlan { platform, image, manifest, decisions })
+}
+
+/// A layer has one size; descriptors that disagree about it would make the plan depend on which
+/// of them is read.
+fn check_sizes(indexes: &[IndexPlan]) -> Result<(), ImageError> {
+    let mut sizes = HashMap::new();
+    for layer in indexes.iter().flat_map(IndexPlan::layers).filter_map(layer::to_build) {
+        match sizes.entry(layer.key.digest) {
+            Entry::Vacant(entry) => {
+                entry.insert(layer.size);
+            }
+            Entry::Occupied(entry) if *entry.get() != layer.size => {
+                let (first, second) = (*entry.get(), layer.size);
+                let layer = layer.key.digest;
+                return Err(ImageError::ConflictingSizes { layer, first, second });
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    Ok(())
+}

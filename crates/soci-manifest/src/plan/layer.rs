@@ -1,0 +1,168 @@
+//! What is done about one layer.
+
+use std::fmt;
+
+use soci_oci::media_type::{self, LayerCompression};
+use soci_oci::{Descriptor, Digest};
+use soci_ztoc::Compression;
+
+use crate::error::{ImageError, ListedLayer};
+use crate::settings::Settings;
+
+/// What is done about a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// A ztoc is built, reading the layer as so compressed.
+    Build(Compression),
+    /// It has fewer bytes than the minimum.
+    TooSmall,
+    /// No ztoc can describe its compression.
+    Unsupported {
+        /// The compression's name.
+        compression: &'static str,
+    },
+}
+
+/// What a ztoc is built from: a layer read as compressed in one way. The same bytes may be listed
+/// under two media types, which would give two ztocs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LayerKey {
+    /// Digest of the layer.
+    pub digest: Digest,
+    /// How it is read.
+    pub compression: Compression,
+}
+
+/// A layer that needs a ztoc.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerToBuild {
+    /// The layer.
+    pub key: LayerKey,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its media type.
+    pub media_type: String,
+}
+
+/// A layer that gets no ztoc.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkippedLayer {
+    /// Digest of the layer.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Why.
+    pub decision: Decision,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Build(compression) => write!(f, "indexed as {compression}"),
+            Self::TooSmall => f.write_str("smaller than the minimum"),
+            Self::Unsupported { compression } => write!(f, "unsupported compression {compression}"),
+        }
+    }
+}
+
+/// Decides as the reference does, in its order: what is no layer fails whatever its size, and a
+/// small layer is skipped whatever its compression.
+pub(super) fn decide(
+    settings: &Settings,
+    manifest: Digest,
+    layer: &Descriptor,
+) -> Result<Decision, ImageError> {
+    let media_type = layer.media_type.as_str();
+    let listed = || {
+        let media_type = media_type.to_owned();
+        Box::new(ListedLayer { manifest, layer: layer.digest, media_type })
+    };
+    if !media_type::is_layer(media_type) {
+        return Err(ImageError::NotALayer(listed()));
+    }
+    if layer.size < settings.min_layer_size {
+        return Ok(Decision::TooSmall);
+    }
+    let compression = media_type::layer_compression(media_type)
+        .map_err(|_| ImageError::UnknownCompression(listed()))?;
+    let compression = match compression {
+        LayerCompression::Gzip => Compression::Gzip,
+        LayerCompression::None if media_type == media_type::OCI_LAYER => Compression::Uncompressed,
+        // The reference reads Docker's plain layers as tar and fails on those that are not.
+        LayerCompression::Unknown => Compression::Uncompressed,
+        LayerCompression::Zstd => return Ok(Decision::Unsupported { compression: "zstd" }),
+        LayerCompression::None => return Ok(Decision::Unsupported { compression: "unknown" }),
+    };
+    if is_left_behind(media_type) {
+        return Err(ImageError::Nondistributable(listed()));
+    }
+    Ok(Decision::Build(compression))
+}
+
+pub(super) fn to_build((layer, decision): (&Descriptor, Decision)) -> Option<LayerToBuild> {
+    let Decision::Build(compression) = decision else { return None };
+    Some(LayerToBuild {
+        key: LayerKey { digest: layer.digest, compression },
+        size: layer.size,
+        media_type: layer.media_type.clone(),
+    })
+}
+
+/// Whether the library that the reference copies images with leaves layers of this type behind.
+/// It copies Docker's plain foreign layers, and so can index one that a registry holds.
+fn is_left_behind(media_type: &str) -> bool {
+    media_type::is_nondistributable(media_type) && media_type != media_type::DOCKER_LAYER_FOREIGN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: u64 = crate::format::DEFAULT_MIN_LAYER_SIZE;
+
+    fn decide_type(media_type: &str, size: u64) -> Result<Decision, ImageError> {
+        let digest = Digest::sha256_of(b"");
+        decide(&Settings::default(), digest, &Descriptor::new(media_type, digest, size))
+    }
+
+    #[test]
+    fn the_media_type_decides_how_a_large_layer_is_read() {
+        let unsupported = |compression| Decision::Unsupported { compression };
+        for (media_type, expected) in [
+            (media_type::OCI_LAYER_GZIP, Decision::Build(Compression::Gzip)),
+            (media_type::OCI_LAYER, Decision::Build(Compression::Uncompressed)),
+            (media_type::OCI_LAYER_ZSTD, unsupported("zstd")),
+            (media_type::DOCKER_LAYER, Decision::Build(Compression::Uncompressed)),
+            (media_type::DOCKER_LAYER_GZIP, Decision::Build(Compression::Gzip)),
+            (media_type::DOCKER_LAYER_FOREIGN, Decision::Build(Compression::Uncompressed)),
+            (media_type::OCI_LAYER_NONDISTRIBUTABLE, unsupported("unknown")),
+            ("application/vnd.oci.image.layer.v1.tar+encrypted", unsupported("unknown")),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip+x", unsupported("unknown")),
+        ] {
+            assert_eq!(decide_type(media_type, MIN).unwrap(), expected, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn the_minimum_itself_is_large_enough() {
+        assert_eq!(decide_type(media_type::OCI_LAYER_GZIP, MIN - 1).unwrap(), Decision::TooSmall);
+        assert!(matches!(decide_type(media_type::OCI_LAYER_GZIP, MIN), Ok(Decision::Build(_))));
+    }
+
+    #[test]
+    fn what_is_no_layer_fails_whatever_its_size() {
+        assert!(matches!(decide_type("text/plain", 1), Err(ImageError::NotALayer(_))));
+    }
+
+    #[test]
+    fn large_layers_of_unknown_or_undistributed_kinds_fail_and_small_ones_do_not() {
+        let unknown = "application/vnd.oci.image.layer.v2.tar";
+        let foreign = media_type::DOCKER_LAYER_FOREIGN_GZIP;
+        for media_type in [unknown, foreign] {
+            assert_eq!(decide_type(media_type, 1).unwrap(), Decision::TooSmall);
+        }
+        let failed = decide_type(unknown, MIN);
+        assert!(matches!(failed, Err(ImageError::UnknownCompression(_))));
+        assert!(matches!(decide_type(foreign, MIN), Err(ImageError::Nondistributable(_))));
+    }
+}

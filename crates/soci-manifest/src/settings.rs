@@ -1,0 +1,80 @@
+//! What a caller decides about a SOCI index.
+
+use soci_oci::Platform;
+
+use crate::format::{DEFAULT_BUILD_TOOL_IDENTIFIER, DEFAULT_MIN_LAYER_SIZE, Version};
+
+/// How SOCI indexes are built. The default is the reference's, of version V2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Version of the SOCI index.
+    pub version: Version,
+    /// Bytes between the checkpoints of a ztoc, at most 2^63 - 1.
+    pub span_size: u64,
+    /// Layers of fewer bytes get no ztoc.
+    pub min_layer_size: u64,
+    /// The name that SOCI indexes and ztocs carry of the tool that built them.
+    pub build_tool_identifier: String,
+    /// Whether a ztoc's descriptor tells its span size. Releases of the reference after 0.11 do;
+    /// it changes the digest of every SOCI index.
+    pub annotate_span_size: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            version: Version::default(),
+            span_size: soci_ztoc::DEFAULT_SPAN_SIZE,
+            min_layer_size: DEFAULT_MIN_LAYER_SIZE,
+            build_tool_identifier: DEFAULT_BUILD_TOOL_IDENTIFIER.to_owned(),
+            annotate_span_size: false,
+        }
+    }
+}
+
+/// Which of an image's platforms get a SOCI index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Platforms {
+    /// All that the image has.
+    #[default]
+    All,
+    /// These; one that the image lacks is an error.
+    Only(Vec<Platform>),
+}
+
+/// What an image may ask for. The reference has no such limits; images within these are orders of
+/// magnitude larger than real ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Manifests, image indexes and configurations of one image.
+    pub max_documents: usize,
+    /// Bytes of all these together.
+    pub max_document_bytes: usize,
+    /// Image indexes inside of image indexes.
+    pub max_depth: usize,
+    /// Platforms that are indexed.
+    pub max_platforms: usize,
+    /// Layers of all manifests that are indexed.
+    pub max_layers: usize,
+    /// Bytes of a manifest or image index that is written. Registries take 4 MiB (the OCI
+    /// distribution specification asks them to; ECR's limit is the same).
+    pub max_manifest_bytes: usize,
+}
+
+impl Limits {
+    /// The default limits.
+    pub const DEFAULT: Self = Self {
+        max_documents: 1_000,
+        max_document_bytes: 32 << 20,
+        max_depth: 8,
+        max_platforms: 256,
+        max_layers: 10_000,
+        max_manifest_bytes: 4 << 20,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

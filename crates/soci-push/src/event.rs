@@ -1,0 +1,266 @@
+//! ECR's events about pushed images, as EventBridge delivers them.
+//!
+//! Sources: Amazon ECR user guide, "Amazon ECR events and EventBridge"; the checks are those of
+//! AWS's SOCI index builder for CloudFormation, but of whole values and all at once.
+
+use soci_oci::{Algorithm, Digest, Repository, Tag};
+use soci_text::clip;
+
+pub use fields::{FieldProblem, Problem};
+pub use names::{
+    AccountId, AccountIdError, EventId, EventIdError, Region, RegionError, registry_host,
+};
+pub use skip::{Skip, why_not};
+pub use time::{Timestamp, TimestampError};
+
+pub(crate) mod fields;
+mod names;
+mod skip;
+mod time;
+
+use fields::{Fields, Listed, TextError, from_str, text_within};
+pub(crate) use names::EVENT_ID;
+
+/// `source` of the events that ECR sends.
+pub const SOURCE: &str = "aws.ecr";
+
+/// `detail-type` of the events about pushed and deleted images.
+pub const DETAIL_TYPE: &str = "ECR Image Action";
+
+/// `detail.action-type` of a push.
+pub const ACTION: &str = "PUSH";
+
+/// `detail.result` of an action that was carried out.
+pub const RESULT: &str = "SUCCESS";
+
+/// EventBridge's limit for an event: 256 KiB (EventBridge user guide, "`PutEvents`").
+pub const MAX_EVENT_BYTES: usize = 256 << 10;
+
+/// Longest media type: 127 characters on each side of the slash (RFC 6838, section 4.2).
+const MAX_MEDIA_TYPE: usize = 255;
+
+/// An image, or some other manifest, has been pushed to ECR.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushEvent {
+    /// The event's identifier. EventBridge always gives one; a repeated delivery repeats it.
+    pub id: Option<EventId>,
+    /// When it happened. EventBridge always tells.
+    pub time: Option<Timestamp>,
+    /// The account that the registry belongs to.
+    pub account: AccountId,
+    /// The region that the registry is in.
+    pub region: Region,
+    /// The repository, at the host that [`registry_host`] gives.
+    pub repository: Repository,
+    /// SHA-256 digest of the manifest or image index.
+    pub digest: Digest,
+    /// The tag it was pushed under; `None` for a push by digest.
+    pub tag: Option<Tag>,
+    /// Media type of the manifest, at most 255 printable ASCII characters. Not every event has it.
+    pub manifest_media_type: Option<String>,
+    /// Media type of the artifact, or of the manifest's config, at most 255 printable ASCII
+    /// characters. Not every event has it.
+    pub artifact_media_type: Option<String>,
+}
+
+/// An event that is none of a successful push. Nothing is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ignored {
+    /// Some other service sent it.
+    #[error("the event comes from {0:?}, not from \"aws.ecr\"")]
+    Source(String),
+    /// It tells of something else: a scan, a replication, the pull-through cache.
+    #[error("the event is of type {0:?}, not \"ECR Image Action\"")]
+    DetailType(String),
+    /// It tells of something else done to an image, such as `DELETE`.
+    #[error("the event's action is {0:?}, not \"PUSH\"")]
+    Action(String),
+    /// The push failed.
+    #[error("the event's result is {0:?}, not \"SUCCESS\"")]
+    Result(String),
+}
+
+/// An event that has been understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Something was pushed.
+    Push(Box<PushEvent>),
+    /// Something else happened.
+    Ignored(Ignored),
+}
+
+/// Why bytes are no event. All of these are permanent: the same bytes stay wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// There are more bytes than an event has.
+    #[error("the event has {size} bytes, more than {limit}")]
+    TooLarge {
+        /// How many there are.
+        size: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The bytes are not a JSON object.
+    #[error("the event is not a JSON object")]
+    Json(#[source] serde_json::Error),
+    /// Fields are missing, repeated or malformed; all of them are listed.
+    #[error("the event is malformed: {}", Listed(.0))]
+    Fields(Vec<FieldProblem>),
+}
+
+impl EventError {
+    /// Whether another try with the same bytes is bound to fail again, which it always is.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::Json(_) | Self::Fields(_) => true,
+        }
+    }
+}
+
+impl Event {
+    /// Reads the event that is `bytes`, JSON of at most `max_bytes` ([`MAX_EVENT_BYTES`] is what
+    /// EventBridge allows).
+    ///
+    /// Required are `source`, `detail-type`, `account`, `region` and of `detail` the members
+    /// `action-type`, `result`, `repository-name` and `image-digest`. `null` counts as missing, an
+    /// empty `image-tag` as none. Unknown fields are ignored.
+    ///
+    /// An event of another source, type, action or result is [`Ignored`], whatever else it holds.
+    pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Self, EventError> {
+        let text = text_within(bytes, max_bytes)?;
+        let mut event = Fields::read(text, "", &FIELDS).map_err(EventError::Json)?;
+        for (name, wanted, ignored) in [
+            ("source", SOURCE, Ignored::Source as fn(String) -> Ignored),
+            ("detail-type", DETAIL_TYPE, Ignored::DetailType),
+        ] {
+            if let Some(other) = event.text(name).filter(|found| found != wanted) {
+                return Ok(Self::Ignored(ignored(clip(&other))));
+            }
+        }
+        let object = event.of_kind("detail", "an object");
+        let mut detail = Fields::read(object.unwrap_or("{}"), "detail.", &DETAIL_FIELDS)
+            .map_err(EventError::Json)?;
+        for (name, wanted, ignored) in [
+            ("action-type", ACTION, Ignored::Action as fn(String) -> Ignored),
+            ("result", RESULT, Ignored::Result),
+        ] {
+            if let Some(other) = detail.text(name).filter(|found| found != wanted) {
+                return Ok(Self::Ignored(ignored(clip(&other))));
+            }
+        }
+        for name in ["source", "detail-type", "account", "region", "detail"] {
+            event.require(name);
+        }
+        // Without a detail its members need no mention.
+        if object.is_some() {
+            for name in ["action-type", "result", "repository-name", "image-digest"] {
+                detail.require(name);
+            }
+        }
+        PushEvent::read(event, detail).map(|push| Self::Push(Box::new(push)))
+    }
+}
+
+impl From<TextError> for EventError {
+    fn from(error: TextError) -> Self {
+        match error {
+            TextError::TooLarge { size, limit } => Self::TooLarge { size, limit },
+            TextError::Json(error) => Self::Json(error),
+        }
+    }
+}
+
+/// The members of an event that are read. `version` is `"0"` in all events so far and says nothing
+/// about `detail`; `resources` is empty in ECR's.
+const FIELDS: [&str; 9] =
+    ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"];
+
+const DETAIL_FIELDS: [&str; 7] = [
+    "action-type",
+    "result",
+    "repository-name",
+    "image-digest",
+    "image-tag",
+    "manifest-media-type",
+    "artifact-media-type",
+];
+
+impl PushEvent {
+    /// Reads what is left once source, type, action and result are known to be none but a push's,
+    /// and what is missing has been noted.
+    fn read(mut event: Fields<'_>, mut detail: Fields<'_>) -> Result<Self, EventError> {
+        event.text("version");
+        event.of_kind("resources", "a list");
+        let id = event.parsed("id", EVENT_ID, from_str);
+        let time = event.parsed("time", "a time like 2026-08-01T12:34:56Z", from_str);
+        let account = event.parsed("account", "twelve digits", from_str);
+        let region = event.parsed("region", "the name of an AWS region", from_str);
+        let name = detail.parsed("repository-name", "an ECR repository name", repository_name);
+        let digest = detail.parsed("image-digest", "sha256: and 64 lower-case hex digits", sha256);
+        let tag = detail.parsed("image-tag", "empty or a tag", tag);
+        let manifest_media_type = detail.parsed("manifest-media-type", "a media type", media_type);
+        let artifact_media_type = detail.parsed("artifact-media-type", "a media type", media_type);
+
+        let repository = match (&account, &region, &name) {
+            (Some(account), Some(region), Some(name)) => {
+                let repository = Repository::new(&registry_host(account, region), name).ok();
+                if repository.is_none() {
+                    detail.wrong("repository-name", name, "at most 255 characters long");
+                }
+                repository
+            }
+            _ => None,
+        };
+        let mut problems = event.into_problems();
+        problems.extend(detail.into_problems());
+        match (account, region, repository, digest) {
+            (Some(account), Some(region), Some(repository), Some(digest))
+                if problems.is_empty() =>
+            {
+                Ok(Self {
+                    id,
+                    time,
+                    account,
+                    region,
+                    repository,
+                    digest,
+                    tag: tag.flatten(),
+                    manifest_media_type: manifest_media_type.flatten(),
+                    artifact_media_type: artifact_media_type.flatten(),
+                })
+            }
+            _ => Err(EventError::Fields(problems)),
+        }
+    }
+}
+
+/// ECR's grammar for repository names (Amazon ECR API reference, `CreateRepository`): words of
+/// `[a-z0-9]+` joined by single `.`, `_` or `-`, then by `/`. Stricter than the OCI's.
+fn repository_name(text: &str) -> Option<String> {
+    let word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    text.split(['/', '.', '_', '-']).all(word).then(|| text.to_owned())
+}
+
+fn sha256(text: &str) -> Option<Digest> {
+    from_str(text).filter(|digest: &Digest| digest.algorithm() == Algorithm::Sha256)
+}
+
+/// The outer `None` is for what is no tag, the inner one for no tag.
+#[expect(clippy::option_option, reason = "no tag and a malformed tag are different answers")]
+fn tag(text: &str) -> Option<Option<Tag>> {
+    if text.is_empty() { Some(None) } else { from_str(text).map(Some) }
+}
+
+/// The outer `None` is for what is no media type, the inner one for the empty string.
+#[expect(clippy::option_option, reason = "none and a malformed one are different answers")]
+fn media_type(text: &str) -> Option<Option<String>> {
+    let ok = text.len() <= MAX_MEDIA_TYPE && text.bytes().all(|c| matches!(c, b' '..=b'~'));
+    ok.then(|| (!text.is_empty()).then(|| text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

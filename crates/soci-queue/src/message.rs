@@ -1,0 +1,155 @@
+//! What is in a queue.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+/// Names of the attributes that a message on the dead-letter queue carries beside its body.
+pub mod failure {
+    /// Why it is there: a short stable name, lower case, words joined by hyphens. A message without
+    /// it was moved by the queue itself because it was received too often.
+    pub const REASON: &str = "failure_reason";
+    /// The same for people: the chain of errors, shortened.
+    pub const MESSAGE: &str = "failure_message";
+    /// Identifier that the message had on the queue that it comes from.
+    pub const MESSAGE_ID: &str = "failed_message_id";
+    /// Name of that queue.
+    pub const QUEUE: &str = "failed_queue";
+    /// When it failed, RFC 3339 in UTC.
+    pub const AT: &str = "failed_at";
+}
+
+/// Data type of the attributes, which counts as part of them (Amazon SQS developer guide, "Message
+/// metadata").
+pub const ATTRIBUTE_TYPE: &str = "String";
+
+/// Whether messages may have a character: those of XML 1.0 (Amazon SQS API reference, `SendMessage`).
+pub fn is_allowed(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// The identifier that a queue gives a message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MessageId(pub String);
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What stands for one receive of a message.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Receipt(pub String);
+
+impl fmt::Debug for Receipt {
+    /// Whoever has a receipt can delete the message, so it is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receipt(..)")
+    }
+}
+
+/// What messages belong together: a group with many messages does not hold up the others where the
+/// queue is fair (`MessageGroupId` of SQS).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Group(String);
+
+impl Group {
+    /// Most characters of a group (Amazon SQS API reference, `SendMessage`).
+    pub const MAX_LEN: usize = 128;
+
+    /// The group of everything that concerns a repository. A name that is too long, which ECR allows
+    /// up to 256 characters, is cut and told apart by a hash of all of it. Characters that a group
+    /// cannot have do not occur in names of repositories.
+    pub fn of_repository(name: &str) -> Self {
+        if name.len() <= Self::MAX_LEN && name.bytes().all(|c| c.is_ascii_graphic()) {
+            return Self(name.to_owned());
+        }
+        let mut end = Self::MAX_LEN - 17;
+        while !name.is_char_boundary(end.min(name.len())) {
+            end -= 1;
+        }
+        let head = name[..end.min(name.len())].chars().filter(char::is_ascii_graphic);
+        Self(format!("{}.{:016x}", head.collect::<String>(), fnv1a(name.as_bytes())))
+    }
+
+    /// The group as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// FNV-1a of 64 bits: the same in every release, as two workers have to agree on it.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its text.
+    pub body: String,
+    /// What it belongs to.
+    pub group: Option<Group>,
+    /// Names and values beside the body, at most ten. Names have letters, digits, `_`, `-` and `.`;
+    /// values are not empty.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// A message that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its identifier, the same at every receive.
+    pub id: MessageId,
+    /// Stands for this receive.
+    pub receipt: Receipt,
+    /// Its text.
+    pub body: String,
+    /// How often it was received, this time included.
+    pub receive_count: u32,
+    /// When it was sent.
+    pub sent_at: SystemTime,
+    /// When it was received, or, where the queue does not tell, when this receive was asked for,
+    /// which is up to [`MAX_WAIT`](crate::MAX_WAIT) earlier. The 12 hours of
+    /// [`MAX_VISIBILITY`](crate::MAX_VISIBILITY) count from here.
+    pub received_at: Instant,
+    /// What it belongs to.
+    pub group: Option<Group>,
+    /// Names and values beside the body.
+    pub attributes: Vec<(String, String)>,
+}
+
+impl Message {
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_of_a_repository_is_its_name() {
+        assert_eq!(Group::of_repository("team/app").as_str(), "team/app");
+        assert_eq!(Group::of_repository(&"a".repeat(128)).as_str(), "a".repeat(128));
+    }
+
+    #[test]
+    fn long_names_become_groups_that_differ() {
+        let (one, two) = ("a".repeat(200), format!("{}b", "a".repeat(199)));
+        let (one, two) = (Group::of_repository(&one), Group::of_repository(&two));
+        assert_ne!(one, two);
+        assert_eq!((one.as_str().len(), two.as_str().len()), (128, 128));
+        assert!(Group::of_repository(&"é".repeat(100)).as_str().is_ascii());
+    }
+
+    #[test]
+    fn receipts_are_not_shown() {
+        assert_eq!(format!("{:?}", Receipt("secret".to_owned())), "Receipt(..)");
+    }
+}

@@ -1,0 +1,327 @@
+//! Downloads of blobs: in parallel parts, in order, within a fixed window, resumed where they
+//! broke.
+//!
+//! A [`PartReader`] reads one range and survives faults; a [`BlobReader`] runs several of them on
+//! tasks of their own and puts their bytes in order. A part passes its bytes on while it is still
+//! downloading. Each byte is copied once, out of the connection's buffer into blocks that the
+//! window is made of (`queue`).
+//!
+//! The window holds because part `i + parallel_parts` is not begun before part `i` was handed out
+//! whole, and because a server that gives one stream only is read under a semaphore. Readers that
+//! share memory begin a part only with room for it ([`Share`]).
+
+mod content_range;
+mod part;
+mod queue;
+mod window;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use soci_oci::{Digest, Hasher};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+pub(crate) use part::{BlobTarget, Extent, PartReader};
+
+use self::queue::{Blocks, Receiver, Sender, queue};
+use self::window::Window;
+use crate::error::Error;
+use crate::memory::{Room, Share};
+use crate::redact::RequestLine;
+
+/// A blob that is being downloaded. Made by [`Client::blob`](crate::Client::blob) and
+/// [`Client::blob_with`](crate::Client::blob_with); dropping it ends the download.
+#[derive(Debug)]
+pub struct BlobReader {
+    target: Arc<BlobTarget>,
+    size: u64,
+    share: Share,
+    /// Bytes handed out.
+    position: u64,
+    hasher: Option<Hasher>,
+    state: State,
+    /// Parts under way in order; the front one holds the byte at `position`.
+    parts: VecDeque<Part>,
+    /// First byte that no part covers yet.
+    covered: u64,
+    /// Whether there is one stream, which takes room in the window for what it receives. Parts
+    /// need none.
+    single: bool,
+    window: Arc<Window>,
+    blocks: Arc<Blocks>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+enum State {
+    New,
+    /// The first ranged request was sent, and it is not known whether the server allows ranges.
+    Opening(oneshot::Receiver<Mode>),
+    Running,
+    Verified,
+    Failed,
+}
+
+/// How the rest of the blob is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// In parts.
+    Parts,
+    /// The first part turned into the whole blob.
+    Single,
+}
+
+#[derive(Debug)]
+struct Part {
+    end: u64,
+    pieces: Receiver,
+    room: Room,
+}
+
+impl BlobReader {
+    pub(crate) fn new(target: Arc<BlobTarget>, size: u64, share: Share) -> Self {
+        let hasher = Some(Hasher::new(target.digest.algorithm()));
+        let window = Arc::new(Window::new(share.guaranteed()));
+        Self {
+            target,
+            size,
+            blocks: Arc::new(Blocks::new(share.transfer())),
+            share,
+            position: 0,
+            hasher,
+            state: State::New,
+            parts: VecDeque::new(),
+            covered: 0,
+            single: false,
+            window,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// The next bytes of the blob; `None` once all of them were handed out and found to have the
+    /// blob's size and digest. Until then the bytes are unverified: undo what was made of them on
+    /// an error. After an error the reader gives no more bytes.
+    ///
+    /// What it returns is at most 256 KiB and may be a slice of a buffer of that size, which is
+    /// used again once it was dropped: copy what is to be kept for long.
+    ///
+    /// Cancel safe: a call that is dropped loses no bytes. Must be called within a tokio runtime.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let next = self.advance().await;
+        match &next {
+            Ok(Some(bytes)) => {
+                self.position += bytes.len() as u64;
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(bytes);
+                }
+            }
+            Ok(None) => {}
+            Err(_) => {
+                self.state = State::Failed;
+                self.parts.clear();
+                self.tasks.abort_all();
+            }
+        }
+        next
+    }
+
+    /// The blob's digest.
+    pub fn digest(&self) -> Digest {
+        self.target.digest
+    }
+
+    /// The blob's size in bytes, as the descriptor states it.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes handed out so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Most bytes that were received and not yet handed out at any time so far; at most
+    /// [`Transfer::window`](crate::Transfer::window).
+    pub fn peak_buffered(&self) -> u64 {
+        self.window.peak()
+    }
+
+    async fn advance(&mut self) -> Result<Option<Bytes>, Error> {
+        match &mut self.state {
+            State::New => self.begin(),
+            State::Opening(_) | State::Running => {}
+            State::Verified => return Ok(None),
+            State::Failed => return Err(self.interrupted()),
+        }
+        if let State::Opening(opened) = &mut self.state {
+            // A task that fails sends its error as a piece of its part.
+            let mode = opened.await.unwrap_or(Mode::Parts);
+            self.state = State::Running;
+            if mode == Mode::Single {
+                self.single = true;
+                self.covered = self.size;
+                if let Some(first) = self.parts.front_mut() {
+                    first.end = self.size;
+                }
+            }
+        }
+        loop {
+            self.begin_parts();
+            let Some(part) = self.parts.front_mut() else { return self.verify() };
+            match part.pieces.next().await {
+                Some(piece) => {
+                    let piece = piece?;
+                    self.window.handed_out(piece.len());
+                    if self.single {
+                        self.window.make_room(piece.len());
+                    }
+                    return Ok(Some(piece));
+                }
+                None if part.end == self.position => {
+                    self.parts.pop_front();
+                }
+                None => return Err(self.interrupted()),
+            }
+        }
+    }
+
+    /// Sends the first request: plain for a blob that is one part, else ranged.
+    fn begin(&mut self) {
+        self.state = State::Running;
+        // Without a part under way there is room for one, unless the blob is empty.
+        let Some(room) = self.take_room() else { return };
+        if room.bytes() == self.size {
+            self.single = true;
+            self.begin_part(self.size, room, Extent::Whole, None);
+        } else {
+            let (opened, opening) = oneshot::channel();
+            let end = room.bytes();
+            self.begin_part(end, room, Extent::Part(Some(self.size)), Some(opened));
+            self.state = State::Opening(opening);
+        }
+    }
+
+    fn take_room(&self) -> Option<Room> {
+        let left = self.size - self.covered;
+        if left == 0 { None } else { self.share.take(left, self.parts.len()) }
+    }
+
+    fn begin_parts(&mut self) {
+        while let Some(room) = self.take_room() {
+            let end = self.covered + room.bytes();
+            self.begin_part(end, room, Extent::Part(Some(self.size)), None);
+        }
+        let room: u64 = self.parts.iter().map(|part| part.room.bytes()).sum();
+        self.blocks.keep(room.max(self.share.guaranteed()));
+    }
+
+    fn begin_part(
+        &mut self,
+        end: u64,
+        room: Room,
+        extent: Extent,
+        opened: Option<oneshot::Sender<Mode>>,
+    ) {
+        while self.tasks.try_join_next().is_some() {}
+        let reader = PartReader::new(Arc::clone(&self.target), self.covered..end, extent);
+        let (sender, pieces) = queue(Arc::clone(&self.blocks));
+        let (window, piece) = (Arc::clone(&self.window), self.blocks.size());
+        self.tasks.spawn(download(reader, sender, window, piece, opened));
+        self.parts.push_back(Part { end, pieces, room });
+        self.covered = end;
+    }
+
+    fn verify(&mut self) -> Result<Option<Bytes>, Error> {
+        let expected = self.target.digest;
+        // The hasher is there until it is taken here, and `Verified` keeps this from running
+        // twice.
+        let actual = self.hasher.take().map(Hasher::finish);
+        match actual {
+            Some(actual) if actual == expected => {
+                self.state = State::Verified;
+                Ok(None)
+            }
+            Some(actual) => Err(Error::mismatch(self.target.request_line()?, expected, actual)),
+            None => Err(self.interrupted()),
+        }
+    }
+
+    fn interrupted(&self) -> Error {
+        Error::Interrupted { digest: self.target.digest, offset: self.position }
+    }
+}
+
+/// Runs one part: its bytes in pieces of at most `max_piece`, then possibly an error, then the end
+/// of the queue.
+async fn download(
+    mut part: PartReader,
+    sender: Sender,
+    window: Arc<Window>,
+    max_piece: usize,
+    opened: Option<oneshot::Sender<Mode>>,
+) {
+    let mut single = part.is_whole();
+    if let Some(opened) = opened {
+        match part.open().await {
+            Ok(()) if part.ignores_ranges() => {
+                part.become_whole();
+                single = true;
+                let _ = opened.send(Mode::Single);
+            }
+            Ok(()) => {
+                let _ = opened.send(Mode::Parts);
+            }
+            Err(error) => return sender.fail(error),
+        }
+    }
+    loop {
+        let mut chunk = match part.next().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return,
+            Err(error) => return sender.fail(error),
+        };
+        while !chunk.is_empty() {
+            let piece = chunk.split_to(chunk.len().min(max_piece));
+            if single {
+                window.take_room(piece.len()).await;
+            }
+            window.received(piece.len());
+            sender.push(&piece, part.left() + chunk.len() as u64);
+        }
+    }
+}
+
+impl BlobTarget {
+    fn request_line(&self) -> Result<RequestLine, Error> {
+        let registry = self.transport.registry(&self.repository)?;
+        Ok(RequestLine::new(&http::Method::GET, &self.url(&registry)?))
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::policy::Transfer;
+    use crate::testing::{FakeOptions, FakeRegistry};
+
+    #[tokio::test]
+    async fn room_in_the_window_is_neither_lost_nor_made() {
+        for ranges in [true, false] {
+            let options = FakeOptions { ranges, ..FakeOptions::default() };
+            let fake = FakeRegistry::with(options).await;
+            let bytes = Bytes::from(vec![7; 100_000]);
+            let digest = fake.put_blob("a", bytes);
+            for part_size in [10_000, 200_000] {
+                let transfer = Transfer { part_size, parallel_parts: 2 };
+                let repository = fake.repository("a");
+                let mut blob = fake.client().blob_with(&repository, &digest, 100_000, transfer);
+                let room = blob.window.room();
+                while blob.next().await.unwrap().is_some() {}
+                assert_eq!(blob.window.room(), room, "{part_size} {ranges}");
+                assert_eq!(room as u64, transfer.window());
+            }
+        }
+    }
+}

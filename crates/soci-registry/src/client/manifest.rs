@@ -1,0 +1,229 @@
+//! Manifests and image indexes.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use soci_oci::{Digest, Hasher, Repository, TagOrDigest};
+
+use super::{Client, MANIFEST_LIMIT};
+use crate::error::Error;
+use crate::redact::RequestLine;
+use crate::transport::{Call, Payload, Reply};
+
+/// What the client can use; docker's schema 1, long obsolete, is not among them.
+const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
+     application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.docker.distribution.manifest.v2+json";
+
+/// The digest of a manifest as the registry states it.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Set by a registry that entered a manifest with a `subject` into its referrers (OCI
+/// distribution specification 1.1).
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// A manifest or image index with its bytes, verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The media type of the response, without parameters; empty if the registry sent none.
+    pub media_type: String,
+    /// The digest of `bytes`.
+    pub digest: Digest,
+    /// The manifest as stored.
+    pub bytes: Bytes,
+}
+
+/// What a HEAD request tells about a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestHead {
+    /// The digest, if the registry sends it; for a request by digest, always that one.
+    pub digest: Option<Digest>,
+    /// The media type, without parameters.
+    pub media_type: String,
+    /// Size in bytes, if the registry sends it.
+    pub size: Option<u64>,
+}
+
+/// How a manifest came to be in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PutManifest {
+    /// The registry says that it entered the manifest into the referrers of its subject. A
+    /// registry that does so without saying is known: see [`Client::has_referrers_api`].
+    pub subject_processed: bool,
+    /// The same bytes were there, under the same tag if one was given; nothing was written.
+    pub already_there: bool,
+}
+
+impl Client {
+    /// Reads a manifest or image index of at most [`MANIFEST_LIMIT`] bytes. By digest, the bytes
+    /// are verified against it; by tag, against the digest that the registry states, if any.
+    pub async fn manifest(
+        &self,
+        repository: &Repository,
+        target: &TagOrDigest,
+    ) -> Result<Manifest, Error> {
+        let registry = self.transport.registry(repository)?;
+        let mut call =
+            Self::read(&registry, repository, Method::GET, &format!("manifests/{target}"))?;
+        call.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+        let mut retries = self.transport.retries();
+        loop {
+            match self.try_manifest(&call, target).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => self.transport.pause(&mut retries, error).await?,
+            }
+        }
+    }
+
+    /// Asks for a manifest without reading it; `None` if it does not exist.
+    pub async fn head_manifest(
+        &self,
+        repository: &Repository,
+        target: &TagOrDigest,
+    ) -> Result<Option<ManifestHead>, Error> {
+        let registry = self.transport.registry(repository)?;
+        let mut call =
+            Self::read(&registry, repository, Method::HEAD, &format!("manifests/{target}"))?;
+        call.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
+        let mut retries = self.transport.retries();
+        loop {
+            match self.try_head(&call, target).await {
+                Ok(head) => return Ok(head),
+                Err(error) => self.transport.pause(&mut retries, error).await?,
+            }
+        }
+    }
+
+    /// Writes a manifest under a tag or under its digest, unless it is there already. All that it
+    /// names must have been pushed before.
+    ///
+    /// A tag that may not move is [`Error::TagImmutable`], unless it names these bytes already.
+    pub async fn put_manifest(
+        &self,
+        repository: &Repository,
+        target: &TagOrDigest,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<PutManifest, Error> {
+        let registry = self.transport.registry(repository)?;
+        let mut call =
+            Self::write(&registry, repository, Method::PUT, &format!("manifests/{target}"))?;
+        let request = RequestLine::new(&call.method, &call.url);
+        let digest = match target {
+            TagOrDigest::Digest(expected) => digest_as(*expected, &bytes, &request)?,
+            TagOrDigest::Tag(_) => Digest::sha256_of(&bytes),
+        };
+        let kind = HeaderValue::from_str(media_type).map_err(|_| Error::Protocol {
+            request,
+            what: "the media type is no header value".to_owned(),
+        })?;
+        call.headers.insert(CONTENT_TYPE, kind);
+        call.payload = Payload::Bytes(bytes);
+        let mut retries = self.transport.retries();
+        loop {
+            // Asked before every try: the answer to a PUT that succeeded may have been lost.
+            let there = self.head_manifest(repository, target).await?;
+            if there.is_some_and(|head| head.digest == Some(digest)) {
+                return Ok(PutManifest { subject_processed: false, already_there: true });
+            }
+            match self.try_put(&call, target, digest).await {
+                Ok(put) => return Ok(put),
+                Err(error @ Error::TagImmutable { .. }) => {
+                    // A registry whose HEAD states no digest.
+                    let there = self.manifest(repository, target).await?;
+                    if there.digest != digest {
+                        return Err(error);
+                    }
+                    return Ok(PutManifest { subject_processed: false, already_there: true });
+                }
+                Err(error) => self.transport.pause(&mut retries, error).await?,
+            }
+        }
+    }
+
+    async fn try_manifest(&self, call: &Call<'_>, target: &TagOrDigest) -> Result<Manifest, Error> {
+        let reply = self.transport.send(call).await?;
+        if reply.status() != StatusCode::OK {
+            return Err(reply.into_error().await);
+        }
+        let request = reply.request().clone();
+        let media_type = reply.media_type().to_owned();
+        let stated = stated_digest(&reply);
+        let bytes = reply.bytes(MANIFEST_LIMIT).await?;
+        let expected = match target {
+            TagOrDigest::Digest(digest) => Some(*digest),
+            TagOrDigest::Tag(_) => stated,
+        };
+        let digest = match expected {
+            Some(expected) => digest_as(expected, &bytes, &request)?,
+            None => Digest::sha256_of(&bytes),
+        };
+        Ok(Manifest { media_type, digest, bytes })
+    }
+
+    async fn try_head(
+        &self,
+        call: &Call<'_>,
+        target: &TagOrDigest,
+    ) -> Result<Option<ManifestHead>, Error> {
+        let reply = self.transport.send(call).await?;
+        match reply.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(reply.into_error().await),
+        }
+        let digest = match target {
+            TagOrDigest::Digest(digest) => Some(*digest),
+            TagOrDigest::Tag(_) => stated_digest(&reply),
+        };
+        let media_type = reply.media_type().to_owned();
+        Ok(Some(ManifestHead { digest, media_type, size: reply.content_length() }))
+    }
+
+    async fn try_put(
+        &self,
+        call: &Call<'_>,
+        target: &TagOrDigest,
+        digest: Digest,
+    ) -> Result<PutManifest, Error> {
+        if let Some(limit) = &self.transport.put_limit {
+            limit.wait().await;
+        }
+        let reply = self.transport.send(call).await?;
+        if !reply.status().is_success() {
+            return Err(match (reply.into_error().await, target) {
+                (Error::Status(status), TagOrDigest::Tag(tag)) if status.is_immutable_tag() => {
+                    Error::TagImmutable { tag: tag.clone(), status }
+                }
+                (error, _) => error,
+            });
+        }
+        if let Some(actual) = stated_digest(&reply).filter(|actual| *actual != digest) {
+            let request = reply.request().clone();
+            return Err(Error::mismatch(request, digest, actual));
+        }
+        let subject_processed = reply.headers().contains_key(OCI_SUBJECT);
+        Ok(PutManifest { subject_processed, already_there: false })
+    }
+}
+
+fn stated_digest(reply: &Reply) -> Option<Digest> {
+    reply.header(CONTENT_DIGEST)?.parse().ok()
+}
+
+/// `expected`, if it is the digest of `bytes`.
+pub(super) fn digest_as(
+    expected: Digest,
+    bytes: &[u8],
+    request: &RequestLine,
+) -> Result<Digest, Error> {
+    let mut hasher = Hasher::new(expected.algorithm());
+    hasher.update(bytes);
+    let actual = hasher.finish();
+    if actual == expected {
+        Ok(actual)
+    } else {
+        Err(Error::mismatch(request.clone(), expected, actual))
+    }
+}

@@ -1,0 +1,275 @@
+//! Credentials, tokens and who may see them.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use soci_registry::testing::{FakeAuth, FakeOptions, FakeRegistry, Kind, TokenUser};
+use soci_registry::{
+    Client, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, DockerConfig,
+    Error, Granted, PushedBlob, Secret, StaticCredentials,
+};
+
+use crate::support::{NAME, content, download, tag};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+fn basic(username: &str, password: &str) -> Credentials {
+    Credentials::Basic { username: username.to_owned(), password: Secret::new(password) }
+}
+
+fn bearer(user: TokenUser, lifetime: Duration) -> FakeOptions {
+    FakeOptions { auth: FakeAuth::Bearer { user, lifetime }, ..FakeOptions::default() }
+}
+
+fn user() -> TokenUser {
+    TokenUser::Basic { username: "u".to_owned(), password: "p".to_owned() }
+}
+
+fn client(fake: &FakeRegistry, credentials: Credentials) -> Client {
+    let credentials = StaticCredentials::new(fake.host(), credentials);
+    fake.client_builder().credentials(Arc::new(credentials)).build().unwrap()
+}
+
+/// Whether a manifest and a blob can be read and a blob written.
+async fn works(fake: &FakeRegistry, client: &Client) -> Result<(), Error> {
+    fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+    let digest = fake.put_blob(NAME, content(100));
+    client.manifest(&fake.repository(NAME), &tag("1")).await?;
+    download(fake, client, &digest, 100).await?;
+    let new = content(101);
+    let digest = soci_oci::Digest::sha256_of(&new);
+    let pushed = client.push_blob(&fake.repository(NAME), &digest, &new.into(), None).await?;
+    assert_eq!(pushed, PushedBlob::Uploaded);
+    Ok(())
+}
+
+#[tokio::test]
+async fn basic_credentials_are_shown_after_one_challenge() {
+    let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
+    let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+    works(&fake, &client(&fake, basic("u", "p"))).await.unwrap();
+    // One challenge for reading and one for writing.
+    assert_eq!(fake.requests().iter().filter(|request| request.status == 401).count(), 2);
+}
+
+#[tokio::test]
+async fn tokens_are_fetched_once_per_scope_and_used_again() {
+    let credentials = [
+        (TokenUser::Anyone, Credentials::Anonymous),
+        (user(), basic("u", "p")),
+        (
+            TokenUser::IdentityToken("i&t".to_owned()),
+            Credentials::IdentityToken(Secret::new("i&t")),
+        ),
+    ];
+    for (user, credentials) in credentials {
+        let fake = FakeRegistry::with(bearer(user, Duration::from_mins(1))).await;
+        works(&fake, &client(&fake, credentials)).await.unwrap();
+        assert_eq!(fake.requests_of(Kind::Token).len(), 2);
+        let refused = fake.requests().iter().filter(|request| request.status == 401).count();
+        assert_eq!(refused, 2);
+    }
+}
+
+#[tokio::test]
+async fn parallel_parts_share_one_new_token() {
+    let mut options = bearer(user(), Duration::from_mins(1));
+    options.redirect_blobs = false;
+    let fake = FakeRegistry::with(options).await;
+    let bytes = content(400_000);
+    let digest = fake.put_blob(NAME, bytes.clone());
+    let credentials = StaticCredentials::new(fake.host(), basic("u", "p"));
+    let client = fake
+        .client_builder()
+        .credentials(Arc::new(credentials))
+        .transfer(soci_registry::Transfer { part_size: 10_000, parallel_parts: 8 })
+        .build()
+        .unwrap();
+    let mut blob = client.blob(&fake.repository(NAME), &digest, 400_000);
+    let mut got = blob.next().await.unwrap().unwrap().to_vec();
+    fake.revoke_tokens();
+    while let Some(chunk) = blob.next().await.unwrap() {
+        got.extend_from_slice(&chunk);
+    }
+    assert_eq!(got, bytes);
+    assert_eq!(fake.requests_of(Kind::Token).len(), 2);
+}
+
+#[tokio::test]
+async fn an_expired_token_is_replaced_without_a_refusal() {
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_secs(10))).await;
+    let client = client(&fake, basic("u", "p"));
+    fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+    let repository = fake.repository(NAME);
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    fake.clear_requests();
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    tokio::time::resume();
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    let kinds: Vec<Kind> = fake.requests().iter().map(|request| request.kind).collect();
+    assert_eq!(kinds, [Kind::Token, Kind::ManifestGet]);
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_replaced_after_one_refusal() {
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
+    let client = client(&fake, basic("u", "p"));
+    fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+    let repository = fake.repository(NAME);
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    fake.revoke_tokens();
+    fake.clear_requests();
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    let kinds: Vec<Kind> = fake.requests().iter().map(|request| request.kind).collect();
+    assert_eq!(kinds, [Kind::ManifestGet, Kind::Token, Kind::ManifestGet]);
+}
+
+#[tokio::test]
+async fn refused_credentials_name_the_registry_and_no_secret() {
+    let basic_auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
+    for options in [
+        bearer(user(), Duration::from_mins(1)),
+        FakeOptions { auth: basic_auth, ..FakeOptions::default() },
+    ] {
+        let fake = FakeRegistry::with(options).await;
+        for credentials in [basic("u", "wrong-secret"), Credentials::Anonymous] {
+            let error = works(&fake, &client(&fake, credentials)).await.unwrap_err();
+            assert!(
+                matches!(&error, Error::Unauthorized { registry, .. } if *registry == fake.host())
+            );
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("docker login") && !text.contains("wrong-secret"), "{text}");
+            assert!(!error.is_transient());
+        }
+        // A refusal is not repeated.
+        assert!(fake.requests().len() <= 6, "{:?}", fake.requests());
+    }
+}
+
+/// Gives wrong credentials first, then right ones.
+#[derive(Debug, Default)]
+struct Rotating(AtomicUsize);
+
+impl CredentialProvider for Rotating {
+    fn credentials<'a>(&'a self, _: &'a str) -> CredentialsFuture<'a> {
+        let asked = self.0.fetch_add(1, Ordering::Relaxed);
+        let credentials = basic("u", if asked == 0 { "old" } else { "p" });
+        Box::pin(async { Ok(Granted { credentials, valid_for: Some(Duration::from_hours(1)) }) })
+    }
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_again_after_expiry_and_not_before() {
+    let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
+    let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+    let provider = Arc::new(Rotating(AtomicUsize::new(1)));
+    let client = fake.client_builder().credentials(provider.clone()).build().unwrap();
+    works(&fake, &client).await.unwrap();
+    assert_eq!(provider.0.load(Ordering::Relaxed), 2);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(3601)).await;
+    tokio::time::resume();
+    client.manifest(&fake.repository(NAME), &tag("1")).await.unwrap();
+    assert_eq!(provider.0.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn a_password_that_changed_is_asked_for_after_the_refusal() {
+    let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
+    let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+    fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+    let provider = Arc::new(Rotating::default());
+    let client = fake.client_builder().credentials(provider).build().unwrap();
+    let repository = fake.repository(NAME);
+    assert!(client.manifest(&repository, &tag("1")).await.is_err());
+    client.manifest(&repository, &tag("1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn uploads_sent_to_another_host_go_without_authorization() {
+    let mut options = bearer(user(), Duration::from_mins(1));
+    options.uploads_elsewhere = true;
+    options.redirect_blobs = true;
+    let fake = FakeRegistry::with(options).await;
+    works(&fake, &client(&fake, basic("u", "p"))).await.unwrap();
+    let puts = fake.requests_of(Kind::UploadPut);
+    assert_eq!(puts.len(), 1);
+    assert_eq!(puts[0].authorization, None);
+    assert!(fake.requests_of(Kind::StorageGet).iter().all(|get| get.authorization.is_none()));
+}
+
+/// Writes a credential helper that answers with `body` and records what it was given.
+fn helper(directory: &Path, name: &str, body: &str) {
+    let path = directory.join(format!("docker-credential-{name}"));
+    let log = directory.join("asked");
+    let script = format!("#!/bin/sh\necho \"$1 $(cat)\" >> '{}'\n{body}\n", log.display());
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn config(directory: &Path, json: &str) -> DockerConfig {
+    let path = directory.join("config.json");
+    std::fs::write(&path, json).unwrap();
+    DockerConfig::load(&path).unwrap().with_helpers_in(directory)
+}
+
+#[tokio::test]
+async fn a_credential_helper_is_asked_by_the_servers_name() {
+    let directory = tempfile::tempdir().unwrap();
+    helper(directory.path(), "one", r#"echo '{"Username":"u","Secret":"p"}'"#);
+    helper(directory.path(), "all", r#"echo '{"Username":"<token>","Secret":"t"}'"#);
+    let config = config(
+        directory.path(),
+        r#"{"credHelpers":{"one.example:5000":"one"},"credsStore":"all"}"#,
+    );
+    let ask = async |registry| config.credentials(registry).await.unwrap().credentials;
+    assert_eq!(ask("one.example:5000").await, basic("u", "p"));
+    assert_eq!(ask("docker.io").await, Credentials::IdentityToken(Secret::new("t")));
+    let asked = std::fs::read_to_string(directory.path().join("asked")).unwrap();
+    assert_eq!(asked, "get one.example:5000\nget https://index.docker.io/v1/\n");
+}
+
+#[tokio::test]
+async fn a_helper_that_knows_nothing_leaves_the_entry_of_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    helper(directory.path(), "none", "echo 'credentials not found in native keychain'; exit 1");
+    let config =
+        config(directory.path(), r#"{"credsStore":"none","auths":{"a.example":{"auth":"dTpw"}}}"#);
+    let ask = async |registry| config.credentials(registry).await.unwrap().credentials;
+    assert_eq!(ask("a.example").await, basic("u", "p"));
+    assert_eq!(ask("b.example").await, Credentials::Anonymous);
+}
+
+#[tokio::test]
+async fn a_helper_that_fails_is_an_error_with_its_words() {
+    let directory = tempfile::tempdir().unwrap();
+    helper(directory.path(), "bad", "echo 'vault is sealed' >&2; exit 3");
+    helper(directory.path(), "odd", "echo hello");
+    let config = config(
+        directory.path(),
+        r#"{"credsStore":"bad","credHelpers":{"odd.example":"odd","gone.example":"gone"}}"#,
+    );
+    for (registry, words) in [
+        ("a.example", "vault is sealed"),
+        ("odd.example", "not JSON"),
+        ("gone.example", "docker-credential-gone"),
+    ] {
+        let error = config.credentials(registry).await.unwrap_err();
+        assert!(matches!(error, CredentialsError::Helper { .. }));
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_docker_configuration_logs_in() {
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let json = format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, fake.host());
+    let config = config(directory.path(), &json);
+    let client = fake.client_builder().credentials(Arc::new(config)).build().unwrap();
+    works(&fake, &client).await.unwrap();
+}

@@ -1,0 +1,111 @@
+//! Uploads and mounts.
+
+use bytes::Bytes;
+use http::StatusCode;
+use soci_oci::Digest;
+use soci_registry::testing::{Effect, FakeAuth, FakeOptions, FakeRegistry, Fault, Kind, TokenUser};
+use soci_registry::{BlobSource, Error, PushedBlob};
+
+use crate::support::{NAME, content};
+
+fn segments(bytes: &Bytes) -> BlobSource {
+    let middle = bytes.len() / 3;
+    let parts = vec![bytes.slice(..middle), Bytes::new(), bytes.slice(middle..), Bytes::new()];
+    BlobSource::from(parts)
+}
+
+async fn push(fake: &FakeRegistry, bytes: &Bytes) -> Result<PushedBlob, Error> {
+    let digest = Digest::sha256_of(bytes);
+    let source = segments(bytes);
+    fake.client().push_blob(&fake.repository(NAME), &digest, &source, None).await
+}
+
+#[tokio::test]
+async fn a_blob_is_uploaded_once_by_one_put() {
+    for (absolute_locations, uploads_elsewhere) in [(false, false), (true, false), (true, true)] {
+        let options =
+            FakeOptions { absolute_locations, uploads_elsewhere, ..FakeOptions::default() };
+        let fake = FakeRegistry::with(options).await;
+        let bytes = content(200_000);
+        assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::Uploaded);
+        assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::AlreadyThere);
+        assert_eq!(fake.blob(NAME, &Digest::sha256_of(&bytes)), Some(bytes));
+        let puts = fake.requests_of(Kind::UploadPut);
+        assert_eq!(puts.iter().map(|put| put.body_size).collect::<Vec<_>>(), [200_000]);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_blob_is_uploaded() {
+    let fake = FakeRegistry::start().await;
+    assert_eq!(push(&fake, &Bytes::new()).await.unwrap(), PushedBlob::Uploaded);
+}
+
+#[tokio::test]
+async fn a_failed_upload_is_begun_anew() {
+    let lost = Effect::error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "");
+    for effect in [Effect::status(500), Effect::status(429), lost] {
+        let fake = FakeRegistry::start().await;
+        fake.fault(Fault::on(Kind::UploadPut, effect));
+        fake.fault(Fault::on(Kind::UploadPost, Effect::status(503)));
+        let bytes = content(100_000);
+        assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::Uploaded);
+        let puts = fake.requests_of(Kind::UploadPut);
+        assert_eq!(puts.len(), 2);
+        assert_ne!(puts[0].path, puts[1].path, "each try has an upload of its own");
+        assert_eq!(puts[1].body_size, 100_000);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_whose_answer_was_lost_is_not_sent_again() {
+    let fake = FakeRegistry::start().await;
+    fake.fault(Fault::on(Kind::UploadPut, Effect::LoseAnswer(504)));
+    assert_eq!(push(&fake, &content(10)).await.unwrap(), PushedBlob::AlreadyThere);
+    assert_eq!(fake.requests_of(Kind::UploadPut).len(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_digest_is_refused_and_not_repeated() {
+    let fake = FakeRegistry::start().await;
+    let source = segments(&content(10));
+    let digest = Digest::sha256_of(b"other");
+    let error = fake.client().push_blob(&fake.repository(NAME), &digest, &source, None).await;
+    let error = error.unwrap_err();
+    assert!(error.status().unwrap().has_code("DIGEST_INVALID"), "{error}");
+    assert_eq!(fake.requests_of(Kind::UploadPut).len(), 1);
+}
+
+#[tokio::test]
+async fn a_blob_of_another_repository_is_mounted() {
+    let auth =
+        FakeAuth::Bearer { user: TokenUser::Anyone, lifetime: std::time::Duration::from_mins(1) };
+    let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+    let bytes = content(1000);
+    let digest = fake.put_blob("base", bytes.clone());
+    let (client, to, from) = (fake.client(), fake.repository(NAME), fake.repository("base"));
+    let pushed = client.push_blob(&to, &digest, &segments(&bytes), Some(&from)).await.unwrap();
+    assert_eq!(pushed, PushedBlob::Mounted);
+    assert_eq!(fake.blob(NAME, &digest), Some(bytes));
+    let scopes = &fake.requests_of(Kind::Token)[1].query;
+    assert!(scopes.contains("team%2Fapp%3Apull%2Cpush") && scopes.contains("base%3Apull"));
+}
+
+#[tokio::test]
+async fn a_mount_that_is_declined_or_refused_becomes_an_upload() {
+    let bytes = content(1000);
+    let digest = Digest::sha256_of(&bytes);
+    let refused = Effect::error(StatusCode::FORBIDDEN, "DENIED", "not your repository");
+    for refusal in [None, Some(refused)] {
+        let fake =
+            FakeRegistry::with(FakeOptions { mounts: false, ..FakeOptions::default() }).await;
+        let posts = 1 + usize::from(refusal.is_some());
+        if let Some(effect) = refusal {
+            fake.fault(Fault::on(Kind::UploadPost, effect));
+        }
+        let (to, from) = (fake.repository(NAME), fake.repository("base"));
+        let pushed = fake.client().push_blob(&to, &digest, &segments(&bytes), Some(&from)).await;
+        assert_eq!(pushed.unwrap(), PushedBlob::Uploaded);
+        assert_eq!(fake.requests_of(Kind::UploadPost).len(), posts);
+    }
+}

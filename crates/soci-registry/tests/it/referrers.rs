@@ -1,0 +1,113 @@
+//! The referrers API and the tag schema.
+
+use soci_oci::Digest;
+use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
+use soci_registry::{Error, ReferrersSource, referrers_tag};
+
+use crate::support::{NAME, tag};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+fn referrer(subject: &Digest, kind: &str, note: u32) -> String {
+    let annotations = format!(r#"{{"note":"{note}"}}"#);
+    format!(
+        r#"{{"artifactType":"{kind}","subject":{{"digest":"{subject}"}},"annotations":{annotations}}}"#
+    )
+}
+
+fn digests(pages: &[bytes::Bytes]) -> Vec<String> {
+    let digests = pages.iter().flat_map(|page| {
+        let index: serde_json::Value = serde_json::from_slice(page).unwrap();
+        let manifests = index["manifests"].as_array().unwrap().clone();
+        manifests.into_iter().map(|one| one["digest"].as_str().unwrap().to_owned())
+    });
+    digests.collect()
+}
+
+#[tokio::test]
+async fn the_api_gives_all_pages_and_filters() {
+    let options = FakeOptions { referrers_page: Some(2), ..FakeOptions::default() };
+    let fake = FakeRegistry::with(options).await;
+    let subject = fake.put_manifest(NAME, None, MANIFEST, "{}");
+    let mut expected: Vec<String> = (0..5)
+        .map(|note| fake.put_manifest(NAME, None, MANIFEST, referrer(&subject, "a/x", note)))
+        .map(|digest| digest.to_string())
+        .collect();
+    expected.sort();
+    let other = fake.put_manifest(NAME, None, MANIFEST, referrer(&subject, "b/y", 0));
+    let (client, repository) = (fake.client(), fake.repository(NAME));
+    fake.fault(Fault::on(Kind::Referrers, Effect::status(503)).after(1));
+
+    let all = client.referrers(&repository, &subject, None).await.unwrap();
+    assert_eq!((all.source, all.pages.len()), (ReferrersSource::Api, 3));
+    assert_eq!(digests(&all.pages).len(), 6);
+    let some = client.referrers(&repository, &subject, Some("a/x")).await.unwrap();
+    assert_eq!(digests(&some.pages), expected);
+    let one = client.referrers(&repository, &subject, Some("b/y")).await.unwrap();
+    assert_eq!(digests(&one.pages), [other.to_string()]);
+    let none = client.referrers(&repository, &other, None).await.unwrap();
+    assert_eq!((none.source, digests(&none.pages).len()), (ReferrersSource::Api, 0));
+    assert!(client.has_referrers_api(&repository, &subject).await.unwrap());
+}
+
+#[tokio::test]
+async fn without_the_api_the_tag_schema_is_read() {
+    let options = FakeOptions { referrers_api: false, ..FakeOptions::default() };
+    let fake = FakeRegistry::with(options).await;
+    let subject = fake.put_manifest(NAME, None, MANIFEST, "{}");
+    let (client, repository) = (fake.client(), fake.repository(NAME));
+    assert!(!client.has_referrers_api(&repository, &subject).await.unwrap());
+    let none = client.referrers(&repository, &subject, None).await.unwrap();
+    assert_eq!((none.source, none.pages.len()), (ReferrersSource::TagSchema, 0));
+
+    let name = referrers_tag(&subject).unwrap();
+    let index = r#"{"manifests":[]}"#;
+    fake.put_manifest(NAME, Some(name.as_str()), INDEX, index);
+    let some = client.referrers(&repository, &subject, None).await.unwrap();
+    assert_eq!((some.source, some.pages), (ReferrersSource::TagSchema, vec![index.into()]));
+}
+
+#[tokio::test]
+async fn a_front_page_in_place_of_the_api_is_no_api() {
+    let fake = FakeRegistry::start().await;
+    let effect = Effect::Answer {
+        status: 200,
+        headers: vec![("content-type".to_owned(), "text/html".to_owned())],
+        body: "<html>".to_owned(),
+    };
+    fake.fault(Fault::on(Kind::Referrers, effect).always());
+    let subject = Digest::sha256_of(b"{}");
+    let list = fake.client().referrers(&fake.repository(NAME), &subject, None).await.unwrap();
+    assert_eq!(list.source, ReferrersSource::TagSchema);
+}
+
+#[tokio::test]
+async fn an_endless_list_is_given_up() {
+    let fake = FakeRegistry::start().await;
+    let effect = Effect::Answer {
+        status: 200,
+        headers: vec![
+            ("content-type".to_owned(), INDEX.to_owned()),
+            ("link".to_owned(), "<?more=1>; rel=\"next\"".to_owned()),
+        ],
+        body: r#"{"manifests":[]}"#.to_owned(),
+    };
+    fake.fault(Fault::on(Kind::Referrers, effect).always());
+    let subject = Digest::sha256_of(b"{}");
+    let list = fake.client().referrers(&fake.repository(NAME), &subject, None).await;
+    assert!(matches!(list.unwrap_err(), Error::Protocol { .. }));
+}
+
+#[tokio::test]
+async fn a_processed_subject_is_reported() {
+    for referrers_api in [true, false] {
+        let fake =
+            FakeRegistry::with(FakeOptions { referrers_api, ..FakeOptions::default() }).await;
+        let manifest = referrer(&Digest::sha256_of(b"{}"), "a/x", 0);
+        let put = fake.client();
+        let repository = fake.repository(NAME);
+        let put = put.put_manifest(&repository, &tag("1"), MANIFEST, manifest.into()).await;
+        assert_eq!(put.unwrap().subject_processed, referrers_api);
+    }
+}

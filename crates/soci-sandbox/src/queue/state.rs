@@ -1,0 +1,246 @@
+//! The messages of a queue in memory, and who has them. Knows no clock.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::Refused;
+use soci_queue::{Backlog, Group, MAX_VISIBILITY, Message, MessageId, Outgoing, Receipt};
+
+/// Identifies a message in its queue: they are counted in the order in which they come.
+type Number = u64;
+
+/// The messages. Each of `messages` is either in `hidden` or in `ready`, never in both; a number in
+/// `ready` of which there is no message stands for one that was deleted.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    messages: HashMap<Number, Stored>,
+    /// Messages in flight, by when they become visible.
+    hidden: BTreeSet<(Instant, Number)>,
+    ready: Ready,
+    /// Numbers that were given out.
+    count: Number,
+}
+
+/// A message as it is kept.
+#[derive(Debug)]
+pub(super) struct Stored {
+    id: MessageId,
+    content: Outgoing,
+    sent_at: SystemTime,
+    /// How often it was received. With the number it makes the receipt.
+    receives: u32,
+    /// While it is in flight.
+    flight: Option<Flight>,
+}
+
+/// One receive of a message.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    received_at: Instant,
+    ends_at: Instant,
+}
+
+/// What a receive takes.
+#[derive(Debug, Default)]
+pub(super) struct Take {
+    pub(super) messages: Vec<Message>,
+    /// Messages that were received too often. They are no longer here.
+    pub(super) exhausted: Vec<Stored>,
+}
+
+impl State {
+    pub(super) fn send(&mut self, content: Outgoing, sent_at: SystemTime) -> MessageId {
+        // As unique as a queue in one process needs it, and like SQS's in form.
+        let (high, low) = (fastrand::u64(..), fastrand::u64(..));
+        let id = MessageId(format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            high >> 32,
+            (high >> 16) & 0xffff,
+            high & 0xffff,
+            low >> 48,
+            low & 0xffff_ffff_ffff,
+        ));
+        self.add(Stored { id: id.clone(), content, sent_at, receives: 0, flight: None });
+        id
+    }
+
+    /// Takes over a message of another queue. It keeps its identifier and the time it was sent at.
+    pub(super) fn adopt(&mut self, message: Stored) {
+        self.add(Stored { receives: 0, flight: None, ..message });
+    }
+
+    /// Takes up to `max` visible messages and hides them for `visibility`. A message that was
+    /// received `limit` times is taken out instead.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        max: usize,
+        visibility: Duration,
+        limit: Option<u32>,
+    ) -> Take {
+        self.surface(now);
+        let mut take = Take::default();
+        while take.messages.len() < max
+            && let Some(number) = self.ready.pop()
+        {
+            let Some(message) = self.messages.get_mut(&number) else { continue };
+            if limit.is_some_and(|limit| message.receives >= limit) {
+                take.exhausted.extend(self.messages.remove(&number));
+                continue;
+            }
+            message.receives = message.receives.saturating_add(1);
+            let ends_at = now + visibility;
+            message.flight = Some(Flight { received_at: now, ends_at });
+            self.hidden.insert((ends_at, number));
+            take.messages.push(message.received(number, now));
+        }
+        take
+    }
+
+    pub(super) fn set_visibility(
+        &mut self,
+        now: Instant,
+        receipt: &Receipt,
+        visibility: Duration,
+    ) -> Result<(), Refused> {
+        if visibility > MAX_VISIBILITY {
+            return Err(Refused::Visibility { visibility });
+        }
+        self.surface(now);
+        let number = self.holder(receipt)?.ok_or(Refused::NotInFlight)?;
+        let message = self.messages.get_mut(&number);
+        let flight = message.and_then(|message| message.flight.as_mut());
+        let flight = flight.ok_or(Refused::NotInFlight)?;
+        let ends_at = now + visibility;
+        if ends_at > flight.received_at + MAX_VISIBILITY {
+            return Err(Refused::TotalVisibility);
+        }
+        self.hidden.remove(&(flight.ends_at, number));
+        flight.ends_at = ends_at;
+        self.hidden.insert((ends_at, number));
+        self.surface(now);
+        Ok(())
+    }
+
+    /// Deletes the message that `receipt` stands for, also if it is visible again.
+    pub(super) fn delete(&mut self, receipt: &Receipt) -> Result<(), Refused> {
+        if let Some(number) = self.holder(receipt)?
+            && let Some(Stored { flight: Some(flight), .. }) = self.messages.remove(&number)
+        {
+            self.hidden.remove(&(flight.ends_at, number));
+        }
+        Ok(())
+    }
+
+    pub(super) fn backlog(&mut self, now: Instant) -> Backlog {
+        self.surface(now);
+        let (all, in_flight) = (self.messages.len() as u64, self.hidden.len() as u64);
+        Backlog { visible: all - in_flight, in_flight, delayed: 0 }
+    }
+
+    /// When the next message in flight becomes visible.
+    pub(super) fn next_visible(&self) -> Option<Instant> {
+        self.hidden.first().map(|(ends_at, _)| *ends_at)
+    }
+
+    /// The messages in the order in which they came, and whether they are in flight.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn messages(&mut self, now: Instant) -> Vec<(Message, bool)> {
+        self.surface(now);
+        let mut numbers: Vec<_> = self.messages.keys().copied().collect();
+        numbers.sort_unstable();
+        let message = |number: &Number| {
+            let message = self.messages.get(number)?;
+            Some((message.received(*number, now), message.flight.is_some()))
+        };
+        numbers.iter().filter_map(message).collect()
+    }
+
+    fn add(&mut self, message: Stored) {
+        let number = self.count;
+        self.count += 1;
+        self.ready.push(message.content.group.clone(), number);
+        self.messages.insert(number, message);
+    }
+
+    /// Makes those messages visible whose time in flight has ended.
+    fn surface(&mut self, now: Instant) {
+        while let Some(&(ends_at, number)) = self.hidden.first()
+            && ends_at <= now
+        {
+            self.hidden.pop_first();
+            if let Some(message) = self.messages.get_mut(&number) {
+                message.flight = None;
+                self.ready.push(message.content.group.clone(), number);
+            }
+        }
+    }
+
+    /// The number of the message that `receipt` stands for, if that still exists.
+    fn holder(&self, receipt: &Receipt) -> Result<Option<Number>, Refused> {
+        let (number, receives) = read_receipt(receipt).ok_or(Refused::Receipt)?;
+        if number >= self.count {
+            return Err(Refused::Receipt);
+        }
+        match self.messages.get(&number) {
+            Some(message) if message.receives == receives => Ok(Some(number)),
+            Some(_) => Err(Refused::ReceivedAgain),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Stored {
+    fn received(&self, number: Number, now: Instant) -> Message {
+        let Outgoing { body, group, attributes } = self.content.clone();
+        Message {
+            id: self.id.clone(),
+            receipt: Receipt(format!("{number}.{}", self.receives)),
+            body,
+            receive_count: self.receives,
+            sent_at: self.sent_at,
+            received_at: now,
+            group,
+            attributes,
+        }
+    }
+}
+
+fn read_receipt(Receipt(text): &Receipt) -> Option<(Number, u32)> {
+    let (number, receives) = text.split_once('.')?;
+    Some((number.parse().ok()?, receives.parse().ok()?))
+}
+
+/// Visible messages, oldest first in each group. The groups take turns. Messages without a group
+/// are a group of their own.
+#[derive(Debug, Default)]
+struct Ready {
+    /// No list is empty.
+    groups: HashMap<Option<Group>, VecDeque<Number>>,
+    /// The keys of `groups`; the first is next.
+    turns: VecDeque<Option<Group>>,
+}
+
+impl Ready {
+    fn push(&mut self, group: Option<Group>, number: Number) {
+        let numbers = self.groups.entry(group.clone()).or_default();
+        if numbers.is_empty() {
+            self.turns.push_back(group);
+        }
+        numbers.push_back(number);
+    }
+
+    fn pop(&mut self) -> Option<Number> {
+        let group = self.turns.pop_front()?;
+        let numbers = self.groups.get_mut(&group)?;
+        let number = numbers.pop_front();
+        if numbers.is_empty() {
+            self.groups.remove(&group);
+        } else {
+            self.turns.push_back(group);
+        }
+        number
+    }
+}

@@ -1,0 +1,144 @@
+//! Faults on demand, and a look inside, for tests.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::MemoryQueue;
+use soci_queue::{ErrorKind, Message, Operation, Outgoing, QueueError, Receipt, Receive};
+
+/// A call that the queue has got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// [`Queue::receive`](soci_queue::Queue::receive).
+    Receive(Receive),
+    /// [`Queue::set_visibility`](soci_queue::Queue::set_visibility).
+    SetVisibility(Receipt, Duration),
+    /// [`Queue::delete`](soci_queue::Queue::delete).
+    Delete(Receipt),
+    /// [`Queue::send`](soci_queue::Queue::send).
+    Send(Outgoing),
+    /// [`Queue::backlog`](soci_queue::Queue::backlog).
+    Backlog,
+}
+
+impl Call {
+    /// What was asked.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Self::Receive(_) => Operation::Receive,
+            Self::SetVisibility(..) => Operation::SetVisibility,
+            Self::Delete(_) => Operation::Delete,
+            Self::Send(_) => Operation::Send,
+            Self::Backlog => Operation::Backlog,
+        }
+    }
+}
+
+/// Whether a message can be received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It can.
+    Visible,
+    /// Somebody has it.
+    InFlight,
+}
+
+/// A message that is in the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The message with the receipt of its last receive, and its count of receives so far.
+    pub message: Message,
+    /// Whether it can be received.
+    pub presence: Presence,
+}
+
+/// What tests have asked for, and what the queue has been asked.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    planned: VecDeque<(Operation, Fault)>,
+    calls: Vec<(Instant, Call)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Fail(ErrorKind),
+    Hang,
+}
+
+/// A failure that a test has asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("a test has asked for a failure")]
+struct Injected;
+
+impl MemoryQueue {
+    /// Makes the next `times` calls of `operation` fail without effect, after those that are to
+    /// fail or hang already.
+    pub fn fail_next(&self, operation: Operation, times: usize, kind: ErrorKind) {
+        self.plan(operation, times, Fault::Fail(kind));
+    }
+
+    /// Makes the next `times` calls of `operation` give no answer, and have no effect.
+    pub fn hang_next(&self, operation: Operation, times: usize) {
+        self.plan(operation, times, Fault::Hang);
+    }
+
+    /// Forgets the failures that have been asked for and not happened.
+    pub fn heal(&self) {
+        self.faults().planned.clear();
+    }
+
+    /// The calls so far and when they came, those that failed or hung included.
+    pub fn calls(&self) -> Vec<(Instant, Call)> {
+        self.faults().calls.clone()
+    }
+
+    /// When calls of `operation` came.
+    pub fn calls_of(&self, operation: Operation) -> Vec<Instant> {
+        let calls = self.calls();
+        calls.iter().filter(|(_, call)| call.operation() == operation).map(|(at, _)| *at).collect()
+    }
+
+    /// The messages in the queue, in the order in which they came.
+    pub fn messages(&self) -> Vec<Snapshot> {
+        let messages = self.state().messages(Instant::now());
+        let snapshot = |(message, in_flight)| Snapshot {
+            message,
+            presence: if in_flight { Presence::InFlight } else { Presence::Visible },
+        };
+        messages.into_iter().map(snapshot).collect()
+    }
+
+    /// Notes a call, and does to it what a test has asked for.
+    pub(super) async fn fault(&self, call: Call) -> Result<(), QueueError> {
+        let operation = call.operation();
+        let planned = {
+            let mut faults = self.faults();
+            faults.calls.push((Instant::now(), call));
+            let next = faults.planned.iter().position(|(planned, _)| *planned == operation);
+            next.and_then(|next| faults.planned.remove(next))
+        };
+        match planned {
+            Some((_, Fault::Fail(kind))) => Err(QueueError {
+                queue: self.shared.options.name.clone(),
+                operation,
+                kind,
+                request_id: Some("test".to_owned()),
+                source: Box::new(Injected),
+            }),
+            Some((_, Fault::Hang)) => pending().await,
+            None => Ok(()),
+        }
+    }
+
+    fn plan(&self, operation: Operation, times: usize, fault: Fault) {
+        self.faults().planned.extend(std::iter::repeat_n((operation, fault), times));
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

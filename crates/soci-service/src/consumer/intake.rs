@@ -1,0 +1,245 @@
+//! Decides which queue is asked next, and when. Does not ask itself.
+
+use std::time::Duration;
+
+use soci_queue::ErrorKind;
+use tokio::time::Instant;
+
+use super::{Backoff, ConsumerSettings};
+use crate::watch::Lane;
+
+/// Pause after a receive that was to wait and came back at once without messages, which some servers
+/// do: without it they would be asked without end.
+const EMPTY_HANDED: Duration = Duration::from_secs(1);
+
+/// A receive to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Poll {
+    pub(super) lane: Lane,
+    /// How long to wait for a message.
+    pub(super) wait: Duration,
+}
+
+/// Which queue is asked next.
+///
+/// Without a backfill queue the live queue is waited for, always. With one, the queue's answer decides
+/// what comes after it:
+///
+/// | asked | after messages | after none |
+/// | --- | --- | --- |
+/// | live, at once | live, at once | backfill |
+/// | backfill, at once | live, at once | live, waiting |
+/// | live, waiting | live, at once | backfill |
+///
+/// So backfill is asked only right after the live queue had nothing, and nothing is waited for unless
+/// both are empty.
+#[derive(Debug)]
+pub(super) struct Intake {
+    step: Step,
+    has_backfill: bool,
+    long_poll: Duration,
+    idle_poll: Duration,
+    backoff: Backoff,
+    live: Health,
+    backfill: Health,
+    /// Nothing is asked before.
+    resume_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    LiveAtOnce,
+    Backfill,
+    LiveWaiting,
+}
+
+/// How a queue is doing.
+#[derive(Debug, Default)]
+struct Health {
+    /// Failures since the last success.
+    failures: u32,
+    /// When it is asked again after a failure.
+    resume_at: Option<Instant>,
+    /// Since when it has failed for good, and in no other way.
+    broken_since: Option<Instant>,
+}
+
+impl Intake {
+    pub(super) fn new(has_backfill: bool, settings: &ConsumerSettings) -> Self {
+        Self {
+            step: if has_backfill { Step::LiveAtOnce } else { Step::LiveWaiting },
+            has_backfill,
+            long_poll: settings.long_poll,
+            idle_poll: settings.idle_poll,
+            backoff: settings.queue_retry,
+            live: Health::default(),
+            backfill: Health::default(),
+            resume_at: Instant::now(),
+        }
+    }
+
+    /// Before this, nothing is to be asked.
+    pub(super) fn resume_at(&self) -> Instant {
+        self.resume_at
+    }
+
+    /// What to ask now.
+    pub(super) fn next(&self, now: Instant) -> Poll {
+        let waiting = if self.has_backfill { self.idle_poll } else { self.long_poll };
+        match self.step {
+            Step::LiveAtOnce => Poll { lane: Lane::Live, wait: Duration::ZERO },
+            Step::Backfill if self.backfill.resume_at.is_none_or(|at| at <= now) => {
+                Poll { lane: Lane::Backfill, wait: Duration::ZERO }
+            }
+            Step::Backfill | Step::LiveWaiting => Poll { lane: Lane::Live, wait: waiting },
+        }
+    }
+
+    /// A receive that was begun at `asked` gave so many messages.
+    pub(super) fn received(&mut self, poll: Poll, asked: Instant, now: Instant, messages: usize) {
+        *self.health(poll.lane) = Health::default();
+        if messages == 0 && !poll.wait.is_zero() && now - asked < poll.wait / 2 {
+            self.resume_at = now + EMPTY_HANDED;
+        }
+        self.step = match (poll.lane, messages) {
+            _ if !self.has_backfill => Step::LiveWaiting,
+            (Lane::Live, 0) => Step::Backfill,
+            (Lane::Backfill, 0) => Step::LiveWaiting,
+            (_, _) => Step::LiveAtOnce,
+        };
+    }
+
+    /// A receive failed. Tells how long the queue is left alone. Without the live queue nothing is
+    /// asked meanwhile; without the backfill queue the live queue goes on.
+    pub(super) fn failed(
+        &mut self,
+        poll: Poll,
+        now: Instant,
+        kind: ErrorKind,
+        random: f64,
+    ) -> Duration {
+        let backoff = self.backoff;
+        let health = self.health(poll.lane);
+        health.failures = health.failures.saturating_add(1);
+        let since = health.broken_since.unwrap_or(now);
+        health.broken_since = (kind == ErrorKind::Permanent).then_some(since);
+        let pause = backoff.delay(health.failures, random);
+        health.resume_at = Some(now + pause);
+        match poll.lane {
+            Lane::Live => self.resume_at = now + pause,
+            Lane::Backfill => self.step = Step::LiveWaiting,
+        }
+        pause
+    }
+
+    /// For how long the live queue has been failing for good.
+    pub(super) fn broken_for(&self, now: Instant) -> Option<Duration> {
+        self.live.broken_since.map(|since| now - since)
+    }
+
+    fn health(&mut self, lane: Lane) -> &mut Health {
+        match lane {
+            Lane::Live => &mut self.live,
+            Lane::Backfill => &mut self.backfill,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIVE: Poll = Poll { lane: Lane::Live, wait: Duration::ZERO };
+    const BACKFILL: Poll = Poll { lane: Lane::Backfill, wait: Duration::ZERO };
+    const WAITING: Poll = Poll { lane: Lane::Live, wait: Duration::from_secs(5) };
+
+    fn intake(has_backfill: bool) -> (Intake, Instant) {
+        (Intake::new(has_backfill, &ConsumerSettings::default()), Instant::now())
+    }
+
+    /// Answers polls, each after its wait, and returns them.
+    fn polls(intake: &mut Intake, start: Instant, answers: &[usize]) -> Vec<Poll> {
+        let mut now = start;
+        let mut answer = |messages: &usize| {
+            let (asked, poll) = (now, intake.next(now));
+            now += poll.wait;
+            intake.received(poll, asked, now, *messages);
+            poll
+        };
+        answers.iter().map(&mut answer).collect()
+    }
+
+    #[test]
+    fn the_live_queue_alone_is_waited_for() {
+        let (mut intake, now) = intake(false);
+        let long = Poll { lane: Lane::Live, wait: Duration::from_secs(20) };
+        assert_eq!(polls(&mut intake, now, &[0, 3, 0, 0]), [long; 4]);
+    }
+
+    #[test]
+    fn backfill_is_asked_only_after_the_live_queue_had_nothing() {
+        let (mut intake, now) = intake(true);
+        let found = polls(&mut intake, now, &[1, 2, 0, 1, 0, 4, 1, 0]);
+        assert_eq!(found, [LIVE, LIVE, LIVE, BACKFILL, LIVE, BACKFILL, LIVE, LIVE]);
+    }
+
+    #[test]
+    fn only_two_empty_queues_are_waited_for() {
+        let (mut intake, now) = intake(true);
+        let found = polls(&mut intake, now, &[0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(found, [LIVE, BACKFILL, WAITING, BACKFILL, WAITING, LIVE, BACKFILL, WAITING]);
+    }
+
+    #[test]
+    fn a_live_queue_that_fails_stops_everything_for_longer_and_longer() {
+        let (mut intake, now) = intake(true);
+        let fail = |intake: &mut Intake| intake.failed(LIVE, now, ErrorKind::Transient, 0.0);
+        let pauses: Vec<_> = (0..7).map(|_| fail(&mut intake).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(intake.resume_at(), now + Duration::from_secs(30));
+        intake.received(LIVE, now, now, 1);
+        assert_eq!(fail(&mut intake).as_secs(), 1);
+    }
+
+    #[test]
+    fn a_backfill_queue_that_fails_is_left_alone_and_the_live_queue_goes_on() {
+        let (mut intake, now) = intake(true);
+        polls(&mut intake, now, &[0]);
+        for _ in 0..4 {
+            assert_eq!(intake.next(now), BACKFILL);
+            let kind = ErrorKind::Permanent;
+            intake.failed(BACKFILL, now, kind, 0.0);
+            intake.step = Step::Backfill;
+            intake.backfill.resume_at = None;
+        }
+        let pause = intake.failed(BACKFILL, now, ErrorKind::Transient, 0.0);
+        assert_eq!((pause.as_secs(), intake.resume_at() <= now), (16, true));
+        // The live queue is waited for three times before backfill is asked again.
+        assert_eq!(polls(&mut intake, now, &[0, 0, 0]), [WAITING; 3]);
+        assert_eq!(intake.next(now + Duration::from_secs(15)), WAITING);
+        assert_eq!(intake.next(now + Duration::from_secs(16)), BACKFILL);
+        assert_eq!(intake.broken_for(now), None);
+    }
+
+    #[test]
+    fn the_live_queue_is_broken_as_long_as_it_fails_in_no_other_way() {
+        let (mut intake, now) = intake(false);
+        let later = now + Duration::from_secs(70);
+        for at in [now, later] {
+            intake.failed(LIVE, at, ErrorKind::Permanent, 0.0);
+        }
+        assert_eq!(intake.broken_for(later), Some(Duration::from_secs(70)));
+        intake.failed(LIVE, later, ErrorKind::Transient, 0.0);
+        assert_eq!(intake.broken_for(later), None);
+        intake.failed(LIVE, later, ErrorKind::Permanent, 0.0);
+        assert_eq!(intake.broken_for(later), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_server_that_does_not_wait_is_not_asked_without_end() {
+        let (mut intake, now) = intake(false);
+        let poll = intake.next(now);
+        intake.received(poll, now, now + Duration::from_millis(3), 0);
+        assert!(intake.resume_at() > now + Duration::from_millis(900));
+    }
+}

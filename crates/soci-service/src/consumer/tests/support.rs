@@ -1,0 +1,317 @@
+//! A service whose jobs do what their messages say, and what was seen of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use soci_queue::{
+    Backlog, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive,
+};
+use soci_sandbox::{MemoryQueue, Presence};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::consumer::{Backoff, ConsumerError, ConsumerSettings, Drained, Queues, run};
+use crate::handler::{Handled, Handler};
+use crate::watch::{Ending, Lane, Ticket, Watch};
+
+/// A service that runs.
+pub(super) struct Service {
+    pub(super) live: MemoryQueue,
+    pub(super) backfill: MemoryQueue,
+    pub(super) dead: MemoryQueue,
+    pub(super) seen: Arc<Seen>,
+    pub(super) started: Instant,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<Drained, ConsumerError>>,
+}
+
+/// What a service has; all but the live queue may be left out.
+pub(super) struct Setup {
+    pub(super) live: MemoryQueue,
+    pub(super) backfill: bool,
+    pub(super) dead_letters: bool,
+    pub(super) settings: ConsumerSettings,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            live: MemoryQueue::named("live"),
+            backfill: true,
+            dead_letters: true,
+            settings: settings(),
+        }
+    }
+}
+
+/// One job at once, and little waiting for the next try.
+pub(super) fn settings() -> ConsumerSettings {
+    let retry = Backoff { first: Duration::from_secs(30), max: Duration::from_mins(15) };
+    ConsumerSettings { max_jobs: 1, retry, ..ConsumerSettings::default() }
+}
+
+impl Setup {
+    /// A service with so many slots.
+    pub(super) fn slots(max_jobs: usize) -> Self {
+        Self { settings: ConsumerSettings { max_jobs, ..settings() }, ..Self::default() }
+    }
+
+    /// The service runs on queues that behave like those of a server.
+    pub(super) fn start(self) -> Service {
+        self.start_on(Remote)
+    }
+
+    /// The service runs on the queues in memory as they are.
+    pub(super) fn start_in_process(self) -> Service {
+        self.start_on(|queue| queue)
+    }
+
+    fn start_on<Q: Queue>(self, reach: impl Fn(MemoryQueue) -> Q) -> Service {
+        let seen = Arc::new(Seen::new());
+        let (backfill, dead) = (MemoryQueue::named("backfill"), MemoryQueue::named("dead"));
+        let queues = Queues {
+            live: reach(self.live.clone()),
+            backfill: self.backfill.then(|| reach(backfill.clone())),
+            dead_letters: self.dead_letters.then(|| reach(dead.clone())),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (handler, watch) = (Script(seen.clone()), seen.clone());
+        let running = tokio::spawn(run(queues, handler, watch, self.settings, async move {
+            stopped.await.unwrap_or_default();
+        }));
+        Service { live: self.live, backfill, dead, started: seen.started, seen, stop, running }
+    }
+}
+
+/// A queue of which receives go on when they are dropped, as a server does that has not noticed that
+/// its client hung up. What such a receive takes is hidden from everybody.
+#[derive(Clone, Debug)]
+struct Remote(MemoryQueue);
+
+impl Queue for Remote {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    async fn receive(&self, receive: Receive) -> Result<Vec<Message>, QueueError> {
+        let queue = self.0.clone();
+        let answer = tokio::spawn(async move { queue.receive(receive).await });
+        answer.await.expect("the queue does not panic")
+    }
+
+    async fn set_visibility(&self, receipt: &Receipt, time: Duration) -> Result<(), QueueError> {
+        self.0.set_visibility(receipt, time).await
+    }
+
+    async fn delete(&self, receipt: &Receipt) -> Result<(), QueueError> {
+        self.0.delete(receipt).await
+    }
+
+    async fn send(&self, message: &Outgoing) -> Result<MessageId, QueueError> {
+        self.0.send(message).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, QueueError> {
+        self.0.backlog().await
+    }
+}
+
+impl Service {
+    /// Lets so many seconds pass.
+    pub(super) async fn pass(&self, seconds: u64) {
+        sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// Lets time pass until so many seconds after the start.
+    pub(super) async fn until(&self, seconds: u64) {
+        tokio::time::sleep_until(self.started + Duration::from_secs(seconds)).await;
+    }
+
+    /// Tells the service to stop, and how it ended.
+    pub(super) async fn end(self) -> Drained {
+        self.stop.send(()).expect("the service runs");
+        self.running.await.expect("the service does not panic").expect("the queues work")
+    }
+
+    /// How the service ended by itself.
+    pub(super) async fn ended(self) -> Result<Drained, ConsumerError> {
+        self.running.await.expect("the service does not panic")
+    }
+}
+
+pub(super) async fn send(queue: &MemoryQueue, bodies: &[&str]) {
+    for body in bodies {
+        let message = Outgoing { body: (*body).to_owned(), group: None, attributes: Vec::new() };
+        queue.send(&message).await.expect("the queue works");
+    }
+}
+
+/// How many messages of a queue are visible.
+pub(super) fn visible(queue: &MemoryQueue) -> usize {
+    queue.messages().iter().filter(|found| found.presence == Presence::Visible).count()
+}
+
+/// What a service was seen to do. Times are whole seconds since the start.
+pub(super) struct Seen {
+    pub(super) started: Instant,
+    running: AtomicUsize,
+    most: AtomicUsize,
+    events: Mutex<Vec<(u64, Event)>>,
+    starts: Mutex<Vec<(u64, String)>>,
+    stops: Mutex<Vec<(u64, String)>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Event {
+    Turn,
+    Answered(Lane, usize),
+    Received(Ticket, Lane, String),
+    Ended(Ticket, &'static str, &'static str, Duration),
+    Detail(String),
+    Heartbeat(bool),
+    Failed(String, Operation),
+    Counted(Lane, Backlog),
+    Draining,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            running: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            events: Mutex::default(),
+            starts: Mutex::default(),
+            stops: Mutex::default(),
+        }
+    }
+
+    /// Bodies of the messages whose handling began, and when.
+    pub(super) fn starts(&self) -> Vec<(u64, String)> {
+        self.starts.lock().unwrap().clone()
+    }
+
+    /// Those whose handling was broken off.
+    pub(super) fn stops(&self) -> Vec<(u64, String)> {
+        self.stops.lock().unwrap().clone()
+    }
+
+    /// Most jobs that ran at once.
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn events(&self) -> Vec<(u64, Event)> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// When what was told for which `pick` is true.
+    pub(super) fn times(&self, pick: impl Fn(&Event) -> bool) -> Vec<u64> {
+        self.events().iter().filter(|(_, event)| pick(event)).map(|(at, _)| *at).collect()
+    }
+
+    /// The outcomes with their reasons, and when they were.
+    pub(super) fn outcomes(&self) -> Vec<(u64, &'static str, &'static str)> {
+        let outcome = |(at, event): &(u64, Event)| match event {
+            Event::Ended(_, label, reason, _) => Some((*at, *label, *reason)),
+            _ => None,
+        };
+        self.events().iter().filter_map(outcome).collect()
+    }
+
+    /// What the last outcome says to people.
+    pub(super) fn last_detail(&self) -> String {
+        let detail = |(_, event): &(u64, Event)| match event {
+            Event::Detail(detail) => Some(detail.clone()),
+            _ => None,
+        };
+        self.events().iter().rev().find_map(detail).expect("a job has ended")
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
+    fn note(&self, event: Event) {
+        self.events.lock().unwrap().push((self.now(), event));
+    }
+}
+
+impl Watch for Seen {
+    fn turn(&self) {
+        self.note(Event::Turn);
+    }
+
+    fn answered(&self, lane: Lane, messages: usize) {
+        self.note(Event::Answered(lane, messages));
+    }
+
+    fn job_received(&self, ticket: Ticket, lane: Lane, message: &Message) {
+        self.note(Event::Received(ticket, lane, message.body.clone()));
+    }
+
+    fn job_ended(&self, ticket: Ticket, ending: &Ending, elapsed: Duration) {
+        self.note(Event::Ended(ticket, ending.label(), ending.reason(), elapsed));
+        self.note(Event::Detail(ending.detail().to_owned()));
+    }
+
+    fn heartbeat(&self, ok: bool) {
+        self.note(Event::Heartbeat(ok));
+    }
+
+    fn queue_failed(&self, queue: &str, operation: Operation) {
+        self.note(Event::Failed(queue.to_owned(), operation));
+    }
+
+    fn backlog(&self, lane: Lane, backlog: Backlog) {
+        self.note(Event::Counted(lane, backlog));
+    }
+
+    fn draining(&self) {
+        self.note(Event::Draining);
+    }
+}
+
+/// Does what a message says: works for some seconds, then ends so. `done 10` has nothing to do after
+/// ten seconds; the others are `reject`, `fail` and `panic`.
+struct Script(Arc<Seen>);
+
+impl Handler for Script {
+    async fn handle(&self, _: Ticket, message: &Message, _: &Arc<dyn Watch>) -> Handled {
+        let at = self.0.now();
+        self.0.starts.lock().unwrap().push((at, message.body.clone()));
+        let running = self.0.running.fetch_add(1, Ordering::Relaxed) + 1;
+        self.0.most.fetch_max(running, Ordering::Relaxed);
+        let mut guard = StopGuard { seen: &self.0, body: &message.body, is_done: false };
+        let mut words = message.body.split(' ');
+        let what = words.next().unwrap_or_default();
+        let seconds = words.next().map_or(0, |seconds| seconds.parse().unwrap());
+        sleep(Duration::from_secs(seconds)).await;
+        guard.is_done = true;
+        let detail = format!("{what} after {seconds} s");
+        match what {
+            "reject" => Handled::Rejected { reason: "bad", detail },
+            "fail" => Handled::Failed { reason: "weak", detail },
+            "panic" => panic!("{detail}"),
+            _ => Handled::Skipped { reason: "no-work", detail },
+        }
+    }
+}
+
+/// Notices that handling ends, and whether it was broken off.
+struct StopGuard<'a> {
+    seen: &'a Seen,
+    body: &'a str,
+    is_done: bool,
+}
+
+impl Drop for StopGuard<'_> {
+    fn drop(&mut self) {
+        self.seen.running.fetch_sub(1, Ordering::Relaxed);
+        if !self.is_done {
+            self.seen.stops.lock().unwrap().push((self.seen.now(), self.body.to_owned()));
+        }
+    }
+}

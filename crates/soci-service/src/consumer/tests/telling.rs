@@ -1,0 +1,123 @@
+//! What those who watch are told, and what is logged.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use soci_queue::{ErrorKind, Operation};
+
+use super::support::{Event, Setup, send};
+use crate::log_capture::Log;
+use crate::watch::{Lane, Ticket};
+
+#[tokio::test(start_paused = true)]
+async fn those_who_watch_are_told_of_every_step() {
+    let setup = Setup::slots(1);
+    send(&setup.live, &["reject 50"]).await;
+    let service = setup.start();
+    service.live.fail_next(Operation::Delete, 1, ErrorKind::Permanent);
+    service.until(50).await;
+    send(&service.backfill, &["done 1"]).await;
+    service.until(55).await;
+    let events = service.seen.events();
+    let told: Vec<_> = events
+        .into_iter()
+        .map(|(_, event)| event)
+        .filter(|event| !matches!(event, Event::Turn | Event::Counted(..) | Event::Detail(_)))
+        .collect();
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        told,
+        [
+            Event::Answered(Lane::Live, 1),
+            Event::Received(Ticket(1), Lane::Live, "reject 50".to_owned()),
+            Event::Heartbeat(true),
+            Event::Failed("live".to_owned(), Operation::Delete),
+            Event::Ended(Ticket(1), "rejected", "bad", seconds(50)),
+            Event::Answered(Lane::Live, 0),
+            Event::Answered(Lane::Backfill, 1),
+            Event::Received(Ticket(2), Lane::Backfill, "done 1".to_owned()),
+            Event::Ended(Ticket(2), "skipped", "no-work", seconds(1)),
+            Event::Answered(Lane::Live, 0),
+            Event::Answered(Lane::Backfill, 0),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_outcome_is_one_line_in_the_span_of_its_job() {
+    let (log, _guard) = Log::start();
+    let setup = Setup::slots(4);
+    send(&setup.live, &["done 5", "reject 6", "fail 7", "panic 8"]).await;
+    let service = setup.start();
+    service.until(9).await;
+    send(&service.live, &["done 1000"]).await;
+    service.until(10).await;
+    service.end().await;
+    let lines = log.lines_with("outcome");
+    let found: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let fields = &line["fields"];
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (text(&line["level"]), text(&fields["outcome"]), text(&fields["reason"]))
+        })
+        .collect();
+    let expected = [
+        ("INFO", "skipped", "no-work"),
+        ("ERROR", "rejected", "bad"),
+        ("WARN", "retried", "weak"),
+        ("WARN", "retried", "panic"),
+        ("INFO", "given-back", ""),
+    ];
+    let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
+    assert_eq!(found, expected);
+    for line in &lines {
+        assert_eq!(line["span"]["name"], "job");
+        assert_eq!(line["span"]["lane"], "live");
+        assert_eq!(line["span"]["receive_count"], 1);
+        assert_eq!(line["span"]["message_id"].as_str().unwrap().len(), 36);
+        assert!(line["fields"]["seconds"].is_f64() && line["fields"]["bytes"].is_u64());
+    }
+    assert!((5.0..5.1).contains(&lines[0]["fields"]["seconds"].as_f64().unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_done_about_a_message_is_on_the_line_of_its_outcome() {
+    let (log, _guard) = Log::start();
+    let setup = Setup::slots(1);
+    send(&setup.live, &["done 5"]).await;
+    let service = setup.start();
+    service.live.fail_next(Operation::Delete, 1, ErrorKind::Permanent);
+    service.until(10).await;
+    let lines = log.lines_with("outcome");
+    assert_eq!((lines.len(), &lines[0]["level"]), (1, &Value::from("WARN")));
+    let trouble = lines[0]["fields"]["trouble"].as_str().unwrap();
+    assert!(trouble.starts_with("queue live did not delete a message"), "{trouble}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_failure_without_a_dead_letter_queue_is_an_error_in_the_log() {
+    let (log, _guard) = Log::start();
+    let setup = Setup { dead_letters: false, ..Setup::slots(1) };
+    send(&setup.live, &["reject 5"]).await;
+    let service = setup.start();
+    service.until(10).await;
+    let lines = log.lines_with("outcome");
+    assert_eq!((lines.len(), &lines[0]["level"]), (1, &Value::from("ERROR")));
+    assert_eq!(lines[0]["fields"]["outcome"], "retried");
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_bodies_nor_receipts_are_logged() {
+    let (log, _guard) = Log::start();
+    let setup = Setup::slots(1);
+    send(&setup.live, &["done 5 secret-body"]).await;
+    let service = setup.start();
+    service.pass(1).await;
+    let receipt = service.live.messages().remove(0).message.receipt;
+    service.until(10).await;
+    let text = log.text();
+    assert!(text.contains("job ended"));
+    assert!(!text.contains("secret-body"));
+    assert!(!text.contains(&format!("\"{}\"", receipt.0)));
+}

@@ -1,0 +1,177 @@
+use std::time::SystemTime;
+
+use axum::body::{Body, to_bytes};
+use http::{Method, Request};
+use hyper_util::service::TowerToHyperService;
+use soci_queue::{Message, MessageId, Receipt};
+use tokio::time::{Instant, advance};
+
+use super::*;
+use crate::about::About;
+use crate::watch::{Ending, Lane, Ticket, Watch};
+
+const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror='alert(1)'>";
+
+fn site() -> Site {
+    let (board, metrics) = (Board::new(About::THIS), Metrics::new(&About::THIS));
+    Site { board: board.into(), metrics: metrics.into(), stuck_after: STUCK_AFTER }
+}
+
+async fn ask(site: &Site, method: Method, path: &str, accept: &str) -> (Response, String) {
+    let request = Request::builder().method(method).uri(path).header(ACCEPT, accept);
+    let request = request.body(Body::empty()).unwrap();
+    let service = TowerToHyperService::new(router(site.clone()));
+    let mut response = hyper::service::Service::call(&service, request).await.unwrap();
+    let body = std::mem::take(response.body_mut());
+    let bytes = to_bytes(body, usize::MAX).await.unwrap();
+    (response, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+async fn get(site: &Site, path: &str) -> (StatusCode, String) {
+    let (response, body) = ask(site, Method::GET, path, "*/*").await;
+    (response.status(), body)
+}
+
+fn receive(board: &Board, ticket: u64, id: &str) {
+    let message = Message {
+        id: MessageId(id.to_owned()),
+        receipt: Receipt("the-receipt".to_owned()),
+        body: "the-body".to_owned(),
+        receive_count: 1,
+        sent_at: SystemTime::now(),
+        received_at: Instant::now(),
+        group: None,
+        attributes: Vec::new(),
+    };
+    board.job_received(Ticket(ticket), Lane::Live, &message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_alive_until_the_loop_is_stuck_and_while_it_drains() {
+    let site = site();
+    assert_eq!(get(&site, "/livez").await, (StatusCode::OK, "alive\n".to_owned()));
+    advance(STUCK_AFTER * 2).await;
+    let (status, text) = get(&site, "/livez").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("not turned for 60s"), "{text}");
+    site.board.draining();
+    assert_eq!(get(&site, "/livez").await.0, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_ready_between_the_first_answer_and_the_drain() {
+    let site = site();
+    let (status, text) = get(&site, "/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.starts_with("starting"), "{text}");
+    site.board.answered(Lane::Live, 0);
+    assert_eq!(get(&site, "/readyz").await, (StatusCode::OK, "ready\n".to_owned()));
+    site.board.draining();
+    let (status, text) = get(&site, "/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.starts_with("draining"), "{text}");
+}
+
+#[tokio::test]
+async fn metrics_come_in_the_format_that_is_accepted() {
+    let site = site();
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+    let (response, text) = ask(&site, Method::GET, "/metrics", accept).await;
+    assert_eq!(response.headers()[CONTENT_TYPE], TextFormat::OpenMetrics.content_type());
+    assert!(text.ends_with("# EOF\n"));
+    let (response, text) = ask(&site, Method::GET, "/metrics", "text/plain").await;
+    assert_eq!(response.headers()[CONTENT_TYPE], TextFormat::Plain.content_type());
+    assert!(!text.contains("# EOF") && text.contains("# TYPE soci_index_builder_jobs_total"));
+}
+
+#[tokio::test]
+async fn the_status_is_json() {
+    let site = site();
+    let (response, text) = ask(&site, Method::GET, "/status", "*/*").await;
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status["service"]["state"], "starting");
+}
+
+#[tokio::test]
+async fn head_works_and_other_methods_do_not() {
+    let site = site();
+    for path in ["/", "/status", "/metrics", "/livez"] {
+        let (response, body) = ask(&site, Method::HEAD, path, "*/*").await;
+        assert_eq!((response.status(), body.as_str()), (StatusCode::OK, ""), "{path}");
+        for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+            let (response, body) = ask(&site, method, path, "*/*").await;
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert_eq!(response.headers()["allow"], "GET,HEAD");
+            assert!(body.contains("Only GET and HEAD"), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_path_lists_the_routes_as_plain_text() {
+    let site = site();
+    let (response, text) = ask(&site, Method::GET, "/%3Cscript%3E", "*/*").await;
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(response.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
+    for route in ["/status", "/metrics", "/livez", "/readyz"] {
+        assert!(text.contains(route), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_is_guarded() {
+    let site = site();
+    for path in ["/", "/status", "/metrics", "/livez", "/readyz", "/nothing"] {
+        let (response, _) = ask(&site, Method::GET, path, "*/*").await;
+        let headers = response.headers();
+        assert_eq!(headers[CACHE_CONTROL], "no-store", "{path}");
+        assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+        let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_text_is_escaped() {
+    let site = site();
+    receive(&site.board, 1, HOSTILE);
+    receive(&site.board, 2, HOSTILE);
+    for detail in [HOSTILE.to_owned(), HOSTILE.repeat(20)] {
+        let ending = Ending::Rejected { reason: "hostile", detail };
+        site.board.job_ended(Ticket(1), &ending, Duration::ZERO);
+        receive(&site.board, 1, HOSTILE);
+    }
+    let (_, page) = get(&site, "/").await;
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
+    assert_eq!(page.matches("<script>").count(), 1, "only the page's own");
+    assert!(!page.contains("<img"), "{page}");
+}
+
+#[tokio::test]
+async fn no_route_tells_a_receipt_or_a_body() {
+    let site = site();
+    receive(&site.board, 1, "m-1");
+    receive(&site.board, 2, "m-2");
+    site.board.job_ended(Ticket(2), &Ending::GivenBack, Duration::ZERO);
+    for path in ["/", "/status", "/metrics"] {
+        let (_, text) = get(&site, path).await;
+        assert!(!text.contains("the-receipt") && !text.contains("the-body"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_asks_for_nothing_from_elsewhere() {
+    let site = site();
+    let (_, page) = get(&site, "/").await;
+    let links: Vec<&str> = page
+        .split(['"', '\''])
+        .filter(|text| {
+            text.starts_with("http:") || text.starts_with("https:") || text.starts_with("//")
+        })
+        .filter(|text| *text != "http://www.w3.org/2000/svg")
+        .collect();
+    assert_eq!(links, Vec::<&str>::new());
+    assert!(page.contains("<noscript><meta http-equiv=\"refresh\""), "{page}");
+}

@@ -1,0 +1,190 @@
+use soci_queue::{MessageId, Receipt};
+use soci_registry::testing::{Effect, FakeRegistry, Fault, Kind as Asked};
+use tokio::time::Instant;
+
+use super::*;
+
+fn message(sent_ago: u64) -> Message {
+    Message {
+        id: MessageId("m-1".to_owned()),
+        receipt: Receipt("receipt".to_owned()),
+        body: String::new(),
+        receive_count: 1,
+        sent_at: SystemTime::now() - Duration::from_secs(sent_ago),
+        received_at: Instant::now(),
+        group: None,
+        attributes: Vec::new(),
+    }
+}
+
+fn job() -> Job {
+    Job {
+        repository: soci_oci::Repository::new("r.example", "team/app").unwrap(),
+        digest: layer(0),
+        tag: None,
+        event_id: None,
+        since: None,
+    }
+}
+
+fn layer(seed: u8) -> Digest {
+    Digest::sha256_of(&[seed])
+}
+
+/// The value of a series, as Prometheus reads it.
+fn value(metrics: &Metrics, series: &str) -> Option<f64> {
+    let text = metrics.render(TextFormat::Plain);
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map(|value| value.parse().unwrap())
+}
+
+#[track_caller]
+fn check(metrics: &Metrics, series: &str, expected: f64) {
+    let found = value(metrics, &format!("{PREFIX}_{series}"));
+    assert_eq!(found, Some(expected), "{}", metrics.render(TextFormat::Plain));
+}
+
+/// Something of everything.
+fn busy() -> Metrics {
+    let metrics = Metrics::new(&About { version: "1.2.3", commit: "abc" });
+    let ticket = Ticket(1);
+    metrics.job_received(ticket, Lane::Live, &message(100));
+    metrics.job_started(ticket, &job());
+    metrics.layer_started(ticket, &layer(1), 10);
+    metrics.layer_started(ticket, &layer(2), 10);
+    metrics.layer_read(ticket, &layer(1), 10);
+    metrics.layer_read(ticket, &layer(2), 4);
+    metrics.layer_done(ticket, &layer(1));
+    metrics.heartbeat(true);
+    metrics.heartbeat(false);
+    metrics.queue_failed("jobs", Operation::Receive);
+    metrics.backlog(Lane::Backfill, Backlog { visible: 7, in_flight: 2, delayed: 1 });
+    metrics
+}
+
+fn rejected() -> Ending {
+    Ending::Rejected { reason: "gone", detail: "sha256:00 \"quoted\"\nand more".to_owned() }
+}
+
+#[test]
+fn a_job_is_followed_from_its_receive_to_its_end() {
+    let metrics = busy();
+    check(&metrics, "images_in_flight", 1.0);
+    check(&metrics, "layers_in_flight", 1.0);
+    check(&metrics, "layers_built_total", 1.0);
+    check(&metrics, "layer_read_bytes_total", 14.0);
+    check(&metrics, "job_age_seconds_count{lane=\"live\"}", 1.0);
+    check(&metrics, "job_age_seconds_bucket{le=\"60.0\",lane=\"live\"}", 0.0);
+    check(&metrics, "job_age_seconds_bucket{le=\"120.0\",lane=\"live\"}", 1.0);
+    let oldest = value(&metrics, "soci_index_builder_oldest_job_age_seconds").unwrap();
+    assert!((100.0..110.0).contains(&oldest), "{oldest}");
+
+    metrics.job_ended(Ticket(1), &rejected(), Duration::from_secs(45));
+    check(&metrics, "jobs_total{outcome=\"rejected\",reason=\"gone\"}", 1.0);
+    check(&metrics, "job_seconds_sum{outcome=\"rejected\"}", 45.0);
+    check(&metrics, "job_seconds_bucket{le=\"30.0\",outcome=\"rejected\"}", 0.0);
+    check(&metrics, "job_seconds_bucket{le=\"60.0\",outcome=\"rejected\"}", 1.0);
+    check(&metrics, "oldest_job_age_seconds", 0.0);
+}
+
+#[test]
+fn a_job_that_is_given_up_leaves_nothing_in_flight() {
+    let metrics = busy();
+    metrics.job_ended(Ticket(1), &Ending::GivenBack, Duration::from_secs(1));
+    check(&metrics, "images_in_flight", 0.0);
+    check(&metrics, "layers_in_flight", 0.0);
+    // What comes late from a task that is being dropped is not counted as in flight.
+    metrics.layer_started(Ticket(1), &layer(3), 10);
+    metrics.layer_done(Ticket(1), &layer(2));
+    check(&metrics, "layers_in_flight", 0.0);
+}
+
+#[test]
+fn a_message_that_is_not_understood_is_no_image_in_flight() {
+    let metrics = Metrics::new(&About::THIS);
+    metrics.job_received(Ticket(1), Lane::Live, &message(0));
+    check(&metrics, "images_in_flight", 0.0);
+    metrics.job_ended(Ticket(1), &rejected(), Duration::ZERO);
+    check(&metrics, "images_in_flight", 0.0);
+}
+
+#[test]
+fn queues_and_the_state_of_the_service_are_told() {
+    let metrics = busy();
+    check(&metrics, "heartbeats_total{result=\"ok\"}", 1.0);
+    check(&metrics, "heartbeats_total{result=\"failed\"}", 1.0);
+    check(&metrics, "queue_failures_total{queue=\"jobs\",operation=\"receive\"}", 1.0);
+    check(&metrics, "queue_messages{lane=\"backfill\",state=\"visible\"}", 7.0);
+    check(&metrics, "queue_messages{lane=\"backfill\",state=\"in_flight\"}", 2.0);
+    check(&metrics, "queue_messages{lane=\"backfill\",state=\"delayed\"}", 1.0);
+    check(&metrics, "build_info{version=\"1.2.3\",commit=\"abc\"}", 1.0);
+    check(&metrics, "draining", 0.0);
+    metrics.draining();
+    check(&metrics, "draining", 1.0);
+    let started = value(&metrics, "soci_index_builder_start_time_seconds").unwrap();
+    assert!(started > 1.7e9, "{started}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_memory_of_the_process_is_told() {
+    let metrics = Metrics::new(&About::THIS);
+    let now = value(&metrics, "soci_index_builder_resident_memory_bytes").unwrap();
+    let peak = value(&metrics, "soci_index_builder_resident_memory_peak_bytes").unwrap();
+    assert!(now > 1e6 && peak >= now, "{now} {peak}");
+}
+
+#[tokio::test]
+async fn requests_and_retries_of_the_registry_client_are_counted() {
+    let metrics = Arc::new(Metrics::new(&About::THIS));
+    let fake = FakeRegistry::start().await;
+    let repository = fake.repository("app");
+    let client = fake.client_builder().observer(metrics.clone()).build().unwrap();
+    fake.fault(Fault::on(Asked::ManifestGet, Effect::status(503)));
+    fake.fault(Fault::on(Asked::ManifestGet, Effect::status(429)));
+    let missing = client.manifest(&repository, &soci_oci::TagOrDigest::Digest(layer(0))).await;
+    assert!(missing.is_err());
+    let labels = "method=\"GET\",target=\"manifest\"";
+    for status in ["503", "429", "404"] {
+        check(&metrics, &format!("registry_requests_total{{{labels},status=\"{status}\"}}"), 1.0);
+    }
+    check(&metrics, &format!("registry_request_seconds_count{{{labels}}}"), 3.0);
+    check(&metrics, "registry_retries_total{reason=\"status\"}", 1.0);
+    check(&metrics, "registry_retries_total{reason=\"throttled\"}", 1.0);
+}
+
+/// What every line of the OpenMetrics text format has to be.
+#[test]
+fn the_text_is_open_metrics_and_names_what_the_table_names() {
+    let metrics = busy();
+    metrics.job_ended(Ticket(1), &rejected(), Duration::from_secs(1));
+    let text = metrics.render(TextFormat::OpenMetrics);
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert_eq!(text.matches("# EOF").count(), 1);
+    let types: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
+    for definition in ALL {
+        let kind = match definition.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Info => "info",
+        };
+        // Requests are counted by another test.
+        if definition.name.starts_with("registry_") {
+            continue;
+        }
+        let full = definition.full_name();
+        let family = full.strip_suffix("_total").or(full.strip_suffix("_info")).unwrap_or(&full);
+        assert!(types.contains(&format!("{family} {kind}").as_str()), "{full}: {types:?}");
+        let sample = text.lines().find(|line| {
+            line.strip_prefix(full.as_str())
+                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_lowercase()))
+        });
+        let sample = sample.unwrap_or_else(|| panic!("{full} is not told in:\n{text}"));
+        for label in definition.labels {
+            assert!(sample.contains(&format!("{label}=\"")), "{sample}");
+        }
+    }
+    let seen: std::collections::HashSet<&str> = types.iter().copied().collect();
+    assert_eq!(seen.len(), types.len(), "no family is told twice");
+}

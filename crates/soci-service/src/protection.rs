@@ -1,0 +1,191 @@
+//! Keeps ECS from stopping a task that is at work when the service scales in or is deployed.
+//!
+//! While jobs run, the task is protected for [`ProtectionSettings::lifetime`], renewed at half of
+//! that; when none has run for [`ProtectionSettings::linger`], it is released. A task that is never
+//! idle would keep a deployment waiting for ever, so after [`ProtectionSettings::longest`] it is
+//! released for [`ProtectionSettings::pause`], jobs or not. A process that dies leaves a protection
+//! behind that ends by itself. Nothing waits for the protection: without it a job
+//! is stopped with the task and comes again.
+
+mod agent;
+mod guard;
+
+#[cfg(test)]
+mod tests;
+
+use soci_text::error_chain;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use soci_queue::Message;
+use tokio::sync::watch as channel;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+pub use agent::{EcsAgent, ProtectionError};
+
+use crate::watch::{Ending, Lane, Ticket, Watch};
+use guard::Guard;
+
+/// What can protect the task that this process is.
+pub trait TaskProtection: Send + Sync {
+    /// Why it could not.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Protects the task for this long from now on, or releases it.
+    fn set(&self, protection: Protection) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// What a task is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Protected for this many minutes.
+    Minutes(Minutes),
+    /// Not protected.
+    Released,
+}
+
+/// Minutes for which ECS can protect a task, 1 to 2,880 (Amazon ECS developer guide, "Task scale-in
+/// protection endpoint").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Minutes(u16);
+
+impl Minutes {
+    /// The shortest protection.
+    pub const MIN: Self = Self(1);
+    /// The longest protection.
+    pub const MAX: Self = Self(2880);
+
+    /// So many minutes, or the nearest that ECS allows.
+    pub fn new(minutes: u16) -> Self {
+        Self(minutes.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// The number.
+    pub fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// How a task is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtectionSettings {
+    /// How long a protection lasts that is not renewed.
+    pub lifetime: Minutes,
+    /// How long the task stays protected after its last job, so that a pause between two jobs costs
+    /// no call.
+    pub linger: Duration,
+    /// How long a task with jobs is protected in one go.
+    pub longest: Duration,
+    /// How long it then is not, so that a deployment that waits can stop it.
+    pub pause: Duration,
+    /// When a call that failed is made again.
+    pub retry: Duration,
+}
+
+impl Default for ProtectionSettings {
+    fn default() -> Self {
+        Self {
+            lifetime: Minutes(60),
+            linger: Duration::from_secs(30),
+            // CloudFormation gives up an update of a service after three hours.
+            longest: Duration::from_hours(1),
+            pause: Duration::from_mins(3),
+            retry: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Counts the open tickets of a service.
+#[derive(Debug)]
+pub struct OpenJobs(channel::Sender<usize>);
+
+impl OpenJobs {
+    /// A count, and where to follow it.
+    pub fn new() -> (Self, channel::Receiver<usize>) {
+        let (sender, receiver) = channel::channel(0);
+        (Self(sender), receiver)
+    }
+}
+
+impl Watch for OpenJobs {
+    fn job_received(&self, _: Ticket, _: Lane, _: &Message) {
+        self.0.send_modify(|open| *open += 1);
+    }
+
+    fn job_ended(&self, _: Ticket, _: &Ending, _: Duration) {
+        self.0.send_modify(|open| *open = open.saturating_sub(1));
+    }
+}
+
+/// Protects the task while there are jobs, until `stop` is done, for which the end of the draining is
+/// the right time; then releases it. A failure is logged when it is the first since a success.
+pub async fn protect<P: TaskProtection>(
+    task: P,
+    mut jobs: channel::Receiver<usize>,
+    settings: ProtectionSettings,
+    stop: impl Future<Output = ()>,
+) {
+    tokio::pin!(stop);
+    let mut guard = Guard::new(settings);
+    let mut fails = false;
+    loop {
+        guard.observe(*jobs.borrow_and_update() > 0, Instant::now());
+        let due = guard.due();
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            changed = jobs.changed() => if changed.is_err() {
+                // Nobody counts any more, so no job will ever begin or end.
+                (&mut stop).await;
+                break;
+            },
+            () = until(due) => {
+                if let Some((_, wanted)) = due {
+                    set(&task, &mut guard, wanted, &mut fails).await;
+                }
+            }
+        }
+    }
+    if guard.is_maybe_protected() {
+        set(&task, &mut guard, Protection::Released, &mut fails).await;
+    }
+}
+
+async fn set<P: TaskProtection>(task: &P, guard: &mut Guard, wanted: Protection, fails: &mut bool) {
+    guard.asked(wanted);
+    let asked = Instant::now();
+    match task.set(wanted).await {
+        Ok(()) => {
+            if *fails {
+                info!(%wanted, "scale-in protection works again");
+            }
+            *fails = false;
+            guard.succeeded(wanted, asked);
+        }
+        Err(error) => {
+            if !*fails {
+                warn!(%wanted, reason = error_chain(&error), "scale-in protection does not work");
+            }
+            *fails = true;
+            guard.failed(Instant::now());
+        }
+    }
+}
+
+async fn until(due: Option<(Instant, Protection)>) {
+    match due {
+        Some((at, _)) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Minutes(minutes) => write!(f, "protected for {} minutes", minutes.get()),
+            Self::Released => f.write_str("released"),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Metrics as log lines that CloudWatch reads (CloudWatch user guide, "Specification: Embedded
+//! metric format").
+
+use std::fmt;
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+use soci_oci::Digest;
+use soci_push::Job;
+use soci_queue::{Backlog, Message};
+
+use crate::tickets::Tickets;
+use crate::watch::{Ending, Lane, Ticket, Watch};
+
+/// Writes one line of metrics for every job that ends and for every count of a queue.
+///
+/// A job has `Jobs`, `JobSeconds`, `LayerBytes` and `QueueSeconds`, in all and by `Outcome`; a queue
+/// has `MessagesVisible`, `MessagesInFlight` and `MessagesDelayed` by `Lane`. Everything else on a
+/// line is there to be searched and costs no metric.
+pub struct Emf {
+    namespace: String,
+    writer: Mutex<Box<dyn Write + Send>>,
+    open: Tickets<Open>,
+}
+
+impl Emf {
+    /// Writes to stdout. A namespace has 1 to 255 characters of letters, digits and `.-_/#:`, and
+    /// does not begin with `AWS/` (CloudWatch API reference, `PutMetricData`).
+    pub fn new(namespace: impl Into<String>) -> Self {
+        Self::to(namespace, std::io::stdout())
+    }
+
+    /// Writes to `writer`, each line in one call.
+    pub fn to(namespace: impl Into<String>, writer: impl Write + Send + 'static) -> Self {
+        let writer: Box<dyn Write + Send> = Box::new(writer);
+        Self { namespace: namespace.into(), writer: Mutex::new(writer), open: Tickets::default() }
+    }
+
+    fn write(&self, dimensions: &[&[&str]], metrics: &[Metric], members: Map<String, Value>) {
+        let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let line = document(&self.namespace, millis, dimensions, metrics, members);
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        // Jobs do not stop because nobody reads their metrics.
+        let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());
+    }
+}
+
+impl fmt::Debug for Emf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emf").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    lane: Lane,
+    message_id: String,
+    queued: Duration,
+    image: OnceLock<[(&'static str, Value); 3]>,
+    read: AtomicU64,
+}
+
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+    value: Value,
+}
+
+impl Watch for Emf {
+    fn job_received(&self, ticket: Ticket, lane: Lane, message: &Message) {
+        let open = Open {
+            lane,
+            message_id: message.id.to_string(),
+            queued: SystemTime::now().duration_since(message.sent_at).unwrap_or_default(),
+            image: OnceLock::new(),
+            read: AtomicU64::new(0),
+        };
+        self.open.open(ticket, open);
+    }
+
+    fn job_started(&self, ticket: Ticket, job: &Job) {
+        let Some(open) = self.open.get(ticket) else { return };
+        open.image.get_or_init(|| {
+            [
+                ("Repository", job.repository.to_string().into()),
+                ("Digest", job.digest.to_string().into()),
+                ("Tag", job.tag.as_ref().map(ToString::to_string).into()),
+            ]
+        });
+    }
+
+    fn layer_read(&self, ticket: Ticket, _: &Digest, bytes: u64) {
+        if let Some(open) = self.open.get(ticket) {
+            open.read.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn job_ended(&self, ticket: Ticket, ending: &Ending, elapsed: Duration) {
+        let Some(open) = self.open.close(ticket) else { return };
+        let mut members = Map::new();
+        let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
+        add("Outcome", ending.label().into());
+        add("Reason", ending.reason().into());
+        add("Lane", open.lane.label().into());
+        add("MessageId", open.message_id.as_str().into());
+        for (name, value) in open.image.get().into_iter().flatten() {
+            add(name, value.clone());
+        }
+        let bytes = open.read.load(Ordering::Relaxed);
+        let metrics = [
+            Metric { name: "Jobs", unit: "Count", value: 1.into() },
+            Metric { name: "JobSeconds", unit: "Seconds", value: elapsed.as_secs_f64().into() },
+            Metric { name: "LayerBytes", unit: "Bytes", value: bytes.into() },
+            Metric {
+                name: "QueueSeconds",
+                unit: "Seconds",
+                value: open.queued.as_secs_f64().into(),
+            },
+        ];
+        self.write(&[&[], &["Outcome"]], &metrics, members);
+    }
+
+    fn backlog(&self, lane: Lane, backlog: Backlog) {
+        let members = Map::from_iter([("Lane".to_owned(), lane.label().into())]);
+        let count = |name, value: u64| Metric { name, unit: "Count", value: value.into() };
+        let metrics = [
+            count("MessagesVisible", backlog.visible),
+            count("MessagesInFlight", backlog.in_flight),
+            count("MessagesDelayed", backlog.delayed),
+        ];
+        self.write(&[&["Lane"]], &metrics, members);
+    }
+}
+
+/// One line: the metadata, then what it refers to.
+fn document(
+    namespace: &str,
+    millis: u128,
+    dimensions: &[&[&str]],
+    metrics: &[Metric],
+    members: Map<String, Value>,
+) -> String {
+    let definitions: Vec<Value> =
+        metrics.iter().map(|metric| json!({ "Name": metric.name, "Unit": metric.unit })).collect();
+    let mut root = Map::new();
+    let directive = json!([{
+        "Namespace": namespace, "Dimensions": dimensions, "Metrics": definitions,
+    }]);
+    let timestamp = u64::try_from(millis).unwrap_or(u64::MAX);
+    root.insert(
+        "_aws".to_owned(),
+        json!({ "Timestamp": timestamp, "CloudWatchMetrics": directive }),
+    );
+    root.extend(members);
+    root.extend(metrics.iter().map(|metric| (metric.name.to_owned(), metric.value.clone())));
+    format!("{}\n", Value::Object(root))
+}
+
+#[cfg(test)]
+mod tests;

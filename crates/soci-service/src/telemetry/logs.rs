@@ -1,0 +1,174 @@
+//! Log lines.
+
+use std::io::IsTerminal as _;
+
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use super::TelemetryError;
+use super::json::JsonLines;
+
+/// Shape of the log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// [`LogFormat::Text`] on a terminal, [`LogFormat::Json`] everywhere else.
+    #[default]
+    Auto,
+    /// One JSON object a line, with the fields of the event and of the spans around it as members,
+    /// so that CloudWatch Logs Insights can ask for `repository` or `message_id`. Where a name is
+    /// repeated, the event comes before its spans and an inner span before an outer one.
+    Json,
+    /// Lines for people.
+    Text,
+}
+
+/// A [`LogFormat`] that has been decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    /// [`LogFormat::Json`].
+    Json,
+    /// [`LogFormat::Text`].
+    Text,
+}
+
+impl LogFormat {
+    /// What it stands for in this process. A container without a terminal has its stderr in a pipe.
+    pub fn resolve(self) -> LogOutput {
+        match self {
+            Self::Text => LogOutput::Text,
+            Self::Auto if std::io::stderr().is_terminal() => LogOutput::Text,
+            Self::Json | Self::Auto => LogOutput::Json,
+        }
+    }
+}
+
+/// What a level lets through.
+pub(super) fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    let level = if level.trim().is_empty() { "info" } else { level };
+    EnvFilter::try_new(level)
+        .map_err(|source| TelemetryError::Level { level: level.to_owned(), source })
+}
+
+/// Whether stderr is a terminal whose user has not asked for plain text (<https://no-color.org>).
+pub(super) fn stderr_colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+}
+
+/// Writes events to a writer.
+pub(super) fn layer<S, W>(
+    output: LogOutput,
+    writer: W,
+    colours: bool,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    match output {
+        LogOutput::Text => {
+            tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours).boxed()
+        }
+        LogOutput::Json => JsonLines::new(writer).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(output: LogOutput, log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = layer(output, move || writer.clone(), false);
+        let subscriber =
+            tracing_subscriber::registry().with(layer.with_filter(filter("").unwrap()));
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_has_the_fields_of_the_event_and_of_its_spans() {
+        let text = logged(LogOutput::Json, || {
+            let job = tracing::info_span!(
+                "job",
+                repository = "r/app",
+                message_id = "m-1",
+                tag = tracing::field::Empty
+            );
+            job.record("tag", "v1");
+            let _job = job.entered();
+            let _layer = tracing::info_span!("layer", digest = "sha256:00").entered();
+            tracing::info!(outcome = "indexed", seconds = 1.5, "job ended\nwell");
+            tracing::debug!("not logged");
+        });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 1, "{text}");
+        let line: Value = serde_json::from_str(lines[0]).unwrap();
+        for (name, value) in [
+            ("level", "INFO"),
+            ("message", "job ended\nwell"),
+            ("outcome", "indexed"),
+            ("repository", "r/app"),
+            ("message_id", "m-1"),
+            ("tag", "v1"),
+            ("digest", "sha256:00"),
+        ] {
+            assert_eq!(line[name], value, "{text}");
+        }
+        assert_eq!(line["seconds"], 1.5);
+        let time = line["timestamp"].as_str().unwrap();
+        assert!(time.parse::<soci_push::event::Timestamp>().is_ok(), "{time}");
+    }
+
+    #[test]
+    fn the_event_comes_before_its_spans() {
+        let text = logged(LogOutput::Json, || {
+            let _outer = tracing::info_span!("outer", a = 1, b = 1, c = 1).entered();
+            let _inner = tracing::info_span!("inner", b = 2, c = 2).entered();
+            tracing::info!(c = 3, "event");
+        });
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&line["a"], &line["b"], &line["c"]),
+            (&1.into(), &2.into(), &3.into()),
+            "{text}"
+        );
+        for name in ["\"a\"", "\"b\"", "\"c\""] {
+            assert_eq!(text.matches(name).count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_line_is_for_people() {
+        let text = logged(LogOutput::Text, || tracing::warn!(repository = "r/app", "slow"));
+        assert!(text.contains("WARN") && text.contains("slow repository=\"r/app\""), "{text}");
+    }
+
+    #[test]
+    fn a_level_that_is_none_names_itself() {
+        let error = filter("loud=very").unwrap_err();
+        assert!(error.to_string().contains("loud=very"));
+    }
+}

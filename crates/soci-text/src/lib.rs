@@ -1,0 +1,88 @@
+//! How errors and foreign text are shown to people: in one line, bounded, and without characters that
+//! a terminal or a log reader would obey.
+//!
+//! Pure, and below every other crate: it knows nothing of registries, queues or images.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+/// Longest part of a text from elsewhere that a message repeats, in characters.
+pub const MAX_QUOTED: usize = 160;
+
+/// What stands for the rest of a text that was cut.
+const CUT: &str = " [...]";
+
+/// An error and its sources in one line, joined by colons. A source that the error above it has
+/// quoted already is not repeated.
+pub fn error_chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            // Writing to a string does not fail.
+            let _ = write!(text, ": {cause}");
+        }
+        source = error.source();
+    }
+    text.replace(char::is_control, " ")
+}
+
+/// The beginning of a text from elsewhere, as far as a message repeats it.
+pub fn clip(text: &str) -> String {
+    text.chars().take(MAX_QUOTED).collect()
+}
+
+/// Cuts `text` to at most `limit` bytes, and marks that there was more.
+pub fn truncate(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit.saturating_sub(CUT.len())));
+        text.push_str(CUT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Layered(&'static str, Option<Box<Layered>>);
+
+    impl fmt::Display for Layered {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Layered {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|source| source as &(dyn Error + 'static))
+        }
+    }
+
+    #[test]
+    fn a_chain_names_each_cause_once_and_stays_one_line() {
+        let root = Layered("refused\nby host", None);
+        let quoting = Layered("connect: refused\nby host", Some(Box::new(root)));
+        let top = Layered("push failed", Some(Box::new(quoting)));
+        assert_eq!(error_chain(&top), "push failed: connect: refused by host");
+    }
+
+    #[test]
+    fn foreign_text_is_bounded_in_characters() {
+        assert_eq!(clip(&"ü".repeat(500)).chars().count(), MAX_QUOTED);
+        assert_eq!(clip("short"), "short");
+    }
+
+    #[test]
+    fn a_cut_text_keeps_its_limit_and_its_characters_whole() {
+        let mut text = "é".repeat(2000);
+        truncate(&mut text, 1001);
+        assert!(text.len() <= 1001 && text.ends_with("é [...]"), "{text}");
+        let mut short = "whole".to_owned();
+        truncate(&mut short, 5);
+        assert_eq!(short, "whole");
+    }
+}
