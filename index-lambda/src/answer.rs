@@ -1,14 +1,13 @@
 //! What the function answers.
 
 use serde::Serialize;
-use soci_jobs::Done;
+use soci_jobs::{Outcome, Why};
 use soci_lambda::{Fault, objection, objection_to_other};
-use soci_push::Nothing;
-use soci_push::Skip;
 use soci_push::event::{Event, MAX_EVENT_BYTES};
 use soci_push::job::JobError;
+use soci_push::{Nothing, Skip, Task};
 
-use crate::work::{Outcome, Rejection};
+use crate::work::{Delivery, Handled};
 
 /// What the function answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,39 +46,36 @@ const BUILD_FAILED: &str = "SOCI index build error";
 const PUSH_FAILED: &str = "SOCI index push error";
 
 /// The answer to a direct invocation with `payload`. Fails if its image is neither done nor on a queue.
-pub(crate) fn sentence(outcome: &Outcome, payload: &str) -> Result<String, Fault> {
-    Ok(match outcome {
-        Outcome::Done(_, Done::Indexed(_) | Done::AlreadyIndexed(_)) => DONE.to_owned(),
-        Outcome::Done(_, Done::Skipped { label, detail }) => match *label {
+pub(crate) fn sentence(handled: &Handled, payload: &str) -> Result<String, Fault> {
+    if let Ok(Task::Nothing { why, .. }) = &handled.asked {
+        return of_nothing(why);
+    }
+    let why = handled.outcome.why();
+    match (&handled.delivery, why) {
+        // What was done needs no reason; what was stopped does not occur here, and left nothing.
+        (_, None) => Ok(DONE.to_owned()),
+        (Delivery::NotNeeded, Some(why)) => Ok(match why.reason {
             "nothing-to-index" => EMPTY.to_owned(),
-            "superseded" | "tag-gone" => skipped(detail),
+            "superseded" | "tag-gone" => skipped(&why.detail),
             _ => NO_IMAGE.to_owned(),
-        },
-        Outcome::Nothing { why, .. } => return of_nothing(why),
-        Outcome::HandedOver { detail, .. } => format!("Handed over to the queue: {detail}"),
-        Outcome::Rejected { rejection, .. } => kind_of(rejection).to_owned(),
-        Outcome::Stuck { rejection, error } => {
-            return Err(fault(
-                kind_of(rejection),
-                message_of(rejection, payload),
-                error.as_deref(),
-            ));
+        }),
+        (Delivery::HandedOver(_), Some(why)) => {
+            Ok(format!("Handed over to the queue: {}", why.detail))
         }
-        Outcome::Left { detail, error, .. } => {
-            return Err(fault(BUILD_FAILED, detail.clone(), error.as_deref()));
+        (Delivery::DeadLettered(_), Some(why)) => Ok(kind_of(why).to_owned()),
+        (Delivery::Failed { error }, Some(why)) => {
+            let (kind, message) = match handled.outcome {
+                Outcome::Rejected(_) => (kind_of(why), message_of(handled, why, payload)),
+                _ => (BUILD_FAILED, why.detail.clone()),
+            };
+            Err(fault(kind, message, error.as_deref()))
         }
-    })
+    }
 }
 
 /// Whether a message of a queue may be deleted.
-pub(crate) fn is_settled(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Done(..)
-        | Outcome::Nothing { .. }
-        | Outcome::HandedOver { .. }
-        | Outcome::Rejected { .. } => true,
-        Outcome::Stuck { .. } | Outcome::Left { .. } => false,
-    }
+pub(crate) fn is_settled(handled: &Handled) -> bool {
+    !matches!(handled.delivery, Delivery::Failed { .. })
 }
 
 fn of_nothing(nothing: &Nothing) -> Result<String, Fault> {
@@ -103,30 +99,26 @@ fn skipped(detail: &str) -> String {
     format!("Skipped SOCI index generation: {detail}")
 }
 
-/// The sentence that the builder for CloudFormation has for such a failure.
-fn kind_of(rejection: &Rejection) -> &'static str {
-    match rejection {
-        Rejection::Malformed(_) => MALFORMED,
-        Rejection::Failed(_, failure) => match failure.label() {
-            "image-gone" => NO_IMAGE,
-            "tag-immutable" | "registry-refused" | "output-tag" => PUSH_FAILED,
-            _ => BUILD_FAILED,
-        },
+/// The sentence that the builder for CloudFormation has for what can never be done.
+fn kind_of(why: &Why) -> &'static str {
+    match why.reason {
+        "malformed" => MALFORMED,
+        "image-gone" => NO_IMAGE,
+        "tag-immutable" | "registry-refused" | "output-tag" => PUSH_FAILED,
+        _ => BUILD_FAILED,
     }
 }
 
-fn message_of(rejection: &Rejection, payload: &str) -> String {
-    match rejection {
-        Rejection::Malformed(JobError::Event(error)) => objection(error),
+fn message_of(handled: &Handled, why: &Why, payload: &str) -> String {
+    match &handled.asked {
+        Err(JobError::Event(error)) => objection(error),
         // To somebody who sends events it is an event, of which the field is missing that would say
         // so.
-        Rejection::Malformed(JobError::Unknown) => {
-            match Event::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
-                Err(error) => objection(&error),
-                Ok(_) => rejection.detail(),
-            }
-        }
-        other => other.detail(),
+        Err(JobError::Unknown) => match Event::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
+            Err(error) => objection(&error),
+            Ok(_) => why.detail.clone(),
+        },
+        _ => why.detail.clone(),
     }
 }
 

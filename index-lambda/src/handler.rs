@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use soci_jobs::{Done, Stores};
+use soci_jobs::{Outcome, RepositoryOpener};
 use soci_lambda::{Fault, Invocation};
-use soci_push::Job;
 use soci_queue::Queue;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::answer::{Answer, BatchAnswer, ItemFailure, is_settled, sentence};
 use crate::payload::{Batch, Payload, QueueIdentity};
-use crate::work::{Incoming, Outcome, Worker};
+use crate::work::{Delivery, Handled, Incoming, Worker};
 
 /// Handles invocations.
 #[derive(Clone, Debug)]
@@ -22,7 +21,7 @@ pub struct Handler<S, Q> {
     pub queue: QueueIdentity,
 }
 
-impl<S: Stores, Q: Queue> Handler<S, Q> {
+impl<S: RepositoryOpener, Q: Queue> Handler<S, Q> {
     /// Handles the invocation with `payload`, and logs one line about every message in it. Messages
     /// of a queue are handled one after the other, each with all the memory there is.
     pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Fault> {
@@ -31,8 +30,8 @@ impl<S: Stores, Q: Queue> Handler<S, Q> {
             Ok(Payload::Direct) => {
                 let id = &*invocation.request_id;
                 let message = Incoming { body: payload, id, from: "", stays: false };
-                let outcome = self.one(&message, invocation).await;
-                sentence(&outcome, payload).map(Answer::Sentence)
+                let handled = self.one(&message, invocation).await;
+                sentence(&handled, payload).map(Answer::Sentence)
             }
             Err(error) => {
                 let fault = Fault::of("PayloadError", &error);
@@ -52,8 +51,8 @@ impl<S: Stores, Q: Queue> Handler<S, Q> {
                 from: record.queue(),
                 stays: self.queue.is(&record.event_source_arn),
             };
-            let outcome = self.one(&message, invocation).await;
-            if !is_settled(&outcome) {
+            let handled = self.one(&message, invocation).await;
+            if !is_settled(&handled) {
                 let item_identifier = record.message_id.clone();
                 answer.batch_item_failures.push(ItemFailure { item_identifier });
             }
@@ -61,88 +60,59 @@ impl<S: Stores, Q: Queue> Handler<S, Q> {
         answer
     }
 
-    async fn one(&self, message: &Incoming<'_>, invocation: &Invocation) -> Outcome {
+    async fn one(&self, message: &Incoming<'_>, invocation: &Invocation) -> Handled {
         let begun = Instant::now();
-        let outcome = self.worker.work(message, invocation).await;
-        log(&outcome, message, &invocation.request_id, begun.elapsed());
-        outcome
+        let handled = self.worker.work(message, invocation).await;
+        log(&handled, message, &invocation.request_id, begun.elapsed());
+        handled
     }
 }
 
-fn log(outcome: &Outcome, message: &Incoming<'_>, request_id: &str, elapsed: Duration) {
+fn log(handled: &Handled, message: &Incoming<'_>, request_id: &str, elapsed: Duration) {
     let seconds = elapsed.as_secs_f64();
     let message_id = (!message.from.is_empty()).then_some(message.id);
-    let About { repository, digest, tag, event_id } = About::of(outcome);
+    let job = handled.job();
+    let repository = job.map(|job| job.repository.name());
+    let digest = job.map(|job| job.digest.to_string());
+    let tag = job.and_then(|job| job.tag.as_ref()).map(soci_oci::Tag::as_str);
+    let event_id = job.and_then(|job| job.event_id.as_ref()).map(soci_push::event::EventId::as_str);
+    let reason = handled.outcome.why().map(|why| why.reason);
+    let detail = handled.outcome.why().map_or("", |why| &why.detail);
     // A macro, because the fields and the level of a line are fixed where it is written.
     macro_rules! line {
-        ($level:ident, $outcome:expr, $reason:expr, $($rest:tt)*) => {
+        ($level:ident, $outcome:expr, $($rest:tt)*) => {
             $level!(
-                outcome = $outcome, reason = $reason, repository, digest, tag, event_id, request_id,
+                outcome = $outcome, reason, repository, digest, tag, event_id, request_id,
                 message_id, seconds, $($rest)*
             )
         };
     }
-    match outcome {
-        Outcome::Done(_, Done::Indexed(report)) => {
+    match (&handled.outcome, &handled.delivery) {
+        (Outcome::Indexed(report), _) => {
             let (index, bytes) = (report.index.to_string(), report.bytes_read);
-            line!(info, "indexed", None::<&str>, index, bytes, "SOCI index pushed");
+            line!(info, "indexed", index, bytes, "SOCI index pushed");
         }
-        Outcome::Done(_, Done::AlreadyIndexed(report)) => {
+        (Outcome::AlreadyIndexed(report), _) => {
             let index = report.index.to_string();
-            line!(info, "already-indexed", None::<&str>, index, "the SOCI index was there");
+            line!(info, "already-indexed", index, "the SOCI index was there");
         }
-        Outcome::Done(_, Done::Skipped { label, detail }) => {
-            line!(info, "skipped", Some(*label), "{detail}");
+        (Outcome::Skipped(_), _) => line!(info, "skipped", "{detail}"),
+        (_, Delivery::HandedOver(job)) => {
+            line!(warn, "handed-over", job_id = &*job.0, "{detail}");
         }
-        Outcome::Nothing { why, .. } => line!(info, "skipped", Some(why.label()), "{why}"),
-        Outcome::HandedOver { reason, detail, message, .. } => {
-            let job_id = &*message.0;
-            line!(warn, "handed-over", Some(*reason), job_id, "{detail}");
+        (_, Delivery::DeadLettered(letter)) => {
+            line!(error, "rejected", letter_id = &*letter.0, "{detail}");
         }
-        Outcome::Rejected { rejection, message } => {
-            let (letter_id, detail) = (&*message.0, rejection.detail());
-            line!(error, "rejected", Some(rejection.label()), letter_id, "{detail}");
-        }
-        Outcome::Stuck { rejection, error } => {
-            let queue_error = error.as_deref();
-            line!(error, "stuck", Some(rejection.label()), queue_error, "{}", rejection.detail());
-        }
-        Outcome::Left { reason, detail, error, .. } => {
-            let queue_error = error.as_deref();
-            line!(error, "left", Some(*reason), queue_error, "{detail}");
-        }
-    }
-}
-
-/// What every line about an image tells.
-#[derive(Default)]
-struct About<'a> {
-    repository: Option<&'a str>,
-    digest: Option<String>,
-    tag: Option<&'a str>,
-    event_id: Option<&'a str>,
-}
-
-impl<'a> About<'a> {
-    fn of(outcome: &'a Outcome) -> Self {
-        let job = match outcome {
-            Outcome::Done(job, _) | Outcome::HandedOver { job, .. } | Outcome::Left { job, .. } => {
-                Some(job)
+        (outcome, delivery) => {
+            let queue_error = match delivery {
+                Delivery::Failed { error } => error.as_deref(),
+                _ => None,
+            };
+            if matches!(outcome, Outcome::Rejected(_)) {
+                line!(error, "stuck", queue_error, "{detail}");
+            } else {
+                line!(error, "left", queue_error, "{detail}");
             }
-            Outcome::Rejected { rejection, .. } | Outcome::Stuck { rejection, .. } => {
-                rejection.job()
-            }
-            Outcome::Nothing { pushed, .. } => pushed.as_ref(),
-        };
-        job.map(Self::of_job).unwrap_or_default()
-    }
-
-    fn of_job(job: &'a Job) -> Self {
-        Self {
-            repository: Some(job.repository.name()),
-            digest: Some(job.digest.to_string()),
-            tag: job.tag.as_ref().map(soci_oci::Tag::as_str),
-            event_id: job.event_id.as_ref().map(soci_push::event::EventId::as_str),
         }
     }
 }

@@ -29,4 +29,4 @@ pub use answer::{Answer, BatchAnswer, ItemFailure};
 pub use handler::Handler;
 pub use payload::{Batch, Payload, PayloadError, QueueIdentity, Record};
 pub use settings::Settings;
-pub use work::{Incoming, Outcome, Rejection, Worker};
+pub use work::{Delivery, Handled, Incoming, Worker};

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use soci_aws::{EcrCredentials, SqsQueue};
 use soci_index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
 use soci_indexer::{Budget, Options, OutputTag};
-use soci_jobs::{EndpointOverride, RateLimiter, RegistryStores, Runner};
+use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
 use soci_lambda::{Fault, serve, start_logging};
 use soci_push::Rules;
 use soci_registry::Client;
@@ -67,7 +67,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
             filters: Some(index.filters.clone()),
             limits: soci_push::job::Limits::DEFAULT,
         },
-        runner: Runner::new(RegistryStores::new(client, endpoint), options),
+        runner: Runner::new(RegistryOpener::new(client, endpoint), options),
         queue,
         dead_letters,
         margin: settings.deadline_margin,

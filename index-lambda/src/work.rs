@@ -1,17 +1,14 @@
 //! What is done about one message.
 
-use soci_text::error_chain;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use soci_indexer::NoProgress;
-use soci_jobs::{Done, Failure, Runner, Stores};
+use soci_jobs::{Outcome, RepositoryOpener, Runner, Why};
 use soci_lambda::Invocation;
-use soci_push::JobMessage;
 use soci_push::job::JobError;
-use soci_push::{Job, Nothing, Rules, Task, understand};
+use soci_push::{Job, JobMessage, Rules, Task, understand};
 use soci_queue::{DeadLetter, Group, MessageId, Outgoing, Queue};
+use soci_text::error_chain;
 use tokio::time::{Instant, timeout_at};
 
 /// What has to be left of an invocation after a message was sent, to answer and to log.
@@ -47,132 +44,86 @@ pub struct Incoming<'a> {
 
 /// What became of a message.
 #[derive(Debug)]
-pub enum Outcome {
-    /// Its image was indexed, or needs no index.
-    Done(Job, Done),
-    /// It asks for nothing.
-    Nothing {
-        /// Why not.
-        why: Nothing,
-        /// What was pushed, if it is about a push.
-        pushed: Option<Job>,
-    },
-    /// A job is on the queue.
-    HandedOver {
-        /// What it asks for.
-        job: Job,
-        /// Why it is not done here: `deadline`, or the name of a failure.
-        reason: &'static str,
-        /// The same for people.
-        detail: String,
-        /// The job's message.
-        message: MessageId,
-    },
-    /// It can never be done, and is on the dead-letter queue.
-    Rejected {
-        /// Why.
-        rejection: Rejection,
-        /// The dead letter.
-        message: MessageId,
-    },
-    /// It can never be done, and is on no other queue.
-    Stuck {
-        /// Why.
-        rejection: Rejection,
-        /// Why the dead-letter queue did not take it, if there is one.
-        error: Option<String>,
-    },
-    /// It is not done, and is on no other queue.
-    Left {
-        /// What it asks for.
-        job: Job,
-        /// Why it is not done here.
-        reason: &'static str,
-        /// The same for people.
-        detail: String,
-        /// Why the queue did not take it, if it was asked.
+pub struct Handled {
+    /// What it asks for, or why it is not understood.
+    pub asked: Result<Task, JobError>,
+    /// How that ended here.
+    pub outcome: Outcome,
+    /// Where it is now.
+    pub delivery: Delivery,
+}
+
+/// Where a message is once the function is done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Nowhere: nothing is left to do.
+    NotNeeded,
+    /// A job for the same image is on the queue, as this message.
+    HandedOver(MessageId),
+    /// It is on the dead-letter queue, as this message.
+    DeadLettered(MessageId),
+    /// It is on no other queue, though something is left to do.
+    Failed {
+        /// Why the queue did not take it, if there is one and it was asked.
         error: Option<String>,
     },
 }
 
-/// Why a message can never be done.
-#[derive(Debug)]
-pub enum Rejection {
-    /// It is not understood.
-    Malformed(JobError),
-    /// Its image cannot be indexed.
-    Failed(Box<Job>, Failure),
-}
-
-impl Rejection {
-    /// Short stable name: `malformed`, or that of the failure.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "malformed",
-            Self::Failed(_, failure) => failure.label(),
-        }
-    }
-
-    /// The same for people.
-    pub fn detail(&self) -> String {
-        match self {
-            Self::Malformed(error) => error_chain(error),
-            Self::Failed(_, failure) => failure.detail(),
-        }
-    }
-
-    /// What was asked for, if that is understood.
+impl Handled {
+    /// The image that the message is about, if that is understood.
     pub fn job(&self) -> Option<&Job> {
-        match self {
-            Self::Malformed(_) => None,
-            Self::Failed(job, _) => Some(job),
+        match &self.asked {
+            Ok(Task::Index(job)) => Some(job),
+            Ok(Task::Nothing { pushed, .. }) => pushed.as_ref(),
+            Err(_) => None,
         }
     }
 }
 
-impl<S: Stores, Q: Queue> Worker<S, Q> {
+impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
     /// Does what a message asks for, as long as the invocation has time.
-    pub async fn work(&self, message: &Incoming<'_>, invocation: &Invocation) -> Outcome {
-        let job = match understand(message.body.as_bytes(), &self.rules) {
-            Ok(Task::Index(job)) => job,
-            Ok(Task::Nothing { why, pushed }) => return Outcome::Nothing { why, pushed },
-            Err(error) => {
-                return self.reject(message, Rejection::Malformed(error), invocation).await;
+    pub async fn work(&self, message: &Incoming<'_>, invocation: &Invocation) -> Handled {
+        let asked = understand(message.body.as_bytes(), &self.rules);
+        let outcome = match &asked {
+            Ok(Task::Index(job)) => self.index(job, invocation).await,
+            Ok(Task::Nothing { why, .. }) => {
+                Outcome::Skipped(Why::new(why.label(), why.to_string()))
             }
+            Err(error) => Outcome::Rejected(Why::new("malformed", error_chain(error))),
         };
+        let job = match &asked {
+            Ok(Task::Index(job)) => Some(job),
+            _ => None,
+        };
+        let delivery = match (&outcome, job) {
+            (Outcome::Rejected(why), _) => self.reject(message, why, job, invocation).await,
+            (Outcome::Failed(_), Some(job)) => self.hand_over(message, job, invocation).await,
+            _ => Delivery::NotNeeded,
+        };
+        Handled { asked, outcome, delivery }
+    }
+
+    /// Indexes an image while there is time. What is not finished is a failure that may pass.
+    async fn index(&self, job: &Job, invocation: &Invocation) -> Outcome {
+        let out_of_time = |detail: &str| Outcome::Failed(Why::new("deadline", detail));
         let stop_at = invocation.deadline.checked_sub(self.margin);
         let Some(stop_at) = stop_at.filter(|stop_at| Instant::now() < *stop_at) else {
-            let detail = "the invocation has no time left to begin".to_owned();
-            return self.hand_over(message, job, "deadline", detail, invocation).await;
+            return out_of_time("the invocation has no time left to begin");
         };
         // Boxed because it is by far the largest part of this future.
-        let run = Box::pin(self.runner.run(&job, Arc::new(NoProgress)));
-        match timeout_at(stop_at, run).await {
-            Ok(Ok(done)) => Outcome::Done(job, done),
-            Ok(Err(failure)) if failure.is_permanent() => {
-                self.reject(message, Rejection::Failed(Box::new(job), failure), invocation).await
-            }
-            Ok(Err(failure)) => {
-                let (reason, detail) = (failure.label(), failure.detail());
-                self.hand_over(message, job, reason, detail, invocation).await
-            }
-            Err(_) => {
-                let detail = "the invocation has no time left to finish".to_owned();
-                self.hand_over(message, job, "deadline", detail, invocation).await
-            }
-        }
+        let run = Box::pin(self.runner.run(job, Arc::new(|_| {})));
+        let outcome = timeout_at(stop_at, run).await;
+        outcome.unwrap_or_else(|_| out_of_time("the invocation has no time left to finish"))
     }
 
     async fn hand_over(
         &self,
         message: &Incoming<'_>,
-        job: Job,
-        reason: &'static str,
-        detail: String,
+        job: &Job,
         invocation: &Invocation,
-    ) -> Outcome {
+    ) -> Delivery {
         if message.stays {
-            return Outcome::Left { job, reason, detail, error: None };
+            return Delivery::Failed { error: None };
         }
         let body = JobMessage {
             repository: job.repository.clone(),
@@ -182,38 +133,38 @@ impl<S: Stores, Q: Queue> Worker<S, Q> {
             enqueued_at: invocation.now,
         }
         .encode();
-        let outgoing = Outgoing { body, group: Some(group_of(&job)), attributes: Vec::new() };
+        let outgoing = Outgoing { body, group: Some(group_of(job)), attributes: Vec::new() };
         match send(&self.queue, &outgoing, invocation.deadline).await {
-            Ok(message) => Outcome::HandedOver { job, reason, detail, message },
-            Err(error) => Outcome::Left { job, reason, detail, error: Some(error) },
+            Ok(message) => Delivery::HandedOver(message),
+            Err(error) => Delivery::Failed { error: Some(error) },
         }
     }
 
     async fn reject(
         &self,
         message: &Incoming<'_>,
-        rejection: Rejection,
+        why: &Why,
+        job: Option<&Job>,
         invocation: &Invocation,
-    ) -> Outcome {
+    ) -> Delivery {
         let Some(dead_letters) = &self.dead_letters else {
-            return Outcome::Stuck { rejection, error: None };
+            return Delivery::Failed { error: None };
         };
-        let group = rejection.job().map(group_of);
-        let (reason, detail) = (rejection.label(), rejection.detail());
+        let group = job.map(group_of);
         let letter = DeadLetter {
             body: message.body,
             group: group.as_ref(),
             attributes: &[],
             id: message.id,
             queue: message.from,
-            reason,
-            detail: &detail,
+            reason: why.reason,
+            detail: &why.detail,
             at: &invocation.now.to_string(),
         }
         .outgoing();
         match send(dead_letters, &letter, invocation.deadline).await {
-            Ok(message) => Outcome::Rejected { rejection, message },
-            Err(error) => Outcome::Stuck { rejection, error: Some(error) },
+            Ok(message) => Delivery::DeadLettered(message),
+            Err(error) => Delivery::Failed { error: Some(error) },
         }
     }
 }
@@ -232,7 +183,7 @@ async fn send<Q: Queue>(
     let until = deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline);
     match timeout_at(until, queue.send(outgoing)).await {
         Ok(Ok(message)) => Ok(message),
-        Ok(Err(error)) => Err(error_chain(&error as &dyn Error)),
+        Ok(Err(error)) => Err(error_chain(&error)),
         Err(_) => Err(format!("queue {} did not answer before the invocation ends", queue.name())),
     }
 }

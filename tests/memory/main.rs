@@ -11,7 +11,7 @@
 use std::num::NonZeroUsize;
 
 use peak_alloc::PeakAlloc;
-use soci_indexer::{Budget, ImageName, Options, Outcome, RemoteRepository, index_image};
+use soci_indexer::{Budget, ImageName, Options, RemoteRepository, index_image};
 use soci_oci::Tag;
 use soci_registry::testing::FakeRegistry;
 use soci_tests::{TestImage, gzip_layer};
@@ -49,9 +49,8 @@ async fn indexing_holds_the_window_and_the_ztoc_and_not_the_layer() {
 
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();
-        let Outcome::Indexed(report) = index_image(&store, &name, &options).await.unwrap() else {
-            panic!("not indexed")
-        };
+        let report = index_image(&store, &name, &options).await.unwrap();
+        assert!(!report.already_there);
         let peak = MEMORY.peak_usage() - before;
         let ztoc_size = report.layers[0].ztoc_size as usize;
         println!("layer {layer_size} ztoc {ztoc_size} peak {peak}");
@@ -84,8 +83,9 @@ async fn images_that_are_indexed_at_once_share_the_memory() {
         images.spawn(async move { index_image(&store, &name, &options).await.unwrap() });
     }
     let mut ztocs = 0;
-    while let Some(outcome) = images.join_next().await {
-        let Outcome::Indexed(report) = outcome.unwrap() else { panic!("not indexed") };
+    while let Some(report) = images.join_next().await {
+        let report = report.unwrap();
+        assert!(!report.already_there);
         ztocs += report.layers[0].ztoc_size as usize;
     }
     let peak = MEMORY.peak_usage() - before;

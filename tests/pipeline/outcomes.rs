@@ -1,6 +1,6 @@
 //! What becomes of an image, and what is written for it.
 
-use soci_indexer::{IndexError, Options, Outcome};
+use soci_indexer::{IndexError, Options};
 use soci_manifest::{Platforms, Settings, SkipReason, Version};
 use soci_oci::media_type;
 use soci_registry::testing::{FakeOptions, FakeRegistry, Kind};
@@ -51,7 +51,7 @@ async fn doing_it_again_reads_no_layer_and_writes_nothing() {
             let first = indexed(index(&registry, "1", &options(version)).await);
             registry.clear_requests();
             let again = index(&registry, "1", &options(version)).await.unwrap();
-            let Outcome::AlreadyIndexed(again) = again else { panic!("{again:?}") };
+            assert!(again.already_there, "{again:?}");
             assert_eq!(again.index, first.index);
             assert_eq!(again.indexes, first.indexes);
             assert_eq!(writes(&registry), 0);
@@ -93,7 +93,6 @@ async fn an_index_whose_ztoc_is_gone_is_built_again() {
     let first = indexed(index(&registry, "1", &options(Version::V2)).await);
     registry.remove_blob(REPOSITORY, &first.layers[0].ztoc);
     let again = index(&registry, "1", &options(Version::V2)).await.unwrap();
-    let (Outcome::Indexed(again) | Outcome::AlreadyIndexed(again)) = again else { panic!() };
     assert_eq!(again.index, first.index);
     assert_eq!(again.layers.len(), 3, "the layers were read again");
     assert!(registry.blob(REPOSITORY, &first.layers[0].ztoc).is_some());
@@ -106,7 +105,7 @@ async fn a_converted_image_is_only_tagged_again_and_a_result_not_even_that() {
     let first = indexed(index(&registry, "1", &options(Version::V2)).await);
     registry.clear_requests();
     let again = index(&registry, "1-soci", &options(Version::V2)).await.unwrap();
-    let Outcome::AlreadyIndexed(again) = again else { panic!("{again:?}") };
+    assert!(again.already_there, "{again:?}");
     assert_eq!((again.index, again.tag.unwrap().as_str()), (first.index, "1-soci"));
     assert_eq!(writes(&registry), 0);
     let other = Options { output: suffix("-other"), ..options(Version::V2) };
@@ -136,7 +135,7 @@ async fn an_empty_suffix_replaces_the_image_once() {
     assert_ne!(report.index, image);
     assert_eq!(registry.tags(REPOSITORY), [("1".to_owned(), report.index)]);
     let again = index(&registry, "1", &options).await.unwrap();
-    assert!(matches!(again, Outcome::AlreadyIndexed(_)), "{again:?}");
+    assert!(again.already_there, "{again:?}");
 }
 
 #[tokio::test]
@@ -200,8 +199,8 @@ async fn what_is_no_image_is_skipped_with_its_reason() {
             let digest = image.put(&registry, REPOSITORY, "1");
             let mut options = options(version);
             options.settings.min_layer_size = 300_000;
-            let outcome = index(&registry, "1", &options).await.unwrap();
-            let Outcome::Skipped { image, reason } = outcome else { panic!("{outcome:?}") };
+            let error = index(&registry, "1", &options).await.unwrap_err();
+            let IndexError::Nothing { image, reason } = error else { panic!("{error:?}") };
             assert_eq!(image, digest);
             assert!(reason.to_string().contains(words), "{reason}");
             let empty = matches!(reason, SkipReason::NothingToIndex { .. });

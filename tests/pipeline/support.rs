@@ -1,7 +1,7 @@
 //! What several tests need.
 
 use soci_indexer::{
-    ImageName, IndexError, Options, Outcome, OutputTag, RemoteRepository, Report, index_image,
+    ImageName, IndexError, Options, OutputTag, RemoteRepository, Report, index_image,
 };
 use soci_manifest::{Settings, Version};
 use soci_oci::Tag;
@@ -29,13 +29,13 @@ pub(crate) async fn index(
     registry: &FakeRegistry,
     tag: &str,
     options: &Options,
-) -> Result<Outcome, IndexError> {
+) -> Result<Report, IndexError> {
     index_image(&store(registry), &name(tag), options).await
 }
 
-pub(crate) fn indexed(outcome: Result<Outcome, IndexError>) -> Report {
-    match outcome {
-        Ok(Outcome::Indexed(report)) => report,
+pub(crate) fn indexed(result: Result<Report, IndexError>) -> Report {
+    match result {
+        Ok(report) if !report.already_there => report,
         other => panic!("not indexed: {other:?}"),
     }
 }

@@ -22,8 +22,10 @@ pub(crate) fn run(command: Command) -> ExitCode {
     match command {
         // What runs unattended logs as its configuration says.
         Command::Worker(_) => {}
-        // It prints how each job ended, which the consumer would log once more.
-        Command::Local(_) => process::log_to_stderr("warn,soci_service::consumer=off"),
+        // It prints how each job ended, which the service would log once more.
+        Command::Local(_) => {
+            process::log_to_stderr("warn,soci_service::consumer=off,soci_service::job_log=off")
+        }
         _ => process::log_to_stderr("warn"),
     }
     let result = match command {

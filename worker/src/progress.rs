@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use soci_indexer::Progress;
+use soci_indexer::ImageEvent;
 use soci_oci::Digest;
 
 /// One bar for each layer that is being built, on standard error.
@@ -35,20 +35,22 @@ impl Bars {
     }
 }
 
-impl Progress for Bars {
-    fn layer_started(&self, layer: &Digest, size: u64) {
+impl Bars {
+    /// Draws what has happened.
+    pub(crate) fn draw(&self, event: &ImageEvent<'_>) {
+        match *event {
+            ImageEvent::LayerStarted { layer, size } => self.begin(layer, size),
+            ImageEvent::LayerRead { layer, bytes } => self.with_bar(layer, |bar| bar.inc(bytes)),
+            ImageEvent::LayerDone { layer } => self.with_bar(layer, ProgressBar::finish_and_clear),
+            _ => {}
+        }
+    }
+
+    fn begin(&self, layer: &Digest, size: u64) {
         let template = "{prefix} {bar:30} {binary_bytes:>11} of {binary_total_bytes:<11} {binary_bytes_per_sec} {eta}";
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = self.all.add(ProgressBar::new(size).with_style(style).with_prefix(layer.short()));
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer, bar);
-    }
-
-    fn layer_read(&self, layer: &Digest, bytes: u64) {
-        self.with_bar(layer, |bar| bar.inc(bytes));
-    }
-
-    fn layer_done(&self, layer: &Digest) {
-        self.with_bar(layer, ProgressBar::finish_and_clear);
     }
 }

@@ -6,14 +6,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soci_indexer::{LayerReport, Outcome, Report, Verification};
+use soci_indexer::{LayerReport, Report, Verification};
+use soci_oci::Digest;
+
+/// How indexing an image came out for the command: an image that needs no index is no failure.
+pub(crate) type IndexResult = Result<Report, NothingToIndex>;
+
+/// Why an image needs no index.
+#[derive(Clone, Debug)]
+pub(crate) struct NothingToIndex {
+    pub(crate) image: Digest,
+    pub(crate) reason: String,
+}
 
 /// The one object that `index --json` prints. `failure` is the chain of errors.
-pub(crate) fn index_json(image: &str, result: Result<&Outcome, &str>) -> Value {
+pub(crate) fn index_json(image: &str, result: Result<&IndexResult, &str>) -> Value {
     let (outcome, reason, report) = match result {
-        Ok(Outcome::Indexed(report)) => ("indexed", None, Some(report)),
-        Ok(Outcome::AlreadyIndexed(report)) => ("already-indexed", None, Some(report)),
-        Ok(Outcome::Skipped { reason, .. }) => ("skipped", Some(reason.to_string()), None),
+        Ok(Ok(report)) if report.already_there => ("already-indexed", None, Some(report)),
+        Ok(Ok(report)) => ("indexed", None, Some(report)),
+        Ok(Err(nothing)) => ("skipped", Some(nothing.reason.clone()), None),
         Err(failure) => ("failed", Some(failure.to_owned()), None),
     };
     let layers = report.map_or(&[][..], |report| &report.layers);
@@ -22,7 +33,7 @@ pub(crate) fn index_json(image: &str, result: Result<&Outcome, &str>) -> Value {
         "reason": reason,
         "image": image,
         "image_digest": match result {
-            Ok(Outcome::Skipped { image, .. }) => Some(image.to_string()),
+            Ok(Err(nothing)) => Some(nothing.image.to_string()),
             _ => report.map(|report| report.image.to_string()),
         },
         "index": report.map(|report| report.index.to_string()),
@@ -56,11 +67,11 @@ fn layer_json(layer: &LayerReport) -> Value {
 }
 
 /// What `index` prints for people.
-pub(crate) fn index_text(image: &str, outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Indexed(report) => report_text("indexed", image, report),
-        Outcome::AlreadyIndexed(report) => report_text("already indexed", image, report),
-        Outcome::Skipped { reason, .. } => format!("skipped {image}\n  {reason}\n"),
+pub(crate) fn index_text(image: &str, result: &IndexResult) -> String {
+    match result {
+        Ok(report) if report.already_there => report_text("already indexed", image, report),
+        Ok(report) => report_text("indexed", image, report),
+        Err(nothing) => format!("skipped {image}\n  {}\n", nothing.reason),
     }
 }
 

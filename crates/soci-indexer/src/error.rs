@@ -1,16 +1,28 @@
-//! Why an image was not indexed.
+//! What can go wrong: one enum for each boundary. An image ([`IndexError`]) has layers ([`LayerError`]),
+//! and both are read from and written to a store ([`StoreError`]): a registry, whose errors are those of its
+//! client, or a layout on disk ([`LayoutError`]). What an error means to whoever asked is decided in
+//! `reason.rs`.
 
-use soci_manifest::ImageError;
+use std::io;
+use std::path::PathBuf;
+
+use soci_manifest::{ImageError, SkipReason};
 use soci_oci::{Digest, Tag, TagOrDigest};
-
-use crate::layer::LayerError;
-use crate::store::StoreError;
+use soci_ztoc::BuildError;
 
 /// Why an image was not indexed. No manifest and no tag of the result has been written, unless
 /// writing them is what failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
+    /// There is nothing to index, so nothing was written. It is no failure.
+    #[error("{reason}")]
+    Nothing {
+        /// Digest of the image.
+        image: Digest,
+        /// Why.
+        reason: SkipReason,
+    },
     /// The image, or a manifest that it names, does not exist.
     #[error("manifest {target} does not exist")]
     NotFound {
@@ -112,48 +124,87 @@ pub enum IndexError {
     },
 }
 
-impl IndexError {
-    /// Whether the same call may succeed later. Everything else needs a person, or is gone.
+/// Why a layer's ztoc could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// The layer could not be read, or is not what its digest says.
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    /// The layer cannot be described by a ztoc.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The program is shutting down.
+    #[error("the build was interrupted")]
+    Interrupted,
+}
+
+/// Why a store failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The registry, or the way to it.
+    #[error(transparent)]
+    Registry(#[from] soci_registry::Error),
+    /// The layout on disk.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+impl StoreError {
+    /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Read { source, .. }
-            | Self::Write { source, .. }
-            | Self::Referrers { source, .. } => source.is_transient(),
-            Self::Layer { source, .. } => source.is_transient(),
-            Self::NotFound { .. }
-            | Self::NotADocument { .. }
-            | Self::Image(_)
-            | Self::OutputTag { .. }
-            | Self::ReservedTag { .. }
-            | Self::Superseded { .. }
-            | Self::TagGone { .. }
-            | Self::SpanSize(_)
-            | Self::ReferrersList { .. } => false,
+            Self::Registry(error) => error.is_transient(),
+            Self::Layout(_) => false,
         }
     }
+}
 
-    /// What a person can do about it, where the error itself does not say so.
-    pub fn advice(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::NotFound { .. } => {
-                "check the name and the tag, and that all manifests of the image were pushed"
-            }
-            Self::NotADocument { .. } => {
-                "check that the host is a registry, and what stands between it and this program"
-            }
-            Self::OutputTag { .. } | Self::ReservedTag { .. } => {
-                "choose another suffix, or name the tag"
-            }
-            Self::Image(ImageError::PlatformNotFound { .. }) => {
-                "name a platform that the image has, or none for all of them"
-            }
-            Self::Layer { source: LayerError::Build(error), .. } if !error.is_limit() => {
-                "soci-snapshotter rejects such a layer too; build the image again, or leave it \
-                 without a SOCI index"
-            }
-            Self::Image(_) => "build the image again, or leave it without a SOCI index",
-            _ if self.is_transient() => "it may pass; try again",
-            _ => return None,
-        })
-    }
+/// Why a layout cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `index.json` or `oci-layout` is not what the specification asks for.
+    #[error("{} is not an OCI layout: {reason}", .path.display())]
+    NotALayout {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The layout holds several images and none was named.
+    #[error("{} holds {count} images; name one as oci:DIR:TAG ({tags})", .path.display())]
+    Ambiguous {
+        /// The folder.
+        path: PathBuf,
+        /// Entries of `index.json`.
+        count: usize,
+        /// Their names.
+        tags: String,
+    },
+    /// A blob does not match its digest or size.
+    #[error("{}: the blob does not match its {what}", .path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Digest or size.
+        what: &'static str,
+    },
+    /// A blob is larger than it may be in memory.
+    #[error("{}: the blob is over the limit of {limit} bytes", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: usize,
+    },
 }

@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use soci_manifest::{Assembly, BuiltZtoc, LayerKey, Plan, Settings, Version, format};
 use soci_oci::{Digest, Index, Manifest, TagOrDigest};
 
-use crate::store::{ImageStore, StoreError};
+use crate::error::StoreError;
+use crate::store::ImageStore;
 
 /// Bytes of a ztoc that are fetched first; they reach to its span size unless it has a great many
 /// spans.

@@ -1,124 +1,38 @@
 //! Indexes one image, from its name to the pushed result.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use soci_manifest::{
     Assembly, BuiltZtoc, Image, LayerKey, LayerToBuild, Limits, Missing, MissingKind, Plan,
-    Planned, Platforms, Settings, Version,
+    Planned, Version,
 };
-use soci_oci::{Digest, Reference, Tag, TagOrDigest};
+use soci_oci::{Digest, Tag, TagOrDigest};
 use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest};
 use tokio::task::JoinSet;
 
-use crate::budget::Budget;
-use crate::error::IndexError;
+use crate::error::{IndexError, LayerError};
+use crate::event::ImageEvent;
 use crate::existing;
-use crate::layer::{LayerError, build_layer};
-use crate::outcome::{LayerReport, Outcome, Report};
-use crate::progress::{NoProgress, Progress};
+use crate::layer::build_layer;
+use crate::options::{ImageName, Options, OutputTag};
 use crate::publish::{publish, push_blob};
+use crate::report::{LayerReport, Report};
 use crate::source_tag::SourceTag;
 use crate::store::ImageStore;
 
 /// Documents fetched at once.
 const PARALLEL_DOCUMENTS: usize = 8;
 
-/// Which image of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageName {
-    /// What is read.
-    pub target: TagOrDigest,
-    /// The tag that the converted image's tag is made from. Without one it is made from the
-    /// digest, `sha256-<hex>`.
-    pub tag: Option<Tag>,
-}
-
-impl From<&Reference> for ImageName {
-    fn from(reference: &Reference) -> Self {
-        Self { target: reference.target(), tag: reference.tag.clone() }
-    }
-}
-
-/// The tag of the converted image (V2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutputTag {
-    /// The image's tag with this behind it. Empty replaces the image itself, which needs a tag.
-    Suffix(String),
-    /// This one.
-    Tag(Tag),
-}
-
-/// How images are indexed.
-#[derive(Clone)]
-pub struct Options {
-    /// What is built. The default is the reference's.
-    pub settings: Settings,
-    /// Which platforms.
-    pub platforms: Platforms,
-    /// Where the converted image goes. The default is the reference's suffix, `-soci`.
-    pub output: OutputTag,
-    /// Builds everything, whatever is there already.
-    pub force: bool,
-    /// Whether the tag of an image that is named by digest and tag must still name it, in version
-    /// V2: looked at before and again when the result is written, so that a later image's result
-    /// is not replaced by an earlier one's. If not, [`IndexError::Superseded`] or
-    /// [`IndexError::TagGone`]. By default the tag is a name only.
-    pub follow_tag: bool,
-    /// Digest of an image index that may be this image's result (V2), for example under another
-    /// tag. If it is, the ztocs in it are used.
-    pub known_result: Option<Digest>,
-    /// What an image may ask for.
-    pub image_limits: Limits,
-    /// What a layer may claim.
-    pub layer_limits: soci_ztoc::Limits,
-    /// What the layers share.
-    pub budget: Budget,
-    /// Who watches.
-    pub progress: Arc<dyn Progress>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            settings: Settings::default(),
-            platforms: Platforms::default(),
-            output: OutputTag::Suffix("-soci".to_owned()),
-            force: false,
-            follow_tag: false,
-            known_result: None,
-            image_limits: Limits::DEFAULT,
-            layer_limits: soci_ztoc::Limits::DEFAULT,
-            budget: Budget::of_this_machine(),
-            progress: Arc::new(NoProgress),
-        }
-    }
-}
-
-impl std::fmt::Debug for Options {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options")
-            .field("settings", &self.settings)
-            .field("platforms", &self.platforms)
-            .field("output", &self.output)
-            .field("force", &self.force)
-            .field("follow_tag", &self.follow_tag)
-            .field("known_result", &self.known_result)
-            .field("budget", &self.budget)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Builds the SOCI index of an image and writes it to the image's store. Doing it again does
-/// nothing and gives the same result.
+/// nothing and gives the same result. [`IndexError::Nothing`] says that the image needs no index.
 pub async fn index_image<S: ImageStore>(
     store: &S,
     name: &ImageName,
     options: &Options,
-) -> Result<Outcome, IndexError> {
+) -> Result<Report, IndexError> {
     let started = Instant::now();
     if i64::try_from(options.settings.span_size).is_err() {
         return Err(IndexError::SpanSize(options.settings.span_size));
@@ -128,7 +42,7 @@ pub async fn index_image<S: ImageStore>(
     let image = gather(store, &root, options.image_limits).await?;
     let plan = match image.plan(&options.settings, &options.platforms)? {
         Planned::Build(plan) => plan,
-        Planned::Skip(reason) => return Ok(Outcome::Skipped { image: root.digest, reason }),
+        Planned::Skip(reason) => return Err(IndexError::Nothing { image: root.digest, reason }),
     };
     let tag = match plan.version() {
         Version::V1 => None,
@@ -141,6 +55,7 @@ pub async fn index_image<S: ImageStore>(
         }
     };
     let report = |assembly: &Assembly, layers: Vec<LayerReport>| Report {
+        already_there: true,
         image: root.digest,
         version: plan.version(),
         index: assembly.root.digest,
@@ -156,19 +71,14 @@ pub async fn index_image<S: ImageStore>(
         let report = report(&assembly, Vec::new());
         if assembly.root.digest == root.digest && has_suffix(name, &options.output) {
             // The result of an earlier run was given as the image.
-            return Ok(Outcome::AlreadyIndexed(Report { tag: name.tag.clone(), ..report }));
+            return Ok(Report { tag: name.tag.clone(), ..report });
         }
         if let Some(source) = source.filter(|source| source.is_replaced()) {
             source.after(store, assembly.root.digest).await?;
         }
         // The manifests are there; only the tag may not be, on an image that was converted before.
         let written = publish(store, assembly, tag.as_ref()).await?;
-        let report = Report { elapsed: started.elapsed(), ..report };
-        return Ok(if written {
-            Outcome::Indexed(report)
-        } else {
-            Outcome::AlreadyIndexed(report)
-        });
+        return Ok(Report { already_there: !written, elapsed: started.elapsed(), ..report });
     }
 
     let layers = build_layers(store, &plan, options).await?;
@@ -181,12 +91,9 @@ pub async fn index_image<S: ImageStore>(
         source.after(store, assembly.root.digest).await?;
     }
     let written = publish(store, assembly, tag.as_ref()).await?;
-    let report = Report { elapsed: started.elapsed(), ..report };
-    Ok(if written || options.force {
-        Outcome::Indexed(report)
-    } else {
-        Outcome::AlreadyIndexed(report)
-    })
+    // What was built on purpose counts as made, be it equal to what was there.
+    let already_there = !written && !options.force;
+    Ok(Report { already_there, elapsed: started.elapsed(), ..report })
 }
 
 /// The image's own manifest or image index, if its tag is as it should be.
@@ -325,7 +232,8 @@ async fn build_layers<S: ImageStore>(
     options: &Options,
 ) -> Result<Vec<(LayerKey, LayerReport)>, IndexError> {
     let order = plan.layers_to_build();
-    options.progress.planned(order.len(), order.iter().map(|layer| layer.size).sum());
+    let bytes = order.iter().map(|layer| layer.size).sum();
+    (options.on_event)(&ImageEvent::Planned { layers: order.len(), bytes });
     let mut queue = order.clone();
     queue.sort_by_key(|layer| std::cmp::Reverse(layer.size));
     let mut tasks = JoinSet::new();
@@ -366,8 +274,9 @@ async fn build_and_store<S: ImageStore>(
     // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
     let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
     let share = options.budget.share(size).await;
-    options.progress.layer_started(&digest, size);
-    let on_bytes = |bytes| options.progress.layer_read(&digest, bytes);
+    let tell = |event| (options.on_event)(&event);
+    tell(ImageEvent::LayerStarted { layer: &digest, size });
+    let on_bytes = |bytes| tell(ImageEvent::LayerRead { layer: &digest, bytes });
     let built =
         build_layer(&store, &digest, size, settings, share, on_bytes).await.map_err(failed)?;
     let ztoc = built.ztoc;
@@ -382,7 +291,7 @@ async fn build_and_store<S: ImageStore>(
     };
     let pieces: Vec<Bytes> = ztoc.encoded.into_pieces().into_iter().map(Bytes::from).collect();
     push_blob(&store, "ztoc", &report.ztoc, &BlobSource::from(pieces)).await?;
-    options.progress.layer_done(&digest);
+    tell(ImageEvent::LayerDone { layer: &digest });
     tracing::debug!(layer = %digest, ztoc = %report.ztoc, files = report.files, "ztoc built");
     Ok((key, report))
 }

@@ -5,41 +5,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use soci_oci::Digest;
 use soci_registry::Share;
-use soci_ztoc::{BuildError, Settings, Ztoc};
+use soci_ztoc::{Settings, Ztoc};
 use tokio::sync::mpsc;
 
+use crate::error::LayerError;
 use crate::pipeline::{PipelineError, build_ztoc};
-use crate::store::{BlobStream, ImageStore, StoreError};
+use crate::store::{BlobStream, ImageStore};
 
 /// Pieces of the layer that wait to be inflated. The download has a window of its own; this only
 /// lets it run on while a piece is being inflated.
 const QUEUE: usize = 4;
-
-/// Why a layer's ztoc could not be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LayerError {
-    /// The layer could not be read, or is not what its digest says.
-    #[error(transparent)]
-    Read(#[from] StoreError),
-    /// The layer cannot be described by a ztoc.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    /// The program is shutting down.
-    #[error("the build was interrupted")]
-    Interrupted,
-}
-
-impl LayerError {
-    /// Whether the same layer may succeed later.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Read(error) => error.is_transient(),
-            Self::Build(_) => false,
-            Self::Interrupted => true,
-        }
-    }
-}
 
 /// A ztoc, built from a layer whose digest has been verified.
 #[derive(Debug)]

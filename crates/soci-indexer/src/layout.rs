@@ -11,13 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
-use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest, Referrers, Share, Transfer};
+use soci_registry::{
+    BlobSource, MANIFEST_LIMIT, Manifest, Referrers, ReferrersSource, Share, Transfer,
+};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use soci_manifest::Version;
 
-use crate::store::{BlobStream, ImageStore, StoreError, kept_by_store};
+use crate::error::{LayoutError, StoreError};
+use crate::store::{BlobStream, ImageStore};
 
 /// The annotation that names an entry of `index.json`.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -27,54 +30,6 @@ const MAX_ENTRIES: usize = 256;
 
 /// Bytes read from a layer at a time.
 const READ_SIZE: usize = 256 << 10;
-
-/// Why a layout cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LayoutError {
-    /// A file cannot be read or written.
-    #[error("{}: {source}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// `index.json` or `oci-layout` is not what the specification asks for.
-    #[error("{} is not an OCI layout: {reason}", .path.display())]
-    NotALayout {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The layout holds several images and none was named.
-    #[error("{} holds {count} images; name one as oci:DIR:TAG ({tags})", .path.display())]
-    Ambiguous {
-        /// The folder.
-        path: PathBuf,
-        /// Entries of `index.json`.
-        count: usize,
-        /// Their names.
-        tags: String,
-    },
-    /// A blob does not match its digest or size.
-    #[error("{}: the blob does not match its {what}", .path.display())]
-    Mismatch {
-        /// The file.
-        path: PathBuf,
-        /// Digest or size.
-        what: &'static str,
-    },
-    /// A blob is larger than it may be in memory.
-    #[error("{}: the blob is over the limit of {limit} bytes", .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit in bytes.
-        limit: usize,
-    },
-}
 
 /// What an entry of `index.json` is.
 enum Kind {
@@ -386,7 +341,8 @@ impl ImageStore for Layout {
             "mediaType": soci_oci::media_type::OCI_INDEX,
             "manifests": found,
         });
-        Ok(kept_by_store(vec![Bytes::from(page.to_string())]))
+        // The layout is the store's own list, as a registry's API is: nobody has to keep a tag of it.
+        Ok(Referrers { source: ReferrersSource::Api, pages: vec![Bytes::from(page.to_string())] })
     }
 }
 

@@ -4,7 +4,7 @@ use soci_manifest::Version;
 use soci_oci::{Digest, Tag, TagOrDigest};
 
 use crate::error::IndexError;
-use crate::index::{ImageName, Options, OutputTag};
+use crate::options::{ImageName, Options, OutputTag};
 use crate::store::ImageStore;
 
 /// A tag that has to name the image.

@@ -14,8 +14,9 @@ use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest, media_type};
 use soci_ztoc::{BLOCK_SIZE, Entry, ExtractError, FileType, Limits, Reader, Settings, Span};
 
 use crate::budget::Budget;
-use crate::layer::{LayerError, build_layer};
-use crate::store::{ImageStore, StoreError};
+use crate::error::{LayerError, StoreError};
+use crate::layer::build_layer;
+use crate::store::ImageStore;
 
 /// Files of each layer that are extracted.
 const SAMPLE: usize = 8;

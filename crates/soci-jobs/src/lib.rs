@@ -1,14 +1,16 @@
 //! What one job does. [`Runner`] opens the image's repository and indexes it, with the policy of an
-//! unattended service.
+//! unattended service: jobs of one image wait for each other, results are remembered, and an image
+//! that its tag has left is skipped. [`Outcome`] is how a job ended, [`MessageAction`] what is then done
+//! with its message.
 
-mod failure;
 mod limiter;
 mod locks;
 mod memo;
+mod outcome;
+mod repositories;
 mod runner;
-mod stores;
 
-pub use failure::{Cause, Failure};
 pub use limiter::RateLimiter;
-pub use runner::{Done, Runner};
-pub use stores::{EndpointError, EndpointOverride, RegistryStores, Stores};
+pub use outcome::{JobEnd, MessageAction, Outcome, Why};
+pub use repositories::{EndpointError, EndpointOverride, RegistryOpener, RepositoryOpener};
+pub use runner::Runner;

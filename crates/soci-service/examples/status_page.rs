@@ -8,15 +8,16 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use soci_indexer::{LayerReport, Report};
+use soci_indexer::{ImageEvent, LayerReport, Report};
+use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::{Digest, Repository};
 use soci_push::Job;
 use soci_queue::{Backlog, Message, MessageId, Receipt};
-use soci_service::About;
-use soci_service::board::Board;
+use soci_service::event::{Event, EventSink, Events, QueueKind};
 use soci_service::http::{Limits, STUCK_AFTER, Site, router, serve};
 use soci_service::metrics::Metrics;
-use soci_service::watch::{Ending, Lane, Ticket, Watch};
+use soci_service::status_store::StatusStore;
+use soci_service::{About, JobId, JobInHand};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, interval};
 
@@ -37,58 +38,58 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let scene = arguments.next().unwrap_or_else(|| "busy".to_owned());
-    let board = Arc::new(Board::new(About::THIS));
-    let metrics = Arc::new(Metrics::new(&About::THIS));
-    let watch = (board.clone(), metrics.clone());
-    let site = Site { board, metrics, stuck_after: STUCK_AFTER };
+    let status_store = Arc::new(StatusStore::new(About::THIS));
+    let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
+    let sinks: [Arc<dyn EventSink>; 2] = [status_store.clone(), metrics.clone()];
+    let site = Site { status_store, metrics, stuck_after: STUCK_AFTER };
     let listener = TcpListener::bind(address).await?;
     println!("http://{}/", listener.local_addr()?);
-    tokio::spawn(play(Scene { board: watch.0, metrics: watch.1 }, scene));
+    tokio::spawn(play(Scene { events: Events::to(sinks) }, scene));
     serve(listener, router(site), Limits::default(), std::future::pending()).await;
     Ok(())
 }
 
 #[derive(Clone)]
 struct Scene {
-    board: Arc<Board>,
-    metrics: Arc<Metrics>,
+    events: Events,
 }
 
 impl Scene {
-    fn tell(&self, what: impl Fn(&dyn Watch)) {
-        what(self.board.as_ref());
-        what(self.metrics.as_ref());
-    }
-
-    fn receive(&self, ticket: u64, lane: Lane, receive_count: u32) {
+    fn receive(&self, id: u64, queue: QueueKind, receive_count: u32) -> Arc<JobInHand> {
         let message = Message {
-            id: MessageId(format!("5fea7756-0ea4-451a-a703-a558b933{ticket:04}")),
+            id: MessageId(format!("5fea7756-0ea4-451a-a703-a558b933{id:04}")),
             receipt: Receipt("AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a".to_owned()),
             body: String::new(),
             receive_count,
-            sent_at: SystemTime::now() - Duration::from_secs(3 + ticket % 7),
+            sent_at: SystemTime::now() - Duration::from_secs(3 + id % 7),
             received_at: Instant::now(),
             group: None,
             attributes: Vec::new(),
         };
-        self.tell(|watch| watch.job_received(Ticket(ticket), lane, &message));
+        let job = Arc::new(JobInHand::new(JobId(id), queue, &message));
+        self.events.tell(&Event::JobReceived { job: &job });
+        job
     }
 
-    fn start(&self, ticket: u64, name: &str, tag: Option<&str>) {
+    fn start(&self, job: &Arc<JobInHand>, name: &str, tag: Option<&str>) {
         let Ok(repository) = Repository::new(REGISTRY, name) else { return };
-        let job = Job {
+        job.name_image(&Job {
             repository,
-            digest: digest(ticket),
+            digest: digest(job.id.0),
             tag: tag.and_then(|tag| tag.parse().ok()),
             event_id: None,
             since: None,
-        };
-        self.tell(|watch| watch.job_started(Ticket(ticket), &job));
+        });
+        self.events.tell(&Event::JobStarted { job });
     }
 
-    fn end(&self, ticket: u64, ending: &Ending, seconds: f64) {
+    fn image(&self, job: &Arc<JobInHand>, event: ImageEvent<'_>) {
+        self.events.tell(&Event::Image { job, event });
+    }
+
+    fn end(&self, job: &Arc<JobInHand>, end: &JobEnd, seconds: f64) {
         let elapsed = Duration::from_secs_f64(seconds);
-        self.tell(|watch| watch.job_ended(Ticket(ticket), ending, elapsed));
+        self.events.tell(&Event::JobEnded { job, end, trouble: None, elapsed });
     }
 }
 
@@ -96,20 +97,22 @@ async fn play(scene: Scene, name: String) {
     if name == "starting" {
         return;
     }
-    scene.tell(|watch| watch.answered(Lane::Live, 0));
-    for (lane, visible, in_flight) in [(Lane::Live, 18, 3), (Lane::Backfill, 12_408, 0)] {
-        let backlog = Backlog { visible, in_flight, delayed: u64::from(lane == Lane::Live) };
-        scene.tell(|watch| watch.backlog(lane, backlog));
+    scene.events.tell(&Event::Answered { queue: QueueKind::Live, messages: 0 });
+    for (queue, visible, in_flight) in [(QueueKind::Live, 18, 3), (QueueKind::Backfill, 12_408, 0)]
+    {
+        let delayed = u64::from(queue == QueueKind::Live);
+        let backlog = Backlog { visible, in_flight, delayed };
+        scene.events.tell(&Event::Counted { queue, backlog });
     }
     if name == "idle" {
         return;
     }
     the_past(&scene);
     if name == "draining" {
-        scene.tell(Watch::draining);
+        scene.events.tell(&Event::Draining);
     }
-    scene.receive(20, Lane::Live, 1);
-    scene.start(20, "platform/base-images/debian-slim", Some("bookworm-20260801"));
+    let waiting = scene.receive(20, QueueKind::Live, 1);
+    scene.start(&waiting, "platform/base-images/debian-slim", Some("bookworm-20260801"));
     tokio::join!(
         work(&scene, 100, "team/checkout", "2.14.0-rc.1", &[666_000_000, 148_000_000, 31_000_000]),
         work(&scene, 200, "ml/inference-gpu", "cu124", &[2_870_000_000, 1_240_000_000]),
@@ -118,102 +121,110 @@ async fn play(scene: Scene, name: String) {
 
 /// Jobs that have ended.
 fn the_past(scene: &Scene) {
-    let endings = [
+    let done = |outcome| JobEnd { outcome, action: MessageAction::Delete };
+    let rejected = |reason, detail: &str| JobEnd {
+        outcome: Outcome::Rejected(Why::new(reason, detail)),
+        action: MessageAction::DeadLetter,
+    };
+    let ends = [
         (
             "team/checkout",
             Some("2.13.9"),
-            Lane::Live,
+            QueueKind::Live,
             1,
-            Ending::Indexed(report("2.13.9", 3).into()),
+            done(Outcome::Indexed(report("2.13.9", 3).into())),
             12.6,
         ),
         (
             "team/checkout",
             Some("2.13.9"),
-            Lane::Live,
+            QueueKind::Live,
             1,
-            Ending::AlreadyIndexed(report("2.13.9", 0).into()),
+            done(Outcome::AlreadyIndexed(report("2.13.9", 0).into())),
             0.21,
         ),
         (
             "team/tiny-sidecar",
             Some("1.0"),
-            Lane::Backfill,
+            QueueKind::Backfill,
             1,
-            Ending::Skipped {
-                reason: "nothing-to-index",
-                detail: "no layer is as large as the minimum of 10485760 bytes".to_owned(),
-            },
+            done(Outcome::Skipped(Why::new(
+                "nothing-to-index",
+                "no layer is as large as the minimum of 10485760 bytes",
+            ))),
             0.34,
         ),
         (
             "legacy/report-builder",
             Some("7"),
-            Lane::Live,
+            QueueKind::Live,
             1,
-            Ending::Rejected { reason: "layer-unreadable", detail: WHY_REJECTED.to_owned() },
+            rejected("layer-unreadable", WHY_REJECTED),
             31.0,
         ),
         (
             "team/search",
             None,
-            Lane::Live,
+            QueueKind::Live,
             3,
-            Ending::Retried {
-                reason: "registry-busy",
-                detail: format!(
-                    "PUT https://{REGISTRY}/v2/team/search/manifests/v1-soci: the registry answered 429 Too Many Requests"
-                ),
-                again_in: Duration::from_mins(2),
+            JobEnd {
+                outcome: Outcome::Failed(Why::new(
+                    "registry-busy",
+                    format!(
+                        "PUT https://{REGISTRY}/v2/team/search/manifests/v1-soci: the registry answered 429 Too Many Requests"
+                    ),
+                )),
+                action: MessageAction::Retry { again_in: Duration::from_mins(2) },
             },
             4.0,
         ),
         (
             "evil/very-long-name-without-any-place-to-break-it-which-a-registry-allows-all-the-same",
             Some("x"),
-            Lane::Live,
+            QueueKind::Live,
             1,
-            Ending::Rejected { reason: "registry-refused", detail: HOSTILE.to_owned() },
+            rejected("registry-refused", HOSTILE),
             0.08,
         ),
     ];
-    for (ticket, (name, tag, lane, receives, ending, seconds)) in (1..).zip(endings) {
-        scene.receive(ticket, lane, receives);
-        scene.start(ticket, name, tag);
-        scene.end(ticket, &ending, seconds);
+    for (id, (name, tag, queue, receives, end, seconds)) in (1..).zip(ends) {
+        let job = scene.receive(id, queue, receives);
+        scene.start(&job, name, tag);
+        scene.end(&job, &end, seconds);
     }
-    scene.receive(7, Lane::Live, 1);
-    let detail = "the message is not a JSON object: expected value at line 1 column 1".to_owned();
-    scene.end(7, &Ending::Rejected { reason: "malformed-message", detail }, 0.002);
+    let job = scene.receive(7, QueueKind::Live, 1);
+    let detail = "the message is not a JSON object: expected value at line 1 column 1";
+    scene.end(&job, &rejected("malformed-message", detail), 0.002);
 }
 
 /// Indexes images of these layers for ever.
 async fn work(scene: &Scene, first: u64, name: &str, tag: &str, sizes: &[u64]) {
     let mut tick = interval(Duration::from_millis(100));
-    for ticket in first.. {
+    for id in first.. {
         let layers: Vec<(Digest, u64)> =
             sizes.iter().enumerate().map(|(i, size)| (digest(1000 + i as u64), *size)).collect();
-        scene.receive(ticket, Lane::Live, 1 + u32::from(first == 200));
-        scene.start(ticket, name, Some(tag));
+        let job = scene.receive(id, QueueKind::Live, 1 + u32::from(first == 200));
+        scene.start(&job, name, Some(tag));
         let (count, sum) = (layers.len(), sizes.iter().sum());
-        scene.tell(|watch| watch.planned(Ticket(ticket), count, sum));
-        for (digest, size) in &layers {
-            scene.tell(|watch| watch.layer_started(Ticket(ticket), digest, *size));
+        scene.image(&job, ImageEvent::Planned { layers: count, bytes: sum });
+        for (layer, size) in &layers {
+            scene.image(&job, ImageEvent::LayerStarted { layer, size: *size });
         }
         let mut left: Vec<u64> = sizes.to_vec();
         while left.iter().any(|left| *left > 0) {
             tick.tick().await;
-            scene.tell(Watch::turn);
-            for ((digest, _), left) in layers.iter().zip(&mut left).filter(|(_, left)| **left > 0) {
+            scene.events.tell(&Event::Turned);
+            for ((layer, _), left) in layers.iter().zip(&mut left).filter(|(_, left)| **left > 0) {
                 let piece = (*left).min(7_000_000);
                 *left -= piece;
-                scene.tell(|watch| watch.layer_read(Ticket(ticket), digest, piece));
+                scene.image(&job, ImageEvent::LayerRead { layer, bytes: piece });
                 if *left == 0 {
-                    scene.tell(|watch| watch.layer_done(Ticket(ticket), digest));
+                    scene.image(&job, ImageEvent::LayerDone { layer });
                 }
             }
         }
-        scene.end(ticket, &Ending::Indexed(report(tag, count).into()), 10.0);
+        let outcome = Outcome::Indexed(report(tag, count).into());
+        scene.end(&job, &JobEnd { outcome, action: MessageAction::Delete }, 10.0);
     }
 }
 
@@ -228,6 +239,7 @@ fn report(tag: &str, layers: usize) -> Report {
         elapsed: Duration::from_secs(9),
     };
     Report {
+        already_there: false,
         image: digest(902),
         version: soci_manifest::Version::V2,
         index: digest(903),

@@ -32,55 +32,37 @@
 //! [`ConsumerSettings::drain_deadline`]; then the receive is dropped, and the jobs are stopped and
 //! given back, which takes at most [`GIVE_BACK_TIME`] more.
 
-mod attend;
 mod backoff;
 mod call;
-mod drain;
+mod context;
 mod intake;
+mod job_task;
 mod lease;
+mod receive_loop;
 mod settings;
 mod settle;
 
 #[cfg(test)]
 mod tests;
 
-use soci_text::error_chain;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use soci_queue::{ErrorKind, Message, Operation, Queue, QueueError, Receive};
-use tokio::sync::watch as channel;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
-use tracing::{error, warn};
+use soci_queue::{Operation, Queue, QueueError};
+use soci_text::error_chain;
+use tokio::task::JoinSet;
+use tracing::warn;
 
 pub use backoff::Backoff;
-pub use drain::{Drained, GIVE_BACK_TIME};
+pub use context::Queues;
+pub use receive_loop::{Drained, GIVE_BACK_TIME, MAX_TURN};
 pub use settings::{ConsumerSettings, SettingsError};
 
+use crate::event::{Event, Events, QueueKind};
 use crate::handler::Handler;
-use crate::watch::{Lane, Ticket, Watch};
-use attend::{End, attend};
 use call::call;
-use intake::{Intake, Poll};
-
-/// Longest time between two turns of the receive loop, as [`Watch::turn`] is told of them: it turns
-/// also while it waits for a message or a slot.
-pub const MAX_TURN: Duration = Duration::from_secs(5);
-
-/// The queues of a service.
-#[derive(Clone, Debug)]
-pub struct Queues<Q> {
-    /// What has just been pushed.
-    pub live: Q,
-    /// What events missed, worked on when there is room.
-    pub backfill: Option<Q>,
-    /// Where messages are put that can never be worked off. Without it they are given back like
-    /// failures that may pass, and left to the queue's own redrive policy.
-    pub dead_letters: Option<Q>,
-}
+use context::ConsumerContext;
+use receive_loop::ReceiveLoop;
 
 /// Why a service stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -106,186 +88,39 @@ impl ConsumerError {
 }
 
 /// Works off the queues until `shutdown` is done, then drains. Errors of queues are logged, told to
-/// `watch` and tried again; [`ConsumerError`] has the exceptions.
+/// `events` and tried again; [`ConsumerError`] has the exceptions.
 ///
 /// Dropping the future stops everything without giving anything back: the messages come again when
 /// their visibility timeouts end.
 pub async fn run<Q: Queue, H: Handler>(
     queues: Queues<Q>,
     handler: H,
-    watch: Arc<dyn Watch>,
+    events: Events,
     settings: ConsumerSettings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, ConsumerError> {
     settings.check()?;
-    let intake = Intake::new(queues.backfill.is_some(), &settings);
-    let shared = Arc::new(Shared { queues, handler, watch, settings });
+    let context = Arc::new(ConsumerContext { queues, handler, events, settings });
+    // Ends when it is dropped, which is when this function returns.
     let mut counting = JoinSet::new();
-    counting.spawn(count_backlogs(shared.clone()));
-    let (stop, _) = channel::channel(false);
-    let consumer =
-        Consumer { shared, intake, jobs: JoinSet::new(), receiving: None, stop, tickets: 0 };
-    consumer.run(shutdown).await
-}
-
-/// What the loop and its jobs share.
-struct Shared<Q, H> {
-    queues: Queues<Q>,
-    handler: H,
-    watch: Arc<dyn Watch>,
-    settings: ConsumerSettings,
-}
-
-impl<Q: Queue, H> Shared<Q, H> {
-    /// The queue of a lane. Without a backfill queue nothing comes from there.
-    fn queue(&self, lane: Lane) -> &Q {
-        match lane {
-            Lane::Live => &self.queues.live,
-            Lane::Backfill => self.queues.backfill.as_ref().unwrap_or(&self.queues.live),
-        }
-    }
-}
-
-/// The receive loop.
-struct Consumer<Q, H> {
-    shared: Arc<Shared<Q, H>>,
-    intake: Intake,
-    /// A task for each message, which is a taken slot.
-    jobs: JoinSet<End>,
-    receiving: Option<Receiving>,
-    /// Tells the jobs to stop.
-    stop: channel::Sender<bool>,
-    tickets: u64,
-}
-
-/// A receive that has not answered.
-struct Receiving {
-    poll: Poll,
-    asked: Instant,
-    answer: Pin<Box<dyn Future<Output = Result<Vec<Message>, QueueError>> + Send>>,
-}
-
-/// What a receive brought.
-struct Received {
-    poll: Poll,
-    asked: Instant,
-    result: Result<Vec<Message>, QueueError>,
-}
-
-impl<Q: Queue, H: Handler> Consumer<Q, H> {
-    async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Drained, ConsumerError> {
-        tokio::pin!(shutdown);
-        let broken = loop {
-            let now = Instant::now();
-            self.shared.watch.turn();
-            let free = self.shared.settings.max_jobs.saturating_sub(self.jobs.len());
-            if self.receiving.is_none() && free > 0 && self.intake.resume_at() <= now {
-                self.receiving = Some(self.receive(free, now));
-            }
-            let resume_at = Some(self.intake.resume_at()).filter(|resume_at| *resume_at > now);
-            let turn_ends = (now + MAX_TURN).min(resume_at.unwrap_or(now + MAX_TURN));
-            tokio::select! {
-                biased;
-                () = &mut shutdown => break None,
-                Some(ended) = self.jobs.join_next(), if !self.jobs.is_empty() => {
-                    slot_freed(&ended);
-                }
-                received = answer(&mut self.receiving) => {
-                    if let Err(error) = self.take(received) {
-                        break Some(error);
-                    }
-                }
-                () = sleep_until(turn_ends) => {}
-            }
-        };
-        let drained = self.drain().await;
-        broken.map_or(Ok(drained), |error| Err(ConsumerError::Queue(error)))
-    }
-
-    /// Begins a receive for the free slots.
-    fn receive(&self, free: usize, now: Instant) -> Receiving {
-        let poll = self.intake.next(now);
-        let max = free.min(soci_queue::MAX_RECEIVE);
-        let visibility = self.shared.settings.visibility;
-        let receive = Receive { max, wait: poll.wait, visibility };
-        let shared = self.shared.clone();
-        let answer = Box::pin(async move {
-            let queue = shared.queue(poll.lane);
-            // The answer of a long poll comes when its wait is over.
-            let limit = poll.wait + shared.settings.call_timeout;
-            call(&*shared.watch, queue, Operation::Receive, limit, queue.receive(receive)).await
-        });
-        Receiving { poll, asked: now, answer }
-    }
-
-    /// Starts what was received. An error is one that lasts.
-    fn take(&mut self, Received { poll, asked, result }: Received) -> Result<(), QueueError> {
-        match result {
-            Ok(messages) => {
-                self.shared.watch.answered(poll.lane, messages.len());
-                self.intake.received(poll, asked, Instant::now(), messages.len());
-                for message in messages {
-                    self.start(poll.lane, message, self.stop.subscribe());
-                }
-                Ok(())
-            }
-            Err(error) => {
-                let now = Instant::now();
-                let pause = self.intake.failed(poll, now, error.kind, fastrand::f64());
-                let queue = self.shared.queue(poll.lane).name();
-                let lane = poll.lane.label();
-                let (reason, seconds) = (error_chain(&error), pause.as_secs_f64());
-                let patience = self.shared.settings.patience;
-                let broken = self.intake.broken_for(now).is_some_and(|time| time >= patience);
-                if error.kind == ErrorKind::Permanent {
-                    error!(queue, lane, reason, again_in = seconds, "the queue cannot be used");
-                } else {
-                    warn!(queue, lane, reason, again_in = seconds, "no messages received");
-                }
-                if broken { Err(error) } else { Ok(()) }
-            }
-        }
-    }
-
-    fn start(&mut self, lane: Lane, message: Message, stop: channel::Receiver<bool>) {
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        self.jobs.spawn(attend(self.shared.clone(), lane, ticket, message, stop));
-    }
-}
-
-/// The answer of the receive that is pending; never, if there is none.
-async fn answer(receiving: &mut Option<Receiving>) -> Received {
-    let Some(pending) = receiving else { return std::future::pending().await };
-    let result = pending.answer.as_mut().await;
-    let received = Received { poll: pending.poll, asked: pending.asked, result };
-    *receiving = None;
-    received
-}
-
-/// A panic of a handler is caught where it runs; one beside it must not go unseen.
-fn slot_freed(ended: &Result<End, JoinError>) {
-    if let Err(panic) = ended {
-        error!(
-            reason = error_chain(panic),
-            "the task of a job failed; its message will come again"
-        );
-    }
+    counting.spawn(count_backlogs(context.clone()));
+    ReceiveLoop::new(context).run(shutdown).await.map_err(ConsumerError::Queue)
 }
 
 /// Counts the messages of the queues again and again.
-async fn count_backlogs<Q: Queue, H: Handler>(shared: Arc<Shared<Q, H>>) {
-    let Shared { queues, watch, settings, .. } = &*shared;
+async fn count_backlogs<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>>) {
+    let ConsumerContext { queues, events, settings, .. } = &*context;
     let mut interval = tokio::time::interval(settings.backlog_interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let lanes = [(Lane::Live, Some(&queues.live)), (Lane::Backfill, queues.backfill.as_ref())];
+    let kinds =
+        [(QueueKind::Live, Some(&queues.live)), (QueueKind::Backfill, queues.backfill.as_ref())];
     loop {
         interval.tick().await;
-        for (lane, queue) in lanes {
+        for (kind, queue) in kinds {
             let Some(queue) = queue else { continue };
             let limit = settings.call_timeout;
-            match call(&**watch, queue, Operation::Backlog, limit, queue.backlog()).await {
-                Ok(backlog) => watch.backlog(lane, backlog),
+            match call(events, queue, Operation::Backlog, limit, queue.backlog()).await {
+                Ok(backlog) => events.tell(&Event::Counted { queue: kind, backlog }),
                 Err(error) => {
                     warn!(
                         queue = queue.name(),

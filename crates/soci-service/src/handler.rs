@@ -1,61 +1,31 @@
 //! What is done about a message.
 
-use soci_text::error_chain;
 use std::future::Future;
 use std::sync::Arc;
 
-use soci_indexer::{Progress, Report};
-use soci_jobs::{Done, Runner, Stores};
-use soci_oci::Digest;
+use soci_jobs::{Outcome, RepositoryOpener, Runner, Why};
 use soci_push::{Job, Rules, Task, understand};
 use soci_queue::Message;
+use soci_text::error_chain;
 use tracing::Span;
 
-use crate::watch::{Ticket, Watch};
-
-/// How a handler left a message.
-#[derive(Clone, Debug)]
-pub enum Handled {
-    /// The index was built and pushed.
-    Indexed(Box<Report>),
-    /// The same index was there.
-    AlreadyIndexed(Box<Report>),
-    /// There is nothing to do.
-    Skipped {
-        /// Short stable name: lower case, words joined by hyphens.
-        reason: &'static str,
-        /// The same for people.
-        detail: String,
-    },
-    /// It can never be done.
-    Rejected {
-        /// Short stable name: lower case, words joined by hyphens.
-        reason: &'static str,
-        /// The same for people.
-        detail: String,
-    },
-    /// It may be done later.
-    Failed {
-        /// Short stable name: lower case, words joined by hyphens.
-        reason: &'static str,
-        /// The same for people.
-        detail: String,
-    },
-}
+use crate::event::{Event, Events};
+use crate::job_in_hand::JobInHand;
 
 /// Handles messages.
 pub trait Handler: Send + Sync + 'static {
     /// Handles a message. The same one may come again, also after it was done and while another
     /// process has it. Dropping the future stops the work.
     ///
-    /// Opening and closing `ticket` is not for the handler; what comes between is. It runs in the
-    /// job's span, of which it fills in what it learns: `repository`, `digest`, `tag`.
+    /// That the job was received and has ended is told by others; what comes between is for the
+    /// handler to tell. It runs in the job's span, of which it fills in what it learns: `repository`,
+    /// `digest`, `tag`.
     fn handle(
         &self,
-        ticket: Ticket,
+        job: &Arc<JobInHand>,
         message: &Message,
-        watch: &Arc<dyn Watch>,
-    ) -> impl Future<Output = Handled> + Send;
+        events: &Events,
+    ) -> impl Future<Output = Outcome> + Send;
 }
 
 /// Indexes the images that messages ask for.
@@ -67,37 +37,22 @@ pub struct IndexHandler<S> {
     pub runner: Runner<S>,
 }
 
-impl<S: Stores> Handler for IndexHandler<S> {
-    async fn handle(&self, ticket: Ticket, message: &Message, watch: &Arc<dyn Watch>) -> Handled {
-        let body = message.body.as_bytes();
-        let job = match understand(body, &self.rules) {
-            Ok(Task::Index(job)) => job,
+impl<S: RepositoryOpener> Handler for IndexHandler<S> {
+    async fn handle(&self, job: &Arc<JobInHand>, message: &Message, events: &Events) -> Outcome {
+        let asked = match understand(message.body.as_bytes(), &self.rules) {
+            Ok(Task::Index(asked)) => asked,
             Ok(Task::Nothing { why, pushed }) => {
-                if let Some(job) = &pushed {
-                    record(job);
+                if let Some(pushed) = &pushed {
+                    record(pushed);
                 }
-                return Handled::Skipped { reason: why.label(), detail: why.to_string() };
+                return Outcome::Skipped(Why::new(why.label(), why.to_string()));
             }
-            Err(error) => {
-                return Handled::Rejected { reason: "malformed", detail: error_chain(&error) };
-            }
+            Err(error) => return Outcome::Rejected(Why::new("malformed", error_chain(&error))),
         };
-        record(&job);
-        watch.job_started(ticket, &job);
-        let progress = Arc::new(Forward { ticket, watch: watch.clone() });
-        match self.runner.run(&job, progress).await {
-            Ok(Done::Indexed(report)) => Handled::Indexed(Box::new(report)),
-            Ok(Done::AlreadyIndexed(report)) => Handled::AlreadyIndexed(Box::new(report)),
-            Ok(Done::Skipped { label, detail }) => Handled::Skipped { reason: label, detail },
-            Err(failure) => {
-                let (reason, detail) = (failure.label(), failure.detail());
-                if failure.is_permanent() {
-                    Handled::Rejected { reason, detail }
-                } else {
-                    Handled::Failed { reason, detail }
-                }
-            }
-        }
+        record(&asked);
+        job.name_image(&asked);
+        events.tell(&Event::JobStarted { job });
+        self.runner.run(&asked, events.of_image(job)).await
     }
 }
 
@@ -108,30 +63,6 @@ fn record(job: &Job) {
     span.record("digest", tracing::field::display(&job.digest));
     if let Some(tag) = &job.tag {
         span.record("tag", tracing::field::display(tag));
-    }
-}
-
-/// Progress of a job's layers, for those who watch the service.
-struct Forward {
-    ticket: Ticket,
-    watch: Arc<dyn Watch>,
-}
-
-impl Progress for Forward {
-    fn planned(&self, layers: usize, bytes: u64) {
-        self.watch.planned(self.ticket, layers, bytes);
-    }
-
-    fn layer_started(&self, layer: &Digest, size: u64) {
-        self.watch.layer_started(self.ticket, layer, size);
-    }
-
-    fn layer_read(&self, layer: &Digest, bytes: u64) {
-        self.watch.layer_read(self.ticket, layer, bytes);
-    }
-
-    fn layer_done(&self, layer: &Digest) {
-        self.watch.layer_done(self.ticket, layer);
     }
 }
 

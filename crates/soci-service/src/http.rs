@@ -3,7 +3,7 @@
 //! | route | answer |
 //! | --- | --- |
 //! | `/` | the status page, for people |
-//! | `/status` | the same as JSON ([`Status`](crate::board::Status)) |
+//! | `/status` | the same as JSON ([`Status`](crate::status_store::Status)) |
 //! | `/metrics` | counters for Prometheus, in the format that the request accepts |
 //! | `/livez` | 200, or 503 when the receive loop has stopped turning |
 //! | `/readyz` | 200 while the service takes messages, else 503: it starts, or drains |
@@ -29,8 +29,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 pub use serve::{Limits, serve};
 
-use crate::board::Board;
 use crate::metrics::{Metrics, TextFormat};
+use crate::status_store::StatusStore;
 
 /// How long the receive loop may take for a turn by default. It turns every
 /// [`MAX_TURN`](crate::consumer::MAX_TURN) also while it waits, so this leaves time to spare.
@@ -46,7 +46,7 @@ const ROUTES: &str = "/         status page\n\
 #[derive(Clone, Debug)]
 pub struct Site {
     /// What runs and what was done.
-    pub board: Arc<Board>,
+    pub status_store: Arc<StatusStore>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// How long the receive loop may take for a turn, normally [`STUCK_AFTER`].
@@ -68,12 +68,12 @@ pub fn router(site: Site) -> Router {
 }
 
 async fn page(State(site): State<Site>) -> Response {
-    let page = page::render(&site.board.snapshot(site.stuck_after));
+    let page = page::render(&site.status_store.snapshot(site.stuck_after));
     ([(CONTENT_SECURITY_POLICY, page::policy())], axum::response::Html(page)).into_response()
 }
 
 async fn status(State(site): State<Site>) -> Response {
-    let status = site.board.snapshot(site.stuck_after);
+    let status = site.status_store.snapshot(site.stuck_after);
     match serde_json::to_string(&status) {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         // Only a map with keys that are no strings can fail, and there is none.
@@ -88,7 +88,7 @@ async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
 }
 
 async fn livez(State(site): State<Site>) -> Response {
-    if site.board.is_live(site.stuck_after) {
+    if site.status_store.is_live(site.stuck_after) {
         return (StatusCode::OK, "alive\n").into_response();
     }
     let text = format!("the receive loop has not turned for {:?}\n", site.stuck_after);
@@ -96,9 +96,9 @@ async fn livez(State(site): State<Site>) -> Response {
 }
 
 async fn readyz(State(site): State<Site>) -> Response {
-    if site.board.is_ready() {
+    if site.status_store.is_ready() {
         (StatusCode::OK, "ready\n").into_response()
-    } else if site.board.is_draining() {
+    } else if site.status_store.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining: no message is taken any more\n")
             .into_response()
     } else {

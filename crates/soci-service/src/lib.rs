@@ -1,18 +1,22 @@
 //! The running service: takes jobs off queues, runs them, and tells how that goes.
 
 mod about;
-pub mod board;
 pub mod consumer;
+pub mod event;
 pub mod handler;
 pub mod http;
+mod job_in_hand;
+mod job_log;
 #[cfg(test)]
 mod log_capture;
 pub mod metrics;
 pub mod protection;
 mod service;
+mod shown_text;
+pub mod status_store;
 pub mod telemetry;
-mod tickets;
-pub mod watch;
 
 pub use about::About;
+pub use job_in_hand::{JobId, JobImage, JobInHand};
+pub use job_log::JobLog;
 pub use service::Service;

@@ -7,8 +7,8 @@ mod text;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicU64;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text::encode};
@@ -18,16 +18,15 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
-use soci_oci::Digest;
-use soci_push::Job;
-use soci_queue::{Backlog, Message, Operation};
+use soci_indexer::ImageEvent;
+use soci_queue::{Backlog, Operation};
 
 pub use names::{ALL, Definition, Kind, PREFIX};
 pub use text::TextFormat;
 
 use crate::about::About;
-use crate::tickets::Tickets;
-use crate::watch::{Ending, Lane, Ticket, Watch};
+use crate::event::{Event, EventSink, QueueKind};
+use crate::status_store::StatusStore;
 use requests::{LatencyLabels, RequestLabels, RetryLabels};
 
 /// Bounds of the time of a job, in seconds: from an image that was indexed before to an hour.
@@ -46,19 +45,16 @@ const REQUEST_BOUNDS: [f64; 12] =
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// Counts what happens. Implements [`Watch`] for the service and [`soci_registry::Observer`] for the
+/// Counts what happens. Implements [`EventSink`] for the service and [`soci_registry::Observer`] for the
 /// registry client.
 ///
 /// Labels never come from images, repositories or registries, so their number is bounded.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    open: Arc<Tickets<Open>>,
     jobs: Family<JobLabels, Counter>,
     job_seconds: Histograms<OutcomeLabel>,
     job_age: Histograms<LaneLabel>,
-    images_in_flight: Gauge,
-    layers_in_flight: Gauge,
     layers_built: Counter,
     layer_read: Counter,
     queue_messages: Family<MessagesLabels, Gauge>,
@@ -71,10 +67,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics of a process that begins now.
-    pub fn new(about: &About) -> Self {
+    /// Metrics of a process that begins now. What is in hand is read from `status` at every scrape.
+    pub fn new(about: &About, status: &Arc<StatusStore>) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
-        let open = Arc::new(Tickets::default());
         let histogram = |bounds: fn() -> Histogram| bounds;
         let metrics = Self {
             jobs: add(&mut registry, &names::JOBS, Family::default()),
@@ -88,8 +83,6 @@ impl Metrics {
                 &names::JOB_AGE,
                 Family::new_with_constructor(histogram(|| Histogram::new(AGE_BOUNDS))),
             ),
-            images_in_flight: add(&mut registry, &names::IMAGES_IN_FLIGHT, Gauge::default()),
-            layers_in_flight: add(&mut registry, &names::LAYERS_IN_FLIGHT, Gauge::default()),
             layers_built: add(&mut registry, &names::LAYERS_BUILT, Counter::default()),
             layer_read: add(&mut registry, &names::LAYER_READ, Counter::default()),
             queue_messages: add(&mut registry, &names::QUEUE_MESSAGES, Family::default()),
@@ -103,14 +96,13 @@ impl Metrics {
             ),
             registry_retries: add(&mut registry, &names::REGISTRY_RETRIES, Family::default()),
             draining: add(&mut registry, &names::DRAINING, Gauge::default()),
-            open: open.clone(),
             registry: Registry::default(),
         };
         let start: Gauge<f64, AtomicU64> = add(&mut registry, &names::START_TIME, Gauge::default());
         start.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         let build = vec![("version", about.version), ("commit", about.commit)];
         registry.register(names::BUILD.name, names::BUILD.help, Info::new(build));
-        registry.register_collector(Box::new(OldestJob(open)));
+        registry.register_collector(Box::new(JobsInHand(status.clone())));
         registry.register_collector(Box::new(process::ProcessMemory));
         // Series that are there from the start have a rate as soon as they first grow.
         for outcome in ["indexed", "already-indexed", "given-back"] {
@@ -132,14 +124,6 @@ impl Metrics {
             TextFormat::Plain => text::plain(&text),
         }
     }
-}
-
-/// What is known of an open ticket.
-#[derive(Debug)]
-struct Open {
-    sent_at: SystemTime,
-    started: AtomicBool,
-    layers: AtomicU64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -175,101 +159,80 @@ struct ResultLabel {
     result: &'static str,
 }
 
-impl Watch for Metrics {
-    fn job_received(&self, ticket: Ticket, lane: Lane, message: &Message) {
-        let labels = LaneLabel { lane: lane.label() };
-        self.job_age.get_or_create(&labels).observe(age(message.sent_at).as_secs_f64());
-        let open = Open {
-            sent_at: message.sent_at,
-            started: AtomicBool::new(false),
-            layers: AtomicU64::new(0),
-        };
-        self.open.open(ticket, open);
-    }
-
-    fn job_started(&self, ticket: Ticket, _: &Job) {
-        if let Some(open) = self.open.get(ticket)
-            && !open.started.swap(true, Ordering::Relaxed)
-        {
-            self.images_in_flight.inc();
+impl EventSink for Metrics {
+    fn event(&self, event: &Event<'_>) {
+        match *event {
+            Event::JobReceived { job } => {
+                let labels = LaneLabel { lane: job.queue.label() };
+                self.job_age.get_or_create(&labels).observe(job.age().as_secs_f64());
+            }
+            Event::Image { event: ImageEvent::LayerRead { bytes, .. }, .. } => {
+                self.layer_read.inc_by(bytes);
+            }
+            Event::Image { event: ImageEvent::LayerDone { .. }, .. } => {
+                self.layers_built.inc();
+            }
+            Event::JobEnded { end, elapsed, .. } => {
+                let outcome = end.label();
+                self.jobs.get_or_create(&JobLabels { outcome, reason: end.reason() }).inc();
+                let seconds = self.job_seconds.get_or_create(&OutcomeLabel { outcome });
+                seconds.observe(elapsed.as_secs_f64());
+            }
+            Event::Heartbeat { ok } => {
+                let result = if ok { "ok" } else { "failed" };
+                self.heartbeats.get_or_create(&ResultLabel { result }).inc();
+            }
+            Event::QueueFailed { queue, operation } => {
+                let operation = operation_label(operation);
+                let labels = QueueLabels { queue: queue.to_owned(), operation };
+                self.queue_failures.get_or_create(&labels).inc();
+            }
+            Event::Counted { queue, backlog } => self.count_messages(queue, backlog),
+            Event::Draining => {
+                self.draining.set(1);
+            }
+            _ => {}
         }
     }
+}
 
-    fn layer_started(&self, ticket: Ticket, _: &Digest, _: u64) {
-        if let Some(open) = self.open.get(ticket) {
-            open.layers.fetch_add(1, Ordering::Relaxed);
-            self.layers_in_flight.inc();
-        }
-    }
-
-    fn layer_read(&self, _: Ticket, _: &Digest, bytes: u64) {
-        self.layer_read.inc_by(bytes);
-    }
-
-    fn layer_done(&self, ticket: Ticket, _: &Digest) {
-        self.layers_built.inc();
-        let Some(open) = self.open.get(ticket) else { return };
-        let one_less = |layers: u64| layers.checked_sub(1);
-        if open.layers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
-            self.layers_in_flight.dec();
-        }
-    }
-
-    fn job_ended(&self, ticket: Ticket, ending: &Ending, elapsed: Duration) {
-        let outcome = ending.label();
-        self.jobs.get_or_create(&JobLabels { outcome, reason: ending.reason() }).inc();
-        let seconds = self.job_seconds.get_or_create(&OutcomeLabel { outcome });
-        seconds.observe(elapsed.as_secs_f64());
-        let Some(open) = self.open.close(ticket) else { return };
-        if open.started.load(Ordering::Relaxed) {
-            self.images_in_flight.dec();
-        }
-        // Layers that were given up are not reported as done.
-        let left = open.layers.swap(0, Ordering::Relaxed);
-        self.layers_in_flight.dec_by(i64::try_from(left).unwrap_or(i64::MAX));
-    }
-
-    fn heartbeat(&self, ok: bool) {
-        let result = if ok { "ok" } else { "failed" };
-        self.heartbeats.get_or_create(&ResultLabel { result }).inc();
-    }
-
-    fn queue_failed(&self, queue: &str, operation: Operation) {
-        let operation = match operation {
-            Operation::Receive => "receive",
-            Operation::SetVisibility => "set-visibility",
-            Operation::Delete => "delete",
-            Operation::Send => "send",
-            Operation::Backlog => "backlog",
-            _ => "other",
-        };
-        let labels = QueueLabels { queue: queue.to_owned(), operation };
-        self.queue_failures.get_or_create(&labels).inc();
-    }
-
-    fn backlog(&self, lane: Lane, backlog: Backlog) {
+impl Metrics {
+    fn count_messages(&self, queue: QueueKind, backlog: Backlog) {
         let Backlog { visible, in_flight, delayed } = backlog;
         for (state, count) in [("visible", visible), ("in_flight", in_flight), ("delayed", delayed)]
         {
-            let labels = MessagesLabels { lane: lane.label(), state };
+            let labels = MessagesLabels { lane: queue.label(), state };
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.queue_messages.get_or_create(&labels).set(count);
         }
     }
+}
 
-    fn draining(&self) {
-        self.draining.set(1);
+fn operation_label(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Receive => "receive",
+        Operation::SetVisibility => "set-visibility",
+        Operation::Delete => "delete",
+        Operation::Send => "send",
+        Operation::Backlog => "backlog",
+        _ => "other",
     }
 }
 
-/// Says at every scrape how old the oldest message in hand is.
+/// Says at every scrape what is in hand: images, layers, and how old the oldest message is. It reads
+/// the same records as the status page.
 #[derive(Debug)]
-struct OldestJob(Arc<Tickets<Open>>);
+struct JobsInHand(Arc<StatusStore>);
 
-impl Collector for OldestJob {
+impl Collector for JobsInHand {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let open = self.0.all();
-        let oldest = open.iter().map(|(_, open)| age(open.sent_at)).max().unwrap_or_default();
+        let jobs = self.0.jobs();
+        let images = jobs.iter().filter(|job| job.image().is_some()).count();
+        let layers: u64 = jobs.iter().map(|job| job.layers_open()).sum();
+        let oldest = jobs.iter().map(|job| job.age()).max().unwrap_or_default();
+        let count = |count: u64| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+        process::gauge(&mut encoder, &names::IMAGES_IN_FLIGHT, &count(images as u64))?;
+        process::gauge(&mut encoder, &names::LAYERS_IN_FLIGHT, &count(layers))?;
         process::gauge(&mut encoder, &names::OLDEST_JOB, &ConstGauge::new(oldest.as_secs_f64()))
     }
 }
@@ -285,11 +248,6 @@ fn add<M: Metric + Clone>(registry: &mut Registry, definition: &Definition, metr
         None => registry.register(definition.name, definition.help, metric.clone()),
     }
     metric
-}
-
-/// Time since a message was sent; clocks that differ make it zero, not negative.
-fn age(sent_at: SystemTime) -> Duration {
-    SystemTime::now().duration_since(sent_at).unwrap_or_default()
 }
 
 #[cfg(test)]

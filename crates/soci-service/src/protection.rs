@@ -18,14 +18,13 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use soci_queue::Message;
 use tokio::sync::watch as channel;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 pub use agent::{EcsAgent, ProtectionError};
 
-use crate::watch::{Ending, Lane, Ticket, Watch};
+use crate::event::{Event, EventSink};
 use guard::Guard;
 
 /// What can protect the task that this process is.
@@ -97,7 +96,7 @@ impl Default for ProtectionSettings {
     }
 }
 
-/// Counts the open tickets of a service.
+/// Counts the jobs in hand.
 #[derive(Debug)]
 pub struct OpenJobs(channel::Sender<usize>);
 
@@ -109,13 +108,13 @@ impl OpenJobs {
     }
 }
 
-impl Watch for OpenJobs {
-    fn job_received(&self, _: Ticket, _: Lane, _: &Message) {
-        self.0.send_modify(|open| *open += 1);
-    }
-
-    fn job_ended(&self, _: Ticket, _: &Ending, _: Duration) {
-        self.0.send_modify(|open| *open = open.saturating_sub(1));
+impl EventSink for OpenJobs {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::JobReceived { .. } => self.0.send_modify(|open| *open += 1),
+            Event::JobEnded { .. } => self.0.send_modify(|open| *open = open.saturating_sub(1)),
+            _ => {}
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! All parts of a service put together: the consumer, those who watch it, and the site.
+//! All parts of a service put together: the consumer, the sinks of its events, and the site.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::About;
-use crate::board::Board;
 use crate::consumer::{self, ConsumerError, ConsumerSettings, Drained, Queues};
+use crate::event::{EventSink, Events};
 use crate::handler::Handler;
 use crate::http::{self, Limits, Site};
+use crate::job_log::JobLog;
 use crate::metrics::Metrics;
 use crate::protection::{EcsAgent, OpenJobs, ProtectionSettings, protect};
-use crate::watch::Watch;
+use crate::status_store::StatusStore;
 
 /// What a service is made of beside its queues and its handler.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Service {
     /// Counters, which the registry's client tells as well.
     pub metrics: Arc<Metrics>,
     /// What the status page shows.
-    pub board: Arc<Board>,
+    pub status_store: Arc<StatusStore>,
     /// Where the site is served.
     pub listener: TcpListener,
     /// How jobs are taken.
@@ -34,9 +35,9 @@ pub struct Service {
 impl Service {
     /// A service that has not begun, without an agent.
     pub fn new(listener: TcpListener, settings: ConsumerSettings) -> Self {
-        let (metrics, board) = (Metrics::new(&About::THIS), Board::new(About::THIS));
-        let (metrics, board) = (Arc::new(metrics), Arc::new(board));
-        Self { metrics, board, listener, settings, agent: None }
+        let status_store = Arc::new(StatusStore::new(About::THIS));
+        let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
+        Self { metrics, status_store, listener, settings, agent: None }
     }
 
     /// Works off the queues until `shutdown` is done and the jobs are drained. The site answers to
@@ -45,14 +46,15 @@ impl Service {
         self,
         queues: Queues<Q>,
         handler: H,
-        others: Vec<Arc<dyn Watch>>,
+        others: Vec<Arc<dyn EventSink>>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Drained, ConsumerError> {
-        let Self { metrics, board, listener, settings, agent } = self;
+        let Self { metrics, status_store, listener, settings, agent } = self;
         let (open, jobs) = OpenJobs::new();
-        let mut watch: Vec<Arc<dyn Watch>> = vec![metrics.clone(), board.clone(), Arc::new(open)];
-        watch.extend(others);
-        let site = http::router(Site { board, metrics, stuck_after: http::STUCK_AFTER });
+        let own: [Arc<dyn EventSink>; 4] =
+            [Arc::new(JobLog), metrics.clone(), status_store.clone(), Arc::new(open)];
+        let events = Events::to(own.into_iter().chain(others));
+        let site = http::router(Site { status_store, metrics, stuck_after: http::STUCK_AFTER });
         let (stop_site, site_stops) = oneshot::channel::<()>();
         let (release, released) = oneshot::channel::<()>();
         // A sender that is dropped is one that has sent: both end when this function does.
@@ -68,7 +70,7 @@ impl Service {
             }
         };
         let consuming = async {
-            let drained = consumer::run(queues, handler, Arc::new(watch), settings, shutdown).await;
+            let drained = consumer::run(queues, handler, events, settings, shutdown).await;
             drop((stop_site, release));
             drained
         };

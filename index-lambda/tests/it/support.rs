@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use soci_index_lambda::{Answer, Handler, QueueIdentity, Worker};
 use soci_indexer::Options;
-use soci_jobs::{RegistryStores, Runner};
+use soci_jobs::{RegistryOpener, Runner};
 use soci_lambda::{Fault, Invocation};
 use soci_manifest::{Settings, Version};
 use soci_oci::Digest;
@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) registry: FakeRegistry,
     pub(crate) live: MemoryQueue,
     pub(crate) dead: MemoryQueue,
-    pub(crate) handler: Handler<RegistryStores, MemoryQueue>,
+    pub(crate) handler: Handler<RegistryOpener, MemoryQueue>,
 }
 
 /// A handler for version V2 with a dead-letter queue and a margin of 20 seconds, that wants every
@@ -51,7 +51,7 @@ pub(crate) async fn world_with(client: impl FnOnce(ClientBuilder) -> ClientBuild
             filters: Some("*:*".parse().unwrap()),
             limits: soci_push::job::Limits::DEFAULT,
         },
-        runner: Runner::new(RegistryStores::new(client, Some(endpoint)), options),
+        runner: Runner::new(RegistryOpener::new(client, Some(endpoint)), options),
         queue: live.clone(),
         dead_letters: Some(dead.clone()),
         margin: Duration::from_secs(20),

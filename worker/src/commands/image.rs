@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Error as UsageError};
 use soci_indexer::{
-    Budget, ImageName, ImageStore, IndexError, Layout, Options, Outcome, OutputTag,
+    Budget, ImageName, ImageStore, IndexError, Layout, Options, OutputTag, Reason,
     RemoteRepository, Verification, VerifyError, index_image, verify_image,
 };
 use soci_manifest::{Platforms, Settings, Version};
@@ -19,7 +19,7 @@ use soci_registry::{Client, DockerConfig, default_docker_config};
 
 use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, VerifyArgs};
 use crate::progress::Bars;
-use crate::report;
+use crate::report::{self, IndexResult, NothingToIndex};
 
 /// Where an image is.
 enum Location {
@@ -60,7 +60,10 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
         },
         force: args.force,
         budget,
-        progress: Arc::clone(&bars) as _,
+        on_event: {
+            let bars = Arc::clone(&bars);
+            Arc::new(move |event| bars.draw(event))
+        },
         ..Options::default()
     };
     let result = block_on(on_store(&args.image, location, Indexing(&options)));
@@ -159,15 +162,30 @@ trait Work {
 struct Indexing<'a>(&'a Options);
 
 impl Work for Indexing<'_> {
-    type Output = Outcome;
+    type Output = IndexResult;
 
-    async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Outcome, String> {
-        let outcome = index_image(store, name, self.0).await;
-        outcome.map_err(|error: IndexError| match error.advice() {
-            Some(advice) => format!("{} ({advice})", error_chain(&error)),
-            None => error_chain(&error),
-        })
+    async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<IndexResult, String> {
+        match index_image(store, name, self.0).await {
+            Ok(report) => Ok(Ok(report)),
+            Err(IndexError::Nothing { image, reason }) => {
+                Ok(Err(NothingToIndex { image, reason: reason.to_string() }))
+            }
+            Err(error) => Err(match advice(&error) {
+                Some(advice) => format!("{} ({advice})", error_chain(&error)),
+                None => error_chain(&error),
+            }),
+        }
     }
+}
+
+/// What a person in front of the command can do.
+fn advice(error: &IndexError) -> Option<&'static str> {
+    let advice = match error.reason() {
+        // The error names the registry to log in to; a role is the service's.
+        Reason::Unauthorized => None,
+        reason => reason.advice(),
+    };
+    advice.or_else(|| error.is_transient().then_some("it may pass; try again"))
 }
 
 struct Verifying<'a>(&'a Budget);

@@ -3,8 +3,8 @@
 
 mod demo;
 mod image;
+mod job_output;
 mod lazy;
-mod news;
 mod words;
 
 use soci_text::error_chain;
@@ -16,20 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soci_indexer::{Budget, Options};
-use soci_jobs::{RegistryStores, Runner};
+use soci_jobs::{RegistryOpener, Runner};
 use soci_manifest::Version;
 use soci_push::Rules;
 use soci_push::TagFilters;
 use soci_registry::Client;
 use soci_registry_server::{LocalRegistry, Settings, Storage};
 use soci_sandbox::{MemoryQueue, MemoryQueueOptions};
-use soci_service::About;
-use soci_service::board::Board;
-use soci_service::consumer::{self, ConsumerError, ConsumerSettings, Drained, Queues};
+use soci_service::Service;
+use soci_service::consumer::{ConsumerError, ConsumerSettings, Drained, Queues};
 use soci_service::handler::IndexHandler;
-use soci_service::http::{self as page, STUCK_AFTER, Site};
 use soci_service::metrics::Metrics;
-use soci_service::watch::Watch;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::{JoinError, JoinHandle};
@@ -37,7 +34,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::cli::LocalArgs;
 use crate::process;
 use crate::report;
-use news::{Lines, Seen};
+use job_output::{JobLines, JobSeen};
 
 /// Port of the registry unless another one is wanted, as docker's documentation has it.
 const REGISTRY_PORT: u16 = 5000;
@@ -85,7 +82,7 @@ pub(crate) fn local(args: &LocalArgs) -> ExitCode {
 async fn run(args: &LocalArgs) -> Result<(), String> {
     let told = process::told_to_stop();
     let told = told.map_err(|error| format!("signals cannot be handled: {error}"))?;
-    let Started { running, registry, seen, stop, mut consuming, others } = start(args).await?;
+    let Started { running, registry, seen, stop, mut consuming, filtering } = start(args).await?;
     let attended = async {
         if args.demo {
             demo::run(&running, args.demo_size, seen).await
@@ -107,10 +104,8 @@ async fn run(args: &LocalArgs) -> Result<(), String> {
     // Those who have gone need no telling.
     let _ = stop.send(true);
     let drained = worker_ended(consuming.await)?;
-    for task in others {
-        // It was told to stop as well, and says nothing.
-        let _ = task.await;
-    }
+    // It was told to stop as well, and says nothing.
+    let _ = filtering.await;
     registry.stop(GRACE).await;
     let left = drained.given_back + drained.cut_off;
     if left > 0 {
@@ -123,11 +118,11 @@ async fn run(args: &LocalArgs) -> Result<(), String> {
 struct Started {
     running: Running,
     registry: LocalRegistry,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    seen: mpsc::UnboundedReceiver<JobSeen>,
     /// Tells all tasks to stop.
     stop: channel::Sender<bool>,
     consuming: JoinHandle<Result<Drained, ConsumerError>>,
-    others: [JoinHandle<()>; 2],
+    filtering: JoinHandle<()>,
 }
 
 async fn start(args: &LocalArgs) -> Result<Started, String> {
@@ -144,14 +139,13 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
     let (registry, pushes) =
         LocalRegistry::start(listener, settings).await.map_err(|error| error_chain(&error))?;
 
-    let metrics = Arc::new(Metrics::new(&About::THIS));
-    let board = Arc::new(Board::new(About::THIS));
-    let (lines, seen) = Lines::new(!args.demo);
-    let client = client(&metrics)?;
+    let service = Service::new(page_listener, consumer_settings(args));
+    let (lines, seen) = JobLines::new(!args.demo);
+    let client = client(&service.metrics)?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let budget = Budget::new(cores, args.memory);
     let options = options(args, &rules, budget.clone());
-    let runner = Runner::new(RegistryStores::new(client.clone(), None), options);
+    let runner = Runner::new(RegistryOpener::new(client.clone(), None), options);
     let handler = IndexHandler { rules: rules.clone(), runner };
     let (live, dead_letters) = (queue("live"), queue("dead-letters"));
 
@@ -163,19 +157,28 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
             let _ = stop.wait_for(|stop| *stop).await;
         }
     };
-    let site = Site { board: board.clone(), metrics: metrics.clone(), stuck_after: STUCK_AFTER };
-    let limits = page::Limits::default();
-    let serving = page::serve(page_listener, page::router(site), limits, until_stopped());
     let (filter, stopped) =
-        (news::forward(pushes, registry.address(), rules, live.clone()), until_stopped());
+        (job_output::forward(pushes, registry.address(), rules, live.clone()), until_stopped());
     let filtering = async move {
         tokio::select! {
             () = filter => {}
             () = stopped => {}
         }
     };
-    let watch: Vec<Arc<dyn Watch>> = vec![metrics, board, Arc::new(lines)];
-    let settings = ConsumerSettings {
+    let queues = Queues { live, backfill: None, dead_letters: Some(dead_letters) };
+    let consuming = service.run(queues, handler, vec![Arc::new(lines)], until_stopped());
+    Ok(Started {
+        running: Running { registry: registry.address(), page, client, budget },
+        registry,
+        seen,
+        consuming: tokio::spawn(consuming),
+        filtering: tokio::spawn(filtering),
+        stop,
+    })
+}
+
+fn consumer_settings(args: &LocalArgs) -> ConsumerSettings {
+    ConsumerSettings {
         max_jobs: args.max_concurrent_images.get(),
         drain_deadline: DRAIN,
         // A queue in memory is asked for nothing, and a poll that is pending holds up the end.
@@ -184,17 +187,7 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
         // The counts are at hand, and the page is looked at.
         backlog_interval: Duration::from_secs(2),
         ..ConsumerSettings::default()
-    };
-    let queues = Queues { live, backfill: None, dead_letters: Some(dead_letters) };
-    let consuming = consumer::run(queues, handler, Arc::new(watch), settings, until_stopped());
-    Ok(Started {
-        running: Running { registry: registry.address(), page, client, budget },
-        registry,
-        seen,
-        consuming: tokio::spawn(consuming),
-        others: [tokio::spawn(serving), tokio::spawn(filtering)],
-        stop,
-    })
+    }
 }
 
 fn queue(name: &str) -> MemoryQueue {

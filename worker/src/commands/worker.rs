@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use soci_aws::{EcrCredentials, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag};
-use soci_jobs::{RateLimiter, RegistryStores, Runner};
+use soci_jobs::{RateLimiter, RegistryOpener, Runner};
 use soci_push::Rules;
 use soci_registry::Client;
 use soci_service::consumer::{ConsumerSettings, Queues};
+use soci_service::event::EventSink;
 use soci_service::handler::IndexHandler;
 use soci_service::metrics::Metrics;
 use soci_service::protection::EcsAgent;
 use soci_service::telemetry::{self, Emf, Otlp, Telemetry};
-use soci_service::watch::Watch;
 use soci_service::{About, Service};
 use tokio::net::TcpListener;
 
@@ -82,7 +82,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     let mut service = Service::new(listener, settings);
     service.agent = config.ecs_agent_uri.as_deref().map(EcsAgent::new).transpose()?;
     let handler = handler(&config, &sdk, service.metrics.clone())?;
-    let emf = config.emf_namespace.map(|namespace| Arc::new(Emf::new(namespace)) as Arc<dyn Watch>);
+    let emf = config.emf_namespace.map(|name| Arc::new(Emf::new(name)) as Arc<dyn EventSink>);
     tracing::info!(
         version = About::THIS.version,
         commit = About::THIS.commit,
@@ -102,7 +102,7 @@ fn handler(
     config: &WorkerConfig,
     sdk: &soci_aws::sdk::SdkConfig,
     metrics: Arc<Metrics>,
-) -> anyhow::Result<IndexHandler<RegistryStores>> {
+) -> anyhow::Result<IndexHandler<RegistryOpener>> {
     let endpoint = config.registry_endpoint.clone();
     let credentials = EcrCredentials::new(sdk)
         .also_for(endpoint.iter().map(|endpoint| endpoint.host().to_owned()));
@@ -129,6 +129,6 @@ fn handler(
             filters: Some(index.filters.clone()),
             limits: soci_push::job::Limits::DEFAULT,
         },
-        runner: Runner::new(RegistryStores::new(client, endpoint), options),
+        runner: Runner::new(RegistryOpener::new(client, endpoint), options),
     })
 }

@@ -1,14 +1,13 @@
 //! The same work twice at once.
 
-use std::sync::Arc;
-
-use soci_jobs::Done;
+use soci_jobs::Outcome;
 use soci_manifest::Version;
 use soci_registry::testing::{FakeRegistry, Kind};
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Meanwhile, NAME, already_indexed, image, indexed, job, layer_reads, run, runner, tags, writes,
+    NAME, already_indexed, image, indexed, job, layer_reads, meanwhile, run, runner, skipped, tags,
+    writes,
 };
 
 #[tokio::test]
@@ -28,16 +27,16 @@ async fn of_duplicates_at_once_one_builds_and_uploads_and_the_others_find_it_the
         }
         let (mut built, mut found) = (0, 0);
         while let Some(done) = jobs.join_next().await {
-            match done.unwrap().unwrap() {
-                Done::Indexed(report) => {
+            match done.unwrap() {
+                Outcome::Indexed(report) => {
                     built += 1;
                     assert_eq!(report.index, expected);
                 }
-                Done::AlreadyIndexed(report) => {
+                Outcome::AlreadyIndexed(report) => {
                     found += 1;
                     assert_eq!(report.index, expected);
                 }
-                Done::Skipped { label, .. } => panic!("{label}"),
+                other => panic!("{other:?}"),
             }
         }
         assert_eq!((built, found), (1, 7));
@@ -71,12 +70,12 @@ async fn an_older_and_a_later_push_of_a_tag_at_once_leave_the_later_ones_result(
     // Pushed once the older job has begun to build.
     let pushed = {
         let fake = fake.clone();
-        Meanwhile(move || {
+        meanwhile(move || {
             image(2).put(&fake, NAME, "1");
         })
     };
-    let (first, second) = tokio::join!(runner.run(&old, Arc::new(pushed)), run(&runner, &new));
-    assert!(matches!(first, Ok(Done::Skipped { label: "superseded", .. })), "{first:?}");
+    let (first, second) = tokio::join!(runner.run(&old, pushed), run(&runner, &new));
+    assert_eq!(skipped(first, ""), "superseded");
     let result = indexed(second).index;
     assert!(fake.tags(NAME).contains(&("1-soci".to_owned(), result)));
 }
@@ -92,9 +91,9 @@ async fn a_result_that_another_process_wrote_in_the_meantime_is_not_counted_as_o
         let job = job(&fake, image(1).put(&fake, NAME, "1"), "1");
         let copy = {
             let fake = fake.clone();
-            Meanwhile(move || copy(&other, &fake))
+            meanwhile(move || copy(&other, &fake))
         };
-        let done = runner(&fake, version).run(&job, Arc::new(copy)).await;
+        let done = runner(&fake, version).run(&job, copy).await;
         let report = already_indexed(done);
         assert_eq!((report.index, report.layers.len()), (expected.index, 2));
         assert_eq!(writes(&fake), 0);

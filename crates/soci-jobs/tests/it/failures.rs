@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use soci_indexer::{Options, OutputTag};
-use soci_jobs::{Failure, RegistryStores, Runner};
+use soci_jobs::{Outcome, RegistryOpener, Runner, Why};
 use soci_manifest::{Limits, Platforms, Settings, Version};
 use soci_oci::{Digest, Repository, media_type};
 use soci_push::Job;
@@ -26,22 +26,26 @@ async fn pushed(image: &TestImage) -> (FakeRegistry, Job) {
     (fake, job)
 }
 
-/// The failure of a job with these options, which has this label.
+/// Why a job fails, and whether for good.
+fn failure(outcome: Outcome) -> (Why, bool) {
+    match outcome {
+        Outcome::Rejected(why) => (why, PERMANENT),
+        Outcome::Failed(why) => (why, TRANSIENT),
+        other => panic!("did not fail: {other:?}"),
+    }
+}
+
+/// Why a job with these options fails, which has this reason.
 async fn fails(
     fake: &FakeRegistry,
     job: &Job,
     options: Options,
-    label: &str,
+    reason: &str,
     permanent: bool,
-) -> Failure {
-    match run(&runner_with(fake, options), job).await {
-        Err(failure) => {
-            let seen = (failure.label(), failure.is_permanent());
-            assert_eq!(seen, (label, permanent), "{}", failure.detail());
-            failure
-        }
-        Ok(done) => panic!("did not fail: {done:?}"),
-    }
+) -> Why {
+    let (why, is_permanent) = failure(run(&runner_with(fake, options), job).await);
+    assert_eq!((why.reason, is_permanent), (reason, permanent), "{}", why.detail);
+    why
 }
 
 fn largest_layer(image: &TestImage) -> Digest {
@@ -53,8 +57,8 @@ async fn what_is_gone_is_a_permanent_failure() {
     for version in [Version::V1, Version::V2] {
         let fake = FakeRegistry::start().await;
         let missing = job(&fake, image(1).digest(), "1");
-        let failure = fails(&fake, &missing, options(version), "image-gone", PERMANENT).await;
-        assert!(failure.detail().contains(&missing.digest.to_string()), "{}", failure.detail());
+        let why = fails(&fake, &missing, options(version), "image-gone", PERMANENT).await;
+        assert!(why.detail.contains(&missing.digest.to_string()), "{}", why.detail);
 
         let (fake, job) = pushed(&image(1)).await;
         fake.remove_blob(NAME, &largest_layer(&image(1)));
@@ -76,16 +80,16 @@ async fn an_image_that_cannot_be_indexed_is_a_permanent_failure() {
     fails(&fake, &job, limited, "image-limit", PERMANENT).await;
     let platforms = Platforms::Only(vec!["windows/amd64".parse().unwrap()]);
     let other = Options { platforms, ..options(Version::V2) };
-    let failure = fails(&fake, &job, other, "platform-not-found", PERMANENT).await;
-    assert!(failure.detail().contains("windows/amd64"), "{}", failure.detail());
+    let why = fails(&fake, &job, other, "platform-not-found", PERMANENT).await;
+    assert!(why.detail.contains("windows/amd64"), "{}", why.detail);
     let limits = soci_ztoc::Limits { entries: 1, ..soci_ztoc::Limits::DEFAULT };
     let limited = Options { layer_limits: limits, ..options(Version::V2) };
     fails(&fake, &job, limited, "layer-limit", PERMANENT).await;
 
     let text: TestLayer = (media_type::OCI_LAYER, Bytes::from(vec![b'x'; 100_000]));
     let (fake, job) = pushed(&TestImage::single("linux/amd64", &[text])).await;
-    let failure = fails(&fake, &job, options(Version::V2), "layer-rejected", PERMANENT).await;
-    assert!(failure.detail().contains("soci-snapshotter rejects"), "{}", failure.detail());
+    let why = fails(&fake, &job, options(Version::V2), "layer-rejected", PERMANENT).await;
+    assert!(why.detail.contains("soci-snapshotter rejects"), "{}", why.detail);
 }
 
 #[tokio::test]
@@ -98,13 +102,13 @@ async fn tags_that_cannot_be_written_are_permanent_failures_that_say_what_to_do(
     let fake = FakeRegistry::with(immutable).await;
     let job = crate::support::job(&fake, image(1).put(&fake, NAME, "1"), "1");
     indexed(run(&runner(&fake, Version::V2), &job).await);
-    let again = run(&runner(&fake, Version::V2), &job).await.unwrap();
-    assert!(matches!(again, soci_jobs::Done::AlreadyIndexed(_)), "the same digest: {again:?}");
+    let again = run(&runner(&fake, Version::V2), &job).await;
+    assert!(matches!(again, Outcome::AlreadyIndexed(_)), "the same digest: {again:?}");
     let mut other = options(Version::V2);
     other.settings.build_tool_identifier = "other".to_owned();
-    let failure = fails(&fake, &job, other, "tag-immutable", PERMANENT).await;
+    let why = fails(&fake, &job, other, "tag-immutable", PERMANENT).await;
     for words in ["1-soci is immutable", "IMMUTABLE_WITH_EXCLUSION", "suffix"] {
-        assert!(failure.detail().contains(words), "{}", failure.detail());
+        assert!(why.detail.contains(words), "{}", why.detail);
     }
 }
 
@@ -123,7 +127,7 @@ async fn a_malformed_list_of_referrers_is_a_permanent_failure() {
 #[tokio::test]
 async fn what_the_registry_says_of_its_own_state_may_pass() {
     let corrupt = || Effect::Corrupt(9);
-    for (kind, effect, label, permanent) in [
+    for (kind, effect, reason, permanent) in [
         (Kind::ManifestGet, Effect::status(403), "unauthorized", TRANSIENT),
         (Kind::ManifestPut, Effect::status(403), "unauthorized", TRANSIENT),
         (Kind::UploadPost, Effect::status(401), "unauthorized", TRANSIENT),
@@ -138,7 +142,7 @@ async fn what_the_registry_says_of_its_own_state_may_pass() {
     ] {
         let (fake, job) = pushed(&image(1)).await;
         fake.fault(Fault::on(kind, effect).always());
-        fails(&fake, &job, options(Version::V2), label, permanent).await;
+        fails(&fake, &job, options(Version::V2), reason, permanent).await;
         assert_eq!(tags(&fake), ["1"]);
     }
 }
@@ -157,11 +161,11 @@ async fn credentials_that_are_not_taken_may_pass_and_are_not_shown() {
     };
     let credentials = Arc::new(StaticCredentials::new(fake.host(), basic));
     let client = fake.client_builder().credentials(credentials).build().unwrap();
-    let runner = Runner::new(RegistryStores::new(client, None), options(Version::V2));
-    let failure = run(&runner, &job).await.unwrap_err();
-    assert_eq!((failure.label(), failure.is_permanent()), ("unauthorized", TRANSIENT));
-    assert!(failure.detail().contains("check the permissions"), "{}", failure.detail());
-    assert!(!failure.detail().contains("wrong-secret"), "{}", failure.detail());
+    let runner = Runner::new(RegistryOpener::new(client, None), options(Version::V2));
+    let (why, is_permanent) = failure(run(&runner, &job).await);
+    assert_eq!((why.reason, is_permanent), ("unauthorized", TRANSIENT));
+    assert!(why.detail.contains("check the permissions"), "{}", why.detail);
+    assert!(!why.detail.contains("wrong-secret"), "{}", why.detail);
 }
 
 #[tokio::test]
@@ -169,10 +173,10 @@ async fn a_registry_that_cannot_be_reached_or_speaks_another_protocol_may_pass()
     let (fake, mut job) = pushed(&image(1)).await;
     // The fake speaks http.
     let client = Client::builder().proxies(false).build().unwrap();
-    let runner = Runner::new(RegistryStores::new(client, None), options(Version::V2));
-    let failure = run(&runner, &job).await.unwrap_err();
-    assert_eq!((failure.label(), failure.is_permanent()), ("registry-unavailable", TRANSIENT));
-    assert!(failure.detail().contains("does not speak TLS"), "{}", failure.detail());
+    let runner = Runner::new(RegistryOpener::new(client, None), options(Version::V2));
+    let (why, is_permanent) = failure(run(&runner, &job).await);
+    assert_eq!((why.reason, is_permanent), ("registry-unavailable", TRANSIENT));
+    assert!(why.detail.contains("does not speak TLS"), "{}", why.detail);
 
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     job.repository = Repository::new(&nobody.to_string(), NAME).unwrap();
@@ -203,8 +207,8 @@ async fn the_detail_names_the_request_and_is_short_whatever_the_registry_says() 
     let body = serde_json::json!({ "errors": [entry, entry, entry, entry] }).to_string();
     let effect = Effect::Answer { status: 400, headers: Vec::new(), body };
     fake.fault(Fault::on(Kind::ManifestPut, effect).always());
-    let failure = fails(&fake, &job, options(Version::V2), "registry-refused", PERMANENT).await;
-    let detail = failure.detail();
+    let why = fails(&fake, &job, options(Version::V2), "registry-refused", PERMANENT).await;
+    let detail = why.detail;
     assert!(detail.len() <= 2048 && detail.ends_with("[...]"), "{detail}");
     assert!(detail.contains("PUT http://") && detail.contains("400 Bad Request"), "{detail}");
     assert!(!detail.contains(char::is_control));

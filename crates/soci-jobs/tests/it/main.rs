@@ -3,7 +3,6 @@
 
 mod duplicates;
 mod failures;
-mod messages;
 mod moved_tags;
 mod outcomes;
 mod support;

@@ -1,14 +1,12 @@
 //! Tags that name something else by the time their job is run.
 
-use std::sync::Arc;
-
 use soci_indexer::{Options, OutputTag};
 use soci_manifest::Version;
 use soci_oci::TagOrDigest;
 use soci_registry::testing::{FakeRegistry, Kind};
 
 use crate::support::{
-    Meanwhile, NAME, already_indexed, image, indexed, job, layer_reads, options, run, runner,
+    NAME, already_indexed, image, indexed, job, layer_reads, meanwhile, options, run, runner,
     runner_with, skipped, tags, writes,
 };
 
@@ -35,11 +33,11 @@ async fn a_tag_that_moves_during_the_build_keeps_its_result_from_being_written()
     let old = job(&fake, image(1).put(&fake, NAME, "1"), "1");
     let push = {
         let fake = fake.clone();
-        Meanwhile(move || {
+        meanwhile(move || {
             image(2).put(&fake, NAME, "1");
         })
     };
-    let done = runner(&fake, Version::V2).run(&old, Arc::new(push)).await;
+    let done = runner(&fake, Version::V2).run(&old, push).await;
     assert_eq!(skipped(done, "tag 1 names"), "superseded");
     assert!(layer_reads(&fake, &image(1)) > 0);
     assert_eq!(fake.requests_of(Kind::ManifestPut).len(), 0);

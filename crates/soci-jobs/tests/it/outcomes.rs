@@ -1,6 +1,6 @@
 //! What becomes of a job.
 
-use soci_jobs::{EndpointOverride, RegistryStores, Runner};
+use soci_jobs::{EndpointOverride, RegistryOpener, Runner};
 use soci_manifest::Version;
 use soci_oci::{Repository, media_type};
 use soci_registry::testing::{FakeRegistry, Kind};
@@ -104,7 +104,7 @@ async fn an_endpoint_takes_the_place_of_the_registry_and_the_job_keeps_its_name(
     let endpoint: EndpointOverride = format!("http://{}", fake.host()).parse().unwrap();
     assert!(endpoint.plain_http());
     let client = fake.client_builder().plain_http(endpoint.plain_http()).build().unwrap();
-    let runner = Runner::new(RegistryStores::new(client, Some(endpoint)), options(Version::V2));
+    let runner = Runner::new(RegistryOpener::new(client, Some(endpoint)), options(Version::V2));
     let ecr = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
     let mut job = job(&fake, image(1).put(&fake, NAME, "1"), "1");
     job.repository = Repository::new(ecr, NAME).unwrap();

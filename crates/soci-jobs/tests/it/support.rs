@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use soci_indexer::{NoProgress, Options, Progress, Report};
-use soci_jobs::{Done, Failure, RegistryStores, Runner};
+use soci_indexer::{ImageEvent, OnImageEvent, Options, Report};
+use soci_jobs::{Outcome, RegistryOpener, Runner};
 use soci_manifest::{Settings, Version};
 use soci_oci::{Digest, media_type};
 use soci_push::Job;
@@ -21,11 +21,11 @@ pub(crate) fn options(version: Version) -> Options {
 }
 
 /// A runner with these options, in a process of its own.
-pub(crate) fn runner_with(fake: &FakeRegistry, options: Options) -> Runner<RegistryStores> {
-    Runner::new(RegistryStores::new(fake.client(), None), options)
+pub(crate) fn runner_with(fake: &FakeRegistry, options: Options) -> Runner<RegistryOpener> {
+    Runner::new(RegistryOpener::new(fake.client(), None), options)
 }
 
-pub(crate) fn runner(fake: &FakeRegistry, version: Version) -> Runner<RegistryStores> {
+pub(crate) fn runner(fake: &FakeRegistry, version: Version) -> Runner<RegistryOpener> {
     runner_with(fake, options(version))
 }
 
@@ -46,30 +46,30 @@ pub(crate) fn image(seed: u64) -> TestImage {
     TestImage::index(&[("linux/amd64", &layers)])
 }
 
-pub(crate) async fn run(runner: &Runner<RegistryStores>, job: &Job) -> Result<Done, Failure> {
-    runner.run(job, Arc::new(NoProgress)).await
+pub(crate) async fn run(runner: &Runner<RegistryOpener>, job: &Job) -> Outcome {
+    runner.run(job, Arc::new(|_| {})).await
 }
 
-pub(crate) fn indexed(done: Result<Done, Failure>) -> Report {
-    match done {
-        Ok(Done::Indexed(report)) => report,
+pub(crate) fn indexed(outcome: Outcome) -> Report {
+    match outcome {
+        Outcome::Indexed(report) => *report,
         other => panic!("not indexed: {other:?}"),
     }
 }
 
-pub(crate) fn already_indexed(done: Result<Done, Failure>) -> Report {
-    match done {
-        Ok(Done::AlreadyIndexed(report)) => report,
+pub(crate) fn already_indexed(outcome: Outcome) -> Report {
+    match outcome {
+        Outcome::AlreadyIndexed(report) => *report,
         other => panic!("not indexed before: {other:?}"),
     }
 }
 
-/// The label of a job that was skipped, whose detail has these words.
-pub(crate) fn skipped(done: Result<Done, Failure>, words: &str) -> &'static str {
-    match done {
-        Ok(Done::Skipped { label, detail }) => {
-            assert!(detail.contains(words), "{detail}");
-            label
+/// The reason of a job that was skipped, whose detail has these words.
+pub(crate) fn skipped(outcome: Outcome, words: &str) -> &'static str {
+    match outcome {
+        Outcome::Skipped(why) => {
+            assert!(why.detail.contains(words), "{}", why.detail);
+            why.reason
         }
         other => panic!("not skipped: {other:?}"),
     }
@@ -100,11 +100,11 @@ pub(crate) fn put_bytes(fake: &FakeRegistry, bytes: &'static str) -> Digest {
     fake.put_manifest(NAME, Some("1"), media_type::OCI_MANIFEST, bytes)
 }
 
-/// Does something once when the first layer is begun, as somebody else would in the meantime.
-pub(crate) struct Meanwhile<F>(pub(crate) F);
-
-impl<F: Fn() + Send + Sync> Progress for Meanwhile<F> {
-    fn layer_started(&self, _: &Digest, _: u64) {
-        (self.0)();
-    }
+/// Does something whenever a layer is begun, as somebody else would in the meantime.
+pub(crate) fn meanwhile(act: impl Fn() + Send + Sync + 'static) -> OnImageEvent {
+    Arc::new(move |event| {
+        if matches!(event, ImageEvent::LayerStarted { .. }) {
+            act();
+        }
+    })
 }

@@ -3,3 +3,4 @@
 #![expect(clippy::unwrap_used, reason = "a failed test is a failed test, in its helpers too")]
 
 mod messages;
+mod understanding;

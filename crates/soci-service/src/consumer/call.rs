@@ -1,15 +1,15 @@
-//! Calls of a queue: in a limited time, told to those who watch, tried again.
+//! Calls of a queue: in a limited time, told to the events' sinks, tried again.
 
-use soci_text::error_chain;
 use std::future::Future;
 use std::time::Duration;
 
 use soci_queue::{ErrorKind, Operation, Queue, QueueError};
+use soci_text::error_chain;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::Backoff;
-use crate::watch::Watch;
+use super::backoff::Backoff;
+use crate::event::{Event, Events};
 
 /// How often a call that ends a job is tried.
 const TRIES: u32 = 5;
@@ -24,7 +24,7 @@ struct NoAnswer(Duration);
 
 /// Awaits a call of a queue for `limit` at most; no answer is a failure that may pass.
 pub(super) async fn call<Q: Queue, T>(
-    watch: &dyn Watch,
+    events: &Events,
     queue: &Q,
     operation: Operation,
     limit: Duration,
@@ -40,14 +40,14 @@ pub(super) async fn call<Q: Queue, T>(
         })
     });
     if result.is_err() {
-        watch.queue_failed(queue.name(), operation);
+        events.tell(&Event::QueueFailed { queue: queue.name(), operation });
     }
     result
 }
 
 /// The same, tried again a few times while the failure may pass.
 pub(super) async fn persist<Q, T, F>(
-    watch: &dyn Watch,
+    events: &Events,
     queue: &Q,
     operation: Operation,
     limit: Duration,
@@ -59,7 +59,7 @@ where
 {
     let mut tries = 1;
     loop {
-        match call(watch, queue, operation, limit, ask()).await {
+        match call(events, queue, operation, limit, ask()).await {
             Err(error) if error.is_transient() && tries < TRIES => {
                 debug!(reason = error_chain(&error), tries, "trying again");
                 sleep(BETWEEN.delay(tries, fastrand::f64())).await;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use soci_queue::ErrorKind;
 use tokio::time::Instant;
 
-use super::{Backoff, ConsumerSettings};
-use crate::watch::Lane;
+use super::backoff::Backoff;
+use super::settings::ConsumerSettings;
+use crate::event::QueueKind;
 
 /// Pause after a receive that was to wait and came back at once without messages, which some servers
 /// do: without it they would be asked without end.
@@ -15,7 +16,7 @@ const EMPTY_HANDED: Duration = Duration::from_secs(1);
 /// A receive to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Poll {
-    pub(super) lane: Lane,
+    pub(super) queue: QueueKind,
     /// How long to wait for a message.
     pub(super) wait: Duration,
 }
@@ -87,24 +88,24 @@ impl Intake {
     pub(super) fn next(&self, now: Instant) -> Poll {
         let waiting = if self.has_backfill { self.idle_poll } else { self.long_poll };
         match self.step {
-            Step::LiveAtOnce => Poll { lane: Lane::Live, wait: Duration::ZERO },
+            Step::LiveAtOnce => Poll { queue: QueueKind::Live, wait: Duration::ZERO },
             Step::Backfill if self.backfill.resume_at.is_none_or(|at| at <= now) => {
-                Poll { lane: Lane::Backfill, wait: Duration::ZERO }
+                Poll { queue: QueueKind::Backfill, wait: Duration::ZERO }
             }
-            Step::Backfill | Step::LiveWaiting => Poll { lane: Lane::Live, wait: waiting },
+            Step::Backfill | Step::LiveWaiting => Poll { queue: QueueKind::Live, wait: waiting },
         }
     }
 
     /// A receive that was begun at `asked` gave so many messages.
     pub(super) fn received(&mut self, poll: Poll, asked: Instant, now: Instant, messages: usize) {
-        *self.health(poll.lane) = Health::default();
+        *self.health(poll.queue) = Health::default();
         if messages == 0 && !poll.wait.is_zero() && now - asked < poll.wait / 2 {
             self.resume_at = now + EMPTY_HANDED;
         }
-        self.step = match (poll.lane, messages) {
+        self.step = match (poll.queue, messages) {
             _ if !self.has_backfill => Step::LiveWaiting,
-            (Lane::Live, 0) => Step::Backfill,
-            (Lane::Backfill, 0) => Step::LiveWaiting,
+            (QueueKind::Live, 0) => Step::Backfill,
+            (QueueKind::Backfill, 0) => Step::LiveWaiting,
             (_, _) => Step::LiveAtOnce,
         };
     }
@@ -119,15 +120,15 @@ impl Intake {
         random: f64,
     ) -> Duration {
         let backoff = self.backoff;
-        let health = self.health(poll.lane);
+        let health = self.health(poll.queue);
         health.failures = health.failures.saturating_add(1);
         let since = health.broken_since.unwrap_or(now);
         health.broken_since = (kind == ErrorKind::Permanent).then_some(since);
         let pause = backoff.delay(health.failures, random);
         health.resume_at = Some(now + pause);
-        match poll.lane {
-            Lane::Live => self.resume_at = now + pause,
-            Lane::Backfill => self.step = Step::LiveWaiting,
+        match poll.queue {
+            QueueKind::Live => self.resume_at = now + pause,
+            QueueKind::Backfill => self.step = Step::LiveWaiting,
         }
         pause
     }
@@ -137,10 +138,10 @@ impl Intake {
         self.live.broken_since.map(|since| now - since)
     }
 
-    fn health(&mut self, lane: Lane) -> &mut Health {
-        match lane {
-            Lane::Live => &mut self.live,
-            Lane::Backfill => &mut self.backfill,
+    fn health(&mut self, queue: QueueKind) -> &mut Health {
+        match queue {
+            QueueKind::Live => &mut self.live,
+            QueueKind::Backfill => &mut self.backfill,
         }
     }
 }
@@ -149,9 +150,9 @@ impl Intake {
 mod tests {
     use super::*;
 
-    const LIVE: Poll = Poll { lane: Lane::Live, wait: Duration::ZERO };
-    const BACKFILL: Poll = Poll { lane: Lane::Backfill, wait: Duration::ZERO };
-    const WAITING: Poll = Poll { lane: Lane::Live, wait: Duration::from_secs(5) };
+    const LIVE: Poll = Poll { queue: QueueKind::Live, wait: Duration::ZERO };
+    const BACKFILL: Poll = Poll { queue: QueueKind::Backfill, wait: Duration::ZERO };
+    const WAITING: Poll = Poll { queue: QueueKind::Live, wait: Duration::from_secs(5) };
 
     fn intake(has_backfill: bool) -> (Intake, Instant) {
         (Intake::new(has_backfill, &ConsumerSettings::default()), Instant::now())
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn the_live_queue_alone_is_waited_for() {
         let (mut intake, now) = intake(false);
-        let long = Poll { lane: Lane::Live, wait: Duration::from_secs(20) };
+        let long = Poll { queue: QueueKind::Live, wait: Duration::from_secs(20) };
         assert_eq!(polls(&mut intake, now, &[0, 3, 0, 0]), [long; 4]);
     }
 

@@ -1,77 +1,64 @@
-//! What becomes of a message when its job has ended.
+//! What is done with a message when its job has ended.
+//!
+//! The one rule that nothing may break: a message is deleted only after its work is done, there is none,
+//! or its reason is on the dead-letter queue. Every other end leaves it to come again. Extending a
+//! message's visibility timeout is tried hard, as losing it means doing the work twice; deleting it is
+//! tried a few times only, as a message that stays is found to be done when it comes again.
 
-use soci_text::error_chain;
 use std::time::{Duration, SystemTime};
 
+use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_push::event::Timestamp;
 use soci_queue::{DeadLetter, MAX_VISIBILITY, Message, Operation, Queue, QueueError};
+use soci_text::error_chain;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::call::persist;
+use super::context::ConsumerContext;
 use super::lease::Lease;
-use crate::watch::Ending;
-
-/// What to do with a message.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// It is done.
-    Delete(Ending),
-    /// It can never be done.
-    Reject { reason: &'static str, detail: String },
-    /// It may be done later.
-    Retry { reason: &'static str, detail: String },
-    /// Somebody else shall do it now.
-    GiveBack,
-    /// It is no longer ours.
-    Abandon { reason: &'static str, detail: String },
-}
 
 /// What was done with a message.
 #[derive(Debug)]
 pub(super) struct Settled {
-    pub(super) ending: Ending,
+    pub(super) end: JobEnd,
     /// What could not be done, however often it was tried. The message comes again.
     pub(super) trouble: Option<QueueError>,
-    /// It can never be done, and is on no dead-letter queue.
-    pub(super) is_stuck: bool,
 }
 
-/// Does with a message what its verdict says.
+/// Does with a message what the outcome of its job asks for.
 pub(super) async fn settle<Q: Queue, H>(
-    shared: &Shared<Q, H>,
+    context: &ConsumerContext<Q, H>,
     message: &Message,
     lease: &Lease<'_, Q>,
-    verdict: Verdict,
+    mut outcome: Outcome,
 ) -> Settled {
-    match verdict {
-        Verdict::Delete(ending) => {
+    let done = match &mut outcome {
+        Outcome::Indexed(_) | Outcome::AlreadyIndexed(_) | Outcome::Skipped(_) => {
             // A message that is not deleted comes again and is found to be done.
-            let trouble = delete(shared, lease).await.err();
-            Settled { ending, trouble, is_stuck: false }
+            (MessageAction::Delete, delete(context, lease).await)
         }
-        Verdict::Reject { reason, detail } => reject(shared, message, lease, reason, detail).await,
-        Verdict::Retry { reason, detail } => retry(shared, message, lease, reason, detail).await,
-        Verdict::GiveBack => {
-            let trouble = hide(shared, lease, Duration::ZERO).await.err();
-            Settled { ending: Ending::GivenBack, trouble, is_stuck: false }
-        }
-        Verdict::Abandon { reason, detail } => {
-            Settled { ending: Ending::Abandoned { reason, detail }, trouble: None, is_stuck: false }
-        }
-    }
+        Outcome::Rejected(why) => reject(context, message, lease, why).await,
+        Outcome::Failed(_) => retry(context, message, lease).await,
+        Outcome::Stopped => (MessageAction::GiveBack, hide(context, lease, Duration::ZERO).await),
+        Outcome::Lost(_) => (MessageAction::Leave, Ok(())),
+    };
+    let (action, result) = done;
+    Settled { end: JobEnd { outcome, action }, trouble: result.err() }
 }
 
+/// What was done, and what could not be done about it.
+type Action = (MessageAction, Result<(), QueueError>);
+
+/// Puts a message on the dead-letter queue. Where that does not work the message stays, and `why` says
+/// so.
 async fn reject<Q: Queue, H>(
-    shared: &Shared<Q, H>,
+    context: &ConsumerContext<Q, H>,
     message: &Message,
     lease: &Lease<'_, Q>,
-    reason: &'static str,
-    detail: String,
-) -> Settled {
-    let Some(dead_letters) = &shared.queues.dead_letters else {
-        let settled = retry(shared, message, lease, reason, detail).await;
-        return Settled { is_stuck: true, ..settled };
+    why: &mut Why,
+) -> Action {
+    let Some(dead_letters) = &context.queues.dead_letters else {
+        return retry(context, message, lease).await;
     };
     let letter = DeadLetter {
         body: &message.body,
@@ -79,60 +66,55 @@ async fn reject<Q: Queue, H>(
         attributes: &message.attributes,
         id: &message.id.0,
         queue: lease.queue.name(),
-        reason,
-        detail: &detail,
+        reason: why.reason,
+        detail: &why.detail,
         at: &Timestamp::from(SystemTime::now()).to_string(),
     }
     .outgoing();
-    let limit = shared.settings.call_timeout;
+    let limit = context.settings.call_timeout;
     let send = || dead_letters.send(&letter);
-    match persist(&*shared.watch, dead_letters, Operation::Send, limit, send).await {
-        Ok(_) => {
-            // A message that is not deleted comes again and is rejected again: a second dead letter
-            // does no harm.
-            let trouble = delete(shared, lease).await.err();
-            Settled { ending: Ending::Rejected { reason, detail }, trouble, is_stuck: false }
-        }
+    match persist(&context.events, dead_letters, Operation::Send, limit, send).await {
+        // A message that is not deleted comes again and is rejected again: a second dead letter does
+        // no harm.
+        Ok(_) => (MessageAction::DeadLetter, delete(context, lease).await),
         Err(error) => {
-            let detail =
-                format!("{detail}; the dead-letter queue did not take it: {}", error_chain(&error));
-            let settled = retry(shared, message, lease, reason, detail).await;
-            Settled { is_stuck: true, ..settled }
+            let error = error_chain(&error);
+            why.detail = format!("{}; the dead-letter queue did not take it: {error}", why.detail);
+            retry(context, message, lease).await
         }
     }
 }
 
+/// Hides a message until its next try.
 async fn retry<Q: Queue, H>(
-    shared: &Shared<Q, H>,
+    context: &ConsumerContext<Q, H>,
     message: &Message,
     lease: &Lease<'_, Q>,
-    reason: &'static str,
-    detail: String,
-) -> Settled {
-    let delay = shared.settings.retry.delay(message.receive_count, fastrand::f64());
+) -> Action {
+    let delay = context.settings.retry.delay(message.receive_count, fastrand::f64());
     let left = (message.received_at + MAX_VISIBILITY) - Instant::now();
     let delay = delay.min(left);
-    let trouble = hide(shared, lease, delay).await.err();
+    let hidden = hide(context, lease, delay).await;
     // What could not be changed ends when the lease does.
-    let again_in = if trouble.is_none() { delay } else { lease.ends_at - Instant::now() };
-    Settled { ending: Ending::Retried { reason, detail, again_in }, trouble, is_stuck: false }
+    let again_in = if hidden.is_ok() { delay } else { lease.ends_at - Instant::now() };
+    (MessageAction::Retry { again_in }, hidden)
 }
 
 async fn delete<Q: Queue, H>(
-    shared: &Shared<Q, H>,
+    context: &ConsumerContext<Q, H>,
     lease: &Lease<'_, Q>,
 ) -> Result<(), QueueError> {
-    let (queue, limit) = (lease.queue, shared.settings.call_timeout);
+    let (queue, limit) = (lease.queue, context.settings.call_timeout);
     let ask = || queue.delete(lease.receipt);
-    persist(&*shared.watch, queue, Operation::Delete, limit, ask).await
+    persist(&context.events, queue, Operation::Delete, limit, ask).await
 }
 
 async fn hide<Q: Queue, H>(
-    shared: &Shared<Q, H>,
+    context: &ConsumerContext<Q, H>,
     lease: &Lease<'_, Q>,
     visibility: Duration,
 ) -> Result<(), QueueError> {
-    let (queue, limit) = (lease.queue, shared.settings.call_timeout);
+    let (queue, limit) = (lease.queue, context.settings.call_timeout);
     let ask = || queue.set_visibility(lease.receipt, visibility);
-    persist(&*shared.watch, queue, Operation::SetVisibility, limit, ask).await
+    persist(&context.events, queue, Operation::SetVisibility, limit, ask).await
 }

@@ -1,8 +1,8 @@
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use soci_indexer::Options;
-use soci_jobs::RegistryStores;
+use soci_indexer::{ImageEvent, Options};
+use soci_jobs::RegistryOpener;
 use soci_manifest::{Settings, Version};
 use soci_push::event::Timestamp;
 use soci_push::job::{JobMessage, Limits};
@@ -13,7 +13,11 @@ use tokio::time::Instant;
 use tracing::field::Empty;
 use tracing::{Instrument as _, info, info_span};
 
+use soci_oci::Digest;
+
 use super::*;
+use crate::event::{EventSink, QueueKind};
+use crate::job_in_hand::JobId;
 use crate::log_capture::Log;
 
 const REPOSITORY: &str = "team/app";
@@ -22,33 +26,28 @@ const REPOSITORY: &str = "team/app";
 #[derive(Default)]
 struct Seen(Mutex<Vec<String>>);
 
-impl Seen {
-    fn note(&self, ticket: Ticket, what: &str) {
-        self.0.lock().unwrap().push(format!("{} {what}", ticket.0));
-    }
-}
-
-impl Watch for Seen {
-    fn job_started(&self, ticket: Ticket, job: &Job) {
-        self.note(ticket, &format!("started {}", job.repository.name()));
-    }
-
-    fn planned(&self, ticket: Ticket, layers: usize, _: u64) {
-        self.note(ticket, &format!("planned {layers}"));
-    }
-
-    fn layer_started(&self, ticket: Ticket, _: &Digest, _: u64) {
-        self.note(ticket, "layer started");
-    }
-
-    fn layer_done(&self, ticket: Ticket, _: &Digest) {
-        self.note(ticket, "layer done");
+impl EventSink for Seen {
+    fn event(&self, event: &Event<'_>) {
+        let told = match event {
+            Event::JobStarted { job } => {
+                let repository = &job.image().unwrap().repository;
+                format!("{} started {}", job.id.0, repository.split_once('/').unwrap().1)
+            }
+            Event::Image { job, event } => match event {
+                ImageEvent::Planned { layers, .. } => format!("{} planned {layers}", job.id.0),
+                ImageEvent::LayerStarted { .. } => format!("{} layer started", job.id.0),
+                ImageEvent::LayerDone { .. } => format!("{} layer done", job.id.0),
+                _ => return,
+            },
+            _ => return,
+        };
+        self.0.lock().unwrap().push(told);
     }
 }
 
 struct Setup {
     registry: FakeRegistry,
-    handler: IndexHandler<RegistryStores>,
+    handler: IndexHandler<RegistryOpener>,
     seen: Arc<Seen>,
 }
 
@@ -68,11 +67,11 @@ impl Setup {
             filters: None,
             limits: Limits::DEFAULT,
         };
-        let runner = Runner::new(RegistryStores::new(registry.client(), None), options);
+        let runner = Runner::new(RegistryOpener::new(registry.client(), None), options);
         Self { registry, handler: IndexHandler { rules, runner }, seen: Arc::default() }
     }
 
-    async fn handle(&self, body: &str) -> Handled {
+    async fn handle(&self, body: &str) -> Outcome {
         let message = Message {
             id: MessageId("id".to_owned()),
             receipt: Receipt("receipt".to_owned()),
@@ -83,8 +82,9 @@ impl Setup {
             group: None,
             attributes: Vec::new(),
         };
-        let watch: Arc<dyn Watch> = self.seen.clone();
-        self.handler.handle(Ticket(7), &message, &watch).await
+        let events = Events::to([self.seen.clone() as Arc<dyn EventSink>]);
+        let job = Arc::new(JobInHand::new(JobId(7), QueueKind::Live, &message));
+        self.handler.handle(&job, &message, &events).await
     }
 
     fn job(&self, digest: Digest) -> String {
@@ -108,15 +108,15 @@ fn image() -> TestImage {
 }
 
 #[tokio::test]
-async fn an_image_is_indexed_once_and_its_progress_is_told_by_ticket() {
+async fn an_image_is_indexed_once_and_its_progress_is_told_by_job() {
     let setup = Setup::new().await;
     let job = setup.job(image().put(&setup.registry, REPOSITORY, "1"));
-    let Handled::Indexed(report) = setup.handle(&job).await else { panic!("not indexed") };
+    let Outcome::Indexed(report) = setup.handle(&job).await else { panic!("not indexed") };
     assert_eq!(report.layers.len(), 2);
     let told = setup.told();
     assert_eq!(told[..2], ["7 started team/app", "7 planned 2"]);
     assert_eq!(told.iter().filter(|told| *told == "7 layer done").count(), 2);
-    let Handled::AlreadyIndexed(again) = setup.handle(&job).await else { panic!("not found") };
+    let Outcome::AlreadyIndexed(again) = setup.handle(&job).await else { panic!("not found") };
     assert_eq!(again.index, report.index);
 }
 
@@ -154,7 +154,7 @@ async fn a_push_that_is_no_work_is_skipped_without_a_request() {
             "image-digest": image().digest().to_string(), "image-tag": "1-soci",
         },
     });
-    let Handled::Skipped { reason, detail } = setup.handle(&event.to_string()).await else {
+    let Outcome::Skipped(Why { reason, detail }) = setup.handle(&event.to_string()).await else {
         panic!("not skipped")
     };
     assert_eq!(reason, "output-tag");
@@ -174,10 +174,14 @@ async fn an_image_that_is_gone_is_rejected() {
     let other = TestImage::single("linux/arm64", &[gzip_layer(3, 1000)]);
     let job = setup.job(other.digest());
     // The tag is looked at first, and it names another image.
-    let Handled::Skipped { reason, .. } = setup.handle(&job).await else { panic!("not skipped") };
+    let Outcome::Skipped(Why { reason, .. }) = setup.handle(&job).await else {
+        panic!("not skipped")
+    };
     assert_eq!(reason, "superseded");
     let job = job.replace(r#""tag":"1","#, "");
-    let Handled::Rejected { reason, .. } = setup.handle(&job).await else { panic!("not rejected") };
+    let Outcome::Rejected(Why { reason, .. }) = setup.handle(&job).await else {
+        panic!("not rejected")
+    };
     assert_eq!(reason, "image-gone");
 }
 
@@ -191,7 +195,7 @@ async fn a_registry_that_is_away_is_a_failure_that_may_pass() {
     drop(registry);
     let setup = Setup { registry: gone, handler, seen };
     let handled = setup.handle(&job).await;
-    let Handled::Failed { reason, .. } = handled else { panic!("{handled:?}") };
+    let Outcome::Failed(Why { reason, .. }) = handled else { panic!("{handled:?}") };
     assert_eq!(reason, "registry-unavailable");
 }
 
@@ -208,7 +212,7 @@ async fn a_malformed_message_is_rejected_in_words_that_name_its_fields() {
              tag \"1 0\" must be a tag",
         ),
     ] {
-        let Handled::Rejected { reason, detail: found } = setup.handle(body).await else {
+        let Outcome::Rejected(Why { reason, detail: found }) = setup.handle(body).await else {
             panic!("{body} was not rejected")
         };
         assert_eq!((reason, found.as_str()), ("malformed", detail));
@@ -224,7 +228,7 @@ async fn of_a_malformed_message_only_fields_are_repeated_short_and_escaped() {
         "v": 1, "registry": long, "repository": long, "digest": long, "tag": long,
         "event_id": long, "enqueued_at": long, "password": "secret",
     });
-    let Handled::Rejected { detail, .. } = setup.handle(&body.to_string()).await else {
+    let Outcome::Rejected(Why { detail, .. }) = setup.handle(&body.to_string()).await else {
         panic!("not rejected")
     };
     assert!(detail.len() < 6_000, "{} bytes", detail.len());

@@ -15,7 +15,7 @@ use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use soci_oci::Digest;
 
-use crate::board::Status;
+use crate::status_store::Status;
 
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");

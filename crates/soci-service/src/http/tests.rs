@@ -3,18 +3,21 @@ use std::time::SystemTime;
 use axum::body::{Body, to_bytes};
 use http::{Method, Request};
 use hyper_util::service::TowerToHyperService;
+use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_queue::{Message, MessageId, Receipt};
 use tokio::time::{Instant, advance};
 
 use super::*;
 use crate::about::About;
-use crate::watch::{Ending, Lane, Ticket, Watch};
+use crate::event::{Event, EventSink, QueueKind};
+use crate::job_in_hand::{JobId, JobInHand};
 
 const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror='alert(1)'>";
 
 fn site() -> Site {
-    let (board, metrics) = (Board::new(About::THIS), Metrics::new(&About::THIS));
-    Site { board: board.into(), metrics: metrics.into(), stuck_after: STUCK_AFTER }
+    let status_store = Arc::new(StatusStore::new(About::THIS));
+    let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
+    Site { status_store, metrics, stuck_after: STUCK_AFTER }
 }
 
 async fn ask(site: &Site, method: Method, path: &str, accept: &str) -> (Response, String) {
@@ -32,7 +35,7 @@ async fn get(site: &Site, path: &str) -> (StatusCode, String) {
     (response.status(), body)
 }
 
-fn receive(board: &Board, ticket: u64, id: &str) {
+fn receive(store: &StatusStore, job: u64, id: &str) -> Arc<JobInHand> {
     let message = Message {
         id: MessageId(id.to_owned()),
         receipt: Receipt("the-receipt".to_owned()),
@@ -43,7 +46,14 @@ fn receive(board: &Board, ticket: u64, id: &str) {
         group: None,
         attributes: Vec::new(),
     };
-    board.job_received(Ticket(ticket), Lane::Live, &message);
+    let job = Arc::new(JobInHand::new(JobId(job), QueueKind::Live, &message));
+    store.event(&Event::JobReceived { job: &job });
+    job
+}
+
+fn end(store: &StatusStore, job: &Arc<JobInHand>, outcome: Outcome, action: MessageAction) {
+    let end = &JobEnd { outcome, action };
+    store.event(&Event::JobEnded { job, end, trouble: None, elapsed: Duration::ZERO });
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,7 +64,7 @@ async fn it_is_alive_until_the_loop_is_stuck_and_while_it_drains() {
     let (status, text) = get(&site, "/livez").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.contains("not turned for 60s"), "{text}");
-    site.board.draining();
+    site.status_store.event(&Event::Draining);
     assert_eq!(get(&site, "/livez").await.0, StatusCode::OK);
 }
 
@@ -64,9 +74,10 @@ async fn it_is_ready_between_the_first_answer_and_the_drain() {
     let (status, text) = get(&site, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.starts_with("starting"), "{text}");
-    site.board.answered(Lane::Live, 0);
+    let answered = Event::Answered { queue: QueueKind::Live, messages: 0 };
+    site.status_store.event(&answered);
     assert_eq!(get(&site, "/readyz").await, (StatusCode::OK, "ready\n".to_owned()));
-    site.board.draining();
+    site.status_store.event(&Event::Draining);
     let (status, text) = get(&site, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.starts_with("draining"), "{text}");
@@ -136,13 +147,13 @@ async fn every_answer_is_guarded() {
 #[tokio::test]
 async fn hostile_text_is_escaped() {
     let site = site();
-    receive(&site.board, 1, HOSTILE);
-    receive(&site.board, 2, HOSTILE);
+    receive(&site.status_store, 2, HOSTILE);
     for detail in [HOSTILE.to_owned(), HOSTILE.repeat(20)] {
-        let ending = Ending::Rejected { reason: "hostile", detail };
-        site.board.job_ended(Ticket(1), &ending, Duration::ZERO);
-        receive(&site.board, 1, HOSTILE);
+        let job = receive(&site.status_store, 1, HOSTILE);
+        let outcome = Outcome::Rejected(Why::new("hostile", detail));
+        end(&site.status_store, &job, outcome, MessageAction::DeadLetter);
     }
+    receive(&site.status_store, 1, HOSTILE);
     let (_, page) = get(&site, "/").await;
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
     assert_eq!(page.matches("<script>").count(), 1, "only the page's own");
@@ -152,9 +163,9 @@ async fn hostile_text_is_escaped() {
 #[tokio::test]
 async fn no_route_tells_a_receipt_or_a_body() {
     let site = site();
-    receive(&site.board, 1, "m-1");
-    receive(&site.board, 2, "m-2");
-    site.board.job_ended(Ticket(2), &Ending::GivenBack, Duration::ZERO);
+    receive(&site.status_store, 1, "m-1");
+    let other = receive(&site.status_store, 2, "m-2");
+    end(&site.status_store, &other, Outcome::Stopped, MessageAction::GiveBack);
     for path in ["/", "/status", "/metrics"] {
         let (_, text) = get(&site, path).await;
         assert!(!text.contains("the-receipt") && !text.contains("the-body"), "{path}");

@@ -1,8 +1,15 @@
-use soci_queue::{MessageId, Receipt};
+use std::time::Duration;
+
+use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
+use soci_oci::Digest;
+use soci_push::Job;
+use soci_queue::{Message, MessageId, Receipt};
 use soci_registry::testing::{Effect, FakeRegistry, Fault, Kind as Asked};
 use tokio::time::Instant;
 
 use super::*;
+use crate::event::Events;
+use crate::job_in_hand::{JobId, JobInHand};
 
 fn message(sent_ago: u64) -> Message {
     Message {
@@ -44,99 +51,132 @@ fn check(metrics: &Metrics, series: &str, expected: f64) {
     assert_eq!(found, Some(expected), "{}", metrics.render(TextFormat::Plain));
 }
 
-/// Something of everything.
-fn busy() -> Metrics {
-    let metrics = Metrics::new(&About { version: "1.2.3", commit: "abc" });
-    let ticket = Ticket(1);
-    metrics.job_received(ticket, Lane::Live, &message(100));
-    metrics.job_started(ticket, &job());
-    metrics.layer_started(ticket, &layer(1), 10);
-    metrics.layer_started(ticket, &layer(2), 10);
-    metrics.layer_read(ticket, &layer(1), 10);
-    metrics.layer_read(ticket, &layer(2), 4);
-    metrics.layer_done(ticket, &layer(1));
-    metrics.heartbeat(true);
-    metrics.heartbeat(false);
-    metrics.queue_failed("jobs", Operation::Receive);
-    metrics.backlog(Lane::Backfill, Backlog { visible: 7, in_flight: 2, delayed: 1 });
-    metrics
+/// Metrics, and what tells them beside the store that they read.
+struct Told {
+    metrics: Arc<Metrics>,
+    events: Events,
+    job: Arc<JobInHand>,
 }
 
-fn rejected() -> Ending {
-    Ending::Rejected { reason: "gone", detail: "sha256:00 \"quoted\"\nand more".to_owned() }
+impl Told {
+    /// A job in hand, whose message was sent so many seconds ago.
+    fn of(about: &About, sent_ago: u64) -> Self {
+        let status = Arc::new(StatusStore::new(*about));
+        let metrics = Arc::new(Metrics::new(about, &status));
+        let sinks: [Arc<dyn EventSink>; 2] = [status, metrics.clone()];
+        let events = Events::to(sinks);
+        let job = Arc::new(JobInHand::new(JobId(1), QueueKind::Live, &message(sent_ago)));
+        events.tell(&Event::JobReceived { job: &job });
+        Self { metrics, events, job }
+    }
+
+    fn image(&self, event: ImageEvent<'_>) {
+        self.events.tell(&Event::Image { job: &self.job, event });
+    }
+
+    fn end(&self, end: &JobEnd, elapsed: Duration) {
+        self.events.tell(&Event::JobEnded { job: &self.job, end, trouble: None, elapsed });
+    }
+}
+
+/// Something of everything.
+fn busy() -> Told {
+    let told = Told::of(&About { version: "1.2.3", commit: "abc" }, 100);
+    told.job.name_image(&job());
+    told.events.tell(&Event::JobStarted { job: &told.job });
+    told.image(ImageEvent::LayerStarted { layer: &layer(1), size: 10 });
+    told.image(ImageEvent::LayerStarted { layer: &layer(2), size: 10 });
+    told.image(ImageEvent::LayerRead { layer: &layer(1), bytes: 10 });
+    told.image(ImageEvent::LayerRead { layer: &layer(2), bytes: 4 });
+    told.image(ImageEvent::LayerDone { layer: &layer(1) });
+    told.events.tell(&Event::Heartbeat { ok: true });
+    told.events.tell(&Event::Heartbeat { ok: false });
+    told.events.tell(&Event::QueueFailed { queue: "jobs", operation: Operation::Receive });
+    let backlog = Backlog { visible: 7, in_flight: 2, delayed: 1 };
+    told.events.tell(&Event::Counted { queue: QueueKind::Backfill, backlog });
+    told
+}
+
+fn rejected() -> JobEnd {
+    let outcome = Outcome::Rejected(Why::new("gone", "sha256:00 \"quoted\"\nand more"));
+    JobEnd { outcome, action: MessageAction::DeadLetter }
 }
 
 #[test]
 fn a_job_is_followed_from_its_receive_to_its_end() {
-    let metrics = busy();
-    check(&metrics, "images_in_flight", 1.0);
-    check(&metrics, "layers_in_flight", 1.0);
-    check(&metrics, "layers_built_total", 1.0);
-    check(&metrics, "layer_read_bytes_total", 14.0);
-    check(&metrics, "job_age_seconds_count{lane=\"live\"}", 1.0);
-    check(&metrics, "job_age_seconds_bucket{le=\"60.0\",lane=\"live\"}", 0.0);
-    check(&metrics, "job_age_seconds_bucket{le=\"120.0\",lane=\"live\"}", 1.0);
-    let oldest = value(&metrics, "soci_index_builder_oldest_job_age_seconds").unwrap();
+    let told = busy();
+    let metrics = &told.metrics;
+    check(metrics, "images_in_flight", 1.0);
+    check(metrics, "layers_in_flight", 1.0);
+    check(metrics, "layers_built_total", 1.0);
+    check(metrics, "layer_read_bytes_total", 14.0);
+    check(metrics, "job_age_seconds_count{lane=\"live\"}", 1.0);
+    check(metrics, "job_age_seconds_bucket{le=\"60.0\",lane=\"live\"}", 0.0);
+    check(metrics, "job_age_seconds_bucket{le=\"120.0\",lane=\"live\"}", 1.0);
+    let oldest = value(metrics, "soci_index_builder_oldest_job_age_seconds").unwrap();
     assert!((100.0..110.0).contains(&oldest), "{oldest}");
 
-    metrics.job_ended(Ticket(1), &rejected(), Duration::from_secs(45));
-    check(&metrics, "jobs_total{outcome=\"rejected\",reason=\"gone\"}", 1.0);
-    check(&metrics, "job_seconds_sum{outcome=\"rejected\"}", 45.0);
-    check(&metrics, "job_seconds_bucket{le=\"30.0\",outcome=\"rejected\"}", 0.0);
-    check(&metrics, "job_seconds_bucket{le=\"60.0\",outcome=\"rejected\"}", 1.0);
-    check(&metrics, "oldest_job_age_seconds", 0.0);
+    told.end(&rejected(), Duration::from_secs(45));
+    check(metrics, "jobs_total{outcome=\"rejected\",reason=\"gone\"}", 1.0);
+    check(metrics, "job_seconds_sum{outcome=\"rejected\"}", 45.0);
+    check(metrics, "job_seconds_bucket{le=\"30.0\",outcome=\"rejected\"}", 0.0);
+    check(metrics, "job_seconds_bucket{le=\"60.0\",outcome=\"rejected\"}", 1.0);
+    check(metrics, "oldest_job_age_seconds", 0.0);
 }
 
 #[test]
 fn a_job_that_is_given_up_leaves_nothing_in_flight() {
-    let metrics = busy();
-    metrics.job_ended(Ticket(1), &Ending::GivenBack, Duration::from_secs(1));
-    check(&metrics, "images_in_flight", 0.0);
-    check(&metrics, "layers_in_flight", 0.0);
+    let told = busy();
+    let metrics = &told.metrics;
+    let given_back = JobEnd { outcome: Outcome::Stopped, action: MessageAction::GiveBack };
+    told.end(&given_back, Duration::from_secs(1));
+    check(metrics, "images_in_flight", 0.0);
+    check(metrics, "layers_in_flight", 0.0);
     // What comes late from a task that is being dropped is not counted as in flight.
-    metrics.layer_started(Ticket(1), &layer(3), 10);
-    metrics.layer_done(Ticket(1), &layer(2));
-    check(&metrics, "layers_in_flight", 0.0);
+    told.image(ImageEvent::LayerStarted { layer: &layer(3), size: 10 });
+    told.image(ImageEvent::LayerDone { layer: &layer(2) });
+    check(metrics, "layers_in_flight", 0.0);
 }
 
 #[test]
 fn a_message_that_is_not_understood_is_no_image_in_flight() {
-    let metrics = Metrics::new(&About::THIS);
-    metrics.job_received(Ticket(1), Lane::Live, &message(0));
-    check(&metrics, "images_in_flight", 0.0);
-    metrics.job_ended(Ticket(1), &rejected(), Duration::ZERO);
-    check(&metrics, "images_in_flight", 0.0);
+    let told = Told::of(&About::THIS, 0);
+    let metrics = &told.metrics;
+    check(metrics, "images_in_flight", 0.0);
+    told.end(&rejected(), Duration::ZERO);
+    check(metrics, "images_in_flight", 0.0);
 }
 
 #[test]
 fn queues_and_the_state_of_the_service_are_told() {
-    let metrics = busy();
-    check(&metrics, "heartbeats_total{result=\"ok\"}", 1.0);
-    check(&metrics, "heartbeats_total{result=\"failed\"}", 1.0);
-    check(&metrics, "queue_failures_total{queue=\"jobs\",operation=\"receive\"}", 1.0);
-    check(&metrics, "queue_messages{lane=\"backfill\",state=\"visible\"}", 7.0);
-    check(&metrics, "queue_messages{lane=\"backfill\",state=\"in_flight\"}", 2.0);
-    check(&metrics, "queue_messages{lane=\"backfill\",state=\"delayed\"}", 1.0);
-    check(&metrics, "build_info{version=\"1.2.3\",commit=\"abc\"}", 1.0);
-    check(&metrics, "draining", 0.0);
-    metrics.draining();
-    check(&metrics, "draining", 1.0);
-    let started = value(&metrics, "soci_index_builder_start_time_seconds").unwrap();
+    let told = busy();
+    let metrics = &told.metrics;
+    check(metrics, "heartbeats_total{result=\"ok\"}", 1.0);
+    check(metrics, "heartbeats_total{result=\"failed\"}", 1.0);
+    check(metrics, "queue_failures_total{queue=\"jobs\",operation=\"receive\"}", 1.0);
+    check(metrics, "queue_messages{lane=\"backfill\",state=\"visible\"}", 7.0);
+    check(metrics, "queue_messages{lane=\"backfill\",state=\"in_flight\"}", 2.0);
+    check(metrics, "queue_messages{lane=\"backfill\",state=\"delayed\"}", 1.0);
+    check(metrics, "build_info{version=\"1.2.3\",commit=\"abc\"}", 1.0);
+    check(metrics, "draining", 0.0);
+    told.events.tell(&Event::Draining);
+    check(metrics, "draining", 1.0);
+    let started = value(metrics, "soci_index_builder_start_time_seconds").unwrap();
     assert!(started > 1.7e9, "{started}");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn the_memory_of_the_process_is_told() {
-    let metrics = Metrics::new(&About::THIS);
-    let now = value(&metrics, "soci_index_builder_resident_memory_bytes").unwrap();
-    let peak = value(&metrics, "soci_index_builder_resident_memory_peak_bytes").unwrap();
+    let metrics = &Told::of(&About::THIS, 0).metrics;
+    let now = value(metrics, "soci_index_builder_resident_memory_bytes").unwrap();
+    let peak = value(metrics, "soci_index_builder_resident_memory_peak_bytes").unwrap();
     assert!(now > 1e6 && peak >= now, "{now} {peak}");
 }
 
 #[tokio::test]
 async fn requests_and_retries_of_the_registry_client_are_counted() {
-    let metrics = Arc::new(Metrics::new(&About::THIS));
+    let metrics = &Told::of(&About::THIS, 0).metrics;
     let fake = FakeRegistry::start().await;
     let repository = fake.repository("app");
     let client = fake.client_builder().observer(metrics.clone()).build().unwrap();
@@ -146,18 +186,19 @@ async fn requests_and_retries_of_the_registry_client_are_counted() {
     assert!(missing.is_err());
     let labels = "method=\"GET\",target=\"manifest\"";
     for status in ["503", "429", "404"] {
-        check(&metrics, &format!("registry_requests_total{{{labels},status=\"{status}\"}}"), 1.0);
+        check(metrics, &format!("registry_requests_total{{{labels},status=\"{status}\"}}"), 1.0);
     }
-    check(&metrics, &format!("registry_request_seconds_count{{{labels}}}"), 3.0);
-    check(&metrics, "registry_retries_total{reason=\"status\"}", 1.0);
-    check(&metrics, "registry_retries_total{reason=\"throttled\"}", 1.0);
+    check(metrics, &format!("registry_request_seconds_count{{{labels}}}"), 3.0);
+    check(metrics, "registry_retries_total{reason=\"status\"}", 1.0);
+    check(metrics, "registry_retries_total{reason=\"throttled\"}", 1.0);
 }
 
 /// What every line of the OpenMetrics text format has to be.
 #[test]
 fn the_text_is_open_metrics_and_names_what_the_table_names() {
-    let metrics = busy();
-    metrics.job_ended(Ticket(1), &rejected(), Duration::from_secs(1));
+    let told = busy();
+    let metrics = &told.metrics;
+    told.end(&rejected(), Duration::from_secs(1));
     let text = metrics.render(TextFormat::OpenMetrics);
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert_eq!(text.matches("# EOF").count(), 1);

@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::routing::put;
 use http::StatusCode;
+use soci_jobs::{JobEnd, MessageAction, Outcome};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::event::QueueKind;
+use crate::job_in_hand::{JobId, JobInHand};
 
 /// A task that keeps what it was told, and when, in seconds since the start.
 #[derive(Clone, Debug)]
@@ -177,13 +180,15 @@ async fn open_jobs_are_those_received_and_not_ended() {
     let text = soci_queue::Outgoing { body: "b".to_owned(), group: None, attributes: Vec::new() };
     soci_queue::Queue::send(&queue, &text).await.unwrap();
     let message = queue.messages().remove(0).message;
-    for ticket in [Ticket(1), Ticket(2)] {
-        open.job_received(ticket, Lane::Live, &message);
+    let jobs = [1, 2].map(|id| Arc::new(JobInHand::new(JobId(id), QueueKind::Live, &message)));
+    for job in &jobs {
+        open.event(&Event::JobReceived { job });
     }
-    open.job_ended(Ticket(1), &Ending::GivenBack, Duration::ZERO);
-    assert_eq!(*count.borrow(), 1);
-    open.job_ended(Ticket(2), &Ending::GivenBack, Duration::ZERO);
-    assert_eq!(*count.borrow(), 0);
+    let end = JobEnd { outcome: Outcome::Stopped, action: MessageAction::GiveBack };
+    for (job, left) in jobs.iter().zip([1, 0]) {
+        open.event(&Event::JobEnded { job, end: &end, trouble: None, elapsed: Duration::ZERO });
+        assert_eq!(*count.borrow(), left);
+    }
 }
 
 #[test]

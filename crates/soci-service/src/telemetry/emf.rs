@@ -3,17 +3,15 @@
 
 use std::fmt;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
-use soci_oci::Digest;
-use soci_push::Job;
-use soci_queue::{Backlog, Message};
+use soci_jobs::JobEnd;
+use soci_queue::Backlog;
 
-use crate::tickets::Tickets;
-use crate::watch::{Ending, Lane, Ticket, Watch};
+use crate::event::{Event, EventSink, QueueKind};
+use crate::job_in_hand::JobInHand;
 
 /// Writes one line of metrics for every job that ends and for every count of a queue.
 ///
@@ -23,7 +21,6 @@ use crate::watch::{Ending, Lane, Ticket, Watch};
 pub struct Emf {
     namespace: String,
     writer: Mutex<Box<dyn Write + Send>>,
-    open: Tickets<Open>,
 }
 
 impl Emf {
@@ -36,7 +33,7 @@ impl Emf {
     /// Writes to `writer`, each line in one call.
     pub fn to(namespace: impl Into<String>, writer: impl Write + Send + 'static) -> Self {
         let writer: Box<dyn Write + Send> = Box::new(writer);
-        Self { namespace: namespace.into(), writer: Mutex::new(writer), open: Tickets::default() }
+        Self { namespace: namespace.into(), writer: Mutex::new(writer) }
     }
 
     fn write(&self, dimensions: &[&[&str]], metrics: &[Metric], members: Map<String, Value>) {
@@ -54,77 +51,48 @@ impl fmt::Debug for Emf {
     }
 }
 
-#[derive(Debug)]
-struct Open {
-    lane: Lane,
-    message_id: String,
-    queued: Duration,
-    image: OnceLock<[(&'static str, Value); 3]>,
-    read: AtomicU64,
-}
-
 struct Metric {
     name: &'static str,
     unit: &'static str,
     value: Value,
 }
 
-impl Watch for Emf {
-    fn job_received(&self, ticket: Ticket, lane: Lane, message: &Message) {
-        let open = Open {
-            lane,
-            message_id: message.id.to_string(),
-            queued: SystemTime::now().duration_since(message.sent_at).unwrap_or_default(),
-            image: OnceLock::new(),
-            read: AtomicU64::new(0),
-        };
-        self.open.open(ticket, open);
-    }
-
-    fn job_started(&self, ticket: Ticket, job: &Job) {
-        let Some(open) = self.open.get(ticket) else { return };
-        open.image.get_or_init(|| {
-            [
-                ("Repository", job.repository.to_string().into()),
-                ("Digest", job.digest.to_string().into()),
-                ("Tag", job.tag.as_ref().map(ToString::to_string).into()),
-            ]
-        });
-    }
-
-    fn layer_read(&self, ticket: Ticket, _: &Digest, bytes: u64) {
-        if let Some(open) = self.open.get(ticket) {
-            open.read.fetch_add(bytes, Ordering::Relaxed);
+impl EventSink for Emf {
+    fn event(&self, event: &Event<'_>) {
+        match *event {
+            Event::JobEnded { job, end, elapsed, .. } => self.job_ended(job, end, elapsed),
+            Event::Counted { queue, backlog } => self.counted(queue, backlog),
+            _ => {}
         }
     }
+}
 
-    fn job_ended(&self, ticket: Ticket, ending: &Ending, elapsed: Duration) {
-        let Some(open) = self.open.close(ticket) else { return };
+impl Emf {
+    fn job_ended(&self, job: &JobInHand, end: &JobEnd, elapsed: Duration) {
         let mut members = Map::new();
         let mut add = |name: &str, value: Value| members.insert(name.to_owned(), value);
-        add("Outcome", ending.label().into());
-        add("Reason", ending.reason().into());
-        add("Lane", open.lane.label().into());
-        add("MessageId", open.message_id.as_str().into());
-        for (name, value) in open.image.get().into_iter().flatten() {
-            add(name, value.clone());
+        add("Outcome", end.label().into());
+        add("Reason", end.reason().into());
+        add("Lane", job.queue.label().into());
+        add("MessageId", job.message_id.as_str().into());
+        if let Some(image) = job.image() {
+            add("Repository", image.repository.as_str().into());
+            add("Digest", image.digest.to_string().into());
+            add("Tag", image.tag.as_deref().into());
         }
-        let bytes = open.read.load(Ordering::Relaxed);
+        let queued = job.received_at.duration_since(job.sent_at).unwrap_or_default();
+        let bytes = job.bytes_read();
         let metrics = [
             Metric { name: "Jobs", unit: "Count", value: 1.into() },
             Metric { name: "JobSeconds", unit: "Seconds", value: elapsed.as_secs_f64().into() },
             Metric { name: "LayerBytes", unit: "Bytes", value: bytes.into() },
-            Metric {
-                name: "QueueSeconds",
-                unit: "Seconds",
-                value: open.queued.as_secs_f64().into(),
-            },
+            Metric { name: "QueueSeconds", unit: "Seconds", value: queued.as_secs_f64().into() },
         ];
         self.write(&[&[], &["Outcome"]], &metrics, members);
     }
 
-    fn backlog(&self, lane: Lane, backlog: Backlog) {
-        let members = Map::from_iter([("Lane".to_owned(), lane.label().into())]);
+    fn counted(&self, queue: QueueKind, backlog: Backlog) {
+        let members = Map::from_iter([("Lane".to_owned(), queue.label().into())]);
         let count = |name, value: u64| Metric { name, unit: "Count", value: value.into() };
         let metrics = [
             count("MessagesVisible", backlog.visible),

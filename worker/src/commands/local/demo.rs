@@ -9,12 +9,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use soci_indexer::{RemoteRepository, Report, Verification, verify_image};
 use soci_oci::{Descriptor, Digest, Index, Platform, Repository, Tag, TagOrDigest, media_type};
 use soci_registry::{BlobSource, Client};
-use soci_service::watch::Ending;
 use tokio::sync::mpsc;
 
 use super::image::{self, LAYERS, MadeLayerNames, PLATFORMS, PROBE};
+use super::job_output::JobSeen;
 use super::lazy::{self, LazyFile};
-use super::news::Seen;
 use super::{Running, say};
 use crate::report::human_bytes;
 
@@ -46,7 +45,7 @@ struct Pushed {
 pub(super) async fn run(
     running: &Running,
     size: u64,
-    mut seen: mpsc::UnboundedReceiver<Seen>,
+    mut seen: mpsc::UnboundedReceiver<JobSeen>,
 ) -> Result<(), String> {
     let started = Instant::now();
     say(&format!("registry http://{}, status page http://{}/", running.registry, running.page));
@@ -176,22 +175,22 @@ fn platform(architecture: &str) -> Platform {
 
 /// Waits until the image is indexed, showing how far that is.
 async fn indexed(
-    seen: &mut mpsc::UnboundedReceiver<Seen>,
+    seen: &mut mpsc::UnboundedReceiver<JobSeen>,
     image: Digest,
 ) -> Result<Report, String> {
     let bar = bar("indexing", 0);
     while let Some(seen) = seen.recv().await {
         match seen {
-            Seen::Planned(bytes) => bar.inc_length(bytes),
-            Seen::Read(bytes) => bar.inc(bytes),
-            Seen::Ended(digest, ending) if digest == image => {
+            JobSeen::Planned(bytes) => bar.inc_length(bytes),
+            JobSeen::Read(bytes) => bar.inc(bytes),
+            JobSeen::Ended(digest, end) if digest == image => {
                 bar.finish_and_clear();
-                return match ending {
-                    Ending::Indexed(report) | Ending::AlreadyIndexed(report) => Ok(*report),
-                    other => Err(format!("the image was {}: {}", other.label(), other.detail())),
+                return match end.outcome.report() {
+                    Some(report) => Ok(report.clone()),
+                    None => Err(format!("the image was {}: {}", end.label(), end.detail())),
                 };
             }
-            Seen::Ended(..) => {}
+            JobSeen::Ended(..) => {}
         }
     }
     Err("the worker has ended".to_owned())

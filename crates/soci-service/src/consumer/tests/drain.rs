@@ -5,7 +5,7 @@ use std::time::Duration;
 use soci_queue::{ErrorKind, Operation};
 use tokio::time::Instant;
 
-use super::support::{Event, Setup, send, visible};
+use super::support::{Setup, Told, send, visible};
 use crate::consumer::{ConsumerSettings, Drained};
 
 const NOTHING: Drained = Drained { finished: 0, given_back: 0, cut_off: 0 };
@@ -23,7 +23,7 @@ async fn an_idle_service_stops_when_its_long_poll_ends() {
     let (told, seen) = (Instant::now(), service.seen.clone());
     assert_eq!(service.end().await, NOTHING);
     assert_eq!(seconds(told), 17);
-    assert_eq!(seen.times(|event| *event == Event::Draining), [103]);
+    assert_eq!(seen.times(|event| *event == Told::Draining), [103]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +109,7 @@ async fn jobs_may_finish_within_the_deadline_and_then_the_service_ends() {
     assert!(live.messages().is_empty());
     assert_eq!(dead.messages().len(), 1);
     // Messages are kept hidden while jobs finish.
-    let beats = seen.times(|event| *event == Event::Heartbeat(true));
+    let beats = seen.times(|event| *event == Told::Heartbeat(true));
     assert_eq!(beats, [40, 40, 80]);
 }
 
@@ -190,7 +190,7 @@ async fn the_loop_goes_on_turning_while_the_service_drains() {
     service.until(10).await;
     let seen = service.seen.clone();
     service.end().await;
-    let turns = seen.times(|event| *event == Event::Turn);
+    let turns = seen.times(|event| *event == Told::Turn);
     assert!(turns.windows(2).all(|pair| pair[1] - pair[0] <= 5), "{turns:?}");
     assert!(*turns.last().unwrap() >= 105);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use soci_queue::{ErrorKind, Group, Operation, Outgoing, Queue as _, failure};
 use soci_sandbox::{MemoryQueue, MemoryQueueOptions, Redrive};
 
-use super::support::{Event, Setup, send, settings, visible};
+use super::support::{Setup, Told, send, settings, visible};
 use crate::consumer::{Backoff, ConsumerSettings};
 
 #[tokio::test(start_paused = true)]
@@ -127,7 +127,7 @@ async fn a_panic_is_a_failure_that_may_pass_and_frees_its_slot() {
     assert_eq!(service.live.messages().len(), 1);
     assert_eq!(visible(&service.live), 0);
     let details = service.seen.events().into_iter().find_map(|(_, event)| match event {
-        Event::Detail(detail) => Some(detail),
+        Told::Detail(detail) => Some(detail),
         _ => None,
     });
     assert_eq!(details.unwrap(), "the handler panicked: panic after 2 s");

@@ -4,9 +4,9 @@ use soci_queue::{ErrorKind, MAX_RECEIVE, Operation};
 use soci_sandbox::Call;
 use tokio::time::Instant;
 
-use super::support::{Event, Setup, send, settings, visible};
+use super::support::{Setup, Told, send, settings, visible};
 use crate::consumer::{ConsumerError, ConsumerSettings, SettingsError};
-use crate::watch::Lane;
+use crate::event::QueueKind;
 
 /// The maxima of the receives that a queue got.
 fn maxima(queue: &soci_sandbox::MemoryQueue) -> Vec<usize> {
@@ -129,7 +129,7 @@ async fn a_queue_that_fails_is_asked_more_and_more_rarely_until_it_works() {
     // 31 s for the first five pauses, then 15 to 30 s each.
     let asked = service.live.calls_of(Operation::Receive).len();
     assert!((22..48).contains(&asked), "{asked}");
-    let failed = |event: &Event| *event == Event::Failed("live".to_owned(), Operation::Receive);
+    let failed = |event: &Told| *event == Told::Failed("live".to_owned(), Operation::Receive);
     assert_eq!(service.seen.times(failed).len(), asked);
     service.live.heal();
     service.until(631).await;
@@ -208,7 +208,7 @@ async fn the_loop_turns_every_few_seconds_idle_busy_or_without_a_queue() {
     service.live.fail_next(Operation::Receive, 3, ErrorKind::Transient);
     service.live.hang_next(Operation::Receive, 3);
     service.until(900).await;
-    let turns = service.seen.times(|event| *event == Event::Turn);
+    let turns = service.seen.times(|event| *event == Told::Turn);
     assert!(turns.windows(2).all(|pair| pair[1] - pair[0] <= 5), "{turns:?}");
     assert!(turns[0] == 0 && *turns.last().unwrap() >= 895);
     assert!(turns.len() < 1000, "{} turns", turns.len());
@@ -221,11 +221,11 @@ async fn backlogs_are_counted_every_half_minute_also_after_failures() {
     service.backfill.hang_next(Operation::Backlog, 1);
     service.until(125).await;
     let counted = |lane| {
-        service.seen.times(move |event| matches!(event, Event::Counted(found, _) if *found == lane))
+        service.seen.times(move |event| matches!(event, Told::Counted(found, _) if *found == lane))
     };
-    for lane in [Lane::Live, Lane::Backfill] {
-        assert_eq!(counted(lane), [30, 60, 90, 120]);
+    for queue in [QueueKind::Live, QueueKind::Backfill] {
+        assert_eq!(counted(queue), [30, 60, 90, 120]);
     }
-    let failed = |event: &Event| matches!(event, Event::Failed(_, Operation::Backlog));
+    let failed = |event: &Told| matches!(event, Told::Failed(_, Operation::Backlog));
     assert_eq!(service.seen.times(failed), [0, 10]);
 }

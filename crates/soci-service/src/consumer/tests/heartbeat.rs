@@ -5,7 +5,7 @@ use std::time::Duration;
 use soci_queue::{ErrorKind, Operation, Queue as _, Receive};
 use soci_sandbox::Call;
 
-use super::support::{Event, Setup, send};
+use super::support::{Setup, Told, send};
 
 #[tokio::test(start_paused = true)]
 async fn a_message_stays_hidden_while_its_job_runs() {
@@ -21,7 +21,7 @@ async fn a_message_stays_hidden_while_its_job_runs() {
     assert_eq!(service.seen.outcomes(), [(600, "skipped", "no-work")]);
     assert!(service.live.messages().is_empty());
     // Every third of two minutes.
-    let beats = service.seen.times(|event| *event == Event::Heartbeat(true));
+    let beats = service.seen.times(|event| *event == Told::Heartbeat(true));
     assert_eq!(beats, (1..15).map(|n| n * 40).collect::<Vec<_>>());
 }
 
@@ -32,8 +32,8 @@ async fn a_heartbeat_that_fails_is_tried_again_soon() {
     let service = setup.start();
     service.live.fail_next(Operation::SetVisibility, 3, ErrorKind::Transient);
     service.until(300).await;
-    assert_eq!(service.seen.times(|event| *event == Event::Heartbeat(false)), [40, 48, 56]);
-    assert_eq!(service.seen.times(|event| *event == Event::Heartbeat(true)), [64, 104, 144, 184]);
+    assert_eq!(service.seen.times(|event| *event == Told::Heartbeat(false)), [40, 48, 56]);
+    assert_eq!(service.seen.times(|event| *event == Told::Heartbeat(true)), [64, 104, 144, 184]);
     assert_eq!(service.seen.outcomes(), [(200, "skipped", "no-work")]);
 }
 
@@ -44,8 +44,8 @@ async fn a_heartbeat_without_an_answer_is_tried_again() {
     let service = setup.start();
     service.live.hang_next(Operation::SetVisibility, 2);
     service.until(300).await;
-    assert_eq!(service.seen.times(|event| *event == Event::Heartbeat(false)), [50, 68]);
-    assert_eq!(service.seen.times(|event| *event == Event::Heartbeat(true)), [76]);
+    assert_eq!(service.seen.times(|event| *event == Told::Heartbeat(false)), [50, 68]);
+    assert_eq!(service.seen.times(|event| *event == Told::Heartbeat(true)), [76]);
     assert_eq!(service.seen.outcomes(), [(100, "skipped", "no-work")]);
 }
 
@@ -61,7 +61,7 @@ async fn a_job_whose_message_cannot_be_extended_is_abandoned_when_its_timeout_en
         let outcomes = service.seen.outcomes();
         assert_eq!(outcomes, [(120, "abandoned", "not-extended"), (320, "skipped", "no-work")]);
         let detail = service.seen.events().into_iter().find_map(|(_, event)| match event {
-            Event::Detail(detail) => Some(detail),
+            Told::Detail(detail) => Some(detail),
             _ => None,
         });
         let detail = detail.unwrap();
@@ -96,7 +96,7 @@ async fn a_job_that_takes_eleven_hours_is_put_on_the_dead_letter_queue() {
     assert!(service.live.messages().is_empty());
     let letter = service.dead.messages().remove(0).message;
     assert_eq!(letter.attribute(soci_queue::failure::REASON), Some("too-long"));
-    let refused = service.seen.times(|event| *event == Event::Heartbeat(false));
+    let refused = service.seen.times(|event| *event == Told::Heartbeat(false));
     assert!(refused.is_empty());
     let asked = service.live.calls();
     assert!(asked.iter().any(|(_, call)| matches!(call, Call::SetVisibility(..))));

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use soci_jobs::{Outcome, Why};
 use soci_queue::{
     Backlog, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive,
 };
@@ -13,8 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::consumer::{Backoff, ConsumerError, ConsumerSettings, Drained, Queues, run};
-use crate::handler::{Handled, Handler};
-use crate::watch::{Ending, Lane, Ticket, Watch};
+use crate::event::{Event, EventSink, Events, QueueKind};
+use crate::handler::Handler;
+use crate::job_in_hand::{JobId, JobInHand};
+use crate::job_log::JobLog;
 
 /// A service that runs.
 pub(super) struct Service {
@@ -77,8 +80,9 @@ impl Setup {
             dead_letters: self.dead_letters.then(|| reach(dead.clone())),
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let (handler, watch) = (Script(seen.clone()), seen.clone());
-        let running = tokio::spawn(run(queues, handler, watch, self.settings, async move {
+        let (handler, sink): (_, Arc<dyn EventSink>) = (Script(seen.clone()), seen.clone());
+        let events = Events::to([sink, Arc::new(JobLog)]);
+        let running = tokio::spawn(run(queues, handler, events, self.settings, async move {
             stopped.await.unwrap_or_default();
         }));
         Service { live: self.live, backfill, dead, started: seen.started, seen, stop, running }
@@ -158,21 +162,21 @@ pub(super) struct Seen {
     pub(super) started: Instant,
     running: AtomicUsize,
     most: AtomicUsize,
-    events: Mutex<Vec<(u64, Event)>>,
+    events: Mutex<Vec<(u64, Told)>>,
     starts: Mutex<Vec<(u64, String)>>,
     stops: Mutex<Vec<(u64, String)>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Event {
+pub(super) enum Told {
     Turn,
-    Answered(Lane, usize),
-    Received(Ticket, Lane, String),
-    Ended(Ticket, &'static str, &'static str, Duration),
+    Answered(QueueKind, usize),
+    Received(JobId, QueueKind),
+    Ended(JobId, &'static str, &'static str, Duration),
     Detail(String),
     Heartbeat(bool),
     Failed(String, Operation),
-    Counted(Lane, Backlog),
+    Counted(QueueKind, Backlog),
     Draining,
 }
 
@@ -203,19 +207,19 @@ impl Seen {
         self.most.load(Ordering::Relaxed)
     }
 
-    pub(super) fn events(&self) -> Vec<(u64, Event)> {
+    pub(super) fn events(&self) -> Vec<(u64, Told)> {
         self.events.lock().unwrap().clone()
     }
 
     /// When what was told for which `pick` is true.
-    pub(super) fn times(&self, pick: impl Fn(&Event) -> bool) -> Vec<u64> {
+    pub(super) fn times(&self, pick: impl Fn(&Told) -> bool) -> Vec<u64> {
         self.events().iter().filter(|(_, event)| pick(event)).map(|(at, _)| *at).collect()
     }
 
     /// The outcomes with their reasons, and when they were.
     pub(super) fn outcomes(&self) -> Vec<(u64, &'static str, &'static str)> {
-        let outcome = |(at, event): &(u64, Event)| match event {
-            Event::Ended(_, label, reason, _) => Some((*at, *label, *reason)),
+        let outcome = |(at, event): &(u64, Told)| match event {
+            Told::Ended(_, label, reason, _) => Some((*at, *label, *reason)),
             _ => None,
         };
         self.events().iter().filter_map(outcome).collect()
@@ -223,8 +227,8 @@ impl Seen {
 
     /// What the last outcome says to people.
     pub(super) fn last_detail(&self) -> String {
-        let detail = |(_, event): &(u64, Event)| match event {
-            Event::Detail(detail) => Some(detail.clone()),
+        let detail = |(_, event): &(u64, Told)| match event {
+            Told::Detail(detail) => Some(detail.clone()),
             _ => None,
         };
         self.events().iter().rev().find_map(detail).expect("a job has ended")
@@ -234,43 +238,29 @@ impl Seen {
         self.started.elapsed().as_secs()
     }
 
-    fn note(&self, event: Event) {
-        self.events.lock().unwrap().push((self.now(), event));
+    fn note(&self, told: Told) {
+        self.events.lock().unwrap().push((self.now(), told));
     }
 }
 
-impl Watch for Seen {
-    fn turn(&self) {
-        self.note(Event::Turn);
-    }
-
-    fn answered(&self, lane: Lane, messages: usize) {
-        self.note(Event::Answered(lane, messages));
-    }
-
-    fn job_received(&self, ticket: Ticket, lane: Lane, message: &Message) {
-        self.note(Event::Received(ticket, lane, message.body.clone()));
-    }
-
-    fn job_ended(&self, ticket: Ticket, ending: &Ending, elapsed: Duration) {
-        self.note(Event::Ended(ticket, ending.label(), ending.reason(), elapsed));
-        self.note(Event::Detail(ending.detail().to_owned()));
-    }
-
-    fn heartbeat(&self, ok: bool) {
-        self.note(Event::Heartbeat(ok));
-    }
-
-    fn queue_failed(&self, queue: &str, operation: Operation) {
-        self.note(Event::Failed(queue.to_owned(), operation));
-    }
-
-    fn backlog(&self, lane: Lane, backlog: Backlog) {
-        self.note(Event::Counted(lane, backlog));
-    }
-
-    fn draining(&self) {
-        self.note(Event::Draining);
+impl EventSink for Seen {
+    fn event(&self, event: &Event<'_>) {
+        match *event {
+            Event::Turned => self.note(Told::Turn),
+            Event::Answered { queue, messages } => self.note(Told::Answered(queue, messages)),
+            Event::JobReceived { job } => self.note(Told::Received(job.id, job.queue)),
+            Event::JobEnded { job, end, elapsed, .. } => {
+                self.note(Told::Ended(job.id, end.label(), end.reason(), elapsed));
+                self.note(Told::Detail(end.detail().to_owned()));
+            }
+            Event::Heartbeat { ok } => self.note(Told::Heartbeat(ok)),
+            Event::QueueFailed { queue, operation } => {
+                self.note(Told::Failed(queue.to_owned(), operation));
+            }
+            Event::Counted { queue, backlog } => self.note(Told::Counted(queue, backlog)),
+            Event::Draining => self.note(Told::Draining),
+            _ => {}
+        }
     }
 }
 
@@ -279,7 +269,7 @@ impl Watch for Seen {
 struct Script(Arc<Seen>);
 
 impl Handler for Script {
-    async fn handle(&self, _: Ticket, message: &Message, _: &Arc<dyn Watch>) -> Handled {
+    async fn handle(&self, _: &Arc<JobInHand>, message: &Message, _: &Events) -> Outcome {
         let at = self.0.now();
         self.0.starts.lock().unwrap().push((at, message.body.clone()));
         let running = self.0.running.fetch_add(1, Ordering::Relaxed) + 1;
@@ -292,10 +282,10 @@ impl Handler for Script {
         guard.is_done = true;
         let detail = format!("{what} after {seconds} s");
         match what {
-            "reject" => Handled::Rejected { reason: "bad", detail },
-            "fail" => Handled::Failed { reason: "weak", detail },
+            "reject" => Outcome::Rejected(Why::new("bad", detail)),
+            "fail" => Outcome::Failed(Why::new("weak", detail)),
             "panic" => panic!("{detail}"),
-            _ => Handled::Skipped { reason: "no-work", detail },
+            _ => Outcome::Skipped(Why::new("no-work", detail)),
         }
     }
 }

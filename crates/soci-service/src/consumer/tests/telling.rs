@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use soci_queue::{ErrorKind, Operation};
 
-use super::support::{Event, Setup, send};
+use super::support::{Setup, Told, send};
+use crate::event::QueueKind;
+use crate::job_in_hand::JobId;
 use crate::log_capture::Log;
-use crate::watch::{Lane, Ticket};
 
 #[tokio::test(start_paused = true)]
 async fn those_who_watch_are_told_of_every_step() {
@@ -22,23 +23,23 @@ async fn those_who_watch_are_told_of_every_step() {
     let told: Vec<_> = events
         .into_iter()
         .map(|(_, event)| event)
-        .filter(|event| !matches!(event, Event::Turn | Event::Counted(..) | Event::Detail(_)))
+        .filter(|event| !matches!(event, Told::Turn | Told::Counted(..) | Told::Detail(_)))
         .collect();
     let seconds = Duration::from_secs;
     assert_eq!(
         told,
         [
-            Event::Answered(Lane::Live, 1),
-            Event::Received(Ticket(1), Lane::Live, "reject 50".to_owned()),
-            Event::Heartbeat(true),
-            Event::Failed("live".to_owned(), Operation::Delete),
-            Event::Ended(Ticket(1), "rejected", "bad", seconds(50)),
-            Event::Answered(Lane::Live, 0),
-            Event::Answered(Lane::Backfill, 1),
-            Event::Received(Ticket(2), Lane::Backfill, "done 1".to_owned()),
-            Event::Ended(Ticket(2), "skipped", "no-work", seconds(1)),
-            Event::Answered(Lane::Live, 0),
-            Event::Answered(Lane::Backfill, 0),
+            Told::Answered(QueueKind::Live, 1),
+            Told::Received(JobId(1), QueueKind::Live),
+            Told::Heartbeat(true),
+            Told::Failed("live".to_owned(), Operation::Delete),
+            Told::Ended(JobId(1), "rejected", "bad", seconds(50)),
+            Told::Answered(QueueKind::Live, 0),
+            Told::Answered(QueueKind::Backfill, 1),
+            Told::Received(JobId(2), QueueKind::Backfill),
+            Told::Ended(JobId(2), "skipped", "no-work", seconds(1)),
+            Told::Answered(QueueKind::Live, 0),
+            Told::Answered(QueueKind::Backfill, 0),
         ]
     );
 }

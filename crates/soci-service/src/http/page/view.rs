@@ -4,8 +4,8 @@
 use maud::{Markup, html};
 
 use super::words::{ago, count, duration, grouped, percent, size};
-use crate::board::{
-    EndedStatus, LayerStatus, MAX_ENDED, QueueStatus, RunningStatus, State, Status, Totals,
+use crate::status_store::{
+    EndedStatus, LayerStatus, MAX_ENDED, QueueStatus, RunningStatus, ServiceState, Status, Totals,
 };
 
 /// Details longer than this are folded, in characters.
@@ -14,7 +14,7 @@ const FOLD: usize = 400;
 /// What the browser's tab says.
 pub(super) fn title(status: &Status) -> String {
     let state = match (status.service.state, status.running.len()) {
-        (State::Working, running) => format!("{running} running"),
+        (ServiceState::Working, running) => format!("{running} running"),
         (state, _) => word(state).to_owned(),
     };
     format!("{state} · SOCI index builder")
@@ -110,15 +110,15 @@ fn figure(name: &str, value: &str, note: &str, kind: &str) -> Markup {
     }
 }
 
-fn idle(state: State) -> &'static str {
+fn idle(state: ServiceState) -> &'static str {
     match state {
-        State::Starting => "Starting: no queue has answered yet.",
-        State::Draining => "Told to stop; nothing is left to finish.",
-        State::Stuck => {
+        ServiceState::Starting => "Starting: no queue has answered yet.",
+        ServiceState::Draining => "Told to stop; nothing is left to finish.",
+        ServiceState::Stuck => {
             "The receive loop has stopped turning, so no message is taken. The health check fails, \
              which should get this task replaced."
         }
-        State::Idle | State::Working => "Nothing to do. Waiting for messages.",
+        ServiceState::Idle | ServiceState::Working => "Nothing to do. Waiting for messages.",
     }
 }
 
@@ -326,13 +326,13 @@ fn short_text(digest: &str) -> String {
     digest.split_once(':').map_or(digest, |(_, hex)| hex).chars().take(12).collect()
 }
 
-fn word(state: State) -> &'static str {
+fn word(state: ServiceState) -> &'static str {
     match state {
-        State::Starting => "starting",
-        State::Idle => "idle",
-        State::Working => "working",
-        State::Draining => "draining",
-        State::Stuck => "stuck",
+        ServiceState::Starting => "starting",
+        ServiceState::Idle => "idle",
+        ServiceState::Working => "working",
+        ServiceState::Draining => "draining",
+        ServiceState::Stuck => "stuck",
     }
 }
 

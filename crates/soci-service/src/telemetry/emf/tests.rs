@@ -1,10 +1,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use soci_queue::{MessageId, Receipt};
+use soci_indexer::ImageEvent;
+use soci_jobs::{MessageAction, Outcome, Why};
+use soci_oci::Digest;
+use soci_push::Job;
+use soci_queue::{Message, MessageId, Receipt};
 use tokio::time::Instant;
 
 use super::*;
+use crate::job_in_hand::JobId;
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
@@ -89,17 +94,30 @@ fn job() -> Job {
     }
 }
 
+fn received() -> Arc<JobInHand> {
+    Arc::new(JobInHand::new(JobId(1), QueueKind::Live, &message()))
+}
+
+fn end(emf: &Emf, job: &Arc<JobInHand>, end: &JobEnd, elapsed: Duration) {
+    emf.event(&Event::JobEnded { job, end, trouble: None, elapsed });
+}
+
+fn given_back() -> JobEnd {
+    JobEnd { outcome: Outcome::Stopped, action: MessageAction::GiveBack }
+}
+
 #[test]
 fn a_job_that_ended_is_one_valid_document() {
     let lines = Lines::default();
     let emf = Emf::to("SociIndexBuilder", lines.clone());
-    emf.job_received(Ticket(1), Lane::Live, &message());
-    emf.job_started(Ticket(1), &job());
-    emf.layer_read(Ticket(1), &Digest::sha256_of(b"layer"), 40);
-    emf.layer_read(Ticket(1), &Digest::sha256_of(b"layer"), 2);
-    let detail = "line\nbreak and the reason".to_owned();
-    let ending = Ending::Rejected { reason: "gone", detail };
-    emf.job_ended(Ticket(1), &ending, Duration::from_millis(1500));
+    let in_hand = received();
+    in_hand.name_image(&job());
+    for bytes in [40, 2] {
+        in_hand.note(&ImageEvent::LayerRead { layer: &Digest::sha256_of(b"layer"), bytes });
+    }
+    let outcome = Outcome::Rejected(Why::new("gone", "line\nbreak and the reason"));
+    let rejected = JobEnd { outcome, action: MessageAction::DeadLetter };
+    end(&emf, &in_hand, &rejected, Duration::from_millis(1500));
     let document = lines.only();
     assert_valid(&document);
     let directive = &document["_aws"]["CloudWatchMetrics"][0];
@@ -119,8 +137,7 @@ fn a_job_that_ended_is_one_valid_document() {
 fn a_message_that_was_not_understood_is_a_valid_document_too() {
     let lines = Lines::default();
     let emf = Emf::to("N", lines.clone());
-    emf.job_received(Ticket(1), Lane::Live, &message());
-    emf.job_ended(Ticket(1), &Ending::GivenBack, Duration::ZERO);
+    end(&emf, &received(), &given_back(), Duration::ZERO);
     let document = lines.only();
     assert_valid(&document);
     assert!(document.get("Repository").is_none());
@@ -130,7 +147,8 @@ fn a_message_that_was_not_understood_is_a_valid_document_too() {
 fn a_count_of_a_queue_is_a_valid_document() {
     let lines = Lines::default();
     let emf = Emf::to("N", lines.clone());
-    emf.backlog(Lane::Backfill, Backlog { visible: 7, in_flight: 2, delayed: 1 });
+    let backlog = Backlog { visible: 7, in_flight: 2, delayed: 1 };
+    emf.event(&Event::Counted { queue: QueueKind::Backfill, backlog });
     let document = lines.only();
     assert_valid(&document);
     assert_eq!(document["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Lane"]]));
@@ -151,8 +169,6 @@ fn a_reader_that_is_gone_stops_nothing() {
         }
     }
     let emf = Emf::to("N", Gone);
-    emf.job_received(Ticket(1), Lane::Live, &message());
-    emf.job_ended(Ticket(1), &Ending::GivenBack, Duration::ZERO);
-    emf.backlog(Lane::Live, Backlog::default());
-    assert!(emf.open.all().is_empty());
+    end(&emf, &received(), &given_back(), Duration::ZERO);
+    emf.event(&Event::Counted { queue: QueueKind::Live, backlog: Backlog::default() });
 }

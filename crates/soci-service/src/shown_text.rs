@@ -5,7 +5,7 @@ pub const MAX_TEXT: usize = 2_000;
 
 /// Cuts a text to [`MAX_TEXT`] characters and replaces what changes how the text around it is
 /// shown: control characters other than the line feed, and marks of writing direction.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut shown: String =
         text.chars().take(MAX_TEXT).map(|c| if disturbs(c) { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(MAX_TEXT).is_some() {

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use soci_jobs::{JobEnd, MessageAction, Outcome};
 use soci_push::event::Timestamp;
+use soci_queue::Backlog;
+use tokio::time::Instant;
 
-use super::ended::Ended;
-use super::running::{Image, Running};
-use super::{Board, Counted};
-use crate::tickets::Tickets;
-use crate::watch::{Ending, Lane, Ticket};
+use crate::event::QueueKind;
+use crate::job_in_hand::{JobImage, JobInHand};
+use crate::shown_text::shown;
 
 /// The version of the shape.
 pub const SCHEMA: u32 = 1;
@@ -43,7 +44,7 @@ pub struct ServiceStatus {
     /// The commit that it was built from; empty if unknown.
     pub commit: &'static str,
     /// What the service is doing.
-    pub state: State,
+    pub state: ServiceState,
     /// When the service started.
     pub started_at: String,
     /// Time since then.
@@ -55,7 +56,7 @@ pub struct ServiceStatus {
 /// What a service is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum ServiceState {
     /// No queue has answered yet.
     Starting,
     /// It waits for messages.
@@ -177,9 +178,9 @@ pub struct EndedStatus {
     pub digest: Option<String>,
     /// The tag it was pushed under.
     pub tag: Option<String>,
-    /// How it ended, as [`Ending::label`] has it.
+    /// How it ended, as [`JobEnd::label`] has it.
     pub outcome: &'static str,
-    /// Short stable name of why, as [`Ending::reason`] has it.
+    /// Short stable name of why, as [`JobEnd::reason`] has it.
     pub reason: &'static str,
     /// Why, and what can be done about it, for people.
     pub detail: String,
@@ -204,133 +205,118 @@ pub struct EndedStatus {
 }
 
 impl Totals {
-    pub(super) fn count(&mut self, ending: &Ending) {
-        *match ending {
-            Ending::Indexed(_) => &mut self.indexed,
-            Ending::AlreadyIndexed(_) => &mut self.already_indexed,
-            Ending::Skipped { .. } => &mut self.skipped,
-            Ending::Rejected { .. } => &mut self.rejected,
-            Ending::Retried { .. } => &mut self.retried,
-            Ending::GivenBack => &mut self.given_back,
-            Ending::Abandoned { .. } => &mut self.abandoned,
+    pub(super) fn count(&mut self, end: &JobEnd) {
+        *match (&end.outcome, end.action) {
+            (Outcome::Indexed(_), _) => &mut self.indexed,
+            (Outcome::AlreadyIndexed(_), _) => &mut self.already_indexed,
+            (Outcome::Skipped(_), _) => &mut self.skipped,
+            (Outcome::Rejected(_), MessageAction::DeadLetter) => &mut self.rejected,
+            (Outcome::Rejected(_) | Outcome::Failed(_), _) => &mut self.retried,
+            (Outcome::Stopped, _) => &mut self.given_back,
+            (Outcome::Lost(_), _) => &mut self.abandoned,
         } += 1;
     }
 }
 
-pub(super) fn take(board: &Board, stuck_after: Duration) -> Status {
-    let running = running(&board.running);
-    let state = if board.is_draining() {
-        State::Draining
-    } else if !board.is_live(stuck_after) {
-        State::Stuck
-    } else if !running.is_empty() {
-        State::Working
-    } else if board.is_ready() {
-        State::Idle
-    } else {
-        State::Starting
-    };
-    let past = board.past();
-    let totals = Totals {
-        layers_built: board.layers_built.load(Ordering::Relaxed),
-        bytes_read: board.bytes_read.load(Ordering::Relaxed),
-        ..past.totals.clone()
-    };
-    Status {
-        schema: SCHEMA,
-        now: time(SystemTime::now()),
-        service: ServiceStatus {
-            version: board.about.version,
-            commit: board.about.commit,
-            state,
-            started_at: time(board.started_at),
-            uptime_seconds: seconds(board.started.elapsed()),
-            last_turn_seconds: seconds(board.since_turn()),
-        },
-        queues: [Lane::Live, Lane::Backfill]
-            .into_iter()
-            .filter_map(|lane| Some(queue(lane, &past.queues[lane as usize]?)))
-            .collect(),
-        totals,
-        running,
-        ended: past.ended.iter().map(ended).collect(),
+/// A queue's messages, and when they were counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub(super) backlog: Backlog,
+    pub(super) at: Instant,
+}
+
+/// A finished job as it is shown, and since when it is finished.
+#[derive(Debug)]
+pub(super) struct Ended {
+    status: EndedStatus,
+    since: Instant,
+}
+
+impl Ended {
+    pub(super) fn new(job: &JobInHand, end: &JobEnd, elapsed: Duration) -> Self {
+        let report = end.outcome.report();
+        let (repository, digest, tag) = name(job.image());
+        let status = EndedStatus {
+            ticket: job.id.0,
+            message_id: job.message_id.clone(),
+            lane: job.queue.label(),
+            receive_count: job.receive_count,
+            repository,
+            digest,
+            tag,
+            outcome: end.label(),
+            reason: end.reason(),
+            detail: shown(end.detail()),
+            index: report.map(|report| report.index.to_string()),
+            index_tag: report.and_then(|report| report.tag.as_ref()).map(ToString::to_string),
+            layers_built: report.map(|report| report.layers.len() as u64),
+            layers_skipped: report.map(|report| report.skipped.len() as u64),
+            bytes_read: job.bytes_read(),
+            again_in_seconds: end.again_in().map(seconds),
+            ended_at: time(SystemTime::now()),
+            ended_seconds_ago: 0.0,
+            elapsed_seconds: seconds(elapsed),
+        };
+        Self { status, since: Instant::now() }
+    }
+
+    pub(super) fn status(&self) -> EndedStatus {
+        EndedStatus { ended_seconds_ago: seconds(self.since.elapsed()), ..self.status.clone() }
     }
 }
 
-fn queue(lane: Lane, counted: &Counted) -> QueueStatus {
-    QueueStatus {
-        lane: lane.label(),
-        visible: counted.backlog.visible,
-        in_flight: counted.backlog.in_flight,
-        delayed: counted.backlog.delayed,
-        counted_seconds_ago: seconds(counted.at.elapsed()),
+impl QueueStatus {
+    pub(super) fn of(queue: QueueKind, counted: &Counted) -> Self {
+        Self {
+            lane: queue.label(),
+            visible: counted.backlog.visible,
+            in_flight: counted.backlog.in_flight,
+            delayed: counted.backlog.delayed,
+            counted_seconds_ago: seconds(counted.at.elapsed()),
+        }
     }
 }
 
-fn running(tickets: &Tickets<Running>) -> Vec<RunningStatus> {
-    tickets.all().into_iter().map(|(ticket, job)| run(ticket, &job)).collect()
-}
-
-fn run(ticket: Ticket, job: &Running) -> RunningStatus {
-    let plan = job.plan.get();
-    let read = job.read.load(Ordering::Relaxed);
-    let rate = plan.and_then(|plan| rate(read, plan.since.elapsed()));
-    let left = plan.map(|plan| plan.bytes.saturating_sub(read));
-    let (repository, digest, tag) = name(job.image.get());
-    RunningStatus {
-        ticket: ticket.0,
-        message_id: job.message_id.clone(),
-        lane: job.lane.label(),
-        receive_count: job.receive_count,
-        repository,
-        digest,
-        tag,
-        received_at: time(job.received_at),
-        queued_seconds: seconds(job.received_at.duration_since(job.sent_at).unwrap_or_default()),
-        elapsed_seconds: seconds(job.received.elapsed()),
-        planned_layers: plan.map(|plan| plan.layers as u64),
-        planned_bytes: plan.map(|plan| plan.bytes),
-        layers_done: job.layers_done.load(Ordering::Relaxed) as u64,
-        bytes_read: read,
-        bytes_per_second: rate.map(f64::round),
-        remaining_seconds: rate.zip(left).map(|(rate, left)| (approximate(left) / rate).round()),
-        layers: job.map_layers(|layer| LayerStatus {
-            digest: layer.digest.to_string(),
-            size: layer.size,
-            read: layer.read.load(Ordering::Relaxed).min(layer.size),
-            done: layer.done.load(Ordering::Relaxed),
-        }),
-    }
-}
-
-fn ended(ended: &Ended) -> EndedStatus {
-    let made = ended.made.as_ref();
-    let (repository, digest, tag) = name(ended.image.as_ref());
-    EndedStatus {
-        ticket: ended.ticket.0,
-        message_id: ended.message_id.clone(),
-        lane: ended.lane.label(),
-        receive_count: ended.receive_count,
-        repository,
-        digest,
-        tag,
-        outcome: ended.outcome,
-        reason: ended.reason,
-        detail: ended.detail.clone(),
-        index: made.map(|made| made.index.to_string()),
-        index_tag: made.and_then(|made| made.tag.clone()),
-        layers_built: made.map(|made| made.layers_built as u64),
-        layers_skipped: made.map(|made| made.layers_skipped as u64),
-        bytes_read: ended.bytes_read,
-        again_in_seconds: ended.again_in.map(seconds),
-        ended_at: time(ended.at),
-        ended_seconds_ago: seconds(ended.since.elapsed()),
-        elapsed_seconds: seconds(ended.elapsed),
+impl RunningStatus {
+    pub(super) fn of(job: &JobInHand) -> Self {
+        let plan = job.plan.get();
+        let read = job.bytes_read();
+        let rate = plan.and_then(|plan| rate(read, plan.since.elapsed()));
+        let left = plan.map(|plan| plan.bytes.saturating_sub(read));
+        let (repository, digest, tag) = name(job.image());
+        Self {
+            ticket: job.id.0,
+            message_id: job.message_id.clone(),
+            lane: job.queue.label(),
+            receive_count: job.receive_count,
+            repository,
+            digest,
+            tag,
+            received_at: time(job.received_at),
+            queued_seconds: seconds(
+                job.received_at.duration_since(job.sent_at).unwrap_or_default(),
+            ),
+            elapsed_seconds: seconds(job.received.elapsed()),
+            planned_layers: plan.map(|plan| plan.layers as u64),
+            planned_bytes: plan.map(|plan| plan.bytes),
+            layers_done: job.layers_done.load(Ordering::Relaxed) as u64,
+            bytes_read: read,
+            bytes_per_second: rate.map(f64::round),
+            remaining_seconds: rate
+                .zip(left)
+                .map(|(rate, left)| (approximate(left) / rate).round()),
+            layers: job.map_layers(|layer| LayerStatus {
+                digest: layer.digest.to_string(),
+                size: layer.size,
+                read: layer.read.load(Ordering::Relaxed).min(layer.size),
+                done: layer.done.load(Ordering::Relaxed),
+            }),
+        }
     }
 }
 
 /// Repository, digest and tag.
-fn name(image: Option<&Image>) -> (Option<String>, Option<String>, Option<String>) {
+fn name(image: Option<&JobImage>) -> (Option<String>, Option<String>, Option<String>) {
     image.map_or((None, None, None), |image| {
         (Some(image.repository.clone()), Some(image.digest.to_string()), image.tag.clone())
     })
@@ -348,10 +334,10 @@ fn approximate(bytes: u64) -> f64 {
 }
 
 /// To milliseconds, which is all that anybody reads.
-fn seconds(duration: Duration) -> f64 {
+pub(super) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e3).round() / 1e3
 }
 
-fn time(time: SystemTime) -> String {
+pub(super) fn time(time: SystemTime) -> String {
     Timestamp::from(time).to_string()
 }

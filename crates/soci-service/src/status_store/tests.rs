@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use soci_indexer::Report;
-use soci_queue::{MessageId, Receipt};
+use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
+use soci_oci::Digest;
+use soci_push::Job;
+use soci_queue::{Backlog, Message, MessageId, Receipt};
 use tokio::time::advance;
 
 use super::*;
@@ -35,17 +38,57 @@ fn layer(seed: u64) -> Digest {
     Digest::sha256_of(&seed.to_le_bytes())
 }
 
-fn board() -> Board {
-    Board::new(About { version: "1.2.3", commit: "abc" })
+fn store() -> StatusStore {
+    StatusStore::new(About { version: "1.2.3", commit: "abc" })
 }
 
-fn begin(board: &Board, ticket: u64) {
-    board.job_received(Ticket(ticket), Lane::Backfill, &message());
-    board.job_started(Ticket(ticket), &job());
+fn receive(store: &StatusStore, id: u64, queue: QueueKind) -> Arc<JobInHand> {
+    let job = Arc::new(JobInHand::new(JobId(id), queue, &message()));
+    store.event(&Event::JobReceived { job: &job });
+    job
+}
+
+fn begin(store: &StatusStore, id: u64) -> Arc<JobInHand> {
+    let in_hand = receive(store, id, QueueKind::Backfill);
+    in_hand.name_image(&job());
+    store.event(&Event::JobStarted { job: &in_hand });
+    in_hand
+}
+
+/// Tells of the image of a job as [`Events`](crate::event::Events) does.
+fn tell(store: &StatusStore, job: &Arc<JobInHand>, event: ImageEvent<'_>) {
+    job.note(&event);
+    store.event(&Event::Image { job, event });
+}
+
+fn start(store: &StatusStore, job: &Arc<JobInHand>, layer: &Digest, size: u64) {
+    tell(store, job, ImageEvent::LayerStarted { layer, size });
+}
+
+fn read(store: &StatusStore, job: &Arc<JobInHand>, layer: &Digest, bytes: u64) {
+    tell(store, job, ImageEvent::LayerRead { layer, bytes });
+}
+
+fn done(store: &StatusStore, job: &Arc<JobInHand>, layer: &Digest) {
+    tell(store, job, ImageEvent::LayerDone { layer });
+}
+
+fn end(store: &StatusStore, job: &Arc<JobInHand>, end: &JobEnd, elapsed: Duration) {
+    store.event(&Event::JobEnded { job, end, trouble: None, elapsed });
+}
+
+fn indexed() -> JobEnd {
+    let report = Box::new(report());
+    JobEnd { outcome: Outcome::Indexed(report), action: MessageAction::Delete }
+}
+
+fn given_back() -> JobEnd {
+    JobEnd { outcome: Outcome::Stopped, action: MessageAction::GiveBack }
 }
 
 fn report() -> Report {
     Report {
+        already_there: false,
         image: layer(0),
         version: soci_manifest::Version::V2,
         index: layer(9),
@@ -60,16 +103,16 @@ fn report() -> Report {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_shows_its_progress_and_its_rate() {
-    let board = board();
-    begin(&board, 1);
-    board.planned(Ticket(1), 2, 1000);
-    board.layer_started(Ticket(1), &layer(1), 600);
-    board.layer_started(Ticket(1), &layer(2), 400);
-    board.layer_read(Ticket(1), &layer(1), 100);
-    board.layer_read(Ticket(1), &layer(2), 400);
-    board.layer_done(Ticket(1), &layer(2));
+    let store = store();
+    let job = begin(&store, 1);
+    tell(&store, &job, ImageEvent::Planned { layers: 2, bytes: 1000 });
+    start(&store, &job, &layer(1), 600);
+    start(&store, &job, &layer(2), 400);
+    read(&store, &job, &layer(1), 100);
+    read(&store, &job, &layer(2), 400);
+    done(&store, &job, &layer(2));
     advance(Duration::from_secs(5)).await;
-    let status = board.snapshot(STUCK_AFTER);
+    let status = store.snapshot(STUCK_AFTER);
     let [run] = status.running.as_slice() else { panic!("{status:?}") };
     assert_eq!(run.repository.as_deref(), Some("r.example:5000/team/app"));
     assert_eq!(run.digest, Some(layer(0).to_string()));
@@ -80,35 +123,35 @@ async fn a_job_shows_its_progress_and_its_rate() {
     assert!((run.elapsed_seconds - 5.0).abs() < 0.1 && run.queued_seconds >= 7.0, "{run:?}");
     let layers: Vec<_> = run.layers.iter().map(|l| (l.size, l.read, l.done)).collect();
     assert_eq!(layers, [(600, 100, false), (400, 400, true)]);
-    assert_eq!(status.service.state, State::Working);
+    assert_eq!(status.service.state, ServiceState::Working);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_begins_again_begins_at_zero() {
-    let board = board();
-    begin(&board, 1);
-    board.layer_started(Ticket(1), &layer(1), 600);
-    board.layer_read(Ticket(1), &layer(1), 500);
-    board.layer_started(Ticket(1), &layer(1), 600);
-    board.layer_read(Ticket(1), &layer(1), 20);
-    let status = board.snapshot(STUCK_AFTER);
+    let store = store();
+    let job = begin(&store, 1);
+    start(&store, &job, &layer(1), 600);
+    read(&store, &job, &layer(1), 500);
+    start(&store, &job, &layer(1), 600);
+    read(&store, &job, &layer(1), 20);
+    let status = store.snapshot(STUCK_AFTER);
     assert_eq!(status.running[0].layers.len(), 1);
     assert_eq!(status.running[0].layers[0].read, 20);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_end_is_remembered_with_what_became_of_it() {
-    let board = board();
-    begin(&board, 1);
-    board.layer_read(Ticket(1), &layer(1), 30);
-    board.job_ended(Ticket(1), &Ending::Indexed(report().into()), Duration::from_millis(2500));
-    begin(&board, 2);
+    let store = store();
+    let job = begin(&store, 1);
+    read(&store, &job, &layer(1), 30);
+    end(&store, &job, &indexed(), Duration::from_millis(2500));
+    let job = begin(&store, 2);
     let again_in = Duration::from_secs(90);
-    let detail = "the registry is busy".to_owned();
-    let retried = Ending::Retried { reason: "busy", detail, again_in };
-    board.job_ended(Ticket(2), &retried, Duration::from_secs(1));
+    let outcome = Outcome::Failed(Why::new("busy", "the registry is busy"));
+    let retried = JobEnd { outcome, action: MessageAction::Retry { again_in } };
+    end(&store, &job, &retried, Duration::from_secs(1));
     advance(Duration::from_secs(4)).await;
-    let status = board.snapshot(STUCK_AFTER);
+    let status = store.snapshot(STUCK_AFTER);
     assert!(status.running.is_empty());
     let [retried, indexed] = status.ended.as_slice() else { panic!("{status:?}") };
     assert_eq!((indexed.outcome, indexed.reason), ("indexed", ""));
@@ -125,45 +168,48 @@ async fn an_end_is_remembered_with_what_became_of_it() {
 
 #[tokio::test(start_paused = true)]
 async fn every_outcome_has_a_count_of_its_own() {
-    let board = board();
-    let (reason, detail) = ("reason", String::new());
-    let endings = [
-        Ending::Indexed(report().into()),
-        Ending::AlreadyIndexed(report().into()),
-        Ending::Skipped { reason, detail: detail.clone() },
-        Ending::Rejected { reason, detail: detail.clone() },
-        Ending::Retried { reason, detail: detail.clone(), again_in: Duration::ZERO },
-        Ending::GivenBack,
-        Ending::Abandoned { reason, detail },
+    let store = store();
+    let why = || Why::new("reason", "");
+    let again = MessageAction::Retry { again_in: Duration::ZERO };
+    let found = Box::new(Report { already_there: true, ..report() });
+    let ends = [
+        (Outcome::Indexed(report().into()), MessageAction::Delete),
+        (Outcome::AlreadyIndexed(found), MessageAction::Delete),
+        (Outcome::Skipped(why()), MessageAction::Delete),
+        (Outcome::Rejected(why()), MessageAction::DeadLetter),
+        (Outcome::Failed(why()), again),
+        (Outcome::Stopped, MessageAction::GiveBack),
+        (Outcome::Lost(why()), MessageAction::Leave),
     ];
-    for (count, ending) in endings.iter().enumerate() {
+    for (count, (outcome, action)) in ends.into_iter().enumerate() {
+        let ended = JobEnd { outcome, action };
         for _ in 0..=count {
-            board.job_ended(Ticket(1), ending, Duration::ZERO);
+            end(&store, &begin(&store, 1), &ended, Duration::ZERO);
         }
     }
     let Totals {
         indexed, already_indexed, skipped, rejected, retried, given_back, abandoned, ..
-    } = board.snapshot(STUCK_AFTER).totals;
+    } = store.snapshot(STUCK_AFTER).totals;
     let counts = [indexed, already_indexed, skipped, rejected, retried, given_back, abandoned];
     assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn its_memory_is_bounded() {
-    let board = board();
-    for ticket in 0..300 {
-        begin(&board, ticket);
-        let detail = "x".repeat(100_000);
-        let ending = Ending::Rejected { reason: "long", detail };
-        board.job_ended(Ticket(ticket), &ending, Duration::ZERO);
+    let store = store();
+    for id in 0..300 {
+        let job = begin(&store, id);
+        let outcome = Outcome::Rejected(Why::new("long", "x".repeat(100_000)));
+        let rejected = JobEnd { outcome, action: MessageAction::DeadLetter };
+        end(&store, &job, &rejected, Duration::ZERO);
     }
-    begin(&board, 1000);
+    let job = begin(&store, 1000);
     for seed in 0..500 {
-        board.layer_started(Ticket(1000), &layer(seed), 10);
-        board.layer_read(Ticket(1000), &layer(seed), 10);
-        board.layer_done(Ticket(1000), &layer(seed));
+        start(&store, &job, &layer(seed), 10);
+        read(&store, &job, &layer(seed), 10);
+        done(&store, &job, &layer(seed));
     }
-    let status = board.snapshot(STUCK_AFTER);
+    let status = store.snapshot(STUCK_AFTER);
     assert_eq!((status.ended.len(), status.ended[0].ticket), (MAX_ENDED, 299));
     assert!(status.ended.iter().all(|end| end.detail.chars().count() <= MAX_TEXT + 1));
     let run = &status.running[0];
@@ -173,56 +219,58 @@ async fn its_memory_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_secret_in_a_message_is_nowhere() {
-    let board = board();
-    begin(&board, 1);
-    board.job_received(Ticket(2), Lane::Live, &message());
-    board.job_ended(Ticket(2), &Ending::GivenBack, Duration::ZERO);
-    let status = serde_json::to_string(&board.snapshot(STUCK_AFTER)).unwrap();
+    let store = store();
+    let job = begin(&store, 1);
+    let other = receive(&store, 2, QueueKind::Live);
+    end(&store, &other, &given_back(), Duration::ZERO);
+    drop(job);
+    let status = serde_json::to_string(&store.snapshot(STUCK_AFTER)).unwrap();
     assert!(status.contains("m-1"), "{status}");
     for secret in ["the-receipt", "the-body", "the-attribute"] {
         assert!(!status.contains(secret), "{secret}");
-        assert!(!format!("{board:?}").contains(secret), "{secret}");
+        assert!(!format!("{store:?}").contains(secret), "{secret}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_is_alive_while_the_loop_turns() {
-    let board = board();
-    assert!(board.is_live(STUCK_AFTER));
+    let store = store();
+    assert!(store.is_live(STUCK_AFTER));
     advance(STUCK_AFTER + Duration::from_secs(1)).await;
-    assert!(!board.is_live(STUCK_AFTER));
-    assert_eq!(board.snapshot(STUCK_AFTER).service.state, State::Stuck);
-    board.turn();
+    assert!(!store.is_live(STUCK_AFTER));
+    assert_eq!(store.snapshot(STUCK_AFTER).service.state, ServiceState::Stuck);
+    store.event(&Event::Turned);
     advance(STUCK_AFTER).await;
-    assert!(board.is_live(STUCK_AFTER));
+    assert!(store.is_live(STUCK_AFTER));
     advance(Duration::from_secs(1)).await;
-    assert!(!board.is_live(STUCK_AFTER));
-    board.draining();
-    assert!(board.is_live(STUCK_AFTER));
+    assert!(!store.is_live(STUCK_AFTER));
+    store.event(&Event::Draining);
+    assert!(store.is_live(STUCK_AFTER));
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_is_ready_from_the_first_answer_until_it_drains() {
-    let board = board();
-    board.turn();
-    board.turn();
-    assert!(!board.is_ready());
-    assert_eq!(board.snapshot(STUCK_AFTER).service.state, State::Starting);
-    board.answered(Lane::Live, 0);
-    assert!(board.is_ready());
-    assert_eq!(board.snapshot(STUCK_AFTER).service.state, State::Idle);
-    board.draining();
-    assert!(!board.is_ready());
-    assert_eq!(board.snapshot(STUCK_AFTER).service.state, State::Draining);
+    let store = store();
+    store.event(&Event::Turned);
+    store.event(&Event::Turned);
+    assert!(!store.is_ready());
+    assert_eq!(store.snapshot(STUCK_AFTER).service.state, ServiceState::Starting);
+    store.event(&Event::Answered { queue: QueueKind::Live, messages: 0 });
+    assert!(store.is_ready());
+    assert_eq!(store.snapshot(STUCK_AFTER).service.state, ServiceState::Idle);
+    store.event(&Event::Draining);
+    assert!(!store.is_ready());
+    assert_eq!(store.snapshot(STUCK_AFTER).service.state, ServiceState::Draining);
 }
 
 #[tokio::test(start_paused = true)]
 async fn queues_are_told_once_they_have_been_counted() {
-    let board = board();
-    assert!(board.snapshot(STUCK_AFTER).queues.is_empty());
-    board.backlog(Lane::Backfill, Backlog { visible: 5, in_flight: 2, delayed: 1 });
+    let store = store();
+    assert!(store.snapshot(STUCK_AFTER).queues.is_empty());
+    let backlog = Backlog { visible: 5, in_flight: 2, delayed: 1 };
+    store.event(&Event::Counted { queue: QueueKind::Backfill, backlog });
     advance(Duration::from_secs(3)).await;
-    let queues = board.snapshot(STUCK_AFTER).queues;
+    let queues = store.snapshot(STUCK_AFTER).queues;
     let [queue] = queues.as_slice() else { panic!("{queues:?}") };
     assert_eq!((queue.lane, queue.visible, queue.in_flight, queue.delayed), ("backfill", 5, 2, 1));
     assert!((queue.counted_seconds_ago - 3.0).abs() < 1e-3, "{queue:?}");
@@ -230,21 +278,21 @@ async fn queues_are_told_once_they_have_been_counted() {
 
 #[test]
 fn no_byte_is_lost_when_many_tasks_read_at_once() {
-    let board = Arc::new(board());
-    begin(&board, 1);
+    let store = Arc::new(store());
+    let job = begin(&store, 1);
     std::thread::scope(|scope| {
         for seed in 0..4 {
-            let board = board.clone();
+            let (store, job) = (store.clone(), job.clone());
             scope.spawn(move || {
-                board.layer_started(Ticket(1), &layer(seed), 10_000);
+                start(&store, &job, &layer(seed), 10_000);
                 for _ in 0..10_000 {
-                    board.layer_read(Ticket(1), &layer(seed), 1);
+                    read(&store, &job, &layer(seed), 1);
                 }
-                board.layer_done(Ticket(1), &layer(seed));
+                done(&store, &job, &layer(seed));
             });
         }
     });
-    let status = board.snapshot(STUCK_AFTER);
+    let status = store.snapshot(STUCK_AFTER);
     assert_eq!((status.totals.bytes_read, status.running[0].bytes_read), (40_000, 40_000));
     assert!(status.running[0].layers.iter().all(|layer| layer.done && layer.read == 10_000));
 }
@@ -252,14 +300,14 @@ fn no_byte_is_lost_when_many_tasks_read_at_once() {
 /// Keeps the shape that others read: a field that goes or changes its type fails here.
 #[tokio::test(start_paused = true)]
 async fn the_shape_is_stable() {
-    let board = board();
-    begin(&board, 1);
-    board.planned(Ticket(1), 1, 10);
-    board.layer_started(Ticket(1), &layer(1), 10);
-    begin(&board, 2);
-    board.job_ended(Ticket(2), &Ending::Indexed(report().into()), Duration::ZERO);
-    board.backlog(Lane::Live, Backlog::default());
-    let status = serde_json::to_value(board.snapshot(STUCK_AFTER)).unwrap();
+    let store = store();
+    let job = begin(&store, 1);
+    tell(&store, &job, ImageEvent::Planned { layers: 1, bytes: 10 });
+    start(&store, &job, &layer(1), 10);
+    let other = begin(&store, 2);
+    end(&store, &other, &indexed(), Duration::ZERO);
+    store.event(&Event::Counted { queue: QueueKind::Live, backlog: Backlog::default() });
+    let status = serde_json::to_value(store.snapshot(STUCK_AFTER)).unwrap();
     let names = |value: &serde_json::Value| -> String {
         value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
     };

@@ -1,20 +1,19 @@
 //! From a push to a job, and from a job to a line for people.
 
-use soci_text::error_chain;
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use soci_indexer::Report;
+use soci_indexer::{ImageEvent, Report};
+use soci_jobs::{JobEnd, MessageAction, Outcome};
 use soci_oci::{Digest, Repository};
-use soci_push::event::{Event, EventError, MAX_EVENT_BYTES, SOURCE, Timestamp};
-use soci_push::{Job, Nothing, Rules, Task, judge};
-use soci_push::{JobMessage, Skip};
-use soci_queue::{Group, Message, Outgoing, Queue};
+use soci_push::event::{Event as EcrEvent, EventError, MAX_EVENT_BYTES, SOURCE, Timestamp};
+use soci_push::{JobMessage, Nothing, Rules, Skip, Task, judge};
+use soci_queue::{Group, Outgoing, Queue};
 use soci_registry_server::Push;
-use soci_service::watch::{Ending, Lane, Ticket, Watch};
+use soci_service::JobImage;
+use soci_service::event::{Event, EventSink};
+use soci_text::error_chain;
 use tokio::sync::mpsc;
 
 use super::say;
@@ -69,9 +68,9 @@ fn job(
     rules: &Rules,
     now: Timestamp,
 ) -> Result<Result<JobMessage, Nothing>, EventError> {
-    let push = match Event::parse(event.as_bytes(), MAX_EVENT_BYTES)? {
-        Event::Push(push) => push,
-        Event::Ignored(ignored) => return Ok(Err(Nothing::Ignored(ignored))),
+    let push = match EcrEvent::parse(event.as_bytes(), MAX_EVENT_BYTES)? {
+        EcrEvent::Push(push) => push,
+        EcrEvent::Ignored(ignored) => return Ok(Err(Nothing::Ignored(ignored))),
     };
     if let Task::Nothing { why, .. } = judge(&push, rules) {
         return Ok(Err(why));
@@ -108,91 +107,79 @@ fn event(push: &Push, number: u64, now: Timestamp) -> String {
     event.to_string()
 }
 
-/// Prints a line for every outcome, and hands outcomes on.
+/// Prints a line for every outcome, and hands on what is seen of jobs.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct JobLines {
     print: bool,
-    running: Mutex<HashMap<Ticket, Job>>,
-    endings: mpsc::UnboundedSender<Seen>,
+    seen: mpsc::UnboundedSender<JobSeen>,
 }
 
 /// Something that was seen of a job.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum JobSeen {
     /// This many bytes of layers will be read.
     Planned(u64),
     /// More of them was read.
     Read(u64),
-    /// It has ended.
-    Ended(Digest, Ending),
+    /// The job of this image has ended.
+    Ended(Digest, JobEnd),
 }
 
-impl Lines {
+impl JobLines {
     /// The lines, printed if `print`, and what else is seen. If nobody receives that, it is dropped.
-    pub(super) fn new(print: bool) -> (Self, mpsc::UnboundedReceiver<Seen>) {
-        let (endings, receiver) = mpsc::unbounded_channel();
-        (Self { print, running: Mutex::default(), endings }, receiver)
-    }
-
-    fn running(&self) -> MutexGuard<'_, HashMap<Ticket, Job>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn seen(&self, seen: Seen) {
-        // Nobody may be interested.
-        let _ = self.endings.send(seen);
+    pub(super) fn new(print: bool) -> (Self, mpsc::UnboundedReceiver<JobSeen>) {
+        let (seen, receiver) = mpsc::unbounded_channel();
+        (Self { print, seen }, receiver)
     }
 }
 
-impl Watch for Lines {
-    fn job_received(&self, _: Ticket, _: Lane, _: &Message) {}
-
-    fn job_started(&self, ticket: Ticket, job: &Job) {
-        self.running().insert(ticket, job.clone());
-    }
-
-    fn planned(&self, _: Ticket, _: usize, bytes: u64) {
-        self.seen(Seen::Planned(bytes));
-    }
-
-    fn layer_read(&self, _: Ticket, _: &Digest, bytes: u64) {
-        self.seen(Seen::Read(bytes));
-    }
-
-    fn job_ended(&self, ticket: Ticket, ending: &Ending, elapsed: Duration) {
-        let Some(job) = self.running().remove(&ticket) else { return };
-        if self.print {
-            say(&line(&job, ending, elapsed));
-        }
-        self.seen(Seen::Ended(job.digest, ending.clone()));
+impl EventSink for JobLines {
+    fn event(&self, event: &Event<'_>) {
+        let seen = match *event {
+            Event::Image { event: ImageEvent::Planned { bytes, .. }, .. } => {
+                JobSeen::Planned(bytes)
+            }
+            Event::Image { event: ImageEvent::LayerRead { bytes, .. }, .. } => JobSeen::Read(bytes),
+            Event::JobEnded { job, end, elapsed, .. } => {
+                let Some(image) = job.image() else { return };
+                if self.print {
+                    say(&line(image, end, elapsed));
+                }
+                JobSeen::Ended(image.digest, end.clone())
+            }
+            _ => return,
+        };
+        // Nobody may be interested.
+        let _ = self.seen.send(seen);
     }
 }
 
 /// One outcome in one line.
-fn line(job: &Job, ending: &Ending, elapsed: Duration) -> String {
-    let name = match &job.tag {
-        Some(tag) => format!("{}:{tag}", job.repository),
-        None => format!("{}@{}", job.repository, job.digest),
+fn line(image: &JobImage, end: &JobEnd, elapsed: Duration) -> String {
+    let name = match &image.tag {
+        Some(tag) => format!("{}:{tag}", image.repository),
+        None => format!("{}@{}", image.repository, image.digest),
     };
     let result = |report: &Report| match &report.tag {
         Some(tag) => format!("{name} -> {tag} {}", report.index),
         None => format!("{name} {}", report.index),
     };
-    match ending {
-        Ending::Indexed(report) => format!(
+    let detail = end.detail();
+    match (&end.outcome, end.action) {
+        (Outcome::Indexed(report), _) => format!(
             "indexed    {}, read {} in {:.1} s",
             result(report),
             human_bytes(report.bytes_read),
             elapsed.as_secs_f64()
         ),
-        Ending::AlreadyIndexed(report) => format!("unchanged  {}", result(report)),
-        Ending::Skipped { detail, .. } => format!("skipped    {name}: {detail}"),
-        Ending::Rejected { detail, .. } => format!("failed     {name}: {detail}"),
-        Ending::Retried { detail, again_in, .. } => {
+        (Outcome::AlreadyIndexed(report), _) => format!("unchanged  {}", result(report)),
+        (Outcome::Skipped(_), _) => format!("skipped    {name}: {detail}"),
+        (_, MessageAction::Retry { again_in }) => {
             format!("again in {:.0} s {name}: {detail}", again_in.as_secs_f64())
         }
-        Ending::GivenBack => format!("stopped    {name}"),
-        Ending::Abandoned { detail, .. } => format!("abandoned  {name}: {detail}"),
+        (Outcome::Rejected(_) | Outcome::Failed(_), _) => format!("failed     {name}: {detail}"),
+        (Outcome::Stopped, _) => format!("stopped    {name}"),
+        (Outcome::Lost(_), _) => format!("abandoned  {name}: {detail}"),
     }
 }
 

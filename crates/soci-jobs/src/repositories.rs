@@ -8,7 +8,7 @@ use soci_oci::{ReferenceError, Repository};
 use soci_registry::Client;
 
 /// Opens repositories.
-pub trait Stores: Clone + Send + Sync + 'static {
+pub trait RepositoryOpener: Clone + Send + Sync + 'static {
     /// What an open repository is.
     type Store: ImageStore;
 
@@ -18,12 +18,12 @@ pub trait Stores: Clone + Send + Sync + 'static {
 
 /// Repositories in registries.
 #[derive(Clone, Debug)]
-pub struct RegistryStores {
+pub struct RegistryOpener {
     client: Client,
     endpoint: Option<EndpointOverride>,
 }
 
-impl RegistryStores {
+impl RegistryOpener {
     /// Repositories as seen through `client`, all of them at `endpoint` if there is one. The client
     /// must then speak plain http if [`EndpointOverride::plain_http`] says so, and is asked for the
     /// credentials of the endpoint.
@@ -32,7 +32,7 @@ impl RegistryStores {
     }
 }
 
-impl Stores for RegistryStores {
+impl RepositoryOpener for RegistryOpener {
     type Store = RemoteRepository;
 
     fn open(&self, repository: &Repository) -> RemoteRepository {

@@ -1,30 +1,16 @@
-//! How an image came out.
+//! What an image's index consists of.
 
 use std::time::Duration;
 
-use soci_manifest::{SkipReason, SkippedLayer, SociIndex, Version};
+use soci_manifest::{SkippedLayer, SociIndex, Version};
 use soci_oci::{Digest, Tag};
 
-/// What became of an image.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// It was indexed, and the result is in the store.
-    Indexed(Report),
-    /// The same result was there: before, in which case no layer was read, or when it was about
-    /// to be written, because somebody else had been faster.
-    AlreadyIndexed(Report),
-    /// There is nothing to index, for this reason. Nothing was written.
-    Skipped {
-        /// Digest of the image.
-        image: Digest,
-        /// Why.
-        reason: SkipReason,
-    },
-}
-
-/// What was made of an image.
+/// An image's index, whether it was made or found.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Whether the same result was there: before, in which case no layer was read, or when it was
+    /// about to be written, because somebody else had been faster.
+    pub already_there: bool,
     /// Digest of the image's manifest or image index.
     pub image: Digest,
     /// Version of the SOCI indexes.

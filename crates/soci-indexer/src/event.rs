@@ -1,0 +1,41 @@
+//! What happens to an image while it is being indexed, as one stream of events.
+
+use std::sync::Arc;
+
+use soci_oci::Digest;
+
+/// Something that has happened to an image or to one of its layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImageEvent<'a> {
+    /// It is known what will be read.
+    Planned {
+        /// Layers that will be built.
+        layers: usize,
+        /// Their bytes together.
+        bytes: u64,
+    },
+    /// A layer is begun.
+    LayerStarted {
+        /// Its digest.
+        layer: &'a Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// More of a layer has been read.
+    LayerRead {
+        /// Its digest.
+        layer: &'a Digest,
+        /// How many bytes more.
+        bytes: u64,
+    },
+    /// A layer's ztoc is built and stored.
+    LayerDone {
+        /// Its digest.
+        layer: &'a Digest,
+    },
+}
+
+/// Whoever is told of the events. It is called on the task that does the work, for every piece of a
+/// layer, so it returns at once.
+pub type OnImageEvent = Arc<dyn Fn(&ImageEvent<'_>) + Send + Sync>;

@@ -1,0 +1,95 @@
+//! What a caller decides: which image, where its result goes, and within which limits.
+
+use std::fmt;
+use std::sync::Arc;
+
+use soci_manifest::{Limits, Platforms, Settings};
+use soci_oci::{Digest, Reference, Tag, TagOrDigest};
+
+use crate::budget::Budget;
+use crate::event::OnImageEvent;
+
+/// Which image of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageName {
+    /// What is read.
+    pub target: TagOrDigest,
+    /// The tag that the converted image's tag is made from. Without one it is made from the
+    /// digest, `sha256-<hex>`.
+    pub tag: Option<Tag>,
+}
+
+impl From<&Reference> for ImageName {
+    fn from(reference: &Reference) -> Self {
+        Self { target: reference.target(), tag: reference.tag.clone() }
+    }
+}
+
+/// The tag of the converted image (V2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputTag {
+    /// The image's tag with this behind it. Empty replaces the image itself, which needs a tag.
+    Suffix(String),
+    /// This one.
+    Tag(Tag),
+}
+
+/// How images are indexed.
+#[derive(Clone)]
+pub struct Options {
+    /// What is built. The default is the reference's.
+    pub settings: Settings,
+    /// Which platforms.
+    pub platforms: Platforms,
+    /// Where the converted image goes. The default is the reference's suffix, `-soci`.
+    pub output: OutputTag,
+    /// Builds everything, whatever is there already.
+    pub force: bool,
+    /// Whether the tag of an image that is named by digest and tag must still name it, in version
+    /// V2: looked at before and again when the result is written, so that a later image's result
+    /// is not replaced by an earlier one's. If not, [`IndexError::Superseded`] or
+    /// [`IndexError::TagGone`]. By default the tag is a name only.
+    pub follow_tag: bool,
+    /// Digest of an image index that may be this image's result (V2), for example under another
+    /// tag. If it is, the ztocs in it are used.
+    pub known_result: Option<Digest>,
+    /// What an image may ask for.
+    pub image_limits: Limits,
+    /// What a layer may claim.
+    pub layer_limits: soci_ztoc::Limits,
+    /// What the layers share.
+    pub budget: Budget,
+    /// Told what happens.
+    pub on_event: OnImageEvent,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            platforms: Platforms::default(),
+            output: OutputTag::Suffix("-soci".to_owned()),
+            force: false,
+            follow_tag: false,
+            known_result: None,
+            image_limits: Limits::DEFAULT,
+            layer_limits: soci_ztoc::Limits::DEFAULT,
+            budget: Budget::of_this_machine(),
+            on_event: Arc::new(|_| {}),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("settings", &self.settings)
+            .field("platforms", &self.platforms)
+            .field("output", &self.output)
+            .field("force", &self.force)
+            .field("follow_tag", &self.follow_tag)
+            .field("known_result", &self.known_result)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,335 @@
+//! What an error means to whoever asked for an index: a short stable code, whether asking again can
+//! help, and what a person can do. This is the one place where that is decided, for the commands as
+//! for the service.
+//!
+//! Three kinds of reasons:
+//!
+//! - There is nothing to index. That is an ordinary end and no failure.
+//! - It lies in the image or in its repository's rules. The same image fails again, so it is permanent.
+//! - It lies in what is around the image: the network, the registry, a permission that is missing, a
+//!   certificate that is not trusted. These fail every image alike and end when somebody or time mends
+//!   them. A service must not condemn an image for them, or one wrong permission would sweep the whole
+//!   queue into the dead-letter queue at once.
+
+use http::StatusCode;
+use soci_manifest::{ImageError, NotAnImage, SkipReason};
+use soci_ztoc::BuildError;
+
+use crate::error::{IndexError, LayerError, StoreError};
+
+/// Why an image was not indexed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// `nothing-to-index`: every layer is too small, or compressed in a way that no ztoc describes.
+    NothingToIndex,
+    /// `soci-index`: it is a SOCI index.
+    SociIndex,
+    /// `artifact`: it is something else than an image: a chart, a module.
+    Artifact,
+    /// `no-file-system`: its layers are no file systems, as of signatures and attestations.
+    NoFileSystem,
+    /// `no-platform`: it is an image index without an image.
+    NoPlatform,
+    /// `not-an-image`: it is neither a manifest nor an image index.
+    NotAnImage,
+    /// `superseded`: the tag names a later image, whose push is an event of its own (V2).
+    Superseded,
+    /// `tag-gone`: the tag does not exist any more, so nobody can deploy its result (V2).
+    TagGone,
+    /// `image-gone`: the repository, the image, or a manifest, configuration or layer of it does
+    /// not exist. Permanent.
+    ImageGone,
+    /// `image-malformed`: the documents of the image cannot be read or contradict each other.
+    /// Permanent.
+    ImageMalformed,
+    /// `image-limit`: the image has more manifests, layers or bytes of these than are allowed.
+    /// Permanent.
+    ImageLimit,
+    /// `platform-not-found`: the image lacks a platform that was asked for. Permanent.
+    PlatformNotFound,
+    /// `layer-rejected`: a layer is no archive that a ztoc can describe. Permanent.
+    LayerRejected,
+    /// `layer-limit`: a layer is larger, or has more entries or spans, than are allowed. Permanent.
+    LayerLimit,
+    /// `output-tag`: the image's tag and the suffix make no tag for the result. Permanent.
+    OutputTag,
+    /// `tag-immutable`: the result's tag names other content and may not move. Permanent.
+    TagImmutable,
+    /// `referrers-malformed`: the list of the image's referrers is no image index. Permanent.
+    ReferrersMalformed,
+    /// `registry-refused`: the registry refuses what is written as invalid or too large. Permanent.
+    RegistryRefused,
+    /// `internal`: an error of this program. Permanent.
+    Internal,
+    /// `unauthorized`: the registry refuses access, or there are no credentials for it.
+    Unauthorized,
+    /// `throttled`: the registry wants fewer requests.
+    Throttled,
+    /// `digest-mismatch`: the bytes that were sent are not those asked for.
+    DigestMismatch,
+    /// `registry-unavailable`: the registry cannot be reached, or does not work as it should.
+    RegistryUnavailable,
+    /// `settings`: images cannot be indexed with these settings.
+    Settings,
+    /// `layout`: an OCI layout on disk cannot be read or written.
+    Layout,
+    /// `interrupted`: the program is shutting down.
+    Interrupted,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 26] = [
+        Self::NothingToIndex,
+        Self::SociIndex,
+        Self::Artifact,
+        Self::NoFileSystem,
+        Self::NoPlatform,
+        Self::NotAnImage,
+        Self::Superseded,
+        Self::TagGone,
+        Self::ImageGone,
+        Self::ImageMalformed,
+        Self::ImageLimit,
+        Self::PlatformNotFound,
+        Self::LayerRejected,
+        Self::LayerLimit,
+        Self::OutputTag,
+        Self::TagImmutable,
+        Self::ReferrersMalformed,
+        Self::RegistryRefused,
+        Self::Internal,
+        Self::Unauthorized,
+        Self::Throttled,
+        Self::DigestMismatch,
+        Self::RegistryUnavailable,
+        Self::Settings,
+        Self::Layout,
+        Self::Interrupted,
+    ];
+
+    /// Short stable name for counters and the dead-letter queue: lower case, words joined by
+    /// hyphens.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NothingToIndex => "nothing-to-index",
+            Self::SociIndex => "soci-index",
+            Self::Artifact => "artifact",
+            Self::NoFileSystem => "no-file-system",
+            Self::NoPlatform => "no-platform",
+            Self::NotAnImage => "not-an-image",
+            Self::Superseded => "superseded",
+            Self::TagGone => "tag-gone",
+            Self::ImageGone => "image-gone",
+            Self::ImageMalformed => "image-malformed",
+            Self::ImageLimit => "image-limit",
+            Self::PlatformNotFound => "platform-not-found",
+            Self::LayerRejected => "layer-rejected",
+            Self::LayerLimit => "layer-limit",
+            Self::OutputTag => "output-tag",
+            Self::TagImmutable => "tag-immutable",
+            Self::ReferrersMalformed => "referrers-malformed",
+            Self::RegistryRefused => "registry-refused",
+            Self::Internal => "internal",
+            Self::Unauthorized => "unauthorized",
+            Self::Throttled => "throttled",
+            Self::DigestMismatch => "digest-mismatch",
+            Self::RegistryUnavailable => "registry-unavailable",
+            Self::Settings => "settings",
+            Self::Layout => "layout",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Whether there is nothing to index, which is no failure.
+    pub fn is_skip(self) -> bool {
+        matches!(
+            self,
+            Self::NothingToIndex
+                | Self::SociIndex
+                | Self::Artifact
+                | Self::NoFileSystem
+                | Self::NoPlatform
+                | Self::NotAnImage
+                | Self::Superseded
+                | Self::TagGone
+        )
+    }
+
+    /// Whether the same image is bound to end in the same way again, whatever changes around it.
+    pub fn is_permanent(self) -> bool {
+        match self {
+            Self::NothingToIndex
+            | Self::SociIndex
+            | Self::Artifact
+            | Self::NoFileSystem
+            | Self::NoPlatform
+            | Self::NotAnImage
+            | Self::Superseded
+            | Self::TagGone
+            | Self::ImageGone
+            | Self::ImageMalformed
+            | Self::ImageLimit
+            | Self::PlatformNotFound
+            | Self::LayerRejected
+            | Self::LayerLimit
+            | Self::OutputTag
+            | Self::TagImmutable
+            | Self::ReferrersMalformed
+            | Self::RegistryRefused
+            | Self::Internal => true,
+            Self::Unauthorized
+            | Self::Throttled
+            | Self::DigestMismatch
+            | Self::RegistryUnavailable
+            | Self::Settings
+            | Self::Layout
+            | Self::Interrupted => false,
+        }
+    }
+
+    /// What a person can do about it, where the error does not say so.
+    pub fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::ImageGone => {
+                "it was deleted after the push, not all of it was pushed, or its registry, repository \
+                 or tag is another one"
+            }
+            Self::ImageMalformed => "build the image again, or leave it without a SOCI index",
+            Self::LayerRejected => {
+                "soci-snapshotter rejects such a layer too; build the image again, or leave it \
+                 without a SOCI index"
+            }
+            Self::PlatformNotFound => "ask for platforms that the image has, or for all of them",
+            Self::OutputTag => "choose another suffix, or a shorter tag",
+            Self::TagImmutable => {
+                "exclude the tags of converted images from immutability (in ECR \
+                 IMMUTABLE_WITH_EXCLUSION with the filter *-soci), choose another suffix, or delete \
+                 that tag"
+            }
+            Self::Unauthorized => {
+                "check the permissions of this program's role and the repository's policy"
+            }
+            Self::Throttled => "lower the rate of manifest PUTs, or ask for a higher quota",
+            Self::Internal => "please report this",
+            _ => return None,
+        })
+    }
+}
+
+impl IndexError {
+    /// Why the image was not indexed.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Nothing { reason, .. } => of_skip(reason),
+            Self::NotFound { .. } => Reason::ImageGone,
+            Self::NotADocument { .. } => Reason::ImageMalformed,
+            Self::Read { source, .. } | Self::Referrers { source, .. } => of_store(source),
+            Self::Write { source, .. } => match of_store(source) {
+                // The same statuses on a read say nothing about the image.
+                Reason::RegistryUnavailable if is_refusal(source) => Reason::RegistryRefused,
+                reason => reason,
+            },
+            Self::Image(error) => of_image(error),
+            Self::Layer { source, .. } => of_layer(source),
+            Self::OutputTag { .. } | Self::ReservedTag { .. } => Reason::OutputTag,
+            Self::Superseded { .. } => Reason::Superseded,
+            Self::TagGone { .. } => Reason::TagGone,
+            Self::SpanSize(_) => Reason::Settings,
+            Self::ReferrersList { .. } => Reason::ReferrersMalformed,
+        }
+    }
+
+    /// Whether the same call may succeed later with nobody changing anything. An error that is not
+    /// transient may still pass when somebody does; [`Reason::is_permanent`] tells whether nothing
+    /// but another image helps.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::Referrers { source, .. }
+            | Self::Layer { source: LayerError::Read(source), .. } => source.is_transient(),
+            Self::Layer { source: LayerError::Interrupted, .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn of_skip(reason: &SkipReason) -> Reason {
+    match reason {
+        SkipReason::NothingToIndex { .. } => Reason::NothingToIndex,
+        SkipReason::NotAnImage(NotAnImage::SociIndex) => Reason::SociIndex,
+        SkipReason::NotAnImage(NotAnImage::Artifact { .. }) => Reason::Artifact,
+        SkipReason::NotAnImage(NotAnImage::NoFileSystem { .. }) => Reason::NoFileSystem,
+        SkipReason::NotAnImage(NotAnImage::NoPlatform) => Reason::NoPlatform,
+        _ => Reason::NotAnImage,
+    }
+}
+
+fn of_image(error: &ImageError) -> Reason {
+    match error {
+        ImageError::Limit { .. } | ImageError::TooLarge { .. } => Reason::ImageLimit,
+        ImageError::PlatformNotFound { .. } => Reason::PlatformNotFound,
+        ImageError::Nondistributable(_) => Reason::LayerRejected,
+        ImageError::NotSupplied { .. }
+        | ImageError::ZtocMissing { .. }
+        | ImageError::NothingPlanned => Reason::Internal,
+        _ => Reason::ImageMalformed,
+    }
+}
+
+fn of_layer(error: &LayerError) -> Reason {
+    match error {
+        LayerError::Read(error) => of_store(error),
+        LayerError::Build(error) if error.is_limit() => Reason::LayerLimit,
+        LayerError::Build(BuildError::SpanSize { .. }) => Reason::Settings,
+        LayerError::Build(BuildError::Failed | BuildError::SpansNotHashed) => Reason::Internal,
+        LayerError::Build(_) => Reason::LayerRejected,
+        LayerError::Interrupted => Reason::Interrupted,
+    }
+}
+
+fn of_store(error: &StoreError) -> Reason {
+    match error {
+        StoreError::Registry(error) => of_registry(error),
+        StoreError::Layout(_) => Reason::Layout,
+    }
+}
+
+fn of_registry(error: &soci_registry::Error) -> Reason {
+    use soci_registry::Error;
+    match error {
+        // A retry that was used up has the reason of its last failure.
+        Error::Exhausted { source, .. } => of_registry(source),
+        Error::NotFound(_) => Reason::ImageGone,
+        Error::TagImmutable { .. } => Reason::TagImmutable,
+        Error::Unauthorized { .. } | Error::Credentials(_) => Reason::Unauthorized,
+        // Bytes do change on their way, and a registry repairs what it holds.
+        Error::DigestMismatch { .. } | Error::LongBody { .. } => Reason::DigestMismatch,
+        Error::Interrupted { .. } => Reason::Interrupted,
+        Error::Status(status) if is_throttling(status) => Reason::Throttled,
+        Error::Status(status)
+            if matches!(status.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
+        {
+            Reason::Unauthorized
+        }
+        _ => Reason::RegistryUnavailable,
+    }
+}
+
+fn is_throttling(status: &soci_registry::StatusError) -> bool {
+    status.status == StatusCode::TOO_MANY_REQUESTS
+        || status.has_code("TOOMANYREQUESTS")
+        || status.has_code("ThrottlingException")
+}
+
+/// Whether the registry says that what was sent is not to its liking: invalid, too large, or of a
+/// media type that it does not take.
+fn is_refusal(error: &StoreError) -> bool {
+    let StoreError::Registry(soci_registry::Error::Status(status)) = error else { return false };
+    matches!(status.status.as_u16(), 400 | 413 | 415 | 422)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! A repository in a registry as a store: the client's answers in the terms of [`ImageStore`].
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use soci_oci::{Digest, Repository, Tag, TagOrDigest};
+use soci_registry::{BlobReader, BlobSource, Client, Manifest, ManifestHead, Referrers, Share};
+
+use crate::error::StoreError;
+use crate::store::{BlobStream, ImageStore};
+
+/// A repository in a registry.
+#[derive(Clone, Debug)]
+pub struct RemoteRepository {
+    client: Client,
+    repository: Repository,
+}
+
+impl RemoteRepository {
+    /// The repository as seen through `client`.
+    pub fn new(client: Client, repository: Repository) -> Self {
+        Self { client, repository }
+    }
+}
+
+impl ImageStore for RemoteRepository {
+    type Blob = BlobReader;
+
+    async fn manifest(&self, target: &TagOrDigest) -> Result<Option<Manifest>, StoreError> {
+        match self.client.manifest(&self.repository, target).await {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(soci_registry::Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks for the digest alone, and for the manifest only where the registry does not state it.
+    async fn tagged(&self, tag: &Tag) -> Result<Option<Digest>, StoreError> {
+        let target = TagOrDigest::Tag(tag.clone());
+        let head = self.client.head_manifest(&self.repository, &target).await?;
+        match head {
+            None => Ok(None),
+            Some(ManifestHead { digest: Some(digest), .. }) => Ok(Some(digest)),
+            Some(_) => Ok(self.manifest(&target).await?.map(|manifest| manifest.digest)),
+        }
+    }
+
+    fn blob(&self, digest: &Digest, size: u64, share: Share) -> BlobReader {
+        self.client.blob_with(&self.repository, digest, size, share)
+    }
+
+    async fn blob_bytes(&self, digest: &Digest, limit: usize) -> Result<Bytes, StoreError> {
+        Ok(self.client.blob_bytes(&self.repository, digest, limit).await?)
+    }
+
+    async fn blob_range(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes, StoreError> {
+        Ok(self.client.blob_range(&self.repository, digest, range).await?)
+    }
+
+    async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        let found = self.client.has_blob(&self.repository, digest).await?;
+        // Not every registry states the size, which the client tells as 0.
+        Ok(found.is_some_and(|found| found == size || found == 0))
+    }
+
+    async fn push_blob(&self, digest: &Digest, content: &BlobSource) -> Result<bool, StoreError> {
+        let pushed = self.client.push_blob(&self.repository, digest, content, None).await?;
+        Ok(pushed == soci_registry::PushedBlob::Uploaded)
+    }
+
+    async fn push_manifest(
+        &self,
+        target: &TagOrDigest,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<bool, StoreError> {
+        let put = self.client.put_manifest(&self.repository, target, media_type, bytes).await?;
+        Ok(!put.already_there)
+    }
+
+    async fn referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: &str,
+    ) -> Result<Referrers, StoreError> {
+        Ok(self.client.referrers(&self.repository, subject, Some(artifact_type)).await?)
+    }
+}
+
+impl BlobStream for BlobReader {
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        Ok(BlobReader::next(self).await?)
+    }
+}

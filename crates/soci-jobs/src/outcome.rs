@@ -1,0 +1,185 @@
+//! How a job ended: one type from the runner to the message, the metrics, the log and the status page.
+
+use std::time::Duration;
+
+use soci_indexer::{IndexError, Report};
+use soci_text::{error_chain, truncate};
+
+/// Longest [`Why::detail`] of a failure in bytes: a message may carry it as an attribute.
+const MAX_DETAIL: usize = 2 << 10;
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The index was built and pushed.
+    Indexed(Box<Report>),
+    /// The same index was there.
+    AlreadyIndexed(Box<Report>),
+    /// There is nothing to do.
+    Skipped(Why),
+    /// It can never be done: it fails for what it asks for, and would fail again.
+    Rejected(Why),
+    /// It failed for what is around it, and may be done later.
+    Failed(Why),
+    /// It was stopped before its end, or not begun, because the process stops.
+    Stopped,
+    /// Its message belongs to nobody or to somebody else now, so it was stopped.
+    Lost(Why),
+}
+
+/// Why a job was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// Short stable code: lower case, words joined by hyphens.
+    pub reason: &'static str,
+    /// The same for people, in one line.
+    pub detail: String,
+}
+
+impl Why {
+    /// A reason and what there is to say about it.
+    pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+impl Outcome {
+    /// The index, if there is one now.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Self::Indexed(report) | Self::AlreadyIndexed(report) => Some(report),
+            _ => None,
+        }
+    }
+
+    /// Why the job was not done; nothing where the outcome says it all.
+    pub fn why(&self) -> Option<&Why> {
+        match self {
+            Self::Skipped(why) | Self::Rejected(why) | Self::Failed(why) | Self::Lost(why) => {
+                Some(why)
+            }
+            Self::Indexed(_) | Self::AlreadyIndexed(_) | Self::Stopped => None,
+        }
+    }
+}
+
+impl From<Report> for Outcome {
+    fn from(report: Report) -> Self {
+        let report = Box::new(report);
+        if report.already_there { Self::AlreadyIndexed(report) } else { Self::Indexed(report) }
+    }
+}
+
+impl From<&IndexError> for Outcome {
+    /// What an error means is [`soci_indexer::Reason`]'s to say. The detail is the chain of errors and
+    /// what can be done: one line of at most 2 KiB, without credentials, which the errors of the
+    /// registry leave out.
+    fn from(error: &IndexError) -> Self {
+        let reason = error.reason();
+        let advice = reason.advice().map(|advice| format!(" ({advice})")).unwrap_or_default();
+        let mut detail = error_chain(error);
+        truncate(&mut detail, MAX_DETAIL - advice.len());
+        let why = Why::new(reason.code(), detail + &advice);
+        if reason.is_skip() {
+            Self::Skipped(why)
+        } else if reason.is_permanent() {
+            Self::Rejected(why)
+        } else {
+            Self::Failed(why)
+        }
+    }
+}
+
+/// What is done with the message of a job that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageAction {
+    /// It is deleted: its job is done.
+    Delete,
+    /// It is on the dead-letter queue with its reason, and deleted.
+    DeadLetter,
+    /// It stays on its queue and is visible again after this time.
+    Retry {
+        /// Time until it is visible.
+        again_in: Duration,
+    },
+    /// It is visible at once, for somebody else.
+    GiveBack,
+    /// Nothing: it is not ours any more.
+    Leave,
+}
+
+/// How a job ended and what was done with its message, as counters, logs and the page tell it.
+#[derive(Clone, Debug)]
+pub struct JobEnd {
+    /// How the job ended.
+    pub outcome: Outcome,
+    /// What was done with its message.
+    pub action: MessageAction,
+}
+
+impl JobEnd {
+    /// Short stable name: `indexed`, `already-indexed`, `skipped`, `rejected`, `retried`,
+    /// `given-back`, `abandoned`.
+    ///
+    /// A job is told as rejected only when its message is on the dead-letter queue: until then it
+    /// comes again.
+    pub fn label(&self) -> &'static str {
+        match (&self.outcome, self.action) {
+            (Outcome::Indexed(_), _) => "indexed",
+            (Outcome::AlreadyIndexed(_), _) => "already-indexed",
+            (Outcome::Skipped(_), _) => "skipped",
+            (Outcome::Rejected(_), MessageAction::DeadLetter) => "rejected",
+            (Outcome::Rejected(_) | Outcome::Failed(_), _) => "retried",
+            (Outcome::Stopped, _) => "given-back",
+            (Outcome::Lost(_), _) => "abandoned",
+        }
+    }
+
+    /// Why the job was not done, as a short stable code; empty where the label says it all.
+    pub fn reason(&self) -> &'static str {
+        self.outcome.why().map_or("", |why| why.reason)
+    }
+
+    /// The same for people; empty where the label says it all.
+    pub fn detail(&self) -> &str {
+        self.outcome.why().map_or("", |why| &why.detail)
+    }
+
+    /// Time until the message is visible again, if that was decided.
+    pub fn again_in(&self) -> Option<Duration> {
+        match self.action {
+            MessageAction::Retry { again_in } => Some(again_in),
+            _ => None,
+        }
+    }
+
+    /// Whether the job can never be done and is on no dead-letter queue, which a person has to know.
+    pub fn is_stuck(&self) -> bool {
+        matches!(self.outcome, Outcome::Rejected(_)) && self.action != MessageAction::DeadLetter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(outcome: Outcome, action: MessageAction) -> (&'static str, &'static str, bool) {
+        let end = JobEnd { outcome, action };
+        (end.label(), end.reason(), end.is_stuck())
+    }
+
+    #[test]
+    fn only_what_is_on_the_dead_letter_queue_is_told_as_rejected() {
+        let why = || Why::new("layer-rejected", "not gzip");
+        let again = MessageAction::Retry { again_in: Duration::from_secs(1) };
+        assert_eq!(
+            end(Outcome::Rejected(why()), MessageAction::DeadLetter),
+            ("rejected", "layer-rejected", false)
+        );
+        assert_eq!(end(Outcome::Rejected(why()), again), ("retried", "layer-rejected", true));
+        assert_eq!(end(Outcome::Failed(why()), again), ("retried", "layer-rejected", false));
+        assert_eq!(end(Outcome::Stopped, MessageAction::GiveBack), ("given-back", "", false));
+        let lost = Outcome::Lost(Why::new("not-extended", ""));
+        assert_eq!(end(lost, MessageAction::Leave), ("abandoned", "not-extended", false));
+    }
+}

@@ -1,0 +1,235 @@
+//! The receive loop: keeps the free slots full, and ends the work in time.
+//!
+//! It waits for one of four things at once: the order to stop, a job that leaves its slot, the answer of
+//! the one receive that may be pending, the time for another turn. It turns at least every
+//! [`MAX_TURN`], so that a loop that does not is one that hangs.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use soci_queue::{ErrorKind, Message, Operation, Queue, QueueError, Receive};
+use soci_text::error_chain;
+use tokio::sync::watch as channel;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use super::call::call;
+use super::context::ConsumerContext;
+use super::intake::{Intake, Poll};
+use super::job_task::{SlotLeft, attend};
+use crate::event::{Event, QueueKind};
+use crate::handler::Handler;
+use crate::job_in_hand::JobId;
+
+/// Longest time between two turns of the receive loop, as [`Event::Turned`] tells of them: it turns
+/// also while it waits for a message or a slot.
+pub const MAX_TURN: Duration = Duration::from_secs(5);
+
+/// Longest time to give back what was not finished by the drain deadline.
+pub const GIVE_BACK_TIME: Duration = Duration::from_secs(10);
+
+/// What became of the jobs that ran when the service was told to stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Jobs that came to an end by themselves.
+    pub finished: usize,
+    /// Jobs that were stopped, or not begun, and given back.
+    pub given_back: usize,
+    /// Jobs of which the message could not be given back in time, so that it comes again when its
+    /// visibility timeout ends.
+    pub cut_off: usize,
+}
+
+/// The receive loop of a service.
+pub(super) struct ReceiveLoop<Q, H> {
+    context: Arc<ConsumerContext<Q, H>>,
+    intake: Intake,
+    /// A task for each message, which is a taken slot.
+    jobs: JoinSet<SlotLeft>,
+    receiving: Option<Receiving>,
+    /// Tells the jobs to stop.
+    stop: channel::Sender<bool>,
+    /// How many messages were received so far.
+    received: u64,
+}
+
+/// A receive that has not answered.
+struct Receiving {
+    poll: Poll,
+    asked: Instant,
+    answer: Pin<Box<dyn Future<Output = Result<Vec<Message>, QueueError>> + Send>>,
+}
+
+/// What a receive brought.
+struct Received {
+    poll: Poll,
+    asked: Instant,
+    result: Result<Vec<Message>, QueueError>,
+}
+
+impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
+    pub(super) fn new(context: Arc<ConsumerContext<Q, H>>) -> Self {
+        let intake = Intake::new(context.queues.backfill.is_some(), &context.settings);
+        let (stop, _) = channel::channel(false);
+        Self { context, intake, jobs: JoinSet::new(), receiving: None, stop, received: 0 }
+    }
+
+    /// Receives until `shutdown` is done or the live queue has been unusable for too long, then drains.
+    pub(super) async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<Drained, QueueError> {
+        tokio::pin!(shutdown);
+        let broken = loop {
+            let now = Instant::now();
+            self.context.events.tell(&Event::Turned);
+            let free = self.context.settings.max_jobs.saturating_sub(self.jobs.len());
+            if self.receiving.is_none() && free > 0 && self.intake.resume_at() <= now {
+                self.receiving = Some(self.receive(free, now));
+            }
+            let resume_at = Some(self.intake.resume_at()).filter(|resume_at| *resume_at > now);
+            let turn_ends = (now + MAX_TURN).min(resume_at.unwrap_or(now + MAX_TURN));
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break None,
+                Some(ended) = self.jobs.join_next(), if !self.jobs.is_empty() => {
+                    slot_freed(&ended);
+                }
+                received = answer(&mut self.receiving) => {
+                    if let Err(error) = self.take(received) {
+                        break Some(error);
+                    }
+                }
+                () = sleep_until(turn_ends) => {}
+            }
+        };
+        let drained = self.drain().await;
+        broken.map_or(Ok(drained), Err)
+    }
+
+    /// Begins a receive for the free slots.
+    fn receive(&self, free: usize, now: Instant) -> Receiving {
+        let poll = self.intake.next(now);
+        let max = free.min(soci_queue::MAX_RECEIVE);
+        let visibility = self.context.settings.visibility;
+        let receive = Receive { max, wait: poll.wait, visibility };
+        let context = self.context.clone();
+        let answer = Box::pin(async move {
+            let queue = context.queue(poll.queue);
+            // The answer of a long poll comes when its wait is over.
+            let limit = poll.wait + context.settings.call_timeout;
+            call(&context.events, queue, Operation::Receive, limit, queue.receive(receive)).await
+        });
+        Receiving { poll, asked: now, answer }
+    }
+
+    /// Starts what was received. An error is one that lasts.
+    fn take(&mut self, Received { poll, asked, result }: Received) -> Result<(), QueueError> {
+        match result {
+            Ok(messages) => {
+                let answered = Event::Answered { queue: poll.queue, messages: messages.len() };
+                self.context.events.tell(&answered);
+                self.intake.received(poll, asked, Instant::now(), messages.len());
+                for message in messages {
+                    self.start(poll.queue, message, self.stop.subscribe());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let now = Instant::now();
+                let pause = self.intake.failed(poll, now, error.kind, fastrand::f64());
+                let queue = self.context.queue(poll.queue).name();
+                let lane = poll.queue.label();
+                let (reason, seconds) = (error_chain(&error), pause.as_secs_f64());
+                let patience = self.context.settings.patience;
+                let broken = self.intake.broken_for(now).is_some_and(|time| time >= patience);
+                if error.kind == ErrorKind::Permanent {
+                    error!(queue, lane, reason, again_in = seconds, "the queue cannot be used");
+                } else {
+                    warn!(queue, lane, reason, again_in = seconds, "no messages received");
+                }
+                if broken { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn start(&mut self, queue: QueueKind, message: Message, stop: channel::Receiver<bool>) {
+        self.received += 1;
+        let id = JobId(self.received);
+        self.jobs.spawn(attend(self.context.clone(), id, queue, message, stop));
+    }
+
+    /// Ends the work in time: see "Stopping" in the documentation of [`super`].
+    async fn drain(mut self) -> Drained {
+        let events = self.context.events.clone();
+        events.tell(&Event::Draining);
+        let began = Instant::now();
+        let deadline = began + self.context.settings.drain_deadline;
+        info!(jobs = self.jobs.len(), deadline = ?self.context.settings.drain_deadline, "draining");
+        let (_, at_once) = channel::channel(true);
+        let mut drained = Drained::default();
+        if !Q::RECEIVE_OUTLIVES_ITS_CALLER {
+            self.receiving = None;
+        }
+        while !self.jobs.is_empty() || self.receiving.is_some() {
+            events.tell(&Event::Turned);
+            let busy = !self.jobs.is_empty();
+            let stopped = *self.stop.borrow();
+            tokio::select! {
+                biased;
+                Some(ended) = self.jobs.join_next(), if busy => {
+                    slot_freed(&ended);
+                    match ended {
+                        Ok(SlotLeft::Finished) => drained.finished += 1,
+                        Ok(SlotLeft::GivenBack) => drained.given_back += 1,
+                        Err(_) => drained.cut_off += 1,
+                    }
+                }
+                received = answer(&mut self.receiving) => {
+                    // A failure has been told to those who watch, and nothing is lost by it.
+                    for message in received.result.unwrap_or_default() {
+                        self.start(received.poll.queue, message, at_once.clone());
+                    }
+                }
+                () = sleep_until(deadline), if !stopped => {
+                    self.stop.send_replace(true);
+                    self.receiving = None;
+                }
+                () = sleep_until(deadline + GIVE_BACK_TIME) => {
+                    drained.cut_off += self.jobs.len();
+                    self.jobs.shutdown().await;
+                }
+                () = sleep_until(Instant::now() + MAX_TURN) => {}
+            }
+        }
+        let Drained { finished, given_back, cut_off } = drained;
+        if cut_off == 0 {
+            info!(finished, given_back, cut_off, "drained");
+        } else {
+            warn!(finished, given_back, cut_off, "not everything could be given back");
+        }
+        drained
+    }
+}
+
+/// The answer of the receive that is pending; never, if there is none.
+async fn answer(receiving: &mut Option<Receiving>) -> Received {
+    let Some(pending) = receiving else { return std::future::pending().await };
+    let result = pending.answer.as_mut().await;
+    let received = Received { poll: pending.poll, asked: pending.asked, result };
+    *receiving = None;
+    received
+}
+
+/// A panic of a handler is caught where it runs; one beside it must not go unseen.
+fn slot_freed(ended: &Result<SlotLeft, JoinError>) {
+    if let Err(panic) = ended {
+        error!(
+            reason = error_chain(panic),
+            "the task of a job failed; its message will come again"
+        );
+    }
+}

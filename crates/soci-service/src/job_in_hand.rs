@@ -1,0 +1,187 @@
+//! A job in hand: what is known of it from the receive of its message to its end. There is one record of
+//! it, which counters, page and metrics read.
+//!
+//! It holds neither the body nor the receipt of the message, and its memory is bounded: [`MAX_LAYERS`]
+//! layers, and [`MAX_TEXT`](crate::shown_text::MAX_TEXT) characters of any text.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use soci_indexer::ImageEvent;
+use soci_oci::Digest;
+use soci_push::Job;
+use soci_queue::Message;
+use tokio::time::Instant;
+
+use crate::event::QueueKind;
+use crate::shown_text::shown;
+
+/// How many layers of a job are shown; of more, those that were finished first are left out.
+pub const MAX_LAYERS: usize = 100;
+
+/// Identifies one handling of one message in this process. They count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(pub u64);
+
+/// A job in hand.
+#[derive(Debug)]
+pub struct JobInHand {
+    /// Which one.
+    pub id: JobId,
+    /// The queue that its message comes from.
+    pub queue: QueueKind,
+    /// Identifier of the message.
+    pub message_id: String,
+    /// How often the message was received, this time included.
+    pub receive_count: u32,
+    /// When the message was sent.
+    pub sent_at: SystemTime,
+    pub(crate) received_at: SystemTime,
+    pub(crate) received: Instant,
+    image: OnceLock<JobImage>,
+    pub(crate) plan: OnceLock<LayerPlan>,
+    /// Bytes read, of all layers, repeated ones included.
+    pub(crate) read: AtomicU64,
+    pub(crate) layers_done: AtomicUsize,
+    /// Layers that were begun and are not done.
+    layers_open: AtomicU64,
+    layers: RwLock<Vec<LayerInHand>>,
+}
+
+/// The image of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobImage {
+    /// Host and name of its repository.
+    pub repository: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// The tag it was pushed under.
+    pub tag: Option<String>,
+}
+
+/// What will be read of an image.
+#[derive(Debug)]
+pub(crate) struct LayerPlan {
+    pub(crate) layers: usize,
+    pub(crate) bytes: u64,
+    pub(crate) since: Instant,
+}
+
+/// A layer that is being read, or has been.
+#[derive(Debug)]
+pub(crate) struct LayerInHand {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) read: AtomicU64,
+    pub(crate) done: AtomicBool,
+}
+
+impl JobInHand {
+    /// The record of a message that has just been received.
+    pub fn new(id: JobId, queue: QueueKind, message: &Message) -> Self {
+        Self {
+            id,
+            queue,
+            message_id: shown(&message.id.0),
+            receive_count: message.receive_count,
+            sent_at: message.sent_at,
+            received_at: SystemTime::now(),
+            received: Instant::now(),
+            image: OnceLock::new(),
+            plan: OnceLock::new(),
+            read: AtomicU64::new(0),
+            layers_done: AtomicUsize::new(0),
+            layers_open: AtomicU64::new(0),
+            layers: RwLock::default(),
+        }
+    }
+
+    /// The message is understood: this is its image.
+    pub fn name_image(&self, job: &Job) {
+        self.image.get_or_init(|| JobImage {
+            repository: job.repository.to_string(),
+            digest: job.digest,
+            tag: job.tag.as_ref().map(ToString::to_string),
+        });
+    }
+
+    /// What has happened to the image.
+    pub(crate) fn note(&self, event: &ImageEvent<'_>) {
+        match *event {
+            ImageEvent::Planned { layers, bytes } => self.plan(layers, bytes),
+            ImageEvent::LayerStarted { layer, size } => self.start_layer(layer, size),
+            ImageEvent::LayerRead { layer, bytes } => self.read_layer(layer, bytes),
+            ImageEvent::LayerDone { layer } => self.finish_layer(layer),
+            _ => {}
+        }
+    }
+
+    /// Its image; `None` until the message is understood.
+    pub fn image(&self) -> Option<&JobImage> {
+        self.image.get()
+    }
+
+    /// Bytes of layers that were read, repeated ones included.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Layers that were begun and are not done.
+    pub fn layers_open(&self) -> u64 {
+        self.layers_open.load(Ordering::Relaxed)
+    }
+
+    /// Time since the message was sent; clocks that differ make it zero, not negative.
+    pub fn age(&self) -> Duration {
+        SystemTime::now().duration_since(self.sent_at).unwrap_or_default()
+    }
+
+    fn plan(&self, layers: usize, bytes: u64) {
+        self.plan.get_or_init(|| LayerPlan { layers, bytes, since: Instant::now() });
+    }
+
+    fn start_layer(&self, digest: &Digest, size: u64) {
+        self.layers_open.fetch_add(1, Ordering::Relaxed);
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(again) = layers.iter_mut().find(|layer| layer.digest == *digest) {
+            again.read = AtomicU64::new(0);
+            return;
+        }
+        if layers.len() >= MAX_LAYERS {
+            let first_done = layers.iter().position(|layer| layer.done.load(Ordering::Relaxed));
+            let Some(first_done) = first_done else { return };
+            layers.remove(first_done);
+        }
+        let (read, done) = (AtomicU64::new(0), AtomicBool::new(false));
+        layers.push(LayerInHand { digest: *digest, size, read, done });
+    }
+
+    /// Called for every piece of a layer: only shares its lock, which is taken alone when a layer
+    /// begins.
+    fn read_layer(&self, digest: &Digest, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+        self.with_layer(digest, |layer| {
+            layer.read.fetch_add(bytes, Ordering::Relaxed);
+        });
+    }
+
+    fn finish_layer(&self, digest: &Digest) {
+        let one_less = |open: u64| open.checked_sub(1);
+        let _ = self.layers_open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        self.layers_done.fetch_add(1, Ordering::Relaxed);
+        self.with_layer(digest, |layer| layer.done.store(true, Ordering::Relaxed));
+    }
+
+    pub(crate) fn map_layers<T>(&self, map: impl FnMut(&LayerInHand) -> T) -> Vec<T> {
+        let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
+        layers.iter().map(map).collect()
+    }
+
+    fn with_layer(&self, digest: &Digest, apply: impl FnOnce(&LayerInHand)) {
+        let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = layers.iter().find(|layer| layer.digest == *digest) {
+            apply(layer);
+        }
+    }
+}
