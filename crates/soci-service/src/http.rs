@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `/` | the status page, for people |
 //! | `/status` | the same as JSON ([`Status`](crate::status_store::Status)) |
-//! | `/metrics` | counters for Prometheus, in the format that the request accepts |
+//! | `/metrics` | counters for Prometheus, as OpenMetrics |
 //! | `/livez` | 200, or 503 when the receive loop has stopped turning |
 //! | `/readyz` | 200 while the service takes messages, else 503: it starts, or drains |
 //!
@@ -22,14 +22,14 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 
 pub use serve::{Limits, serve};
 
-use crate::metrics::{Metrics, TextFormat};
+use crate::metrics::{self, Metrics};
 use crate::status_store::StatusStore;
 
 /// How long the receive loop may take for a turn by default. It turns every
@@ -58,7 +58,7 @@ pub fn router(site: Site) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/status", get(status))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics_text))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .fallback(no_such_route)
@@ -81,10 +81,8 @@ async fn status(State(site): State<Site>) -> Response {
     }
 }
 
-async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
-    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let format = TextFormat::accepted(Some(accept.collect::<Vec<_>>().join(",").as_str()));
-    ([(CONTENT_TYPE, format.content_type())], site.metrics.render(format)).into_response()
+async fn metrics_text(State(site): State<Site>) -> Response {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], site.metrics.render()).into_response()
 }
 
 async fn livez(State(site): State<Site>) -> Response {

@@ -3,7 +3,6 @@
 mod names;
 mod process;
 mod requests;
-mod text;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +21,6 @@ use soci_indexer::ImageEvent;
 use soci_queue::{Backlog, Operation};
 
 pub use names::{ALL, Definition, Kind, PREFIX};
-pub use text::TextFormat;
 
 use crate::about::About;
 use crate::event::{Event, EventSink, QueueKind};
@@ -42,6 +40,9 @@ const AGE_BOUNDS: [f64; 13] =
 /// Bounds of the time of a request, in seconds.
 const REQUEST_BOUNDS: [f64; 12] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// What [`Metrics::render`] gives.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -114,15 +115,12 @@ impl Metrics {
         Self { registry, ..metrics }
     }
 
-    /// All metrics as text.
-    pub fn render(&self, format: TextFormat) -> String {
+    /// All metrics in the text format of OpenMetrics 1.0.0, which Prometheus and its kin read.
+    pub fn render(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail, nor do the collectors.
         let _ = encode(&mut text, &self.registry);
-        match format {
-            TextFormat::OpenMetrics => text,
-            TextFormat::Plain => text::plain(&text),
-        }
+        text
     }
 }
 

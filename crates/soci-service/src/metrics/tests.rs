@@ -40,7 +40,7 @@ fn layer(seed: u8) -> Digest {
 
 /// The value of a series, as Prometheus reads it.
 fn value(metrics: &Metrics, series: &str) -> Option<f64> {
-    let text = metrics.render(TextFormat::Plain);
+    let text = metrics.render();
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map(|value| value.parse().unwrap())
 }
@@ -48,7 +48,7 @@ fn value(metrics: &Metrics, series: &str) -> Option<f64> {
 #[track_caller]
 fn check(metrics: &Metrics, series: &str, expected: f64) {
     let found = value(metrics, &format!("{PREFIX}_{series}"));
-    assert_eq!(found, Some(expected), "{}", metrics.render(TextFormat::Plain));
+    assert_eq!(found, Some(expected), "{}", metrics.render());
 }
 
 /// Metrics, and what tells them beside the store that they read.
@@ -199,7 +199,7 @@ fn the_text_is_open_metrics_and_names_what_the_table_names() {
     let told = busy();
     let metrics = &told.metrics;
     told.end(&rejected(), Duration::from_secs(1));
-    let text = metrics.render(TextFormat::OpenMetrics);
+    let text = metrics.render();
     assert!(text.ends_with("# EOF\n"), "{text}");
     assert_eq!(text.matches("# EOF").count(), 1);
     let types: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();

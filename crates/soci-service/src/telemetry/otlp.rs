@@ -1,20 +1,17 @@
 //! Traces over OTLP, as protobuf over HTTP.
 //!
 //! A thread of the SDK collects finished spans in a bounded queue and sends them in batches; what
-//! does not fit is dropped. So a collector that is slow or down holds up nothing.
+//! does not fit is dropped. So a collector that is slow or down holds up nothing. Every request has a
+//! time limit: one that a collector takes and never answers would end all sending.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tokio::runtime::Handle;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter as _};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::registry::LookupSpan;
@@ -35,16 +32,23 @@ pub struct Otlp {
     pub endpoint: Option<String>,
 }
 
-/// A provider that exports to the collector, on the runtime that this is called on.
+/// A provider that exports to the collector.
 pub(super) fn provider(otlp: &Otlp) -> Result<SdkTracerProvider, TelemetryError> {
+    provider_with(otlp, request_timeout())
+}
+
+/// The same, with the longest time that a request may take.
+fn provider_with(otlp: &Otlp, timeout: Duration) -> Result<SdkTracerProvider, TelemetryError> {
     let mut exporter = SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
-        .with_http_client(Sender::new()?);
+        .with_timeout(timeout)
+        .with_http_client(http_client(timeout)?);
     if let Some(base) = &otlp.endpoint {
         exporter = exporter.with_endpoint(format!("{}/v1/traces", base.trim_end_matches('/')));
     }
     let exporter = exporter.build().map_err(TelemetryError::Otlp)?;
+    let exporter = ToldOnce { exporter, failing: AtomicBool::new(false) };
     let resource = resource();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
@@ -64,7 +68,7 @@ where
 
 /// Sends what is left, for at most `deadline`.
 pub(super) async fn shut_down(provider: SdkTracerProvider, deadline: Duration) {
-    // It blocks until the SDK's thread is done, and that thread needs this runtime to send.
+    // It blocks until the SDK's thread is done.
     let ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(deadline)).await;
     if let Ok(Err(error)) = ended {
         tracing::warn!(%error, "the last traces were not sent");
@@ -81,53 +85,53 @@ fn resource() -> Resource {
     if named { builder.build() } else { builder.with_service_name(SERVICE_NAME).build() }
 }
 
-/// Sends on the service's runtime, since the SDK's thread has none.
+/// How long a request may take: what the variables of the SDK say, in milliseconds, else its default
+/// (OpenTelemetry specification, "OpenTelemetry Protocol Exporter").
+fn request_timeout() -> Duration {
+    let names = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+    let set = names.into_iter().find_map(|name| std::env::var(name).ok()?.parse().ok());
+    set.map_or(Duration::from_secs(10), Duration::from_millis)
+}
+
+/// The HTTP client of the SDK's thread. It follows no redirect: headers of the exporter may hold a key
+/// of the collector, which belongs to no other host.
+fn http_client(timeout: Duration) -> Result<reqwest::blocking::Client, TelemetryError> {
+    // The HTTP library takes the process's provider. One that is installed already serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let build = move || {
+        let client = reqwest::blocking::Client::builder().timeout(timeout);
+        client.redirect(reqwest::redirect::Policy::none()).build()
+    };
+    // A blocking client cannot be made on a thread of a runtime.
+    let made = std::thread::scope(|scope| scope.spawn(build).join());
+    made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(TelemetryError::HttpClient)
+}
+
+/// The SDK's exporter, which says once that traces cannot be sent, and once that they are again.
 #[derive(Debug)]
-struct Sender {
-    client: reqwest::Client,
-    runtime: Handle,
-    /// Whether the last request failed; a collector that is down is told of once.
-    failing: std::sync::Arc<AtomicBool>,
+struct ToldOnce {
+    exporter: SpanExporter,
+    failing: AtomicBool,
 }
 
-impl Sender {
-    fn new() -> Result<Self, TelemetryError> {
-        // The HTTP library takes the process's provider. One that is installed already serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(TelemetryError::HttpClient)?;
-        Ok(Self { client, runtime: Handle::current(), failing: AtomicBool::new(false).into() })
-    }
-}
-
-type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
-
-impl HttpClient for Sender {
-    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> Sent<'b>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        let client = self.client.clone();
-        let failing = self.failing.clone();
-        let sent = self.runtime.spawn(async move {
-            let sent = client.send_bytes(request).await;
-            let failed = !sent.as_ref().is_ok_and(|response| response.status().is_success());
-            if failing.swap(failed, Ordering::Relaxed) != failed {
-                match &sent {
-                    _ if !failed => tracing::info!("traces are sent again"),
-                    Ok(response) => {
-                        let status = response.status().as_u16();
-                        tracing::warn!(status, "the trace collector refuses traces");
-                    }
-                    Err(error) => tracing::warn!(%error, "traces cannot be sent"),
-                }
+impl opentelemetry_sdk::trace::SpanExporter for ToldOnce {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let sent = self.exporter.export(batch).await;
+        if self.failing.swap(sent.is_err(), Ordering::Relaxed) != sent.is_err() {
+            match &sent {
+                Ok(()) => tracing::info!("traces are sent again"),
+                Err(error) => tracing::warn!(%error, "traces cannot be sent"),
             }
-            sent
-        });
-        Box::pin(async move { sent.await? })
+        }
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
     }
 }
 

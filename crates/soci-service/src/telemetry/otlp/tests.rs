@@ -1,4 +1,5 @@
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use http::{HeaderMap, StatusCode};
@@ -88,6 +89,39 @@ async fn a_collector_that_is_silent_holds_up_neither_jobs_nor_the_end() {
     });
     shut_down(provider, Duration::from_millis(100)).await;
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traces_go_on_after_a_request_that_was_never_answered() {
+    let (sent, mut received) = mpsc::unbounded_channel();
+    // The first request is taken and never answered, as by a collector that hangs.
+    let receive = move |State(sent): State<mpsc::UnboundedSender<Bytes>>, body: Bytes| async move {
+        let is_first = !contains(&body, "second");
+        let _ = sent.send(body);
+        if is_first {
+            std::future::pending::<()>().await;
+        }
+    };
+    let router = Router::new().route("/v1/traces", post(receive)).with_state(sent);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let provider = provider_with(&Otlp { endpoint }, Duration::from_millis(300)).unwrap();
+    let subscriber = std::sync::Arc::new(subscriber(&provider));
+    for name in ["first", "second"] {
+        tracing::subscriber::with_default(subscriber.clone(), || {
+            tracing::info_span!("job", repository = name).in_scope(|| {});
+        });
+        let provider = provider.clone();
+        let flushed = tokio::task::spawn_blocking(move || provider.force_flush()).await.unwrap();
+        assert_eq!(flushed.is_ok(), name == "second", "{flushed:?}");
+    }
+    loop {
+        let body = timeout(PATIENCE, received.recv()).await.unwrap().unwrap();
+        if contains(&body, "second") {
+            break;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
