@@ -14,6 +14,9 @@
 //!   layers that are not distributable excepted.
 //! - No name that a client sends becomes part of a path before it has been parsed.
 //! - What the clients of a moment can take up is bounded by [`RegistryServerLimits`].
+//!
+//! The feature `testing` adds a registry for tests: the same one, behind a layer that logs in, logs
+//! requests, and misbehaves as registries do.
 
 mod api;
 mod blobs;
@@ -31,6 +34,8 @@ mod route;
 mod server;
 mod settings;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod upload_sessions;
 mod uploads;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use soci_jobs::Done;
 use soci_manifest::Version;
-use soci_registry::testing::{FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeRegistry, Kind};
 use tokio::task::JoinSet;
 
 use crate::support::{
