@@ -13,8 +13,8 @@ use std::num::NonZeroUsize;
 use peak_alloc::PeakAlloc;
 use soci_indexer::{Budget, ImageName, Options, RemoteRepository, index_image};
 use soci_oci::Tag;
-use soci_registry::testing::FakeRegistry;
-use soci_tests::{TestImage, gzip_layer};
+use soci_registry_server::testing::FakeRegistry;
+use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use soci_indexer::{Budget, IndexError, LayerError, Options};
 use soci_manifest::Version;
 use soci_oci::media_type;
-use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
 use soci_tests::{TestImage, TestLayer, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, options, tags};
@@ -25,20 +25,20 @@ async fn faults_that_pass_do_not_change_the_result() {
     let registry = FakeRegistry::start().await;
     image().put(&registry, REPOSITORY, "1");
     let expected = indexed(index(&registry, "1", &options(Version::V2)).await).index;
-    let faults: [&[Fault]; 6] = [
-        &[Fault::on(Kind::BlobGet, Effect::DropAfter(10_000)).times(3)],
-        &[Fault::on(Kind::BlobGet, Effect::ShortBody(100)).times(2)],
-        &[Fault::on(Kind::BlobGet, Effect::status(503)).times(2)],
+    let faults: [&[Quirk]; 6] = [
+        &[Quirk::on(Kind::BlobGet, Effect::DropAfter(10_000)).times(3)],
+        &[Quirk::on(Kind::BlobGet, Effect::ShortBody(100)).times(2)],
+        &[Quirk::on(Kind::BlobGet, Effect::status(503)).times(2)],
         &[
-            Fault::on(Kind::ManifestGet, Effect::status_with(429, "retry-after", "0")).times(2),
-            Fault::on(Kind::UploadPut, Effect::LoseAnswer(500)),
+            Quirk::on(Kind::ManifestGet, Effect::status_with(429, "retry-after", "0")).times(2),
+            Quirk::on(Kind::UploadPut, Effect::LoseAnswer(500)),
         ],
         &[
-            Fault::on(Kind::UploadPost, Effect::status(500)),
-            Fault::on(Kind::UploadPut, Effect::status(502)),
-            Fault::on(Kind::ManifestPut, Effect::status(500)).times(2),
+            Quirk::on(Kind::UploadPost, Effect::status(500)),
+            Quirk::on(Kind::UploadPut, Effect::status(502)),
+            Quirk::on(Kind::ManifestPut, Effect::status(500)).times(2),
         ],
-        &[Fault::on(Kind::ManifestPut, Effect::LoseAnswer(504)).times(2)],
+        &[Quirk::on(Kind::ManifestPut, Effect::LoseAnswer(504)).times(2)],
     ];
     for faults in faults {
         for redirect_blobs in [false, true] {
@@ -47,7 +47,7 @@ async fn faults_that_pass_do_not_change_the_result() {
             let registry = FakeRegistry::with(fake_options).await;
             image().put(&registry, REPOSITORY, "1");
             for fault in faults {
-                registry.fault(fault.clone());
+                registry.quirk(fault.clone());
             }
             // So little memory that the large layer comes in parts.
             let budget = Budget::new(NonZeroUsize::MIN, 1);
@@ -60,7 +60,7 @@ async fn faults_that_pass_do_not_change_the_result() {
                 .filter(|request| request.range.is_some());
             assert!(ranged.count() >= 2);
             // On the bytes themselves the faults would have to be the storage's.
-            assert!(redirect_blobs || !registry.faults_left(), "{faults:?}");
+            assert!(redirect_blobs || !registry.quirks_left(), "{faults:?}");
         }
     }
 }
@@ -74,8 +74,8 @@ async fn a_layer_whose_bytes_are_not_those_of_its_digest_leaves_nothing_behind()
         let registry = FakeRegistry::start().await;
         image.put(&registry, REPOSITORY, "1");
         let layer = image.blobs.iter().max_by_key(|(_, blob)| blob.len()).unwrap().0;
-        let fault = Fault::on(Kind::BlobGet, Effect::Corrupt(at)).path(layer.to_string()).always();
-        registry.fault(fault);
+        let fault = Quirk::on(Kind::BlobGet, Effect::Corrupt(at)).path(layer.to_string()).always();
+        registry.quirk(fault);
         let error = index(&registry, "1", &options(Version::V2)).await.unwrap_err();
         let IndexError::Layer { digest, source, .. } = &error else { panic!("{error:?}") };
         assert_eq!(digest, layer);
@@ -118,7 +118,7 @@ async fn a_registry_that_refuses_writes_is_left_without_a_tag() {
     ] {
         let registry = FakeRegistry::start().await;
         image().put(&registry, REPOSITORY, "1");
-        registry.fault(Fault::on(kind, Effect::status(403)).path(path).always());
+        registry.quirk(Quirk::on(kind, Effect::status(403)).path(path).always());
         let error = index(&registry, "1", &options(Version::V2)).await.unwrap_err();
         assert!(matches!(error, IndexError::Write { .. }), "{error:?}");
         assert!(!error.is_transient());
@@ -149,7 +149,7 @@ async fn a_build_that_is_given_up_writes_no_manifest() {
     image.put(&registry, REPOSITORY, "1");
     let layer = image.blobs.iter().max_by_key(|(_, blob)| blob.len()).unwrap().0;
     registry
-        .fault(Fault::on(Kind::BlobGet, Effect::Stall(50_000)).path(layer.to_string()).always());
+        .quirk(Quirk::on(Kind::BlobGet, Effect::Stall(50_000)).path(layer.to_string()).always());
     let options = options(Version::V2);
     let work = index(&registry, "1", &options);
     tokio::pin!(work);
@@ -204,15 +204,15 @@ async fn broken_leftovers_do_not_keep_an_image_from_being_indexed() {
     image().put(&registry, REPOSITORY, "1");
     let first = indexed(index(&registry, "1", &options(Version::V2)).await);
     for broken in [
-        Fault::on(Kind::BlobGet, Effect::status(416)).path(first.layers[1].ztoc.to_string()),
-        Fault::on(Kind::ManifestGet, Effect::Corrupt(3)).path(first.indexes[0].digest.to_string()),
-        Fault::on(Kind::ManifestGet, Effect::status(404)).path(first.indexes[0].digest.to_string()),
+        Quirk::on(Kind::BlobGet, Effect::status(416)).path(first.layers[1].ztoc.to_string()),
+        Quirk::on(Kind::ManifestGet, Effect::Corrupt(3)).path(first.indexes[0].digest.to_string()),
+        Quirk::on(Kind::ManifestGet, Effect::status(404)).path(first.indexes[0].digest.to_string()),
     ] {
-        registry.fault(broken.clone());
+        registry.quirk(broken.clone());
         let again = index(&registry, "1", &options(Version::V2)).await.unwrap();
         assert_eq!(again.index, first.index, "{broken:?}");
         assert_eq!(again.layers.len(), 2, "the layers were read again: {broken:?}");
-        assert!(!registry.faults_left());
+        assert!(!registry.quirks_left());
     }
 }
 
@@ -224,7 +224,7 @@ async fn a_list_of_referrers_that_somebody_else_replaces_is_written_again() {
     let tag = format!("sha256-{}", subject.hex());
     // The first write is acknowledged and lost.
     let lost = Effect::Answer { status: 201, headers: Vec::new(), body: String::new() };
-    registry.fault(Fault::on(Kind::ManifestPut, lost).path(tag.clone()));
+    registry.quirk(Quirk::on(Kind::ManifestPut, lost).path(tag.clone()));
     let report = indexed(index(&registry, "1", &options(Version::V1)).await);
     let tag: soci_oci::Tag = tag.parse().unwrap();
     let referrers = registry.manifest(REPOSITORY, &tag.into()).unwrap().1;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use soci_indexer::Options;
 use soci_manifest::{Platforms, Settings, Version};
 use soci_oci::Digest;
-use soci_registry::testing::{FakeOptions, FakeRegistry};
+use soci_registry_server::testing::{FakeOptions, FakeRegistry};
 use soci_tests::golden;
 
 use crate::support::{REPOSITORY, index};

@@ -6,7 +6,7 @@ use soci_indexer::{
 };
 use soci_manifest::Version;
 use soci_oci::TagOrDigest;
-use soci_registry::testing::FakeRegistry;
+use soci_registry_server::testing::FakeRegistry;
 use soci_tests::{TestImage, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, name, options};

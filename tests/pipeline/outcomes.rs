@@ -3,7 +3,7 @@
 use soci_indexer::{IndexError, Options};
 use soci_manifest::{Platforms, Settings, SkipReason, Version};
 use soci_oci::media_type;
-use soci_registry::testing::{FakeOptions, FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeOptions, FakeRegistry, Kind};
 use soci_tests::{TestImage, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, options, suffix, tags};

@@ -5,7 +5,8 @@ use soci_indexer::{
 };
 use soci_manifest::{Settings, Version};
 use soci_oci::Tag;
-use soci_registry::testing::FakeRegistry;
+use soci_registry_server::testing::FakeRegistry;
+use soci_tests::FakeRegistryClient;
 
 pub(crate) const REPOSITORY: &str = "team/app";
 

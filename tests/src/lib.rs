@@ -1,12 +1,15 @@
-//! Images for tests of the whole: made from layers, put into a registry or an OCI layout.
+//! Images for tests of the whole: made from layers, put into a registry or an OCI layout. And this
+//! product's client of a registry for tests.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use soci_oci::{Digest, media_type};
-use soci_registry::testing::FakeRegistry;
+use soci_registry::{Client, ClientBuilder, RetryPolicy, Timeouts};
+use soci_registry_server::testing::FakeRegistry;
 
 /// An image with all its blobs and manifests, the root last.
 #[derive(Clone, Debug, Default)]
@@ -135,6 +138,37 @@ impl TestImage {
         let size = bytes.len();
         self.manifests.push((kind.to_owned(), bytes));
         json!({ "mediaType": kind, "digest": digest, "size": size })
+    }
+}
+
+/// This product's client of a fake registry.
+pub trait FakeRegistryClient {
+    /// A client builder: plain http without proxies, retries a few milliseconds apart, a stall of a
+    /// second is an error.
+    fn client_builder(&self) -> ClientBuilder;
+
+    /// An anonymous client.
+    ///
+    /// # Panics
+    /// If the client cannot be set up.
+    fn client(&self) -> Client {
+        match self.client_builder().build() {
+            Ok(client) => client,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl FakeRegistryClient for FakeRegistry {
+    fn client_builder(&self) -> ClientBuilder {
+        let retry = RetryPolicy {
+            base: Duration::from_millis(1),
+            cap: Duration::from_millis(5),
+            retry_after_cap: Duration::from_millis(20),
+            ..RetryPolicy::default()
+        };
+        let timeouts = Timeouts { stall: Duration::from_secs(1), ..Timeouts::default() };
+        Client::builder().plain_http(true).proxies(false).retry(retry).timeouts(timeouts)
     }
 }
 

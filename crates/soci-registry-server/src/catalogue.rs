@@ -10,23 +10,24 @@ use crate::route::Name;
 /// All repositories.
 #[derive(Debug, Default)]
 pub(crate) struct Catalogue {
-    repositories: BTreeMap<Name, Content>,
+    repositories: BTreeMap<Name, RepositoryContent>,
 }
 
-/// What is known of a manifest.
+/// What the catalogue says of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct ManifestRecord {
     /// As it was pushed.
     pub(crate) media_type: String,
     /// The manifest that it refers to.
     pub(crate) subject: Option<Digest>,
 }
 
+/// A repository.
 #[derive(Debug, Default)]
-struct Content {
-    blobs: HashSet<Digest>,
-    manifests: HashMap<Digest, Known>,
-    tags: BTreeMap<String, Digest>,
+pub(crate) struct RepositoryContent {
+    pub(crate) blobs: HashSet<Digest>,
+    pub(crate) manifests: HashMap<Digest, ManifestRecord>,
+    pub(crate) tags: BTreeMap<String, Digest>,
     /// Manifests by their subject.
     referrers: HashMap<Digest, BTreeSet<Digest>>,
 }
@@ -53,12 +54,12 @@ impl Catalogue {
         self.content(name).blobs.insert(digest);
     }
 
-    pub(crate) fn add_manifest(&mut self, name: &Name, digest: Digest, known: Known) {
+    pub(crate) fn add_manifest(&mut self, name: &Name, digest: Digest, record: ManifestRecord) {
         let content = self.content(name);
-        if let Some(subject) = known.subject {
+        if let Some(subject) = record.subject {
             content.referrers.entry(subject).or_default().insert(digest);
         }
-        content.manifests.insert(digest, known);
+        content.manifests.insert(digest, record);
     }
 
     pub(crate) fn set_tag(&mut self, name: &Name, tag: &Tag, digest: Digest) {
@@ -70,13 +71,17 @@ impl Catalogue {
     }
 
     /// A manifest by its digest or a tag.
-    pub(crate) fn manifest(&self, name: &Name, target: &TagOrDigest) -> Option<(Digest, &Known)> {
+    pub(crate) fn manifest(
+        &self,
+        name: &Name,
+        target: &TagOrDigest,
+    ) -> Option<(Digest, &ManifestRecord)> {
         let content = self.repositories.get(name)?;
         let digest = match target {
             TagOrDigest::Digest(digest) => digest,
             TagOrDigest::Tag(tag) => content.tags.get(tag.as_str())?,
         };
-        content.manifests.get(digest).map(|known| (*digest, known))
+        content.manifests.get(digest).map(|record| (*digest, record))
     }
 
     /// The tags of a repository, `None` if there is no such repository.
@@ -99,7 +104,8 @@ impl Catalogue {
         found.into_iter().flatten().copied().collect()
     }
 
-    fn content(&mut self, name: &Name) -> &mut Content {
+    /// A repository, which begins to be one if it is none.
+    pub(crate) fn content(&mut self, name: &Name) -> &mut RepositoryContent {
         self.repositories.entry(name.clone()).or_default()
     }
 }
@@ -126,8 +132,8 @@ mod tests {
         Page { after: after.map(str::to_owned), max }
     }
 
-    fn known(subject: Option<Digest>) -> Known {
-        Known { media_type: soci_oci::media_type::OCI_MANIFEST.to_owned(), subject }
+    fn record(subject: Option<Digest>) -> ManifestRecord {
+        ManifestRecord { media_type: soci_oci::media_type::OCI_MANIFEST.to_owned(), subject }
     }
 
     #[test]
@@ -165,14 +171,14 @@ mod tests {
         let mut catalogue = Catalogue::default();
         let digest = Digest::sha256_of(b"1");
         catalogue.add_blob(&name("a"), digest);
-        catalogue.add_manifest(&name("a"), digest, known(None));
+        catalogue.add_manifest(&name("a"), digest, record(None));
         catalogue.set_tag(&name("a"), &"1".parse().unwrap(), digest);
         let by_tag = TagOrDigest::Tag("1".parse().unwrap());
         assert!(
             catalogue.has_blob(&name("a"), &digest) && !catalogue.has_blob(&name("b"), &digest)
         );
         for target in [by_tag, TagOrDigest::Digest(digest)] {
-            assert_eq!(catalogue.manifest(&name("a"), &target), Some((digest, &known(None))));
+            assert_eq!(catalogue.manifest(&name("a"), &target), Some((digest, &record(None))));
             assert_eq!(catalogue.manifest(&name("b"), &target), None);
         }
     }
@@ -181,8 +187,8 @@ mod tests {
     fn referrers_are_found_by_their_subject_even_before_it_is_there() {
         let mut catalogue = Catalogue::default();
         let (subject, referrer) = (Digest::sha256_of(b"1"), Digest::sha256_of(b"2"));
-        catalogue.add_manifest(&name("a"), referrer, known(Some(subject)));
-        catalogue.add_manifest(&name("a"), referrer, known(Some(subject)));
+        catalogue.add_manifest(&name("a"), referrer, record(Some(subject)));
+        catalogue.add_manifest(&name("a"), referrer, record(Some(subject)));
         assert_eq!(catalogue.referrers(&name("a"), &subject), [referrer]);
         assert!(catalogue.referrers(&name("a"), &referrer).is_empty());
         assert!(catalogue.referrers(&name("b"), &subject).is_empty());

@@ -13,20 +13,33 @@
 //! - A manifest becomes visible once everything it names is in its repository, its subject and
 //!   layers that are not distributable excepted.
 //! - No name that a client sends becomes part of a path before it has been parsed.
-//! - What the clients of a moment can take up is bounded by [`Limits`].
+//! - What the clients of a moment can take up is bounded by [`RegistryServerLimits`].
+//!
+//! The feature `testing` adds a registry for tests: the same one, behind a layer that logs in, logs
+//! requests, and misbehaves as registries do.
 
+mod api;
+mod blobs;
+mod body;
 mod catalogue;
+mod context;
 mod error;
 mod listen;
+mod lists;
 mod manifests;
+mod push;
 mod range;
 mod reply;
 mod route;
 mod server;
 mod settings;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod upload_sessions;
 mod uploads;
 
 pub use error::OpenError;
-pub use server::{LocalRegistry, Push};
-pub use settings::{Limits, Settings, Storage};
+pub use push::Push;
+pub use server::LocalRegistry;
+pub use settings::{RegistryServerLimits, RegistryServerSettings, Storage};

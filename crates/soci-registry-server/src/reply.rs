@@ -10,6 +10,7 @@ use axum::response::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
+use soci_oci::Digest;
 
 /// Why a request is refused: the specification's codes, and a few states that it has none for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,11 @@ pub(crate) fn with_header(
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+/// The answer with the digest of what it is about.
+pub(crate) fn digest_header(response: Response, digest: &Digest) -> Response {
+    with_header(response, "docker-content-digest", digest)
 }
 
 #[cfg(test)]

@@ -15,16 +15,16 @@ pub enum Storage {
 
 /// How a registry is set up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct RegistryServerSettings {
     /// Where content is kept.
     pub storage: Storage,
     /// What clients may ask for.
-    pub limits: Limits,
+    pub limits: RegistryServerLimits,
 }
 
 /// What clients may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct RegistryServerLimits {
     /// Bytes of a manifest or image index.
     pub manifest: usize,
     /// Bytes of a blob.
@@ -43,7 +43,7 @@ pub struct Limits {
     pub pending_pushes: usize,
 }
 
-impl Default for Limits {
+impl Default for RegistryServerLimits {
     /// Those of ECR where it has one: manifests of 4 MiB and blobs of 52,000 MiB (Amazon ECR user
     /// guide, "Service quotas"). Otherwise 256 uploads, kept for an hour, 30 seconds of silence, 512
     /// connections, 1,000 entries a page and 1,024 pushes.

@@ -25,7 +25,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::json;
 use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
 
-use crate::catalogue::{Catalogue, Known};
+use crate::catalogue::{Catalogue, ManifestRecord};
 use crate::error::OpenError;
 use crate::route::Name;
 
@@ -168,7 +168,7 @@ impl Store {
         &self,
         name: &Name,
         digest: Digest,
-        known: Known,
+        manifest: ManifestRecord,
         bytes: &[u8],
         tag: Option<&Tag>,
     ) -> io::Result<()> {
@@ -176,11 +176,11 @@ impl Store {
         incoming.append(bytes)?;
         self.keep(&mut incoming, &digest)?;
         let record = json!({
-            "mediaType": known.media_type,
-            "subject": known.subject.map(|subject| subject.to_string()),
+            "mediaType": manifest.media_type,
+            "subject": manifest.subject.map(|subject| subject.to_string()),
         });
         self.record(name, MANIFESTS, &file_name(&digest), &record.to_string(), |catalogue| {
-            catalogue.add_manifest(name, digest, known);
+            catalogue.add_manifest(name, digest, manifest);
         })?;
         let Some(tag) = tag else { return Ok(()) };
         let hash = Digest::sha256_of(tag.as_str().as_bytes()).hex();

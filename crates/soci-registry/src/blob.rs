@@ -300,11 +300,13 @@ impl BlobTarget {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests {
+    use soci_registry_server::testing::{FakeOptions, FakeRegistry};
+
     use super::*;
+    use crate::client::Client;
     use crate::policy::Transfer;
-    use crate::testing::{FakeOptions, FakeRegistry};
 
     #[tokio::test]
     async fn room_in_the_window_is_neither_lost_nor_made() {
@@ -316,7 +318,8 @@ mod tests {
             for part_size in [10_000, 200_000] {
                 let transfer = Transfer { part_size, parallel_parts: 2 };
                 let repository = fake.repository("a");
-                let mut blob = fake.client().blob_with(&repository, &digest, 100_000, transfer);
+                let client = Client::builder().plain_http(true).proxies(false).build().unwrap();
+                let mut blob = client.blob_with(&repository, &digest, 100_000, transfer);
                 let room = blob.window.room();
                 while blob.next().await.unwrap().is_some() {}
                 assert_eq!(blob.window.room(), room, "{part_size} {ranges}");

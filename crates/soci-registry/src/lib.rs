@@ -29,8 +29,6 @@ mod redact;
 mod resolve;
 mod retry;
 mod source;
-#[cfg(feature = "testing")]
-pub mod testing;
 mod transport;
 
 pub use auth::credentials::{

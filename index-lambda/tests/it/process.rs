@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use soci_lambda::testing::{Answer, FakeAws, FakeRuntime, stop};
-use soci_registry::testing::{FakeAuth, FakeOptions, FakeRegistry};
+use soci_registry_server::testing::{FakeAuth, FakeOptions, FakeRegistry};
 use soci_tests::{TestImage, gzip_layer};
 use tokio::process::Child;
 use tokio::process::Command;

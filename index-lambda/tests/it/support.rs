@@ -13,10 +13,10 @@ use soci_oci::Digest;
 use soci_push::Rules;
 use soci_push::event::Timestamp;
 use soci_queue::Outgoing;
-use soci_registry::testing::FakeRegistry;
 use soci_registry::{ClientBuilder, PutLimit, PutLimitFuture};
+use soci_registry_server::testing::FakeRegistry;
 use soci_sandbox::MemoryQueue;
-use soci_tests::{TestImage, gzip_layer};
+use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
 use tokio::time::Instant;
 
 /// The repository of all images here.

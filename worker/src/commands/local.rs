@@ -21,7 +21,7 @@ use soci_manifest::Version;
 use soci_push::Rules;
 use soci_push::TagFilters;
 use soci_registry::Client;
-use soci_registry_server::{LocalRegistry, Settings, Storage};
+use soci_registry_server::{LocalRegistry, RegistryServerSettings, Storage};
 use soci_sandbox::{MemoryQueue, MemoryQueueOptions};
 use soci_service::Service;
 use soci_service::consumer::{ConsumerError, ConsumerSettings, Drained, Queues};
@@ -135,7 +135,7 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
         None => Storage::Temporary,
     };
     let rules = rules(args)?;
-    let settings = Settings { storage, ..Settings::default() };
+    let settings = RegistryServerSettings { storage, ..RegistryServerSettings::default() };
     let (registry, pushes) =
         LocalRegistry::start(listener, settings).await.map_err(|error| error_chain(&error))?;
 

@@ -2,7 +2,7 @@
 
 use soci_jobs::Outcome;
 use soci_manifest::Version;
-use soci_registry::testing::{FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeRegistry, Kind};
 use tokio::task::JoinSet;
 
 use crate::support::{

@@ -9,8 +9,8 @@ use soci_manifest::{Limits, Platforms, Settings, Version};
 use soci_oci::{Digest, Repository, media_type};
 use soci_push::Job;
 use soci_registry::Client;
-use soci_registry::testing::{Effect, FakeAuth, FakeOptions, FakeRegistry, Fault, Kind};
-use soci_tests::{TestImage, TestLayer, gzip_layer};
+use soci_registry_server::testing::{Effect, FakeAuth, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_tests::{FakeRegistryClient, TestImage, TestLayer, gzip_layer};
 
 use crate::support::{
     NAME, image, indexed, job, options, put_bytes, run, runner, runner_with, tags,
@@ -141,7 +141,7 @@ async fn what_the_registry_says_of_its_own_state_may_pass() {
         (Kind::ManifestPut, Effect::status(413), "registry-refused", PERMANENT),
     ] {
         let (fake, job) = pushed(&image(1)).await;
-        fake.fault(Fault::on(kind, effect).always());
+        fake.quirk(Quirk::on(kind, effect).always());
         fails(&fake, &job, options(Version::V2), reason, permanent).await;
         assert_eq!(tags(&fake), ["1"]);
     }
@@ -206,7 +206,7 @@ async fn the_detail_names_the_request_and_is_short_whatever_the_registry_says() 
     let entry = serde_json::json!({ "code": "C".repeat(800), "message": "é\u{1b}[2J".repeat(800) });
     let body = serde_json::json!({ "errors": [entry, entry, entry, entry] }).to_string();
     let effect = Effect::Answer { status: 400, headers: Vec::new(), body };
-    fake.fault(Fault::on(Kind::ManifestPut, effect).always());
+    fake.quirk(Quirk::on(Kind::ManifestPut, effect).always());
     let why = fails(&fake, &job, options(Version::V2), "registry-refused", PERMANENT).await;
     let detail = why.detail;
     assert!(detail.len() <= 2048 && detail.ends_with("[...]"), "{detail}");

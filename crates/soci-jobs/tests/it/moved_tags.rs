@@ -3,7 +3,7 @@
 use soci_indexer::{Options, OutputTag};
 use soci_manifest::Version;
 use soci_oci::TagOrDigest;
-use soci_registry::testing::{FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeRegistry, Kind};
 
 use crate::support::{
     NAME, already_indexed, image, indexed, job, layer_reads, meanwhile, options, run, runner,

@@ -3,8 +3,8 @@
 use soci_jobs::{EndpointOverride, RegistryOpener, Runner};
 use soci_manifest::Version;
 use soci_oci::{Repository, media_type};
-use soci_registry::testing::{FakeRegistry, Kind};
-use soci_tests::{TestImage, TestLayer, gzip_layer};
+use soci_registry_server::testing::{FakeRegistry, Kind};
+use soci_tests::{FakeRegistryClient, TestImage, TestLayer, gzip_layer};
 
 use crate::support::{
     NAME, already_indexed, image, indexed, job, layer_reads, options, run, runner, runner_with,

@@ -7,8 +7,8 @@ use soci_jobs::{Outcome, RegistryOpener, Runner};
 use soci_manifest::{Settings, Version};
 use soci_oci::{Digest, media_type};
 use soci_push::Job;
-use soci_registry::testing::{FakeRegistry, Kind};
-use soci_tests::{TestImage, gzip_layer};
+use soci_registry_server::testing::{FakeRegistry, Kind};
+use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
 
 /// The repository that the tests use.
 pub(crate) const NAME: &str = "team/app";

@@ -7,7 +7,7 @@ use serde_json::Value;
 use soci_oci::{Digest, Tag};
 
 use super::{BLOBS, MANIFESTS, TAGS};
-use crate::catalogue::{Catalogue, Known};
+use crate::catalogue::{Catalogue, ManifestRecord};
 use crate::error::OpenError;
 use crate::route::Name;
 
@@ -57,8 +57,8 @@ fn enter(
     let bytes = fs::read(record).map_err(failed)?;
     let fields: Value = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
     let entered = if kind == MANIFESTS {
-        manifest(&fields).zip(digest_of(record)).map(|(known, digest)| {
-            catalogue.add_manifest(name, digest, known);
+        manifest(&fields).zip(digest_of(record)).map(|(manifest, digest)| {
+            catalogue.add_manifest(name, digest, manifest);
         })
     } else {
         tag(&fields).map(|(tag, digest)| catalogue.set_tag(name, &tag, digest))
@@ -71,12 +71,12 @@ fn digest_of(record: &Path) -> Option<Digest> {
     record.file_name()?.to_str()?.replacen('-', ":", 1).parse().ok()
 }
 
-fn manifest(fields: &Value) -> Option<Known> {
+fn manifest(fields: &Value) -> Option<ManifestRecord> {
     let subject = match fields.get("subject")? {
         Value::Null => None,
         subject => Some(subject.as_str()?.parse().ok()?),
     };
-    Some(Known { media_type: fields.get("mediaType")?.as_str()?.to_owned(), subject })
+    Some(ManifestRecord { media_type: fields.get("mediaType")?.as_str()?.to_owned(), subject })
 }
 
 fn tag(fields: &Value) -> Option<(Tag, Digest)> {

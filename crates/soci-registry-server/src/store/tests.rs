@@ -23,8 +23,8 @@ fn uploads(folder: &TempDir) -> usize {
     fs::read_dir(folder.path().join("uploads")).unwrap().count()
 }
 
-fn known(subject: Option<Digest>) -> Known {
-    Known { media_type: MEDIA_TYPE.to_owned(), subject }
+fn record_of(subject: Option<Digest>) -> ManifestRecord {
+    ManifestRecord { media_type: MEDIA_TYPE.to_owned(), subject }
 }
 
 #[test]
@@ -36,8 +36,8 @@ fn everything_is_there_again_after_the_folder_was_opened_again() {
     store.link_blob(&name("team"), blob).unwrap();
     for tag in ["v1", "V1"] {
         let tag = tag.parse().unwrap();
-        let (name, known) = (name("team/app"), known(Some(blob)));
-        store.put_manifest(&name, manifest, known, b"manifest", Some(&tag)).unwrap();
+        let (name, record) = (name("team/app"), record_of(Some(blob)));
+        store.put_manifest(&name, manifest, record, b"manifest", Some(&tag)).unwrap();
     }
     drop(store);
 
@@ -50,7 +50,7 @@ fn everything_is_there_again_after_the_folder_was_opened_again() {
         catalogue.has_blob(&name("team/app"), &blob) && catalogue.has_blob(&name("team"), &blob)
     );
     let found = catalogue.manifest(&name("team/app"), &TagOrDigest::Tag("V1".parse().unwrap()));
-    assert_eq!(found, Some((manifest, &known(Some(blob)))));
+    assert_eq!(found, Some((manifest, &record_of(Some(blob)))));
     assert_eq!(catalogue.referrers(&name("team/app"), &blob), [manifest]);
     drop(catalogue);
     assert_eq!(store.read(&manifest).unwrap(), b"manifest");

@@ -4,5 +4,6 @@
 
 mod images;
 mod protocol;
+mod quirks;
 mod support;
 mod uploads;

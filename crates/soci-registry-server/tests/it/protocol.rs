@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::json;
 use soci_oci::Digest;
-use soci_registry_server::Limits;
+use soci_registry_server::RegistryServerLimits;
 
 use crate::support::{Local, code, header, json_of};
 
@@ -103,7 +103,8 @@ async fn paths_that_would_leave_the_folder_lead_nowhere() {
 
 #[tokio::test]
 async fn lists_come_in_pages() {
-    let local = Local::with(Limits { page: 3, ..Limits::default() }).await;
+    let local =
+        Local::with(RegistryServerLimits { page: 3, ..RegistryServerLimits::default() }).await;
     for (name, tag) in [("b", "1"), ("a", "x"), ("a", "Y"), ("a", "2"), ("a", "1")] {
         local.push_image(name, tag, &json!({})).await;
     }
@@ -125,7 +126,8 @@ async fn lists_come_in_pages() {
 
 #[tokio::test]
 async fn referrers_come_in_pages_too() {
-    let local = Local::with(Limits { page: 2, ..Limits::default() }).await;
+    let local =
+        Local::with(RegistryServerLimits { page: 2, ..RegistryServerLimits::default() }).await;
     let subject = local.push_image("app", "1", &json!({})).await;
     for number in 0..5 {
         let number = json!({ "n": number.to_string() });
@@ -158,7 +160,9 @@ async fn web_pages_are_turned_away() {
 
 #[tokio::test]
 async fn connections_over_the_limit_wait_for_their_turn() {
-    let local = Local::with(Limits { connections: 1, ..Limits::default() }).await;
+    let local =
+        Local::with(RegistryServerLimits { connections: 1, ..RegistryServerLimits::default() })
+            .await;
     let first = tokio::net::TcpStream::connect(local.registry.address()).await.unwrap();
     let second = local.ask("GET", "/v2/").send();
     let mut second = std::pin::pin!(second);

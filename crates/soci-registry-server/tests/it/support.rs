@@ -6,7 +6,9 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use soci_oci::{Digest, Repository, media_type};
 use soci_registry::Client;
-use soci_registry_server::{Limits, LocalRegistry, Push, Settings, Storage};
+use soci_registry_server::{
+    LocalRegistry, Push, RegistryServerLimits, RegistryServerSettings, Storage,
+};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -18,14 +20,14 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) async fn start() -> Self {
-        Self::with(Limits::default()).await
+        Self::with(RegistryServerLimits::default()).await
     }
 
-    pub(crate) async fn with(limits: Limits) -> Self {
-        Self::open(Settings { storage: Storage::Temporary, limits }).await
+    pub(crate) async fn with(limits: RegistryServerLimits) -> Self {
+        Self::open(RegistryServerSettings { storage: Storage::Temporary, limits }).await
     }
 
-    pub(crate) async fn open(settings: Settings) -> Self {
+    pub(crate) async fn open(settings: RegistryServerSettings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (registry, pushes) = LocalRegistry::start(listener, settings).await.unwrap();
         // The client installs the TLS provider that the HTTP library asks for.

@@ -1,7 +1,7 @@
 //! Uploads, step by step.
 
 use soci_oci::Digest;
-use soci_registry_server::Limits;
+use soci_registry_server::RegistryServerLimits;
 
 use crate::support::{Local, code, header};
 
@@ -96,7 +96,12 @@ async fn mounting_what_is_not_there_begins_an_upload() {
 
 #[tokio::test]
 async fn what_exceeds_a_limit_is_refused() {
-    let limits = Limits { blob: 10, manifest: 100, uploads: 1, ..Limits::default() };
+    let limits = RegistryServerLimits {
+        blob: 10,
+        manifest: 100,
+        uploads: 1,
+        ..RegistryServerLimits::default()
+    };
     let local = Local::with(limits).await;
     let path = local.begin("app").await;
     let many = local.send("POST", "/v2/app/blobs/uploads/").await;

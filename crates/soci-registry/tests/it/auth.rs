@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use soci_registry::testing::{FakeAuth, FakeOptions, FakeRegistry, Kind, TokenUser};
 use soci_registry::{
     Client, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, DockerConfig,
     Error, Granted, PushedBlob, Secret, StaticCredentials,
 };
+use soci_registry_server::testing::{FakeAuth, FakeOptions, FakeRegistry, Kind, TokenUser};
+use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, content, download, tag};
 

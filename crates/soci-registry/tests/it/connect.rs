@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use soci_oci::{Digest, Repository};
-use soci_registry::testing::FakeRegistry;
 use soci_registry::{Client, Error, RetryPolicy};
+use soci_registry_server::testing::FakeRegistry;
+use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, download};
 

@@ -6,33 +6,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http::StatusCode;
 use soci_oci::{Digest, TagOrDigest};
-use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
 use soci_registry::{Error, MANIFEST_LIMIT, PutLimit, PutLimitFuture, PutManifest};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, tag};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Of an image index: the registry takes an empty one, while a manifest needs a configuration.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 async fn put(fake: &FakeRegistry, target: TagOrDigest) -> Result<PutManifest, Error> {
-    fake.client().put_manifest(&fake.repository(NAME), &target, MANIFEST, empty("a")).await
+    fake.client().put_manifest(&fake.repository(NAME), &target, INDEX, empty("a")).await
 }
 
 fn empty(note: &str) -> Bytes {
-    format!(r#"{{"schemaVersion":2,"layers":[],"annotations":{{"note":"{note}"}}}}"#).into()
+    format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"note":"{note}"}}}}"#).into()
 }
 
 #[tokio::test]
 async fn a_manifest_is_read_by_tag_and_by_digest() {
     let fake = FakeRegistry::start().await;
-    let digest =
-        fake.put_manifest(NAME, Some("1"), &format!("{MANIFEST}; charset=utf-8"), empty("a"));
+    let digest = fake.put_manifest(NAME, Some("1"), &format!("{INDEX}; charset=utf-8"), empty("a"));
     let (client, repository) = (fake.client(), fake.repository(NAME));
     for target in [tag("1"), digest.into()] {
         let manifest = client.manifest(&repository, &target).await.unwrap();
-        assert_eq!((manifest.media_type.as_str(), manifest.digest), (MANIFEST, digest));
+        assert_eq!((manifest.media_type.as_str(), manifest.digest), (INDEX, digest));
         assert_eq!(manifest.bytes, empty("a"));
         let head = client.head_manifest(&repository, &target).await.unwrap().unwrap();
-        assert_eq!((head.media_type.as_str(), head.digest), (MANIFEST, Some(digest)));
+        assert_eq!((head.media_type.as_str(), head.digest), (INDEX, Some(digest)));
         assert_eq!(head.size, Some(empty("a").len() as u64));
     }
     assert_eq!(client.head_manifest(&repository, &tag("2")).await.unwrap(), None);
@@ -43,8 +44,8 @@ async fn a_manifest_is_read_by_tag_and_by_digest() {
 #[tokio::test]
 async fn a_changed_manifest_is_refused_by_digest_and_by_stated_digest() {
     let fake = FakeRegistry::start().await;
-    let digest = fake.put_manifest(NAME, Some("1"), MANIFEST, empty("a"));
-    fake.fault(Fault::on(Kind::ManifestGet, Effect::Corrupt(3)).times(2));
+    let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
+    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::Corrupt(3)).times(2));
     for target in [tag("1"), digest.into()] {
         let error = fake.client().manifest(&fake.repository(NAME), &target).await.unwrap_err();
         assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
@@ -55,7 +56,7 @@ async fn a_changed_manifest_is_refused_by_digest_and_by_stated_digest() {
 async fn a_registry_that_states_no_digest_is_believed_by_tag() {
     let options = FakeOptions { digest_header: false, ..FakeOptions::default() };
     let fake = FakeRegistry::with(options).await;
-    let digest = fake.put_manifest(NAME, Some("1"), MANIFEST, empty("a"));
+    let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
     let (client, repository) = (fake.client(), fake.repository(NAME));
     assert_eq!(client.manifest(&repository, &tag("1")).await.unwrap().digest, digest);
     let head = client.head_manifest(&repository, &tag("1")).await.unwrap().unwrap();
@@ -65,10 +66,10 @@ async fn a_registry_that_states_no_digest_is_believed_by_tag() {
 #[tokio::test]
 async fn a_manifest_over_the_limit_is_refused_whatever_its_length_header_says() {
     let fake = FakeRegistry::start().await;
-    let fits = fake.put_manifest(NAME, Some("fits"), MANIFEST, vec![b' '; MANIFEST_LIMIT]);
-    let over = fake.put_manifest(NAME, Some("over"), MANIFEST, vec![b' '; MANIFEST_LIMIT + 1]);
+    let fits = fake.put_manifest(NAME, Some("fits"), INDEX, vec![b' '; MANIFEST_LIMIT]);
+    let over = fake.put_manifest(NAME, Some("over"), INDEX, vec![b' '; MANIFEST_LIMIT + 1]);
     let (client, repository) = (fake.client(), fake.repository(NAME));
-    fake.fault(Fault::on(Kind::ManifestGet, Effect::Chunked).always());
+    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::Chunked).always());
     assert!(client.manifest(&repository, &fits.into()).await.is_ok());
     let error = client.manifest(&repository, &over.into()).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { limit: MANIFEST_LIMIT, .. }), "{error}");
@@ -77,12 +78,12 @@ async fn a_manifest_over_the_limit_is_refused_whatever_its_length_header_says() 
 #[tokio::test]
 async fn a_broken_manifest_request_is_repeated() {
     let fake = FakeRegistry::start().await;
-    let digest = fake.put_manifest(NAME, Some("1"), MANIFEST, empty("a"));
-    fake.fault(Fault::on(Kind::ManifestGet, Effect::status(429)));
-    fake.fault(Fault::on(Kind::ManifestGet, Effect::DropAfter(10)));
+    let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
+    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::status(429)));
+    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::DropAfter(10)));
     let manifest = fake.client().manifest(&fake.repository(NAME), &tag("1")).await.unwrap();
     assert_eq!(manifest.digest, digest);
-    assert!(!fake.faults_left());
+    assert!(!fake.quirks_left());
 }
 
 #[tokio::test]
@@ -92,20 +93,20 @@ async fn a_put_is_done_once_and_found_the_next_time() {
     let digest = Digest::sha256_of(&empty("a"));
     for target in [TagOrDigest::from(digest), tag("1")] {
         for already_there in [false, true] {
-            let put = client.put_manifest(&repository, &target, MANIFEST, empty("a")).await;
+            let put = client.put_manifest(&repository, &target, INDEX, empty("a")).await;
             assert_eq!(put.unwrap().already_there, already_there);
         }
     }
     assert_eq!(fake.requests_of(Kind::ManifestPut).len(), 2);
     assert_eq!(fake.tags(NAME), [("1".to_owned(), digest)]);
     let stored = fake.manifest(NAME, &tag("1")).unwrap();
-    assert_eq!(stored, (MANIFEST.to_owned(), empty("a")));
+    assert_eq!(stored, (INDEX.to_owned(), empty("a")));
 }
 
 #[tokio::test]
 async fn a_put_whose_answer_was_lost_is_not_done_twice() {
     let fake = FakeRegistry::start().await;
-    fake.fault(Fault::on(Kind::ManifestPut, Effect::LoseAnswer(502)));
+    fake.quirk(Quirk::on(Kind::ManifestPut, Effect::LoseAnswer(502)));
     assert!(put(&fake, tag("1")).await.unwrap().already_there);
     assert_eq!(fake.requests_of(Kind::ManifestPut).len(), 1);
 }
@@ -124,7 +125,7 @@ async fn an_immutable_tag_takes_the_same_bytes_again_and_no_others() {
         let options = FakeOptions { immutable_tags: true, digest_header, ..FakeOptions::default() };
         let fake = FakeRegistry::with(options).await;
         let (client, repository) = (fake.client(), fake.repository(NAME));
-        let put = async |bytes| client.put_manifest(&repository, &tag("1"), MANIFEST, bytes).await;
+        let put = async |bytes| client.put_manifest(&repository, &tag("1"), INDEX, bytes).await;
         assert!(!put(empty("a")).await.unwrap().already_there);
         assert!(put(empty("a")).await.unwrap().already_there);
         let error = put(empty("b")).await.unwrap_err();
@@ -137,25 +138,11 @@ async fn an_immutable_tag_takes_the_same_bytes_again_and_no_others() {
 async fn a_refused_put_says_what_the_registry_says() {
     let fake = FakeRegistry::start().await;
     let effect = Effect::error(StatusCode::FORBIDDEN, "DENIED", "no push for you");
-    fake.fault(Fault::on(Kind::ManifestPut, effect));
+    fake.quirk(Quirk::on(Kind::ManifestPut, effect));
     let error = put(&fake, tag("1")).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with(&format!("PUT http://{}/v2/team/app/manifests/1", fake.host())));
     assert!(text.contains("403") && text.contains("DENIED: no push for you"), "{text}");
-}
-
-#[tokio::test]
-async fn the_fake_refuses_a_manifest_whose_blobs_are_missing() {
-    let fake = FakeRegistry::start().await;
-    let blob = Digest::sha256_of(b"layer");
-    let manifest = Bytes::from(format!(r#"{{"layers":[{{"digest":"{blob}"}}]}}"#));
-    let (client, repository) = (fake.client(), fake.repository(NAME));
-    let put =
-        async || client.put_manifest(&repository, &tag("1"), MANIFEST, manifest.clone()).await;
-    let error = put().await.unwrap_err();
-    assert!(error.status().unwrap().has_code("MANIFEST_BLOB_UNKNOWN"), "{error}");
-    fake.put_blob(NAME, &b"layer"[..]);
-    assert!(put().await.is_ok());
 }
 
 /// Counts the turns that it gives.
@@ -177,8 +164,8 @@ async fn every_put_that_goes_out_waits_for_its_turn_and_nothing_else_does() {
     let client = fake.client_builder().put_limit(Arc::clone(&turns) as _).build().unwrap();
     let repository = fake.repository(NAME);
     let target = tag("1");
-    let put = || client.put_manifest(&repository, &target, MANIFEST, empty("a"));
-    fake.fault(Fault::on(Kind::ManifestPut, Effect::status(503)).times(2));
+    let put = || client.put_manifest(&repository, &target, INDEX, empty("a"));
+    fake.quirk(Quirk::on(Kind::ManifestPut, Effect::status(503)).times(2));
     assert!(!put().await.unwrap().already_there);
     assert_eq!(turns.0.load(Ordering::Relaxed), 3, "two that failed, and one");
     assert!(put().await.unwrap().already_there);

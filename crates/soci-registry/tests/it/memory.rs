@@ -1,8 +1,9 @@
 //! Readers that share memory.
 
 use bytes::Bytes;
-use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
 use soci_registry::{Memory, Transfer};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_tests::FakeRegistryClient;
 use tokio::task::JoinSet;
 
 use crate::support::NAME;
@@ -41,8 +42,8 @@ async fn a_reader_that_stands_still_does_not_hold_up_one_that_has_begun() {
     let transfer = Transfer { part_size: 64 << 10, parallel_parts: 16 };
     let slow = fake.put_blob(NAME, vec![1; SIZE]);
     let quick = fake.put_blob(NAME, vec![2; SIZE]);
-    let stall = Fault::on(Kind::BlobGet, Effect::Stall(0)).path(slow.to_string());
-    fake.fault(stall.range("bytes=131072-196607").always());
+    let stall = Quirk::on(Kind::BlobGet, Effect::Stall(0)).path(slow.to_string());
+    fake.quirk(stall.range("bytes=131072-196607").always());
     let (client, repository) = (fake.client(), fake.repository(NAME));
     let share = memory.reserve(128 << 10, transfer).await;
     let mut slow = client.blob_with(&repository, &slow, SIZE as u64, share);

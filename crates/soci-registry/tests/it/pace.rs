@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use soci_oci::Digest;
-use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind, Logged};
 use soci_registry::{ClientBuilder, Error, RetryPolicy, Timeouts, Transfer};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Logged, Quirk};
+use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, content, download, ranges, resumes_within};
 
@@ -31,7 +32,7 @@ async fn a_server_that_drips_is_given_up_after_the_tries() {
     for part_size in [30_000, 1 << 20] {
         let fake = FakeRegistry::start().await;
         let digest = fake.put_blob(NAME, content(100_000));
-        fake.fault(Fault::on(Kind::BlobGet, DRIP).always());
+        fake.quirk(Quirk::on(Kind::BlobGet, DRIP).always());
         let transfer = Transfer { part_size, parallel_parts: 1 };
         let client = impatient(&fake, 10_000, PERIOD).transfer(transfer).build().unwrap();
         let error = download(&fake, &client, &digest, 100_000).await.unwrap_err();
@@ -47,7 +48,7 @@ async fn a_drip_is_resumed_at_the_byte_reached() {
     let fake = FakeRegistry::start().await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.fault(Fault::on(Kind::BlobGet, DRIP));
+    fake.quirk(Quirk::on(Kind::BlobGet, DRIP));
     let client = impatient(&fake, 10_000, PERIOD).build().unwrap();
     assert_eq!(download(&fake, &client, &digest, 100_000).await.unwrap(), bytes);
     let asked = ranges(&fake, Kind::BlobGet);
@@ -59,7 +60,7 @@ async fn a_drip_is_resumed_at_the_byte_reached() {
 async fn bodies_in_memory_that_drip_are_given_up() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_blob(NAME, content(100_000));
-    fake.fault(Fault::on(Kind::BlobGet, DRIP).always());
+    fake.quirk(Quirk::on(Kind::BlobGet, DRIP).always());
     let client = impatient(&fake, 10_000, PERIOD).build().unwrap();
     let error = client.blob_bytes(&fake.repository(NAME), &digest, 100_000).await.unwrap_err();
     let Error::Exhausted { failures: 2, source, .. } = &error else { panic!("{error}") };
@@ -95,7 +96,7 @@ async fn a_slow_caller_is_not_taken_for_a_slow_server() {
 #[tokio::test]
 async fn the_body_of_an_error_that_drips_is_done_without() {
     let fake = FakeRegistry::start().await;
-    fake.fault(Fault::on(Kind::BlobGet, DRIP));
+    fake.quirk(Quirk::on(Kind::BlobGet, DRIP));
     let client = impatient(&fake, 10_000, PERIOD).build().unwrap();
     let error = download(&fake, &client, &Digest::sha256_of(b"x"), 10).await.unwrap_err();
     let Error::NotFound(status) = &error else { panic!("{error}") };

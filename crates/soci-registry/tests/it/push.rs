@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use http::StatusCode;
 use soci_oci::Digest;
-use soci_registry::testing::{Effect, FakeAuth, FakeOptions, FakeRegistry, Fault, Kind, TokenUser};
 use soci_registry::{BlobSource, Error, PushedBlob};
+use soci_registry_server::testing::{
+    Effect, FakeAuth, FakeOptions, FakeRegistry, Kind, Quirk, TokenUser,
+};
+use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, content};
 
@@ -46,8 +49,8 @@ async fn a_failed_upload_is_begun_anew() {
     let lost = Effect::error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "");
     for effect in [Effect::status(500), Effect::status(429), lost] {
         let fake = FakeRegistry::start().await;
-        fake.fault(Fault::on(Kind::UploadPut, effect));
-        fake.fault(Fault::on(Kind::UploadPost, Effect::status(503)));
+        fake.quirk(Quirk::on(Kind::UploadPut, effect));
+        fake.quirk(Quirk::on(Kind::UploadPost, Effect::status(503)));
         let bytes = content(100_000);
         assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::Uploaded);
         let puts = fake.requests_of(Kind::UploadPut);
@@ -60,7 +63,7 @@ async fn a_failed_upload_is_begun_anew() {
 #[tokio::test]
 async fn an_upload_whose_answer_was_lost_is_not_sent_again() {
     let fake = FakeRegistry::start().await;
-    fake.fault(Fault::on(Kind::UploadPut, Effect::LoseAnswer(504)));
+    fake.quirk(Quirk::on(Kind::UploadPut, Effect::LoseAnswer(504)));
     assert_eq!(push(&fake, &content(10)).await.unwrap(), PushedBlob::AlreadyThere);
     assert_eq!(fake.requests_of(Kind::UploadPut).len(), 1);
 }
@@ -101,7 +104,7 @@ async fn a_mount_that_is_declined_or_refused_becomes_an_upload() {
             FakeRegistry::with(FakeOptions { mounts: false, ..FakeOptions::default() }).await;
         let posts = 1 + usize::from(refusal.is_some());
         if let Some(effect) = refusal {
-            fake.fault(Fault::on(Kind::UploadPost, effect));
+            fake.quirk(Quirk::on(Kind::UploadPost, effect));
         }
         let (to, from) = (fake.repository(NAME), fake.repository("base"));
         let pushed = fake.client().push_blob(&to, &digest, &segments(&bytes), Some(&from)).await;

@@ -1,19 +1,25 @@
 //! The referrers API and the tag schema.
 
+use serde_json::json;
 use soci_oci::Digest;
-use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
 use soci_registry::{Error, ReferrersSource, referrers_tag};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, tag};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+/// An image index, as a manifest would need a configuration.
 fn referrer(subject: &Digest, kind: &str, note: u32) -> String {
-    let annotations = format!(r#"{{"note":"{note}"}}"#);
-    format!(
-        r#"{{"artifactType":"{kind}","subject":{{"digest":"{subject}"}},"annotations":{annotations}}}"#
-    )
+    let subject = json!({ "mediaType": MANIFEST, "digest": subject.to_string(), "size": 2 });
+    let annotations = json!({ "note": note.to_string() });
+    let index = json!({
+        "schemaVersion": 2, "manifests": [],
+        "artifactType": kind, "subject": subject, "annotations": annotations,
+    });
+    index.to_string()
 }
 
 fn digests(pages: &[bytes::Bytes]) -> Vec<String> {
@@ -31,13 +37,13 @@ async fn the_api_gives_all_pages_and_filters() {
     let fake = FakeRegistry::with(options).await;
     let subject = fake.put_manifest(NAME, None, MANIFEST, "{}");
     let mut expected: Vec<String> = (0..5)
-        .map(|note| fake.put_manifest(NAME, None, MANIFEST, referrer(&subject, "a/x", note)))
+        .map(|note| fake.put_manifest(NAME, None, INDEX, referrer(&subject, "a/x", note)))
         .map(|digest| digest.to_string())
         .collect();
     expected.sort();
-    let other = fake.put_manifest(NAME, None, MANIFEST, referrer(&subject, "b/y", 0));
+    let other = fake.put_manifest(NAME, None, INDEX, referrer(&subject, "b/y", 0));
     let (client, repository) = (fake.client(), fake.repository(NAME));
-    fake.fault(Fault::on(Kind::Referrers, Effect::status(503)).after(1));
+    fake.quirk(Quirk::on(Kind::Referrers, Effect::status(503)).after(1));
 
     let all = client.referrers(&repository, &subject, None).await.unwrap();
     assert_eq!((all.source, all.pages.len()), (ReferrersSource::Api, 3));
@@ -76,7 +82,7 @@ async fn a_front_page_in_place_of_the_api_is_no_api() {
         headers: vec![("content-type".to_owned(), "text/html".to_owned())],
         body: "<html>".to_owned(),
     };
-    fake.fault(Fault::on(Kind::Referrers, effect).always());
+    fake.quirk(Quirk::on(Kind::Referrers, effect).always());
     let subject = Digest::sha256_of(b"{}");
     let list = fake.client().referrers(&fake.repository(NAME), &subject, None).await.unwrap();
     assert_eq!(list.source, ReferrersSource::TagSchema);
@@ -93,7 +99,7 @@ async fn an_endless_list_is_given_up() {
         ],
         body: r#"{"manifests":[]}"#.to_owned(),
     };
-    fake.fault(Fault::on(Kind::Referrers, effect).always());
+    fake.quirk(Quirk::on(Kind::Referrers, effect).always());
     let subject = Digest::sha256_of(b"{}");
     let list = fake.client().referrers(&fake.repository(NAME), &subject, None).await;
     assert!(matches!(list.unwrap_err(), Error::Protocol { .. }));
@@ -107,7 +113,7 @@ async fn a_processed_subject_is_reported() {
         let manifest = referrer(&Digest::sha256_of(b"{}"), "a/x", 0);
         let put = fake.client();
         let repository = fake.repository(NAME);
-        let put = put.put_manifest(&repository, &tag("1"), MANIFEST, manifest.into()).await;
+        let put = put.put_manifest(&repository, &tag("1"), INDEX, manifest.into()).await;
         assert_eq!(put.unwrap().subject_processed, referrers_api);
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use soci_oci::{Digest, TagOrDigest};
-use soci_registry::testing::{FakeRegistry, Kind};
 use soci_registry::{BlobReader, Client, Error, Timeouts, Transfer};
+use soci_registry_server::testing::{FakeRegistry, Kind};
+use soci_tests::FakeRegistryClient;
 
 /// The repository that the tests use.
 pub(crate) const NAME: &str = "team/app";

@@ -4,7 +4,8 @@ use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::Digest;
 use soci_push::Job;
 use soci_queue::{Message, MessageId, Receipt};
-use soci_registry::testing::{Effect, FakeRegistry, Fault, Kind as Asked};
+use soci_registry_server::testing::{Effect, FakeRegistry, Kind as Asked, Quirk};
+use soci_tests::FakeRegistryClient;
 use tokio::time::Instant;
 
 use super::*;
@@ -180,8 +181,8 @@ async fn requests_and_retries_of_the_registry_client_are_counted() {
     let fake = FakeRegistry::start().await;
     let repository = fake.repository("app");
     let client = fake.client_builder().observer(metrics.clone()).build().unwrap();
-    fake.fault(Fault::on(Asked::ManifestGet, Effect::status(503)));
-    fake.fault(Fault::on(Asked::ManifestGet, Effect::status(429)));
+    fake.quirk(Quirk::on(Asked::ManifestGet, Effect::status(503)));
+    fake.quirk(Quirk::on(Asked::ManifestGet, Effect::status(429)));
     let missing = client.manifest(&repository, &soci_oci::TagOrDigest::Digest(layer(0))).await;
     assert!(missing.is_err());
     let labels = "method=\"GET\",target=\"manifest\"";

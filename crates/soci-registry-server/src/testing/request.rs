@@ -1,0 +1,164 @@
+//! What a request to the fake is for, and what is remembered of it.
+
+use http::header::{AUTHORIZATION, RANGE};
+use http::request::Parts;
+use http::{HeaderName, Method};
+use soci_oci::TagOrDigest;
+
+use crate::context::Context;
+use crate::route::{Name, Route};
+
+/// The kinds of requests that quirks and tests tell apart: a verb and what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// HEAD of a blob.
+    BlobHead,
+    /// GET of a blob at the registry: its bytes, or the redirect to the storage.
+    BlobGet,
+    /// HEAD at the storage.
+    StorageHead,
+    /// GET of a blob at the storage.
+    StorageGet,
+    /// POST that begins an upload or mounts.
+    UploadPost,
+    /// PATCH that sends a part of an upload.
+    UploadPatch,
+    /// PUT that ends an upload.
+    UploadPut,
+    /// HEAD of a manifest.
+    ManifestHead,
+    /// GET of a manifest.
+    ManifestGet,
+    /// PUT of a manifest.
+    ManifestPut,
+    /// GET of a list of referrers.
+    Referrers,
+    /// GET of a list of tags.
+    Tags,
+    /// GET of `/v2/`, by which clients ask whether this is a registry.
+    Version,
+    /// GET or POST of a token.
+    Token,
+    /// Anything else.
+    Other,
+}
+
+/// A request and how it was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// The kind.
+    pub kind: Kind,
+    /// The method.
+    pub method: Method,
+    /// The path.
+    pub path: String,
+    /// The query as sent, without `?`; empty if there was none.
+    pub query: String,
+    /// The `Range` header.
+    pub range: Option<String>,
+    /// The `Authorization` header, in full.
+    pub authorization: Option<String>,
+    /// Size of the request's body in bytes, as far as it was read.
+    pub body_size: usize,
+    /// Status of the answer.
+    pub status: u16,
+}
+
+/// Which of the fake's two servers a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    Registry,
+    Storage,
+}
+
+/// What is known of a request before it is carried out.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) host: Host,
+    pub(super) kind: Kind,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) range: Option<String>,
+    pub(super) authorization: Option<String>,
+    /// Whether the tag that the path names exists.
+    pub(super) tag_taken: bool,
+    /// Whether the blob that the path names exists.
+    pub(super) blob_there: bool,
+    route: Option<Route>,
+}
+
+impl Asked {
+    pub(super) fn read(head: &Parts, host: Host, context: &Context) -> Self {
+        let header = |name: HeaderName| head.headers.get(name)?.to_str().ok().map(str::to_owned);
+        let path = head.uri.path();
+        let route = Route::parse(path).ok();
+        let catalogue = context.store.catalogue();
+        let tag_taken = matches!(
+            &route,
+            Some(Route::Manifest(name, target @ TagOrDigest::Tag(_)))
+                if catalogue.manifest(name, target).is_some()
+        );
+        let blob_there = matches!(
+            &route,
+            Some(Route::Blob(name, digest)) if catalogue.has_blob(name, digest)
+        );
+        Self {
+            host,
+            kind: kind(&head.method, path, route.as_ref(), host),
+            method: head.method.clone(),
+            path: path.to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            range: header(RANGE),
+            authorization: header(AUTHORIZATION),
+            tag_taken,
+            blob_there,
+            route,
+        }
+    }
+
+    /// The repository that the path names.
+    pub(super) fn repository(&self) -> Option<&Name> {
+        match self.route.as_ref()? {
+            Route::Root | Route::Version | Route::Catalog => None,
+            Route::Tags(name)
+            | Route::Manifest(name, _)
+            | Route::Referrers(name, _)
+            | Route::Blob(name, _)
+            | Route::Uploads(name)
+            | Route::Upload(name, _) => Some(name),
+        }
+    }
+
+    /// The text with `{name}` and `{reference}` replaced by the repository and the tag, digest or
+    /// upload that the path names.
+    pub(super) fn fill(&self, text: &str) -> String {
+        let name = self.repository().map(Name::as_str).unwrap_or_default();
+        let reference = self.path.rsplit('/').next().unwrap_or_default();
+        text.replace("{name}", name).replace("{reference}", reference)
+    }
+}
+
+fn kind(method: &Method, path: &str, route: Option<&Route>, host: Host) -> Kind {
+    let method = method.as_str();
+    if path == "/token" && matches!(method, "GET" | "POST") {
+        return Kind::Token;
+    }
+    match (method, host, route) {
+        ("GET", Host::Storage, _) => Kind::StorageGet,
+        ("HEAD", Host::Storage, _) => Kind::StorageHead,
+        ("POST", _, Some(Route::Uploads(_))) => Kind::UploadPost,
+        ("PATCH", _, Some(Route::Upload(..))) => Kind::UploadPatch,
+        ("PUT", _, Some(Route::Upload(..))) => Kind::UploadPut,
+        ("HEAD", _, Some(Route::Blob(..))) => Kind::BlobHead,
+        ("GET", _, Some(Route::Blob(..))) => Kind::BlobGet,
+        ("HEAD", _, Some(Route::Manifest(..))) => Kind::ManifestHead,
+        ("GET", _, Some(Route::Manifest(..))) => Kind::ManifestGet,
+        ("PUT", _, Some(Route::Manifest(..))) => Kind::ManifestPut,
+        ("GET", _, Some(Route::Referrers(..))) => Kind::Referrers,
+        ("GET", _, Some(Route::Tags(_))) => Kind::Tags,
+        ("GET", _, Some(Route::Version)) => Kind::Version,
+        _ => Kind::Other,
+    }
+}
