@@ -10,7 +10,7 @@ use soci_manifest::{
     Assembly, BuiltZtoc, Image, LayerKey, LayerToBuild, Limits, Missing, MissingKind, Plan,
     Planned, Platforms, Settings, Version,
 };
-use soci_oci::{Digest, Reference, Tag, TagOrDigest};
+use soci_oci::{Digest, Reference, Tag, TagOrDigest, referrers};
 use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest};
 use tokio::task::JoinSet;
 
@@ -134,7 +134,7 @@ pub async fn index_image<S: ImageStore>(
         Version::V1 => None,
         Version::V2 => {
             let tag = output_tag(name, root.digest, &options.output)?;
-            if is_referrers_tag(&tag) {
+            if referrers::is_tag(tag.as_str()) {
                 return Err(IndexError::ReservedTag { tag });
             }
             Some(tag)
@@ -272,12 +272,6 @@ fn has_suffix(name: &ImageName, output: &OutputTag) -> bool {
         (OutputTag::Suffix(suffix), Some(tag)) => tag.as_str().ends_with(suffix.as_str()),
         _ => false,
     }
-}
-
-/// Whether a tag is one under which the referrers of a manifest are listed.
-fn is_referrers_tag(tag: &Tag) -> bool {
-    let digest = tag.as_str().replacen('-', ":", 1);
-    digest.parse::<Digest>().is_ok()
 }
 
 /// The result, if the store holds it already.

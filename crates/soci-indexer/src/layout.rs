@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
-use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest, Referrers, Share, Transfer};
+use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest, MemoryLease, Referrers, Transfer};
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
@@ -266,7 +266,7 @@ impl ImageStore for Layout {
         Ok(Some(Manifest { media_type, digest, bytes }))
     }
 
-    fn blob(&self, digest: &Digest, size: u64, _: Share) -> LayoutBlob {
+    fn blob(&self, digest: &Digest, size: u64, _: MemoryLease) -> LayoutBlob {
         LayoutBlob {
             path: self.blob_path(digest),
             digest: *digest,

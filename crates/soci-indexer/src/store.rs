@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use soci_oci::{Digest, Repository, Tag, TagOrDigest};
 use soci_registry::{
-    BlobReader, BlobSource, Client, Manifest, ManifestHead, Referrers, ReferrersSource, Share,
+    BlobReader, BlobSource, Client, Manifest, ManifestHead, MemoryLease, Referrers, ReferrersSource,
 };
 
 use crate::layout::LayoutError;
@@ -53,7 +53,7 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     }
 
     /// Begins to read a blob of `size` bytes, `share` telling how much of it may be underway.
-    fn blob(&self, digest: &Digest, size: u64, share: Share) -> Self::Blob;
+    fn blob(&self, digest: &Digest, size: u64, share: MemoryLease) -> Self::Blob;
 
     /// A small blob, verified, of at most `limit` bytes.
     fn blob_bytes(
@@ -141,7 +141,7 @@ impl ImageStore for RemoteRepository {
         }
     }
 
-    fn blob(&self, digest: &Digest, size: u64, share: Share) -> BlobReader {
+    fn blob(&self, digest: &Digest, size: u64, share: MemoryLease) -> BlobReader {
         self.client.blob_with(&self.repository, digest, size, share)
     }
 

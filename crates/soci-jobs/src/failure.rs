@@ -290,7 +290,7 @@ fn of_registry(error: &soci_registry::Error) -> Cause {
             Cause::DigestMismatch
         }
         soci_registry::Error::Interrupted { .. } => Cause::Interrupted,
-        soci_registry::Error::Status(status) if is_throttling(status) => Cause::Throttled,
+        soci_registry::Error::Status(status) if status.is_throttling() => Cause::Throttled,
         soci_registry::Error::Status(status)
             if matches!(status.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
         {
@@ -298,12 +298,6 @@ fn of_registry(error: &soci_registry::Error) -> Cause {
         }
         _ => Cause::RegistryUnavailable,
     }
-}
-
-fn is_throttling(status: &soci_registry::StatusError) -> bool {
-    status.status == StatusCode::TOO_MANY_REQUESTS
-        || status.has_code("TOOMANYREQUESTS")
-        || status.has_code("ThrottlingException")
 }
 
 /// Whether the registry says that what was sent is not to its liking: invalid, too large, or of a

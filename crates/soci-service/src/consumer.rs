@@ -33,7 +33,6 @@
 //! given back, which takes at most [`GIVE_BACK_TIME`] more.
 
 mod attend;
-mod backoff;
 mod call;
 mod drain;
 mod intake;
@@ -56,9 +55,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
-pub use backoff::Backoff;
 pub use drain::{Drained, GIVE_BACK_TIME};
 pub use settings::{ConsumerSettings, SettingsError};
+pub use soci_retry::Backoff;
 
 use crate::handler::Handler;
 use crate::watch::{Lane, Ticket, Watch};

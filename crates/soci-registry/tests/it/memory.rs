@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
-use soci_registry::{Memory, Transfer};
+use soci_registry::{MemoryPool, Transfer};
 use tokio::task::JoinSet;
 
 use crate::support::NAME;
@@ -12,7 +12,7 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
     const SIZE: usize = 3_000_000;
     for ranges in [true, false] {
         let fake = FakeRegistry::with(FakeOptions { ranges, ..FakeOptions::default() }).await;
-        let memory = Memory::new(512 << 10);
+        let memory = MemoryPool::new(512 << 10);
         let transfer = Transfer { part_size: 64 << 10, parallel_parts: 8 };
         let mut readers = JoinSet::new();
         for number in 0..20 {
@@ -37,7 +37,7 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
 async fn a_reader_that_stands_still_does_not_hold_up_one_that_has_begun() {
     const SIZE: usize = 2 << 20;
     let fake = FakeRegistry::start().await;
-    let memory = Memory::new(1 << 20);
+    let memory = MemoryPool::new(1 << 20);
     let transfer = Transfer { part_size: 64 << 10, parallel_parts: 16 };
     let slow = fake.put_blob(NAME, vec![1; SIZE]);
     let quick = fake.put_blob(NAME, vec![2; SIZE]);

@@ -1,8 +1,8 @@
 //! The referrers API and the tag schema.
 
-use soci_oci::Digest;
+use soci_oci::{Digest, referrers};
 use soci_registry::testing::{Effect, FakeOptions, FakeRegistry, Fault, Kind};
-use soci_registry::{Error, ReferrersSource, referrers_tag};
+use soci_registry::{Error, ReferrersSource};
 
 use crate::support::{NAME, tag};
 
@@ -61,7 +61,7 @@ async fn without_the_api_the_tag_schema_is_read() {
     let none = client.referrers(&repository, &subject, None).await.unwrap();
     assert_eq!((none.source, none.pages.len()), (ReferrersSource::TagSchema, 0));
 
-    let name = referrers_tag(&subject).unwrap();
+    let name = referrers::tag(&subject).unwrap();
     let index = r#"{"manifests":[]}"#;
     fake.put_manifest(NAME, Some(name.as_str()), INDEX, index);
     let some = client.referrers(&repository, &subject, None).await.unwrap();
