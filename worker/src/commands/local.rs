@@ -2,10 +2,8 @@
 //! indexed, on the same way that a push to ECR goes.
 
 mod demo;
-mod image;
 mod lazy;
 mod news;
-mod words;
 
 use soci_text::error_chain;
 use std::io::Write as _;
