@@ -6,7 +6,7 @@ mod hosts;
 
 use std::error::Error;
 
-use crate::fault::Fault;
+use crate::call_failure::CallFailure;
 
 pub use catalogue::{Catalogue, ImageEntry, Images, RawManifest, Repositories, RepositoryEntry};
 pub use credentials::{EcrCredentials, MIN_HOLD, RENEW_AHEAD};
@@ -35,8 +35,8 @@ impl EcrError {
         self.transient
     }
 
-    fn new(call: &'static str, repository: Option<&str>, fault: Fault) -> Self {
-        let Fault { transient, request_id, source, .. } = fault;
+    fn new(call: &'static str, repository: Option<&str>, failure: CallFailure) -> Self {
+        let CallFailure { transient, request_id, source, .. } = failure;
         Self { call, repository: repository.map(str::to_owned), transient, request_id, source }
     }
 }

@@ -5,8 +5,8 @@
 //! - [`EcrCredentials`] is a [`soci_registry::CredentialProvider`] for ECR.
 //! - [`Catalogue`] lists what is in ECR.
 
+mod call_failure;
 pub mod ecr;
-mod fault;
 pub mod sdk;
 mod sqs;
 

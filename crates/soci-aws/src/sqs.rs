@@ -1,4 +1,20 @@
 //! Queues on SQS.
+//!
+//! What is tried again, and where:
+//!
+//! - Each call is tried three times in all by the SDK (where nothing else is configured), within a
+//!   minute. That covers a broken connection and a moment of throttling, and nobody above needs to
+//!   know.
+//! - What still fails is told as transient or not ([`CallFailure`]) and never tried again here.
+//!   Whoever holds the message knows better: extending its visibility is worth trying hard, since
+//!   without it the work is done twice; deleting can wait for the next receive of the message.
+//! - Only a batch is sent again from here ([`SqsQueue::send_batch`]), as SQS takes some of its
+//!   messages and refuses others in one answer, which to the SDK is a success.
+//! - A receipt that has ended is a kind of its own, not a failure to be retried: somebody else may
+//!   have the message by now.
+//!
+//! Sending again after a lost answer can put a message on the queue twice. Delivery is at least once
+//! in any case, and jobs are made for that.
 
 mod batch;
 mod redrive;
@@ -23,7 +39,7 @@ use soci_queue::{
 };
 use tokio::time::Instant;
 
-use crate::fault::Fault;
+use crate::call_failure::CallFailure;
 use crate::sdk::{ATTEMPT_TIMEOUT, CALL_TIMEOUT, SdkConfig};
 
 pub use redrive::{MoveError, MoveProgress};
@@ -53,16 +69,16 @@ impl SqsQueue {
         &self.url
     }
 
-    fn failed(&self, operation: Operation, fault: Fault) -> QueueError {
-        let kind = kind(operation, &fault);
-        let Fault { request_id, source, .. } = fault;
+    fn failed(&self, operation: Operation, failure: CallFailure) -> QueueError {
+        let kind = kind(operation, &failure);
+        let CallFailure { request_id, source, .. } = failure;
         QueueError { queue: self.url.name().to_owned(), operation, kind, request_id, source }
     }
 
     async fn attributes<const N: usize>(
         &self,
         names: [Attribute; N],
-    ) -> Result<[Option<String>; N], Fault> {
+    ) -> Result<[Option<String>; N], CallFailure> {
         let call = self.client.get_queue_attributes().queue_url(self.url.as_str());
         let call = call.set_attribute_names(Some(names.to_vec()));
         let found = call.send().await?.attributes.unwrap_or_default();
@@ -82,6 +98,8 @@ impl Queue for SqsQueue {
             .operation_attempt_timeout(wait + ATTEMPT_TIMEOUT)
             .operation_timeout(wait + CALL_TIMEOUT)
             .build();
+        // SQS does not tell when in the poll it gave the message. The earlier time is the safe one
+        // for whoever counts the 12 hours from it.
         let received_at = Instant::now();
         let call = self
             .client
@@ -149,7 +167,7 @@ impl Queue for SqsQueue {
             Attribute::ApproximateNumberOfMessagesDelayed,
         ];
         let found = self.attributes(names).await;
-        let found = found.map_err(|fault| self.failed(Operation::Backlog, fault))?;
+        let found = found.map_err(|failure| self.failed(Operation::Backlog, failure))?;
         let [visible, in_flight, delayed] =
             found.map(|count| count.and_then(|count| count.parse().ok()).unwrap_or(0));
         Ok(Backlog { visible, in_flight, delayed })
@@ -167,12 +185,12 @@ impl fmt::Debug for SqsQueue {
 /// SQS calls a receipt that has ended by several names. `InvalidParameterValue` is one of them, and
 /// also what extending beyond the 12 hours gives, with the same meaning for whoever holds the
 /// message: no other parameter of these calls can be out of range.
-fn kind(operation: Operation, fault: &Fault) -> ErrorKind {
+fn kind(operation: Operation, failure: &CallFailure) -> ErrorKind {
     let of_a_receipt = matches!(operation, Operation::SetVisibility | Operation::Delete);
     let ended = ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"];
-    if of_a_receipt && fault.is(&ended) {
+    if of_a_receipt && failure.is(&ended) {
         ErrorKind::ReceiptExpired
-    } else if fault.transient {
+    } else if failure.transient {
         ErrorKind::Transient
     } else {
         ErrorKind::Permanent

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use soci_registry::{Memory, Share, Transfer};
+use soci_registry::{MemoryLease, MemoryPool, Transfer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Least memory for one layer's download: two parts of 1 MiB, so that one is on its way while the
@@ -18,7 +18,7 @@ const SMALLEST_WINDOW: u64 = 2 << 20;
 #[derive(Clone, Debug)]
 pub struct Budget {
     slots: Arc<Semaphore>,
-    memory: Memory,
+    memory: MemoryPool,
     reserve: u64,
 }
 
@@ -30,7 +30,7 @@ impl Budget {
         let slots = Arc::new(Semaphore::new(layers.get().min(Semaphore::MAX_PERMITS)));
         let memory = memory.max(SMALLEST_WINDOW);
         let reserve = (memory / layers.get() as u64).max(SMALLEST_WINDOW);
-        Self { slots, memory: Memory::new(memory), reserve }
+        Self { slots, memory: MemoryPool::new(memory), reserve }
     }
 
     /// A budget for as many layers as there are cores, and 64 MiB of downloads.
@@ -46,7 +46,7 @@ impl Budget {
 
     /// Waits until there is memory for the download of a blob of `size` bytes. Alone, it gets a
     /// window as large as the client's default, if the memory is.
-    pub(crate) async fn share(&self, size: u64) -> Share {
+    pub(crate) async fn share(&self, size: u64) -> MemoryLease {
         self.memory.reserve(self.reserve.min(size), Transfer::default()).await
     }
 }

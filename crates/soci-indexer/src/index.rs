@@ -9,7 +9,7 @@ use soci_manifest::{
     Assembly, BuiltZtoc, Image, LayerKey, LayerToBuild, Limits, Missing, MissingKind, Plan,
     Planned, Version,
 };
-use soci_oci::{Digest, Tag, TagOrDigest};
+use soci_oci::{Digest, Tag, TagOrDigest, referrers};
 use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest};
 use tokio::task::JoinSet;
 
@@ -48,7 +48,7 @@ pub async fn index_image<S: ImageStore>(
         Version::V1 => None,
         Version::V2 => {
             let tag = output_tag(name, root.digest, &options.output)?;
-            if is_referrers_tag(&tag) {
+            if referrers::is_tag(tag.as_str()) {
                 return Err(IndexError::ReservedTag { tag });
             }
             Some(tag)
@@ -179,12 +179,6 @@ fn has_suffix(name: &ImageName, output: &OutputTag) -> bool {
         (OutputTag::Suffix(suffix), Some(tag)) => tag.as_str().ends_with(suffix.as_str()),
         _ => false,
     }
-}
-
-/// Whether a tag is one under which the referrers of a manifest are listed.
-fn is_referrers_tag(tag: &Tag) -> bool {
-    let digest = tag.as_str().replacen('-', ":", 1);
-    digest.parse::<Digest>().is_ok()
 }
 
 /// The result, if the store holds it already.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use soci_oci::Digest;
-use soci_registry::Share;
+use soci_registry::MemoryLease;
 use soci_ztoc::{Settings, Ztoc};
 use tokio::sync::mpsc;
 
@@ -39,7 +39,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
     digest: &Digest,
     size: u64,
     settings: Settings,
-    share: Share,
+    share: MemoryLease,
     on_bytes: impl Fn(u64),
 ) -> Result<BuiltLayer, LayerError> {
     let started = Instant::now();

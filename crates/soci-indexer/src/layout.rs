@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
 use soci_registry::{
-    BlobSource, MANIFEST_LIMIT, Manifest, Referrers, ReferrersSource, Share, Transfer,
+    BlobSource, MANIFEST_LIMIT, Manifest, Referrers, ReferrersSource, MemoryLease, Transfer,
 };
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -221,7 +221,7 @@ impl ImageStore for Layout {
         Ok(Some(Manifest { media_type, digest, bytes }))
     }
 
-    fn blob(&self, digest: &Digest, size: u64, _: Share) -> LayoutBlob {
+    fn blob(&self, digest: &Digest, size: u64, _: MemoryLease) -> LayoutBlob {
         LayoutBlob {
             path: self.blob_path(digest),
             digest: *digest,

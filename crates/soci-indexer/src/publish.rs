@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use soci_manifest::{Assembly, Role, Version, format};
 use soci_oci::{Descriptor, Digest, Tag, TagOrDigest, referrers};
-use soci_registry::{BlobSource, ReferrersSource, referrers_tag};
+use soci_registry::{BlobSource, ReferrersSource};
 
 use crate::error::IndexError;
 use crate::store::ImageStore;
@@ -79,7 +79,7 @@ impl<S: ImageStore> Lists<'_, S> {
                 .await
                 .map_err(|source| IndexError::Referrers { subject, source })?;
             self.sources.insert(subject, known.source);
-            let (ReferrersSource::TagSchema, Some(tag)) = (known.source, referrers_tag(&subject))
+            let (ReferrersSource::TagSchema, Some(tag)) = (known.source, referrers::tag(&subject))
             else {
                 return Ok(false);
             };

@@ -308,7 +308,7 @@ fn of_registry(error: &soci_registry::Error) -> Reason {
         // Bytes do change on their way, and a registry repairs what it holds.
         Error::DigestMismatch { .. } | Error::LongBody { .. } => Reason::DigestMismatch,
         Error::Interrupted { .. } => Reason::Interrupted,
-        Error::Status(status) if is_throttling(status) => Reason::Throttled,
+        Error::Status(status) if status.is_throttling() => Reason::Throttled,
         Error::Status(status)
             if matches!(status.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =>
         {
@@ -316,12 +316,6 @@ fn of_registry(error: &soci_registry::Error) -> Reason {
         }
         _ => Reason::RegistryUnavailable,
     }
-}
-
-fn is_throttling(status: &soci_registry::StatusError) -> bool {
-    status.status == StatusCode::TOO_MANY_REQUESTS
-        || status.has_code("TOOMANYREQUESTS")
-        || status.has_code("ThrottlingException")
 }
 
 /// Whether the registry says that what was sent is not to its liking: invalid, too large, or of a

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use soci_oci::{Digest, Repository, Tag, TagOrDigest};
-use soci_registry::{BlobReader, BlobSource, Client, Manifest, ManifestHead, Referrers, Share};
+use soci_registry::{BlobReader, BlobSource, Client, Manifest, ManifestHead, Referrers, MemoryLease};
 
 use crate::error::StoreError;
 use crate::store::{BlobStream, ImageStore};
@@ -45,7 +45,7 @@ impl ImageStore for RemoteRepository {
         }
     }
 
-    fn blob(&self, digest: &Digest, size: u64, share: Share) -> BlobReader {
+    fn blob(&self, digest: &Digest, size: u64, share: MemoryLease) -> BlobReader {
         self.client.blob_with(&self.repository, digest, size, share)
     }
 

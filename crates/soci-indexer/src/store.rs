@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use soci_oci::{Digest, Tag, TagOrDigest};
-use soci_registry::{BlobSource, Manifest, Referrers, Share};
+use soci_registry::{BlobSource, Manifest, Referrers, MemoryLease};
 
 use crate::error::StoreError;
 
@@ -29,7 +29,7 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     }
 
     /// Begins to read a blob of `size` bytes, `share` telling how much of it may be underway.
-    fn blob(&self, digest: &Digest, size: u64, share: Share) -> Self::Blob;
+    fn blob(&self, digest: &Digest, size: u64, share: MemoryLease) -> Self::Blob;
 
     /// A small blob, verified, of at most `limit` bytes.
     fn blob_bytes(

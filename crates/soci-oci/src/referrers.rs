@@ -6,8 +6,31 @@
 
 use std::collections::HashSet;
 
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::document::{Descriptor, DocumentError, Index, Manifest};
+use crate::reference::Tag;
+
+/// Digits of a hash that the tag has at most.
+const TAG_DIGITS: usize = 64;
+
+/// The tag that lists the referrers of `digest`: `<algorithm>-<hex>`, cut after 64 digits.
+pub fn tag(digest: &Digest) -> Option<Tag> {
+    let hex = digest.hex();
+    let digits = &hex[..hex.len().min(TAG_DIGITS)];
+    format!("{}-{digits}", digest.algorithm().as_str()).parse().ok()
+}
+
+/// Whether a tag is one that lists referrers. A whole hash counts as well as a cut one: not every
+/// writer cuts.
+pub fn is_tag(text: &str) -> bool {
+    let Some((algorithm, digits)) = text.split_once('-') else { return false };
+    let known = [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
+    let Some(algorithm) = known.into_iter().find(|known| known.as_str() == algorithm) else {
+        return false;
+    };
+    (digits.len() == TAG_DIGITS || digits.len() == algorithm.hash_len() * 2)
+        && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+}
 
 /// How a list of referrers names a manifest: as `named` (in an image index, or plainly by media
 /// type, digest and size), with the manifest's annotations and artifact type. For want of an
@@ -71,6 +94,18 @@ mod tests {
 
     fn list(entries: &[&Descriptor]) -> Vec<u8> {
         Index::new(entries.iter().copied().cloned().collect()).encode()
+    }
+
+    #[test]
+    fn the_tag_of_a_long_digest_is_cut_to_the_specifications_length() {
+        let short = Digest::sha256_of(b"");
+        assert_eq!(tag(&short).unwrap().as_str(), format!("sha256-{}", short.hex()).as_str());
+        let long: Digest = format!("sha512:{}", "a".repeat(128)).parse().unwrap();
+        assert_eq!(tag(&long).unwrap().as_str(), format!("sha512-{}", "a".repeat(64)));
+        for tag in [tag(&short), tag(&long)] {
+            assert!(is_tag(tag.unwrap().as_str()));
+        }
+        assert!(is_tag(&format!("sha512-{}", "a".repeat(128))) && !is_tag("sha256-aa"));
     }
 
     #[test]

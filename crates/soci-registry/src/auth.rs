@@ -5,7 +5,9 @@ pub(crate) mod credentials;
 pub(crate) mod docker_config;
 mod helper;
 mod object;
+mod scope;
 mod session;
 mod token;
 
-pub(crate) use session::{Authorizer, Scope};
+pub(crate) use scope::Scope;
+pub(crate) use session::Authorizer;

@@ -1,14 +1,28 @@
 //! Downloads of blobs: in parallel parts, in order, within a fixed window, resumed where they
 //! broke.
 //!
-//! A [`PartReader`] reads one range and survives faults; a [`BlobReader`] runs several of them on
-//! tasks of their own and puts their bytes in order. A part passes its bytes on while it is still
-//! downloading. Each byte is copied once, out of the connection's buffer into blocks that the
-//! window is made of (`queue`).
+//! One connection to an object store gives 50 to 100 MB/s, which several at once multiply. So a
+//! [`BlobReader`] splits the blob into ranged requests, each read by a [`PartReader`] on a task of
+//! its own, and hands their bytes out in order. A part passes its bytes on while it is still
+//! downloading, so the first bytes come as early as with one plain request.
 //!
-//! The window holds because part `i + parallel_parts` is not begun before part `i` was handed out
-//! whole, and because a server that gives one stream only is read under a semaphore. Readers that
-//! share memory begin a part only with room for it ([`Share`]).
+//! What it guarantees:
+//! - The bytes come in order, each once, from the first to the last.
+//! - [`BlobReader::next`] gives `None` only after the digest of all bytes was found to be the
+//!   blob's. Whoever stops before has nothing that was verified.
+//! - What was received and not handed out stays within the window. Part `i + parallel_parts` is not
+//!   begun before part `i` was handed out whole, and readers that share memory begin a part only
+//!   with room for it ([`MemoryLease`]). A server that ignores ranges gives one stream for the whole
+//!   blob; that is read under a semaphore of the window's size.
+//! - A fault costs what was in flight, not what had come: each part goes on at the byte reached. An
+//!   error of a part is given out only behind the bytes before it.
+//! - Dropping the reader ends its requests.
+//!
+//! Whether the server knows ranges is learned from the first answer; until then no second request
+//! is sent. A blob of one part is fetched by a plain request and asks nothing of the server.
+//!
+//! Each byte is copied once, out of the connection's buffer into blocks that the window is made of
+//! (`queue`).
 
 mod content_range;
 mod part;
@@ -25,10 +39,10 @@ use tokio::task::JoinSet;
 
 pub(crate) use part::{BlobTarget, Extent, PartReader};
 
-use self::queue::{Blocks, Receiver, Sender, queue};
+use self::queue::{BlockPool, PartReceiver, PartSender, part_queue};
 use self::window::Window;
 use crate::error::Error;
-use crate::memory::{Room, Share};
+use crate::memory::{MemoryLease, Room};
 use crate::redact::RequestLine;
 
 /// A blob that is being downloaded. Made by [`Client::blob`](crate::Client::blob) and
@@ -37,11 +51,11 @@ use crate::redact::RequestLine;
 pub struct BlobReader {
     target: Arc<BlobTarget>,
     size: u64,
-    share: Share,
+    lease: MemoryLease,
     /// Bytes handed out.
     position: u64,
     hasher: Option<Hasher>,
-    state: State,
+    phase: ReaderPhase,
     /// Parts under way in order; the front one holds the byte at `position`.
     parts: VecDeque<Part>,
     /// First byte that no part covers yet.
@@ -50,15 +64,15 @@ pub struct BlobReader {
     /// need none.
     single: bool,
     window: Arc<Window>,
-    blocks: Arc<Blocks>,
+    blocks: Arc<BlockPool>,
     tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
-enum State {
+enum ReaderPhase {
     New,
     /// The first ranged request was sent, and it is not known whether the server allows ranges.
-    Opening(oneshot::Receiver<Mode>),
+    Opening(oneshot::Receiver<ReadMode>),
     Running,
     Verified,
     Failed,
@@ -66,7 +80,7 @@ enum State {
 
 /// How the rest of the blob is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum ReadMode {
     /// In parts.
     Parts,
     /// The first part turned into the whole blob.
@@ -76,22 +90,22 @@ enum Mode {
 #[derive(Debug)]
 struct Part {
     end: u64,
-    pieces: Receiver,
+    pieces: PartReceiver,
     room: Room,
 }
 
 impl BlobReader {
-    pub(crate) fn new(target: Arc<BlobTarget>, size: u64, share: Share) -> Self {
+    pub(crate) fn new(target: Arc<BlobTarget>, size: u64, lease: MemoryLease) -> Self {
         let hasher = Some(Hasher::new(target.digest.algorithm()));
-        let window = Arc::new(Window::new(share.guaranteed()));
+        let window = Arc::new(Window::new(lease.guaranteed()));
         Self {
             target,
             size,
-            blocks: Arc::new(Blocks::new(share.transfer())),
-            share,
+            blocks: Arc::new(BlockPool::new(lease.transfer())),
+            lease,
             position: 0,
             hasher,
-            state: State::New,
+            phase: ReaderPhase::New,
             parts: VecDeque::new(),
             covered: 0,
             single: false,
@@ -119,7 +133,7 @@ impl BlobReader {
             }
             Ok(None) => {}
             Err(_) => {
-                self.state = State::Failed;
+                self.phase = ReaderPhase::Failed;
                 self.parts.clear();
                 self.tasks.abort_all();
             }
@@ -149,17 +163,17 @@ impl BlobReader {
     }
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Error> {
-        match &mut self.state {
-            State::New => self.begin(),
-            State::Opening(_) | State::Running => {}
-            State::Verified => return Ok(None),
-            State::Failed => return Err(self.interrupted()),
+        match &mut self.phase {
+            ReaderPhase::New => self.begin(),
+            ReaderPhase::Opening(_) | ReaderPhase::Running => {}
+            ReaderPhase::Verified => return Ok(None),
+            ReaderPhase::Failed => return Err(self.interrupted()),
         }
-        if let State::Opening(opened) = &mut self.state {
+        if let ReaderPhase::Opening(opened) = &mut self.phase {
             // A task that fails sends its error as a piece of its part.
-            let mode = opened.await.unwrap_or(Mode::Parts);
-            self.state = State::Running;
-            if mode == Mode::Single {
+            let mode = opened.await.unwrap_or(ReadMode::Parts);
+            self.phase = ReaderPhase::Running;
+            if mode == ReadMode::Single {
                 self.single = true;
                 self.covered = self.size;
                 if let Some(first) = self.parts.front_mut() {
@@ -180,8 +194,10 @@ impl BlobReader {
                     return Ok(Some(piece));
                 }
                 None if part.end == self.position => {
+                    // Its room goes back, and the loop begins the next part with it.
                     self.parts.pop_front();
                 }
+                // A task that ends early without an error was cancelled.
                 None => return Err(self.interrupted()),
             }
         }
@@ -189,7 +205,7 @@ impl BlobReader {
 
     /// Sends the first request: plain for a blob that is one part, else ranged.
     fn begin(&mut self) {
-        self.state = State::Running;
+        self.phase = ReaderPhase::Running;
         // Without a part under way there is room for one, unless the blob is empty.
         let Some(room) = self.take_room() else { return };
         if room.bytes() == self.size {
@@ -199,13 +215,13 @@ impl BlobReader {
             let (opened, opening) = oneshot::channel();
             let end = room.bytes();
             self.begin_part(end, room, Extent::Part(Some(self.size)), Some(opened));
-            self.state = State::Opening(opening);
+            self.phase = ReaderPhase::Opening(opening);
         }
     }
 
     fn take_room(&self) -> Option<Room> {
         let left = self.size - self.covered;
-        if left == 0 { None } else { self.share.take(left, self.parts.len()) }
+        if left == 0 { None } else { self.lease.take(left, self.parts.len()) }
     }
 
     fn begin_parts(&mut self) {
@@ -213,8 +229,9 @@ impl BlobReader {
             let end = self.covered + room.bytes();
             self.begin_part(end, room, Extent::Part(Some(self.size)), None);
         }
+        // Blocks beyond what may be held now would be memory that the lease does not cover.
         let room: u64 = self.parts.iter().map(|part| part.room.bytes()).sum();
-        self.blocks.keep(room.max(self.share.guaranteed()));
+        self.blocks.keep(room.max(self.lease.guaranteed()));
     }
 
     fn begin_part(
@@ -222,11 +239,12 @@ impl BlobReader {
         end: u64,
         room: Room,
         extent: Extent,
-        opened: Option<oneshot::Sender<Mode>>,
+        opened: Option<oneshot::Sender<ReadMode>>,
     ) {
+        // Ended tasks stay in the set until somebody takes them out.
         while self.tasks.try_join_next().is_some() {}
         let reader = PartReader::new(Arc::clone(&self.target), self.covered..end, extent);
-        let (sender, pieces) = queue(Arc::clone(&self.blocks));
+        let (sender, pieces) = part_queue(Arc::clone(&self.blocks));
         let (window, piece) = (Arc::clone(&self.window), self.blocks.size());
         self.tasks.spawn(download(reader, sender, window, piece, opened));
         self.parts.push_back(Part { end, pieces, room });
@@ -240,7 +258,7 @@ impl BlobReader {
         let actual = self.hasher.take().map(Hasher::finish);
         match actual {
             Some(actual) if actual == expected => {
-                self.state = State::Verified;
+                self.phase = ReaderPhase::Verified;
                 Ok(None)
             }
             Some(actual) => Err(Error::mismatch(self.target.request_line()?, expected, actual)),
@@ -257,10 +275,10 @@ impl BlobReader {
 /// of the queue.
 async fn download(
     mut part: PartReader,
-    sender: Sender,
+    sender: PartSender,
     window: Arc<Window>,
     max_piece: usize,
-    opened: Option<oneshot::Sender<Mode>>,
+    opened: Option<oneshot::Sender<ReadMode>>,
 ) {
     let mut single = part.is_whole();
     if let Some(opened) = opened {
@@ -268,10 +286,10 @@ async fn download(
             Ok(()) if part.ignores_ranges() => {
                 part.become_whole();
                 single = true;
-                let _ = opened.send(Mode::Single);
+                let _ = opened.send(ReadMode::Single);
             }
             Ok(()) => {
-                let _ = opened.send(Mode::Parts);
+                let _ = opened.send(ReadMode::Parts);
             }
             Err(error) => return sender.fail(error),
         }
@@ -284,6 +302,7 @@ async fn download(
         };
         while !chunk.is_empty() {
             let piece = chunk.split_to(chunk.len().min(max_piece));
+            // Parts have their room already; one stream for all has none.
             if single {
                 window.take_room(piece.len()).await;
             }

@@ -1,22 +1,17 @@
 //! What can go wrong between the client and a registry, and whether trying again may help.
+//!
+//! [`Error::is_transient`] is the only place that decides the latter: the client's own retries and
+//! everybody above it go by it. Which error an answer is stands in `verdict`.
 
-use std::fmt;
 use std::time::Duration;
 
-use http::StatusCode;
 use rustls::InvalidMessage;
-use serde::Deserialize;
 use soci_oci::{Digest, Tag};
 
 use crate::auth::credentials::CredentialsError;
 use crate::redact::RequestLine;
 use crate::resolve::ResolveError;
-
-/// Most entries kept of a registry's list of errors.
-const MAX_MESSAGES: usize = 4;
-
-/// Most characters kept of a registry's error code or message.
-const MAX_TEXT: usize = 300;
+use crate::status::StatusError;
 
 /// A failed operation. [`Error::is_transient`] tells whether the same call may succeed later.
 #[derive(Debug, thiserror::Error)]
@@ -229,6 +224,7 @@ impl Error {
         if let Some(host) = unknown {
             return Self::UnknownHost { request, host, source };
         }
+        // Both of these come again however often they are tried, and a person can mend them.
         match find_source::<rustls::Error>(&source) {
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))
                 if source.is_connect() =>
@@ -247,6 +243,7 @@ impl Error {
     /// Whether the same call may succeed later. Everything else needs a person, or is gone.
     pub fn is_transient(&self) -> bool {
         match self {
+            // A request that cannot be built is the same the next time.
             Self::Transport { source, .. } => !source.is_builder(),
             Self::Stalled { .. }
             | Self::TooSlow { .. }
@@ -289,112 +286,6 @@ impl Error {
     }
 }
 
-/// A response with an error status, with what helps to find it in the registry's logs.
-#[derive(Debug, thiserror::Error)]
-pub struct StatusError {
-    /// The request.
-    pub request: RequestLine,
-    /// The status.
-    pub status: StatusCode,
-    /// The registry's own words, shortened and without control characters.
-    pub messages: Vec<RegistryMessage>,
-    /// The request's identifier in the registry, if it sent one.
-    pub request_id: Option<String>,
-    /// How long the server asks to wait.
-    pub retry_after: Option<Duration>,
-}
-
-impl StatusError {
-    /// Whether the status stands for a passing condition: 408, 429, a 5xx other than 501 and
-    /// 505, or a throttling code under another status.
-    pub fn is_transient(&self) -> bool {
-        let passing = match self.status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => true,
-            StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
-            status => status.is_server_error(),
-        };
-        passing || self.has_code("TOOMANYREQUESTS") || self.has_code("ThrottlingException")
-    }
-
-    /// Whether one of the registry's errors has this code; upper and lower case are the same.
-    pub fn has_code(&self, code: &str) -> bool {
-        self.messages.iter().any(|message| message.code.eq_ignore_ascii_case(code))
-    }
-
-    /// Whether the answer to a manifest PUT says that the tag exists and cannot move. Registries
-    /// agree on no code: ECR sends `TAG_INVALID` or `ImageTagAlreadyExistsException` (400 or
-    /// 409), others `DENIED` (403) or a precondition (412), all of them say "immutable" in words.
-    pub(crate) fn is_immutable_tag(&self) -> bool {
-        self.status.is_client_error()
-            && self.messages.iter().any(|RegistryMessage { code, message }| {
-                let message = message.to_ascii_lowercase();
-                code.contains("TagAlreadyExists")
-                    || message.contains("tagalreadyexists")
-                    || message.contains("immutable")
-                    || code == "TAG_INVALID" && message.contains("already exists")
-            })
-    }
-}
-
-impl fmt::Display for StatusError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: the server answered {}", self.request, self.status)?;
-        for message in &self.messages {
-            write!(f, "; {message}")?;
-        }
-        if let Some(id) = &self.request_id {
-            write!(f, " (request id {id})")?;
-        }
-        Ok(())
-    }
-}
-
-/// One entry of the error list of the OCI distribution specification, "Error Codes".
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegistryMessage {
-    /// The code, for example `MANIFEST_UNKNOWN`; empty if there was none.
-    pub code: String,
-    /// The message; of a body in another format, its beginning.
-    pub message: String,
-}
-
-impl fmt::Display for RegistryMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code.is_empty(), self.message.is_empty()) {
-            (true, _) => f.write_str(&self.message),
-            (false, true) => f.write_str(&self.code),
-            (false, false) => write!(f, "{}: {}", self.code, self.message),
-        }
-    }
-}
-
-/// Reads the error list of a response body; a body in another format becomes one message.
-pub(crate) fn messages(body: &[u8]) -> Vec<RegistryMessage> {
-    #[derive(Deserialize)]
-    struct List {
-        errors: Vec<Entry>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let entries = match serde_json::from_slice::<List>(body) {
-        Ok(list) => list.errors,
-        Err(_) if body.is_empty() => Vec::new(),
-        Err(_) => {
-            vec![Entry { code: String::new(), message: String::from_utf8_lossy(body).into_owned() }]
-        }
-    };
-    let entry = |entry: Entry| RegistryMessage {
-        code: sanitize(&entry.code),
-        message: sanitize(&entry.message),
-    };
-    entries.into_iter().take(MAX_MESSAGES).map(entry).collect()
-}
-
 /// The first error of this type in a chain of sources. An `io::Error` does not count what it wraps
 /// among its sources, so that is looked at as well.
 fn find_source<'a, E: std::error::Error + 'static>(
@@ -412,80 +303,4 @@ fn find_source<'a, E: std::error::Error + 'static>(
         };
     }
     None
-}
-
-/// Text of a server as a log line may hold it: without control characters, shortened.
-pub(crate) fn sanitize(text: &str) -> String {
-    let mut clean: String = text
-        .chars()
-        .take(MAX_TEXT)
-        .map(|c| if c.is_control() || is_bidi(c) { ' ' } else { c })
-        .collect();
-    clean.truncate(clean.trim_end().len());
-    clean
-}
-
-/// Whether a character changes the direction of the text around it in a terminal.
-fn is_bidi(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::Method;
-    use reqwest::Url;
-
-    fn status(code: u16, body: &str) -> StatusError {
-        let url = Url::parse("https://r.example/v2/a/manifests/t?secret=1").unwrap();
-        StatusError {
-            request: RequestLine::new(&Method::PUT, &url),
-            status: StatusCode::from_u16(code).unwrap(),
-            messages: messages(body.as_bytes()),
-            request_id: Some("abc".to_owned()),
-            retry_after: None,
-        }
-    }
-
-    #[test]
-    fn an_error_list_is_read_and_shown() {
-        let error =
-            status(404, r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no such\u001b[2J"}]}"#);
-        assert_eq!(
-            error.to_string(),
-            "PUT https://r.example/v2/a/manifests/t: the server answered 404 Not Found; \
-             NAME_UNKNOWN: no such [2J (request id abc)"
-        );
-    }
-
-    #[test]
-    fn a_body_in_another_format_is_cut() {
-        let long = "<html>".repeat(1000);
-        assert_eq!(messages(long.as_bytes())[0].message.len(), MAX_TEXT);
-        assert_eq!(messages(b""), []);
-        let many = format!(r#"{{"errors":[{}{{}}]}}"#, r#"{"code":"A"},"#.repeat(100));
-        assert_eq!(messages(many.as_bytes()).len(), MAX_MESSAGES);
-    }
-
-    #[test]
-    fn statuses_are_passing_or_permanent() {
-        for code in [408, 429, 500, 502, 503, 504] {
-            assert!(status(code, "").is_transient(), "{code}");
-        }
-        for code in [400, 401, 403, 404, 409, 501, 505] {
-            assert!(!status(code, "").is_transient(), "{code}");
-        }
-        assert!(status(400, r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#).is_transient());
-    }
-
-    #[test]
-    fn an_immutable_tag_is_told_from_a_bad_one() {
-        let ecr = r#"{"errors":[{"code":"TAG_INVALID","message":"The image tag 'a' already exists in the 'b' repository and cannot be overwritten because the tag is immutable."}]}"#;
-        assert!(status(400, ecr).is_immutable_tag());
-        let api = r#"{"errors":[{"code":"ImageTagAlreadyExistsException"}]}"#;
-        assert!(status(409, api).is_immutable_tag());
-        let other = r#"{"errors":[{"code":"TAG_INVALID","message":"bad character"}]}"#;
-        assert!(!status(400, other).is_immutable_tag());
-        assert!(!status(500, ecr).is_immutable_tag());
-    }
 }

@@ -3,7 +3,7 @@
 //!
 //! The client streams. A large blob is fetched by several ranged requests at once, handed out in
 //! order within a memory window of its own ([`Transfer`]) or one that it shares with others
-//! ([`Memory`]), and verified against its digest. Requests that fail in passing are repeated, blob
+//! ([`MemoryPool`]), and verified against its digest. Requests that fail in passing are repeated, blob
 //! downloads at the byte reached ([`RetryPolicy`]). Every body that is held in memory has a size
 //! limit.
 //!
@@ -29,7 +29,9 @@ mod redact;
 mod resolve;
 mod retry;
 mod source;
+mod status;
 mod transport;
+mod verdict;
 
 pub use auth::credentials::{
     Anonymous, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, Granted,
@@ -39,12 +41,13 @@ pub use auth::docker_config::{DockerConfig, default_docker_config};
 pub use blob::BlobReader;
 pub use client::manifest::{Manifest, ManifestHead, PutManifest};
 pub use client::push::PushedBlob;
-pub use client::referrers::{Referrers, ReferrersSource, referrers_tag};
+pub use client::referrers::{Referrers, ReferrersSource};
 pub use client::{Client, ClientBuilder, MANIFEST_LIMIT};
-pub use error::{Error, RegistryMessage, StatusError};
-pub use memory::{Memory, Share};
+pub use error::Error;
+pub use memory::{MemoryLease, MemoryPool};
 pub use observer::{Observer, RequestDone, RetryScheduled};
 pub use policy::{RetryPolicy, Timeouts, Transfer};
 pub use put_limit::{PutLimit, PutLimitFuture};
 pub use redact::{RedactedUrl, RequestLine, Secret};
 pub use source::BlobSource;
+pub use status::{RegistryMessage, StatusError};

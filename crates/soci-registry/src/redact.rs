@@ -1,9 +1,21 @@
-//! Types that print without what must not reach a log: secrets, query strings, user information.
+//! What may reach a log: types that print without secrets, query strings and user information, and
+//! texts of others without what a terminal would obey.
 
 use std::fmt;
 
 use http::Method;
 use reqwest::Url;
+use soci_text::disarmed;
+
+/// Most characters kept of a text that a server or another program sends.
+pub(crate) const MAX_TEXT: usize = 300;
+
+/// Text of a server as a log line may hold it: without control characters, shortened.
+pub(crate) fn sanitize(text: &str) -> String {
+    let mut clean = disarmed(text, MAX_TEXT, ' ', &[]);
+    clean.truncate(clean.trim_end().len());
+    clean
+}
 
 /// A password or token. Its `Debug` form is `[redacted]`, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,6 +1,22 @@
-//! When to try again, without a clock of its own: times and chance are arguments.
+//! When an operation that failed in passing is tried again, and when it is given up. Without a
+//! clock of its own: times and chance are arguments.
+//!
+//! Two bounds hold together. Tries in a row without progress are counted, so that a registry that
+//! is down is left alone soon. The time without progress is summed over the whole operation, so
+//! that one that gives a byte per try is left alone as well. A download of hours through a hundred
+//! short faults goes on: bytes that arrive reset the count, and the time in which they flow costs
+//! nothing.
+//!
+//! A response that turns out too slow takes its progress back. It had reset the count with its
+//! first byte; unless a whole period of it was fast enough ([`Retries::proved`]), the count goes on
+//! from where it was.
+//!
+//! Waits follow [`Backoff`]. A server that names a time (`Retry-After`) is believed up to a cap, as
+//! it knows more than we do, and may be wrong or hostile.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use soci_retry::Backoff;
 
 use crate::policy::RetryPolicy;
 
@@ -61,19 +77,19 @@ impl Retries {
         self.idle += now.saturating_sub(self.mark);
         self.mark = now;
         self.failed += 1;
+        // Bytes may arrive next and turn out too slow; then the count goes on from here.
         self.unproved = self.failed;
         self.failures += 1;
         if self.failed >= self.policy.tries {
             return None;
         }
-        let computed = backoff(&self.policy, self.failed, chance);
+        let RetryPolicy { base, cap, .. } = self.policy;
         let wait = match retry_after {
             // The jitter on top keeps clients that were told the same second apart.
-            Some(asked) => {
-                asked.min(self.policy.retry_after_cap) + self.policy.base.mul_f64(chance)
-            }
-            None => computed,
+            Some(asked) => asked.min(self.policy.retry_after_cap) + base.mul_f64(chance),
+            None => Backoff { first: base, max: cap }.delay(self.failed, 1.0 - chance),
         };
+        // A wait that would end too late is not begun: the caller learns of the failure now.
         (self.idle + wait <= self.policy.total).then_some(wait)
     }
 
@@ -93,47 +109,22 @@ impl Retries {
     }
 }
 
-/// The wait after the `failed`-th failure in a row: the upper half of an exponential step.
-fn backoff(policy: &RetryPolicy, failed: u32, chance: f64) -> Duration {
-    let factor = 1u32.checked_shl(failed.saturating_sub(1)).unwrap_or(u32::MAX);
-    let step = policy.base.saturating_mul(factor).min(policy.cap);
-    step.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0))
-}
-
-/// The wait that a `Retry-After` header asks for: seconds, or an HTTP date (RFC 9110, 10.2.3).
-/// `now` is the time since the Unix epoch; a date in the past asks for no wait.
-pub(crate) fn retry_after(value: &str, now: Duration) -> Option<Duration> {
+/// The wait that a `Retry-After` header asks for: seconds, or an HTTP date (RFC 9110, 10.2.3). A
+/// date in the past asks for no wait.
+pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|c| c.is_ascii_digit()) {
+        // More seconds than a number holds are as good as for ever, which the policy's cap bounds.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    Some(Duration::from_secs(http_date(value)?.saturating_sub(now.as_secs())))
-}
-
-/// Seconds since the Unix epoch of an IMF-fixdate such as `Sun, 06 Nov 1994 08:49:37 GMT`. The
-/// two obsolete forms of HTTP dates are not read.
-fn http_date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut words = text.split_once(", ")?.1.split(' ');
-    let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
-    let name = words.next()?;
-    let month = MONTHS.iter().position(|month| *month == name)? as u64 + 1;
-    let year: u64 = words.next()?.parse().ok().filter(|year| (1970..=9999).contains(year))?;
-    let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok());
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    if words.next()? != "GMT" || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // Years counted from March put the leap day last, so that a day of the year is linear in the
-    // month; 719,468 days lie between 0000-03-01 and 1970-01-01.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    Some((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     const POLICY: RetryPolicy = RetryPolicy {
@@ -244,13 +235,17 @@ mod tests {
 
     #[test]
     fn http_dates_and_seconds_are_read() {
-        let now = Duration::from_secs(784_111_777);
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
         assert_eq!(retry_after("120", now), Some(Duration::from_mins(2)));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(ms(30_000)));
-        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        assert_eq!(http_date("Fri, 01 Mar 2024 00:00:00 GMT"), Some(1_709_251_200));
+        for (date, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Thu, 29 Feb 2024 00:00:00 GMT", 1_709_164_800),
+            ("Fri, 01 Mar 2024 00:00:00 GMT", 1_709_251_200),
+        ] {
+            assert_eq!(retry_after(date, UNIX_EPOCH), Some(Duration::from_secs(seconds)), "{date}");
+        }
         for bad in ["", "soon", "-1", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49"] {
             assert_eq!(retry_after(bad, now), None, "{bad}");
         }

@@ -1,8 +1,19 @@
-//! One HTTP exchange with a registry: authorization, redirects, limits. Retries are decided
-//! here, and looped by the callers, who know where to resume.
+//! One HTTP exchange with a registry: authorization, redirects, limits.
+//!
+//! - Registries send blobs from a storage that they redirect to, and a server may redirect
+//!   anywhere. So the HTTP library follows none: [`Transport::send`] does, at most five, of GET and
+//!   HEAD only, never from https to plain http unless the user allowed that.
+//! - `Authorization` goes to the registry's own scheme, host and port, whatever URL it hands out.
+//!   It is put on for each hop anew and so cannot be forwarded. User name and password in a URL of
+//!   a server are dropped before the library would send them.
+//! - Every wait is bounded: for the head of an answer, between two pieces of a body, and by a least
+//!   pace for all of it. A body that is held in memory has a limit of its own.
+//! - A 401 is answered once, by renewing. A second one stands.
+//! - [`Transport::pause`] decides by [`Error::is_transient`] and the policy whether a failure is
+//!   tried again. The loop is the caller's, who knows where to resume.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
@@ -12,14 +23,16 @@ use soci_oci::Repository;
 use tokio::time::Instant;
 
 use crate::auth::{Authorizer, Scope};
-use crate::error::{Error, StatusError, messages, sanitize};
+use crate::error::Error;
 use crate::observer::{Observer, RequestDone, RetryScheduled};
 use crate::pace::Pace;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
 use crate::put_limit::PutLimit;
-use crate::redact::RequestLine;
+use crate::redact::{RequestLine, sanitize};
 use crate::retry::{Retries, retry_after};
 use crate::source::BlobSource;
+use crate::status::{StatusError, messages};
+use crate::verdict::{Asked, is_redirect, verdict};
 
 /// Redirects followed for one request. Registries need one, to their storage.
 const MAX_REDIRECTS: usize = 5;
@@ -138,15 +151,14 @@ impl Transport {
         let (request, challenge) = (&reply.request, reply.headers());
         let renewed =
             self.authorizer.renew(self, registry, scope, &used, request, challenge).await?;
+        // Gives its connection back before the next request needs one.
         drop(reply);
         let headers = with_authorization(&call.headers, renewed.header.as_ref());
         let reply = self.exchange(&call.method, url, headers, &call.payload).await?;
         if reply.status() != StatusCode::UNAUTHORIZED {
             return Ok(reply);
         }
-        let request = reply.request.clone();
-        let said = reply.into_error().await.status().map(ToString::to_string).unwrap_or_default();
-        Err(Error::Unauthorized { request, registry: registry.name.clone(), reason: said })
+        Err(reply.into_error(Asked::WithNewCredentials(&registry.name)).await)
     }
 
     /// One request and the head of its response, with `headers` as they are.
@@ -159,6 +171,8 @@ impl Transport {
     ) -> Result<Reply, Error> {
         let request = RequestLine::new(method, url);
         let mut builder = self.http.request(method.clone(), url.clone()).headers(headers);
+        // The length of a streamed body is unknown to the library, which would send it in chunks;
+        // storages refuse those. An empty POST needs its 0 as well.
         if *method == Method::PUT || *method == Method::POST {
             builder = builder.header(CONTENT_LENGTH, payload.size());
         }
@@ -207,6 +221,7 @@ impl Transport {
             return Err(error);
         }
         let now = self.started.elapsed();
+        // Bytes had come and counted as progress. They came too slowly to be any.
         if let Error::TooSlow { waited, .. } = &error {
             retries.too_slow(now, *waited);
         }
@@ -312,8 +327,8 @@ impl Reply {
         Ok(body.freeze())
     }
 
-    /// The response as an error, with what its body says.
-    pub(crate) async fn into_error(mut self) -> Error {
+    /// The response as an error, with what its body says; `asked` is what it answers.
+    pub(crate) async fn into_error(mut self, asked: Asked<'_>) -> Error {
         let mut body = BytesMut::new();
         while body.len() < ERROR_LIMIT {
             // The status is the error; a body that breaks off only makes it terser.
@@ -322,16 +337,16 @@ impl Reply {
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
         let status = self.status();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now();
         let id = REQUEST_IDS.iter().find_map(|name| self.headers().get(*name)?.to_str().ok());
-        let error = Box::new(StatusError {
+        let answer = StatusError {
             messages: messages(&body),
             request_id: id.map(sanitize),
             retry_after: self.header(RETRY_AFTER).and_then(|value| retry_after(value, now)),
             request: self.request,
             status,
-        });
-        if status == StatusCode::NOT_FOUND { Error::NotFound(error) } else { Error::Status(error) }
+        };
+        verdict(asked, Box::new(answer))
     }
 }
 
@@ -353,10 +368,6 @@ fn resolve(base: &Url, location: &str, plain_http: bool) -> Result<Url, &'static
     }
     strip_userinfo(&mut url);
     Ok(url)
-}
-
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 fn with_authorization(headers: &HeaderMap, value: Option<&HeaderValue>) -> HeaderMap {

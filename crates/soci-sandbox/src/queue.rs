@@ -1,8 +1,24 @@
 //! A queue in this process, with the semantics of SQS.
+//!
+//! The service's behaviour rests on what SQS does at the edges: a message that is received again
+//! while somebody works on it, a receipt that has gone out of date, a redrive in the middle of a
+//! receive. This queue does the same, so that tests and the demonstration meet those edges without
+//! AWS and in paused time.
+//!
+//! - Every call is one step under one lock. What a receive gives is hidden before anybody else looks.
+//! - A receive that finds nothing waits for a change or for the next message to become visible, up
+//!   to its deadline. A call that is dropped while it waits has taken nothing.
+//! - A message that was received too often is moved to the dead-letter queue in the same step, so it
+//!   is always in exactly one of the two.
+//! - It is stricter than SQS where SQS is vague: a receipt that is out of date is always refused,
+//!   and messages are given out oldest first within their group.
 
-mod state;
 #[cfg(any(test, feature = "testing"))]
-mod testing;
+mod faults;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod inspect;
+mod message_store;
+mod rules;
 
 #[cfg(test)]
 mod properties;
@@ -17,13 +33,14 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 #[cfg(any(test, feature = "testing"))]
-pub use testing::{Call, Presence, Snapshot};
+pub use faults::Call;
 
+use message_store::MessageStore;
+use rules::{Refused, check_outgoing, check_receive};
 use soci_queue::{
-    ATTRIBUTE_TYPE, Backlog, ErrorKind, MAX_MESSAGE_BYTES, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT,
-    Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive, is_allowed,
+    Backlog, MAX_MESSAGE_BYTES, Message, MessageId, Operation, Outgoing, Queue, QueueError,
+    Receipt, Receive,
 };
-use state::State;
 
 /// How a [`MemoryQueue`] behaves.
 #[derive(Clone, Debug)]
@@ -62,73 +79,29 @@ pub struct Redrive {
 /// - Retention is not limited.
 #[derive(Clone)]
 pub struct MemoryQueue {
-    shared: Arc<Shared>,
+    core: Arc<QueueCore>,
 }
 
 /// What the clones of a queue share.
-struct Shared {
+struct QueueCore {
     options: MemoryQueueOptions,
-    state: Mutex<State>,
+    messages: Mutex<MessageStore>,
     /// Wakes receives that wait: something may be visible now, or earlier than it was to be.
     changed: Notify,
     /// What [`Message::sent_at`] counts from: the clock of the system as it stood at an instant, so
     /// that both pass alike when a test holds the time.
     started: (SystemTime, Instant),
     #[cfg(any(test, feature = "testing"))]
-    faults: Mutex<testing::Faults>,
+    faults: Mutex<faults::PlannedFaults>,
 }
-
-/// Why this queue refuses a request.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Refused {
-    #[error("{max} messages were asked for, and a receive can have 1 to {MAX_RECEIVE}")]
-    Max { max: usize },
-    #[error("a receive cannot wait {wait:?}, at most {MAX_WAIT:?}")]
-    Wait { wait: Duration },
-    #[error("a visibility timeout cannot be {visibility:?}, at most {MAX_VISIBILITY:?}")]
-    Visibility { visibility: Duration },
-    #[error("the message would be hidden for more than {MAX_VISIBILITY:?} after it was received")]
-    TotalVisibility,
-    #[error("the receipt is none of this queue")]
-    Receipt,
-    #[error("the message has been received again since")]
-    ReceivedAgain,
-    #[error("the message is not in flight")]
-    NotInFlight,
-    #[error("the message has {size} bytes, more than {limit}")]
-    Size { size: usize, limit: usize },
-    #[error("the message has no body")]
-    NoBody,
-    #[error("the message has {count} attributes, more than {MAX_ATTRIBUTES}")]
-    Attributes { count: usize },
-    #[error("attribute {position} has an empty value or a name that is not allowed")]
-    Attribute { position: usize },
-    #[error("the message has characters that are not allowed")]
-    Characters,
-}
-
-impl Refused {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::ReceivedAgain | Self::NotInFlight => ErrorKind::ReceiptExpired,
-            _ => ErrorKind::Permanent,
-        }
-    }
-}
-
-/// Most attributes of a message (Amazon SQS developer guide, "Message quotas").
-const MAX_ATTRIBUTES: usize = 10;
-
-/// Longest name of an attribute (Amazon SQS developer guide, "Message metadata").
-const MAX_ATTRIBUTE_NAME: usize = 256;
 
 impl MemoryQueue {
     /// An empty queue.
     pub fn new(options: MemoryQueueOptions) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            core: Arc::new(QueueCore {
                 options,
-                state: Mutex::default(),
+                messages: Mutex::default(),
                 changed: Notify::new(),
                 started: (SystemTime::now(), Instant::now()),
                 #[cfg(any(test, feature = "testing"))]
@@ -142,14 +115,14 @@ impl MemoryQueue {
         Self::new(MemoryQueueOptions { name: name.to_owned(), ..MemoryQueueOptions::default() })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No method of the state can stop half-way, so a panic elsewhere leaves it whole.
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn store(&self) -> MutexGuard<'_, MessageStore> {
+        // No method of the store can stop half-way, so a panic elsewhere leaves it whole.
+        self.core.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refuse(&self, operation: Operation, refused: Refused) -> QueueError {
         QueueError {
-            queue: self.shared.options.name.clone(),
+            queue: self.core.options.name.clone(),
             operation,
             kind: refused.kind(),
             request_id: None,
@@ -160,22 +133,22 @@ impl MemoryQueue {
     /// Takes what can be received now, and moves what was received too often.
     fn take(&self, receive: Receive) -> Vec<Message> {
         let now = Instant::now();
-        let limit = self.shared.options.redrive.as_ref().map(|redrive| redrive.max_receives.max(1));
+        let limit = self.core.options.redrive.as_ref().map(|redrive| redrive.max_receives.max(1));
         // The dead-letter queue is locked while this one is, so that a message is always in one of
         // them. Queues cannot form a circle, as a dead-letter queue is there before its source.
-        let mut state = self.state();
-        let taken = state.take(now, receive.max, receive.visibility, limit);
-        if let Some(redrive) = &self.shared.options.redrive
+        let mut store = self.store();
+        let taken = store.take(now, receive.max, receive.visibility, limit);
+        if let Some(redrive) = &self.core.options.redrive
             && !taken.exhausted.is_empty()
         {
-            let mut dead = redrive.dead_letters.state();
+            let mut dead = redrive.dead_letters.store();
             for message in taken.exhausted {
                 dead.adopt(message);
             }
             drop(dead);
-            redrive.dead_letters.shared.changed.notify_waiters();
+            redrive.dead_letters.core.changed.notify_waiters();
         }
-        drop(state);
+        drop(store);
         taken.messages
     }
 }
@@ -185,7 +158,7 @@ impl Queue for MemoryQueue {
     const RECEIVE_OUTLIVES_ITS_CALLER: bool = false;
 
     fn name(&self) -> &str {
-        &self.shared.options.name
+        &self.core.options.name
     }
 
     async fn receive(&self, receive: Receive) -> Result<Vec<Message>, QueueError> {
@@ -195,7 +168,7 @@ impl Queue for MemoryQueue {
         check_receive(receive).map_err(|refused| self.refuse(Operation::Receive, refused))?;
         let deadline = asked + receive.wait;
         loop {
-            let changed = self.shared.changed.notified();
+            let changed = self.core.changed.notified();
             tokio::pin!(changed);
             // From here on a change is not missed.
             changed.as_mut().enable();
@@ -203,7 +176,7 @@ impl Queue for MemoryQueue {
             if !messages.is_empty() || Instant::now() >= deadline {
                 return Ok(messages);
             }
-            let next = self.state().next_visible().map_or(deadline, |next| next.min(deadline));
+            let next = self.store().next_visible().map_or(deadline, |next| next.min(deadline));
             tokio::select! {
                 () = changed => {}
                 () = sleep_until(next) => {}
@@ -218,34 +191,34 @@ impl Queue for MemoryQueue {
     ) -> Result<(), QueueError> {
         #[cfg(any(test, feature = "testing"))]
         self.fault(Call::SetVisibility(receipt.clone(), visibility)).await?;
-        let changed = self.state().set_visibility(Instant::now(), receipt, visibility);
+        let changed = self.store().set_visibility(Instant::now(), receipt, visibility);
         changed.map_err(|refused| self.refuse(Operation::SetVisibility, refused))?;
-        self.shared.changed.notify_waiters();
+        self.core.changed.notify_waiters();
         Ok(())
     }
 
     async fn delete(&self, receipt: &Receipt) -> Result<(), QueueError> {
         #[cfg(any(test, feature = "testing"))]
         self.fault(Call::Delete(receipt.clone())).await?;
-        let deleted = self.state().delete(receipt);
+        let deleted = self.store().delete(receipt);
         deleted.map_err(|refused| self.refuse(Operation::Delete, refused))
     }
 
     async fn send(&self, message: &Outgoing) -> Result<MessageId, QueueError> {
         #[cfg(any(test, feature = "testing"))]
         self.fault(Call::Send(message.clone())).await?;
-        check_outgoing(message, self.shared.options.max_message_bytes)
+        check_outgoing(message, self.core.options.max_message_bytes)
             .map_err(|refused| self.refuse(Operation::Send, refused))?;
-        let (clock, started) = self.shared.started;
-        let id = self.state().send(message.clone(), clock + started.elapsed());
-        self.shared.changed.notify_waiters();
+        let (clock, started) = self.core.started;
+        let id = self.store().send(message.clone(), clock + started.elapsed());
+        self.core.changed.notify_waiters();
         Ok(id)
     }
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {
         #[cfg(any(test, feature = "testing"))]
         self.fault(Call::Backlog).await?;
-        Ok(self.state().backlog(Instant::now()))
+        Ok(self.store().backlog(Instant::now()))
     }
 }
 
@@ -253,47 +226,4 @@ impl fmt::Debug for MemoryQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryQueue").field("name", &self.name()).finish_non_exhaustive()
     }
-}
-
-fn check_receive(Receive { max, wait, visibility }: Receive) -> Result<(), Refused> {
-    if !(1..=MAX_RECEIVE).contains(&max) {
-        return Err(Refused::Max { max });
-    }
-    if wait > MAX_WAIT {
-        return Err(Refused::Wait { wait });
-    }
-    if visibility > MAX_VISIBILITY {
-        return Err(Refused::Visibility { visibility });
-    }
-    Ok(())
-}
-
-/// Holds a message against the rules of SQS (API reference, `SendMessage`), so that what passes
-/// here passes there.
-fn check_outgoing(message: &Outgoing, limit: usize) -> Result<(), Refused> {
-    let Outgoing { body, attributes, .. } = message;
-    if body.is_empty() {
-        return Err(Refused::NoBody);
-    }
-    if attributes.len() > MAX_ATTRIBUTES {
-        return Err(Refused::Attributes { count: attributes.len() });
-    }
-    for (position, (name, value)) in (1..).zip(attributes) {
-        let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
-        let named = (1..=MAX_ATTRIBUTE_NAME).contains(&name.len()) && name.bytes().all(allowed);
-        if !named || value.is_empty() {
-            return Err(Refused::Attribute { position });
-        }
-    }
-    let texts = attributes.iter().map(|(_, value)| value).chain([body]);
-    if !texts.flat_map(|text| text.chars()).all(is_allowed) {
-        return Err(Refused::Characters);
-    }
-    let attribute =
-        |(name, value): &(String, String)| name.len() + ATTRIBUTE_TYPE.len() + value.len();
-    let size = body.len() + attributes.iter().map(attribute).sum::<usize>();
-    if size > limit {
-        return Err(Refused::Size { size, limit });
-    }
-    Ok(())
 }

@@ -32,7 +32,6 @@
 //! [`ConsumerSettings::drain_deadline`]; then the receive is dropped, and the jobs are stopped and
 //! given back, which takes at most [`GIVE_BACK_TIME`] more.
 
-mod backoff;
 mod call;
 mod context;
 mod intake;
@@ -53,10 +52,10 @@ use soci_text::error_chain;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-pub use backoff::Backoff;
 pub use context::Queues;
 pub use receive_loop::{Drained, GIVE_BACK_TIME, MAX_TURN};
 pub use settings::{ConsumerSettings, SettingsError};
+pub use soci_retry::Backoff;
 
 use crate::event::{Event, Events, QueueKind};
 use crate::handler::Handler;

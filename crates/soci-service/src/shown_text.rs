@@ -1,25 +1,18 @@
 //! Text from outside, made fit to be shown.
 
+use soci_text::disarmed;
+
 /// Most characters of a text that is kept.
 pub const MAX_TEXT: usize = 2_000;
 
 /// Cuts a text to [`MAX_TEXT`] characters and replaces what changes how the text around it is
 /// shown: control characters other than the line feed, and marks of writing direction.
 pub(crate) fn shown(text: &str) -> String {
-    let mut shown: String =
-        text.chars().take(MAX_TEXT).map(|c| if disturbs(c) { '\u{fffd}' } else { c }).collect();
+    let mut shown = disarmed(text, MAX_TEXT, '\u{fffd}', &['\n']);
     if text.chars().nth(MAX_TEXT).is_some() {
         shown.push('…');
     }
     shown
-}
-
-/// The marks are the explicit directional formatting characters of Unicode Standard Annex 9,
-/// section 2.
-fn disturbs(character: char) -> bool {
-    (character.is_control() && character != '\n')
-        || matches!(character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -33,6 +33,22 @@ pub fn clip(text: &str) -> String {
     text.chars().take(MAX_QUOTED).collect()
 }
 
+/// The first `limit` characters of a text from elsewhere, fit to be shown: `stand_in` takes the place
+/// of each that changes how the text around it is shown, which are control characters and marks of
+/// writing direction. Those in `kept` stay.
+pub fn disarmed(text: &str, limit: usize, stand_in: char, kept: &[char]) -> String {
+    let disarm = |c| if is_disturbing(c) && !kept.contains(&c) { stand_in } else { c };
+    text.chars().take(limit).map(disarm).collect()
+}
+
+/// Control characters, which a terminal obeys, and the explicit directional formatting characters
+/// (Unicode Standard Annex 9, section 2), which can make a line read as another one.
+fn is_disturbing(c: char) -> bool {
+    let direction = matches!(c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || direction
+}
+
 /// Cuts `text` to at most `limit` bytes, and marks that there was more.
 pub fn truncate(text: &mut String, limit: usize) {
     if text.len() > limit {
@@ -74,6 +90,14 @@ mod tests {
     fn foreign_text_is_bounded_in_characters() {
         assert_eq!(clip(&"ü".repeat(500)).chars().count(), MAX_QUOTED);
         assert_eq!(clip("short"), "short");
+    }
+
+    #[test]
+    fn what_disturbs_is_replaced_unless_it_is_kept() {
+        let text = "a\u{202e}b\u{61c}\nc\u{1b}[2J";
+        assert_eq!(disarmed(text, 100, ' ', &[]), "a b  c [2J");
+        assert_eq!(disarmed(text, 6, '?', &['\n']), "a?b?\nc");
+        assert_eq!(disarmed("größer", 4, ' ', &[]), "größ");
     }
 
     #[test]

@@ -2,10 +2,8 @@
 //! indexed, on the same way that a push to ECR goes.
 
 mod demo;
-mod image;
 mod job_output;
 mod lazy;
-mod words;
 
 use soci_text::error_chain;
 use std::io::Write as _;

@@ -16,7 +16,7 @@ use soci_oci::{Digest, Repository, Tag, media_type};
 use soci_push::event::{AccountId, Region, Timestamp};
 
 use super::EcrError;
-use crate::fault::Fault;
+use crate::call_failure::CallFailure;
 use crate::sdk::SdkConfig;
 
 /// Entries of one page of a listing, the most that ECR gives (Amazon ECR API reference,
@@ -205,8 +205,8 @@ impl Images {
             let found = match self.stream.next().await? {
                 Ok(found) => found,
                 Err(error) => {
-                    let fault = Fault::from(error);
-                    let error = EcrError::new("list the images", Some(&self.repository), fault);
+                    let failure = CallFailure::from(error);
+                    let error = EcrError::new("list the images", Some(&self.repository), failure);
                     return Some(Err(error));
                 }
             };

@@ -1,4 +1,16 @@
-//! Credentials for ECR's registries.
+//! Credentials for ECR's registries: one token for a region, obtained when it is first needed.
+//!
+//! The token is a password for every registry of the region that trusts the caller, so where it may
+//! go is decided here, before the registry's client learns it: to hosts that are ECR's beyond doubt
+//! (`hosts`) and to those that the operator names. A reference in a message names any host it likes.
+//!
+//! - One call at a time. Those who wait for it take its result, a failure too, so that an outage
+//!   makes one call and not one for each layer.
+//! - A token is renewed half an hour before its end. If ECR does not answer by then, the old one
+//!   serves as long as it lasts.
+//! - Whoever asks when the token is older than [`MIN_HOLD`] gets a new one: the registry's client
+//!   asks only when it has none that is valid, or was refused. Within [`MIN_HOLD`] a refusal is the
+//!   registry's last word, and another token would be refused as well.
 
 use std::error::Error;
 use std::fmt;
@@ -16,7 +28,7 @@ use tokio::time::Instant;
 
 use super::EcrError;
 use super::hosts::{EcrHost, authority};
-use crate::fault::Fault;
+use crate::call_failure::CallFailure;
 use crate::sdk::SdkConfig;
 
 /// How long before its end a token is renewed. Tokens last 12 hours (Amazon ECR API reference,
@@ -46,25 +58,25 @@ pub const MIN_HOLD: Duration = Duration::from_mins(5);
 /// Clones share the token.
 #[derive(Clone)]
 pub struct EcrCredentials {
-    shared: Arc<Shared>,
+    source: Arc<TokenSource>,
 }
 
-struct Shared {
+struct TokenSource {
     client: Client,
     region: Option<String>,
     also_for: Vec<String>,
-    state: Mutex<State>,
+    cache: Mutex<TokenCache>,
 }
 
 #[derive(Default)]
-struct State {
-    token: Option<Token>,
+struct TokenCache {
+    token: Option<EcrToken>,
     /// The latest failure, for those who waited while it came about.
     failure: Option<(Instant, Arc<EcrError>)>,
 }
 
 #[derive(Clone)]
-struct Token {
+struct EcrToken {
     credentials: Credentials,
     /// Host and port of `proxyEndpoint`.
     proxy: String,
@@ -77,35 +89,39 @@ impl EcrCredentials {
     pub fn new(config: &SdkConfig) -> Self {
         let region = config.region().map(ToString::to_string);
         let client = Client::new(config);
-        let state = Mutex::default();
-        Self { shared: Arc::new(Shared { client, region, also_for: Vec::new(), state }) }
+        let cache = Mutex::default();
+        Self { source: Arc::new(TokenSource { client, region, also_for: Vec::new(), cache }) }
     }
 
     /// Gives the token to `hosts` as well (each with its port, if it has one), and forgets what was
     /// obtained so far. For registries that stand in for ECR.
     #[must_use]
     pub fn also_for(self, hosts: impl IntoIterator<Item = String>) -> Self {
-        let Shared { client, region, also_for, .. } = &*self.shared;
+        let TokenSource { client, region, also_for, .. } = &*self.source;
         let also_for = also_for.iter().cloned().chain(hosts).collect();
         let (client, region) = (client.clone(), region.clone());
-        Self { shared: Arc::new(Shared { client, region, also_for, state: Mutex::default() }) }
+        let cache = Mutex::default();
+        Self { source: Arc::new(TokenSource { client, region, also_for, cache }) }
     }
 
     async fn granted(&self, registry: &str) -> Result<Granted, CredentialsError> {
         let asked = Instant::now();
         let host = EcrHost::parse(registry);
-        if let (Some(host), Some(own)) = (&host, &self.shared.region)
+        if let (Some(host), Some(own)) = (&host, &self.source.region)
             && host.region.as_str() != own
         {
             let source =
                 ElsewhereError { region: host.region.as_str().to_owned(), own: own.clone() };
             return Err(provider(registry, false, source));
         }
-        let token = self.shared.token(asked).await;
-        let token = token.map_err(|error| provider(registry, error.transient, Shown(error)))?;
+        // Asked even for a host that may turn out to be none of ECR's: where the token is for is
+        // known only from the token (`proxyEndpoint`).
+        let token = self.source.token(asked).await;
+        let token =
+            token.map_err(|error| provider(registry, error.transient, SharedError(error)))?;
         let known = registry == token.proxy
             || host.is_some_and(|host| host.is_genuine(&token.proxy))
-            || self.shared.also_for.iter().any(|host| host == registry);
+            || self.source.also_for.iter().any(|host| host == registry);
         if !known {
             return Ok(Credentials::Anonymous.into());
         }
@@ -123,7 +139,7 @@ impl CredentialProvider for EcrCredentials {
 
 impl fmt::Debug for EcrCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { region, also_for, .. } = &*self.shared;
+        let TokenSource { region, also_for, .. } = &*self.source;
         f.debug_struct("EcrCredentials")
             .field("region", region)
             .field("also_for", also_for)
@@ -131,48 +147,49 @@ impl fmt::Debug for EcrCredentials {
     }
 }
 
-impl Shared {
+impl TokenSource {
     /// A token for somebody who asks since `asked`.
-    async fn token(&self, asked: Instant) -> Result<Token, Arc<EcrError>> {
+    async fn token(&self, asked: Instant) -> Result<EcrToken, Arc<EcrError>> {
         // Held during the call, so that there is one call at a time.
-        let mut state = self.state.lock().await;
-        if let Some(token) = &state.token
+        let mut cache = self.cache.lock().await;
+        if let Some(token) = &cache.token
             && token.obtained.elapsed() < MIN_HOLD
         {
             return Ok(token.clone());
         }
-        if let Some((at, failure)) = &state.failure
+        // The call failed while this one waited for the lock, so it failed for this one as well.
+        if let Some((at, failure)) = &cache.failure
             && *at >= asked
         {
             return Err(Arc::clone(failure));
         }
-        let answer = self.client.get_authorization_token().send().await.map_err(Fault::from);
+        let answer = self.client.get_authorization_token().send().await.map_err(CallFailure::from);
         let answer = answer.and_then(|answer| {
             let data = answer.authorization_data.unwrap_or_default().into_iter().next();
-            Token::read(data.as_ref(), SystemTime::now()).map_err(Fault::from)
+            EcrToken::read(data.as_ref(), SystemTime::now()).map_err(CallFailure::from)
         });
         match answer {
             Ok(token) => {
-                *state = State { token: Some(token.clone()), failure: None };
+                *cache = TokenCache { token: Some(token.clone()), failure: None };
                 Ok(token)
             }
-            Err(fault) => {
-                let error = Arc::new(EcrError::new("give an authorization token", None, fault));
-                if let Some(token) = state.token.as_ref().filter(|token| token.still_lasts())
+            Err(failure) => {
+                let error = Arc::new(EcrError::new("give an authorization token", None, failure));
+                if let Some(token) = cache.token.as_ref().filter(|token| token.still_lasts())
                     && error.transient
                 {
                     let error: &dyn Error = &*error;
                     tracing::warn!(error, "the ECR token cannot be renewed; the old one is used");
                     return Ok(token.clone());
                 }
-                state.failure = Some((Instant::now(), Arc::clone(&error)));
+                cache.failure = Some((Instant::now(), Arc::clone(&error)));
                 Err(error)
             }
         }
     }
 }
 
-impl Token {
+impl EcrToken {
     fn read(data: Option<&AuthorizationData>, now: SystemTime) -> Result<Self, MalformedToken> {
         let token = data.and_then(AuthorizationData::authorization_token);
         let token = token.ok_or(MalformedToken("there is none"))?;
@@ -206,7 +223,7 @@ impl Token {
 #[error("the answer holds no token: {0}")]
 struct MalformedToken(&'static str);
 
-impl From<MalformedToken> for Fault {
+impl From<MalformedToken> for CallFailure {
     fn from(error: MalformedToken) -> Self {
         Self { code: None, transient: true, request_id: None, source: Box::new(error) }
     }
@@ -225,15 +242,15 @@ struct ElsewhereError {
 
 /// One failure, for all who waited for the call.
 #[derive(Debug)]
-struct Shown(Arc<EcrError>);
+struct SharedError(Arc<EcrError>);
 
-impl fmt::Display for Shown {
+impl fmt::Display for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Error for Shown {
+impl Error for SharedError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }
@@ -271,12 +288,12 @@ mod tests {
     fn a_token_is_a_user_and_a_password_until_its_end() {
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
         // "AWS:pa:ss"
-        let token = Token::read(Some(&data("QVdTOnBhOnNz", 44_200)), now).unwrap();
+        let token = EcrToken::read(Some(&data("QVdTOnBhOnNz", 44_200)), now).unwrap();
         let (username, password) = ("AWS".to_owned(), Secret::new("pa:ss"));
         assert_eq!(token.credentials, Credentials::Basic { username, password });
         assert_eq!(token.proxy, "111122223333.dkr.ecr.eu-west-1.amazonaws.com");
         assert_eq!(token.lifetime, Duration::from_hours(12));
-        let ended = Token::read(Some(&data("QVdTOnBhOnNz", 0)), now).unwrap();
+        let ended = EcrToken::read(Some(&data("QVdTOnBhOnNz", 0)), now).unwrap();
         assert_eq!(ended.lifetime, Duration::ZERO);
     }
 
@@ -286,9 +303,9 @@ mod tests {
         for (token, reason) in
             [("%", "not base64"), ("/w==", "not text"), ("c2VjcmV0", "no user name")]
         {
-            let Err(error) = Token::read(Some(&data(token, 0)), now) else { panic!("{token}") };
+            let Err(error) = EcrToken::read(Some(&data(token, 0)), now) else { panic!("{token}") };
             assert!(error.to_string().contains(reason) && !error.to_string().contains("secret"));
         }
-        assert!(Token::read(None, now).is_err());
+        assert!(EcrToken::read(None, now).is_err());
     }
 }

@@ -1,12 +1,18 @@
 //! Sending many messages in few requests.
+//!
+//! SQS judges each message of a request alone, so one answer can hold successes, refusals for good
+//! and refusals in passing. Those in passing are sent again with what the answer left out, until all
+//! are taken, one is refused for good, or the tries are used up. Then the whole batch has failed,
+//! and the error says how many are on the queue.
 
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchRequestEntry};
 use soci_queue::{MAX_MESSAGE_BYTES, MessageId, Operation, Outgoing, QueueError};
+use soci_retry::Backoff;
 
 use super::{SqsQueue, attributes};
-use crate::fault::{Fault, is_passing, plain};
+use crate::call_failure::{CallFailure, is_passing, plain};
 
 /// Most messages of one request (Amazon SQS API reference, `SendMessageBatch`).
 const MAX_ENTRIES: usize = 10;
@@ -14,8 +20,9 @@ const MAX_ENTRIES: usize = 10;
 /// How often a message is sent before the batch fails, requests that the SDK repeats aside.
 const MAX_TRIES: u32 = 5;
 
-/// Longest pause before the second try of a message; it doubles with every further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Pauses between the tries of a message.
+const BETWEEN: Backoff =
+    Backoff { first: Duration::from_millis(200), max: Duration::from_millis(1600) };
 
 /// A message that the service did not take.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +58,14 @@ impl SqsQueue {
             }
             // What the answers do not mention at all is sent again as well.
             left.retain(|&at| ids[at].is_none());
+            // SQS calls throttling the sender's fault as well, so the code is looked at too.
             let hopeless = |entry: &&BatchResultErrorEntry| {
                 entry.sender_fault && !is_passing(&plain(&entry.code))
             };
             let refused = failed.iter().find(hopeless);
             if let Some(entry) = refused.or_else(|| failed.first().filter(|_| tries >= MAX_TRIES)) {
-                let fault = not_taken(entry, refused.is_none(), &ids);
-                return Err(self.failed(Operation::Send, fault));
+                let failure = not_taken(entry, refused.is_none(), &ids);
+                return Err(self.failed(Operation::Send, failure));
             }
             if !left.is_empty() {
                 if tries >= MAX_TRIES {
@@ -66,7 +74,7 @@ impl SqsQueue {
                     let silent = silent.map_err(|e| self.failed(Operation::Send, e.into()))?;
                     return Err(self.failed(Operation::Send, not_taken(&silent, true, &ids)));
                 }
-                tokio::time::sleep(pause(tries)).await;
+                tokio::time::sleep(BETWEEN.delay(tries, fastrand::f64())).await;
                 tries += 1;
             }
         }
@@ -78,7 +86,7 @@ impl SqsQueue {
         &self,
         messages: &[Outgoing],
         batch: &[usize],
-    ) -> Result<(Vec<(usize, MessageId)>, Vec<BatchResultErrorEntry>), Fault> {
+    ) -> Result<(Vec<(usize, MessageId)>, Vec<BatchResultErrorEntry>), CallFailure> {
         let mut call = self.client.send_message_batch().queue_url(self.url.as_str());
         for &at in batch {
             let message = &messages[at];
@@ -98,7 +106,11 @@ impl SqsQueue {
     }
 }
 
-fn not_taken(entry: &BatchResultErrorEntry, transient: bool, ids: &[Option<MessageId>]) -> Fault {
+fn not_taken(
+    entry: &BatchResultErrorEntry,
+    transient: bool,
+    ids: &[Option<MessageId>],
+) -> CallFailure {
     let code = plain(&entry.code);
     let source = NotTaken {
         code: code.clone(),
@@ -106,7 +118,7 @@ fn not_taken(entry: &BatchResultErrorEntry, transient: bool, ids: &[Option<Messa
         sent: ids.iter().flatten().count(),
         messages: ids.len(),
     };
-    Fault { code: Some(code), transient, request_id: None, source: Box::new(source) }
+    CallFailure { code: Some(code), transient, request_id: None, source: Box::new(source) }
 }
 
 /// Cuts the positions `left` into requests. A message that is too large for any is one of its own,
@@ -132,12 +144,6 @@ fn batches<'a>(messages: &[Outgoing], left: &'a [usize]) -> Vec<&'a [usize]> {
 fn size(message: &Outgoing) -> usize {
     let attribute = |(name, value): &(String, String)| name.len() + "String".len() + value.len();
     message.body.len() + message.attributes.iter().map(attribute).sum::<usize>()
-}
-
-/// Between half and all of a time that doubles, so that senders do not meet again.
-fn pause(tries: u32) -> Duration {
-    let longest = FIRST_PAUSE * 2_u32.saturating_pow(tries - 1);
-    longest.mul_f64(fastrand::f64() / 2.0 + 0.5)
 }
 
 #[cfg(test)]

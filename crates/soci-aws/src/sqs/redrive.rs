@@ -5,7 +5,7 @@ use std::error::Error;
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
 use super::SqsQueue;
-use crate::fault::Fault;
+use crate::call_failure::CallFailure;
 
 /// Most messages a second that SQS moves (Amazon SQS API reference, `StartMessageMoveTask`).
 const MAX_MOVE_RATE: u32 = 500;
@@ -87,12 +87,12 @@ impl SqsQueue {
 
     async fn arn(&self) -> Result<String, MoveError> {
         let arn = self.attributes([Attribute::QueueArn]).await;
-        let [arn] = arn.map_err(|fault| self.not_moved("tell the name", fault))?;
+        let [arn] = arn.map_err(|failure| self.not_moved("tell the name", failure))?;
         Ok(arn.unwrap_or_default())
     }
 
-    fn not_moved(&self, call: &'static str, fault: Fault) -> MoveError {
-        let Fault { transient, request_id, source, .. } = fault;
+    fn not_moved(&self, call: &'static str, failure: CallFailure) -> MoveError {
+        let CallFailure { transient, request_id, source, .. } = failure;
         MoveError { queue: self.url.name().to_owned(), call, transient, request_id, source }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use soci_oci::{Algorithm, Tag};
+use soci_oci::{Tag, referrers};
 
 use super::PushEvent;
 use soci_manifest::Version;
@@ -163,21 +163,10 @@ fn by_media_type(given: &str) -> Option<Skip> {
     }
 }
 
-/// Whether a tag is `<algorithm>-<hex>`, the referrers tag schema (OCI distribution specification
-/// 1.1, which cuts the hex at 64 characters), or that with one of cosign's suffixes.
+/// Whether a tag lists the referrers of a manifest, or does so but for one of cosign's suffixes.
 fn is_referrers_tag(tag: &str) -> bool {
-    let Some((algorithm, rest)) = tag.split_once('-') else { return false };
-    let known = [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
-    let Some(algorithm) = known.into_iter().find(|known| known.as_str() == algorithm) else {
-        return false;
-    };
-    let hex = match rest.split_once('.') {
-        None => rest,
-        Some((hex, "sig" | "att" | "sbom")) => hex,
-        Some(_) => return false,
-    };
-    (hex.len() == 64 || hex.len() == algorithm.hash_len() * 2)
-        && hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+    let cosign = [".sig", ".att", ".sbom"].iter().find_map(|suffix| tag.strip_suffix(suffix));
+    referrers::is_tag(cosign.unwrap_or(tag))
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Tests of the crate through its public interface.
 
-#![expect(clippy::unwrap_used, reason = "a failed test is a failed test, in its helpers too")]
-
 use soci_queue::{DeadLetter, MAX_MESSAGE_BYTES, Queue as _, failure};
 use soci_sandbox::MemoryQueue;
 

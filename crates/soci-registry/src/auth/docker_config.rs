@@ -37,7 +37,7 @@ pub fn default_docker_config(variable: impl Fn(&str) -> Option<OsString>) -> Opt
 /// `auths`, as docker looks them up. The file is read once.
 #[derive(Debug)]
 pub struct DockerConfig {
-    file: File,
+    file: ConfigFile,
     helpers: Option<PathBuf>,
 }
 
@@ -47,7 +47,7 @@ impl DockerConfig {
         match std::fs::read(path) {
             Ok(json) => Self::parse(path, &json),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self { file: File::default(), helpers: None })
+                Ok(Self { file: ConfigFile::default(), helpers: None })
             }
             Err(source) => Err(CredentialsError::Read { path: path.to_owned(), source }),
         }
@@ -98,22 +98,22 @@ impl CredentialProvider for DockerConfig {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct File {
-    auths: Object<BTreeMap<String, Object<Entry>>>,
+struct ConfigFile {
+    auths: Object<BTreeMap<String, Object<AuthEntry>>>,
     cred_helpers: Object<BTreeMap<String, Option<String>>>,
     creds_store: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Entry {
+struct AuthEntry {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
     identitytoken: Option<String>,
 }
 
-impl Entry {
+impl AuthEntry {
     fn credentials(&self) -> Result<Credentials, &'static str> {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let token = text(&self.identitytoken);
@@ -139,7 +139,7 @@ impl Entry {
     }
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for AuthEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
     }

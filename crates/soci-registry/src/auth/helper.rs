@@ -10,8 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::credentials::{Credentials, CredentialsError};
-use crate::error::sanitize;
-use crate::redact::Secret;
+use crate::redact::{Secret, sanitize};
 
 /// Time for a helper to answer. Some of them ask a cloud service.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -102,12 +101,12 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> 
 fn parse(output: &[u8]) -> Option<Credentials> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Answer {
+    struct HelperOutput {
         #[serde(default)]
         username: String,
         secret: String,
     }
-    let answer: Answer = serde_json::from_slice(output).ok()?;
+    let answer: HelperOutput = serde_json::from_slice(output).ok()?;
     let secret = Secret::new(answer.secret);
     Some(match answer.username.as_str() {
         TOKEN_USER => Credentials::IdentityToken(secret),

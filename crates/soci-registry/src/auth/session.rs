@@ -1,7 +1,18 @@
 //! Which `Authorization` a request carries, and how it is renewed.
 //!
-//! One [`Grant`] per registry and scope, behind a lock of its own: of many requests that meet a
-//! 401 at once, one renews and the others use what it got.
+//! A first request carries nothing. The registry's 401 says what it wants (Basic, or a token and
+//! where to get it), and what then works is kept as a [`Grant`], one for each registry and scope. A
+//! token is renewed shortly before its end, so that a long job meets one 401 and not one an hour.
+//!
+//! - Of many requests that meet a 401 at once, one renews and the others use what it got: a grant
+//!   has a lock of its own, held while the token endpoint is asked, and counts its renewals. A
+//!   request that was refused with an older renewal than the present one simply tries again.
+//! - The provider is asked for credentials when there are none, when they have ended, and when the
+//!   registry has refused what was made of them. A password that was changed meanwhile is thus found
+//!   without a restart.
+//! - A token endpoint is any URL that a registry cares to name. Credentials are sent there over
+//!   https only ([`realm_allowed`]), and never anything of the URL's own user information.
+//! - There is one try: whoever is refused with new credentials is refused for good (`verdict`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,10 +26,12 @@ use tokio::time::Instant;
 
 use super::challenge::{self, Challenge};
 use super::credentials::{CredentialProvider, Credentials};
+use super::scope::Scope;
 use super::token;
 use crate::error::Error;
 use crate::redact::{RequestLine, Secret};
-use crate::transport::{Payload, Registry, Reply, Transport};
+use crate::transport::{Payload, Registry, Transport};
+use crate::verdict::Asked;
 
 /// Limit of a token endpoint's answer, in bytes.
 const TOKEN_LIMIT: usize = 1 << 20;
@@ -26,39 +39,13 @@ const TOKEN_LIMIT: usize = 1 << 20;
 /// Grants kept before all are forgotten: a long-lived process meets many repositories.
 const MAX_GRANTS: usize = 4096;
 
-/// What a token must allow, in the form of the token specification.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Scope(Vec<String>);
-
-impl Scope {
-    /// Reading the repository `name`.
-    pub(crate) fn pull(name: &str) -> Self {
-        Self(vec![format!("repository:{name}:pull")])
-    }
-
-    /// Reading and writing the repository `name`.
-    pub(crate) fn push(name: &str) -> Self {
-        Self(vec![format!("repository:{name}:pull,push")])
-    }
-
-    /// Reading another repository of the registry as well.
-    pub(crate) fn and_pull(mut self, name: &str) -> Self {
-        self.0.push(format!("repository:{name}:pull"));
-        self
-    }
-
-    pub(super) fn list(&self) -> &[String] {
-        &self.0
-    }
-}
-
 /// The credentials and tokens of a client.
 #[derive(Debug)]
 pub(crate) struct Authorizer {
     provider: Arc<dyn CredentialProvider>,
     /// Named to token endpoints, OAuth 2.0 `client_id`.
     client_id: String,
-    known: Table<String, Option<Known>>,
+    known: Table<String, Option<KnownCredentials>>,
     grants: Table<(String, Scope), Grant>,
 }
 
@@ -66,7 +53,7 @@ type Table<K, V> = Mutex<HashMap<K, Arc<AsyncMutex<V>>>>;
 
 /// Credentials that the provider gave.
 #[derive(Clone, Debug)]
-struct Known {
+struct KnownCredentials {
     credentials: Credentials,
     until: Option<Instant>,
 }
@@ -109,6 +96,7 @@ impl Authorizer {
                     self.renew_locked(transport, registry, scope, &mut grant, challenge, false)
                         .await?;
                 }
+                // Nothing says how to renew it, so the next 401 has to.
                 None => grant.header = None,
             }
         }
@@ -127,11 +115,14 @@ impl Authorizer {
     ) -> Result<Authorization, Error> {
         let grant = self.grant(registry, scope);
         let mut grant = grant.lock().await;
+        // With a later renewal than the one that was refused, somebody else has done the work.
         if grant.generation == used.generation {
             let Some(challenge) = challenge::best(response) else {
                 let reason = "it offers neither Basic nor Bearer authentication";
                 return Err(unauthorized(request, registry, reason));
             };
+            // A request without a header was refused for the want of one, which says nothing of the
+            // credentials at hand.
             let refused = used.header.is_some();
             let renewed =
                 self.renew_locked(transport, registry, scope, &mut grant, challenge, refused).await;
@@ -162,6 +153,7 @@ impl Authorizer {
             Challenge::Bearer { realm, service, scope: challenged } => {
                 let scopes = token::scopes(scope, challenged.as_deref());
                 let service = service.as_deref();
+                // A token's time runs from when it was made, which is after it was asked for.
                 let asked = Instant::now();
                 let token = self
                     .token(transport, registry, realm, service, &scopes, &known.credentials)
@@ -179,17 +171,22 @@ impl Authorizer {
     }
 
     /// The registry's credentials; after a refusal the provider is asked again.
-    async fn credentials(&self, registry: &Registry, refused: bool) -> Result<Known, Error> {
+    async fn credentials(
+        &self,
+        registry: &Registry,
+        refused: bool,
+    ) -> Result<KnownCredentials, Error> {
         let known = entry(&self.known, registry.name.clone());
         let mut known = known.lock().await;
         let now = Instant::now();
-        let stale = |known: &Known| refused || known.until.is_some_and(|until| until <= now);
+        let stale =
+            |known: &KnownCredentials| refused || known.until.is_some_and(|until| until <= now);
         if let Some(known) = known.as_ref().filter(|known| !stale(known)) {
             return Ok(known.clone());
         }
         let granted = self.provider.credentials(&registry.name).await?;
         let until = granted.valid_for.and_then(|valid| now.checked_add(token::usable(valid)));
-        Ok(known.insert(Known { credentials: granted.credentials, until }).clone())
+        Ok(known.insert(KnownCredentials { credentials: granted.credentials, until }).clone())
     }
 
     async fn token(
@@ -207,6 +204,7 @@ impl Authorizer {
             what: "the realm of the Bearer challenge is not a URL".to_owned(),
         })?;
         crate::transport::strip_userinfo(&mut realm);
+        // Without credentials there is nothing to protect: such a token opens what is public.
         let secret = *credentials != Credentials::Anonymous;
         if !realm_allowed(&realm, transport.plain_http(), secret) {
             let reason = "its token endpoint is not https, so the credentials are not sent there";
@@ -232,10 +230,7 @@ impl Authorizer {
         let request = reply.request().clone();
         let body = match reply.status() {
             StatusCode::OK => reply.bytes(TOKEN_LIMIT).await?,
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return Err(refused(reply, registry).await);
-            }
-            _ => return Err(reply.into_error().await),
+            _ => return Err(reply.into_error(Asked::Token(&registry.name)).await),
         };
         token::parse(&body).ok_or_else(|| Error::Protocol {
             request,
@@ -276,18 +271,9 @@ fn basic(registry: &Registry, known: &Credentials) -> Result<HeaderValue, Error>
     }
 }
 
-async fn refused(reply: Reply, registry: &Registry) -> Error {
-    let request = reply.request().clone();
-    let error = reply.into_error().await;
-    if error.is_transient() {
-        return error;
-    }
-    let said = error.status().map(ToString::to_string).unwrap_or_default();
-    unauthorized(&request, registry, &format!("its token endpoint gives no token: {said}"))
-}
-
 fn entry<K: Eq + std::hash::Hash, V: Default>(table: &Table<K, V>, key: K) -> Arc<AsyncMutex<V>> {
     let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+    // Forgetting costs one 401 for each that is met again. Those in use live on in their requests.
     if table.len() >= MAX_GRANTS && !table.contains_key(&key) {
         table.clear();
     }

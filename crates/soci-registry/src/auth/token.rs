@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::session::Scope;
+use super::scope::Scope;
 use crate::redact::Secret;
 
 /// Lifetime of a token whose answer states none, token specification.
@@ -58,14 +58,14 @@ pub(super) fn refresh_form(
 /// Reads the endpoint's answer. `None` if it holds no token.
 pub(super) fn parse(body: &[u8]) -> Option<Token> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct TokenResponse {
         #[serde(default)]
         token: String,
         #[serde(default)]
         access_token: String,
         expires_in: Option<f64>,
     }
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: TokenResponse = serde_json::from_slice(body).ok()?;
     let secret = [answer.token, answer.access_token].into_iter().find(|token| !token.is_empty())?;
     let lifetime = answer
         .expires_in

@@ -1,4 +1,12 @@
 //! One range of a blob, read to its end through whatever faults pass.
+//!
+//! After a fault the next request asks for what is still missing, so no byte is paid for twice. The
+//! answer must begin at that byte and go no further than the range: a server that sends other bytes
+//! breaks the protocol, and trying again would not help. One that ignores ranges and sends the whole
+//! blob is read from its start, and what was handed out already is skipped.
+//!
+//! The registry is asked once where the bytes are. Its redirect is shared by all parts of the blob
+//! until the storage refuses it, which presigned URLs do after minutes.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +19,11 @@ use soci_oci::{Digest, Repository};
 
 use super::content_range;
 use crate::auth::Scope;
-use crate::error::{Error, sanitize};
+use crate::error::Error;
+use crate::redact::sanitize;
 use crate::retry::Retries;
 use crate::transport::{Call, Payload, Registry, Reply, Transport};
+use crate::verdict::Asked;
 
 /// A blob in a registry, and where its bytes were last found.
 pub(crate) struct BlobTarget {
@@ -194,7 +204,8 @@ impl PartReader {
         if body.unranged && !self.is_whole() {
             return Ok(None);
         }
-        // All bytes are there: a connection that breaks now has done its work.
+        // All bytes are there: a connection that breaks now has done its work. One that goes on is
+        // not the blob that the descriptor states.
         while let Ok(Some(chunk)) = body.reply.chunk().await {
             if !chunk.is_empty() {
                 self.body = Some(body);
@@ -236,6 +247,7 @@ impl PartReader {
     async fn request_from(&mut self, url: Url, known: bool) -> Result<Body, Error> {
         let transport = Arc::clone(&self.target.transport);
         let registry = transport.registry(&self.target.repository)?;
+        // A small blob is asked for plainly: not every storage and proxy knows ranges.
         let ranged = self.extent != Extent::Whole || self.position > 0;
         let call = Call {
             registry: &registry,
@@ -250,17 +262,13 @@ impl PartReader {
         match reply.status() {
             StatusCode::PARTIAL_CONTENT if ranged => self.check_content_range(&reply)?,
             StatusCode::OK => self.check_length(&reply)?,
-            status => {
-                return Err(match (status.as_u16(), reply.into_error().await) {
-                    (400 | 401 | 403, Error::Status(status)) if redirected => {
-                        Error::StorageRefused { status }
-                    }
-                    // What an old URL names may be gone; of a new one that is final.
-                    (404 | 410, Error::Status(status) | Error::NotFound(status)) if known => {
-                        Error::StorageRefused { status }
-                    }
-                    (_, error) => error,
-                });
+            _ => {
+                let asked = match (known, redirected) {
+                    (true, _) => Asked::RememberedBlob,
+                    (false, true) => Asked::RedirectedBlob,
+                    (false, false) => Asked::Blob,
+                };
+                return Err(reply.into_error(asked).await);
             }
         }
         if redirected {
@@ -316,5 +324,5 @@ impl PartReader {
 
 /// Whether a failure says nothing about the URL: the storage is busy.
 fn keeps_redirect(error: &Error) -> bool {
-    matches!(error, Error::Status(status) if status.is_transient())
+    matches!(error, Error::Status(_)) && error.is_transient()
 }

@@ -1,9 +1,13 @@
 //! The bytes of one part between the task that downloads them and the reader.
 //!
-//! What the connection gives are slices of its read buffer. That buffer grows with the
-//! connection's pace, and a slice keeps all of it allocated, often twice its own size. So the
-//! bytes are copied into blocks of one size, which come back to be filled again: what is
-//! allocated is what is buffered.
+//! The window counts bytes, and memory is what it is there to bound. So what is allocated must be
+//! what is buffered. What the connection gives are slices of its read buffer, which grows with the
+//! connection's pace, and a slice keeps all of it allocated, often twice its own size. So the bytes
+//! are copied into blocks of one size, which come back to be filled again.
+//!
+//! The queue has no limit of its own: the reader begins no part that its window has no room for.
+//! Its two ends may be dropped in any order. The sender's end is the end of the part, and an error
+//! comes out behind all bytes that were pushed before it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +29,7 @@ pub(super) const MAX_BLOCK: u64 = 256 << 10;
 /// The allocator alone would do with the same peak in theory, but freed blocks return to the arena
 /// of the thread that allocated them, and another thread's download would grow its own.
 #[derive(Debug)]
-pub(super) struct Blocks {
+pub(super) struct BlockPool {
     /// Size of a block; the last one of a part may be smaller, and does not come back.
     size: usize,
     /// Most blocks kept.
@@ -34,7 +38,7 @@ pub(super) struct Blocks {
     spent: Mutex<VecDeque<BytesMut>>,
 }
 
-impl Blocks {
+impl BlockPool {
     pub(super) fn new(transfer: Transfer) -> Self {
         let size = transfer.part_size.clamp(1, MAX_BLOCK);
         let limit = usize::try_from(transfer.window() / size).unwrap_or(usize::MAX);
@@ -102,20 +106,20 @@ impl Block {
 }
 
 /// The two ends of a part's queue.
-pub(super) fn queue(blocks: Arc<Blocks>) -> (Sender, Receiver) {
-    let shared = Arc::new(Shared { blocks, state: Mutex::default(), changed: Notify::new() });
-    (Sender(Arc::clone(&shared)), Receiver(shared))
+pub(super) fn part_queue(blocks: Arc<BlockPool>) -> (PartSender, PartReceiver) {
+    let shared = Arc::new(PartQueue { blocks, state: Mutex::default(), changed: Notify::new() });
+    (PartSender(Arc::clone(&shared)), PartReceiver(shared))
 }
 
 #[derive(Debug)]
-struct Shared {
-    blocks: Arc<Blocks>,
-    state: Mutex<State>,
+struct PartQueue {
+    blocks: Arc<BlockPool>,
+    state: Mutex<PartContents>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PartContents {
     blocks: VecDeque<Block>,
     error: Option<Error>,
     ended: bool,
@@ -123,9 +127,9 @@ struct State {
 
 /// The end that is written to. Dropping it ends the queue.
 #[derive(Debug)]
-pub(super) struct Sender(Arc<Shared>);
+pub(super) struct PartSender(Arc<PartQueue>);
 
-impl Sender {
+impl PartSender {
     /// Appends a copy of `bytes`, behind which `rest` bytes are still to come.
     pub(super) fn push(&self, mut bytes: &[u8], rest: u64) {
         let mut state = lock(&self.0.state);
@@ -140,6 +144,7 @@ impl Sender {
             }
         }
         drop(state);
+        // There is one reader. A notification that it does not wait for yet is kept for it.
         self.0.changed.notify_one();
     }
 
@@ -149,7 +154,7 @@ impl Sender {
     }
 }
 
-impl Drop for Sender {
+impl Drop for PartSender {
     fn drop(&mut self) {
         lock(&self.0.state).ended = true;
         self.0.changed.notify_one();
@@ -158,9 +163,9 @@ impl Drop for Sender {
 
 /// The end that is read.
 #[derive(Debug)]
-pub(super) struct Receiver(Arc<Shared>);
+pub(super) struct PartReceiver(Arc<PartQueue>);
 
-impl Receiver {
+impl PartReceiver {
     /// The next bytes, as many as one block holds, or the error behind them; `None` at the end.
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Error>> {
@@ -181,9 +186,10 @@ impl Receiver {
         }
     }
 
-    fn take(&self, state: &mut State) -> Option<Bytes> {
+    fn take(&self, state: &mut PartContents) -> Option<Bytes> {
         let block = state.blocks.front_mut().filter(|block| !block.data.is_empty())?;
         let bytes = block.data.split().freeze();
+        // A block with room left is still being filled behind these bytes.
         if block.room == 0
             && let Some(block) = state.blocks.pop_front()
         {
@@ -202,17 +208,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn blocks(part_size: u64, parallel_parts: usize) -> Arc<Blocks> {
-        Arc::new(Blocks::new(Transfer { part_size, parallel_parts }))
+    fn blocks(part_size: u64, parallel_parts: usize) -> Arc<BlockPool> {
+        Arc::new(BlockPool::new(Transfer { part_size, parallel_parts }))
     }
 
-    fn allocated(sender: &Sender) -> usize {
+    fn allocated(sender: &PartSender) -> usize {
         lock(&sender.0.state).blocks.iter().map(|block| block.data.len() + block.room).sum()
     }
 
     #[tokio::test]
     async fn single_bytes_share_blocks_and_the_last_block_has_no_slack() {
-        let (sender, mut receiver) = queue(blocks(100, 2));
+        let (sender, mut receiver) = part_queue(blocks(100, 2));
         for byte in 0..250_u8 {
             sender.push(&[byte], 249 - u64::from(byte));
         }
@@ -231,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_given_before_their_block_is_full() {
-        let (sender, mut receiver) = queue(blocks(100, 2));
+        let (sender, mut receiver) = part_queue(blocks(100, 2));
         sender.push(b"ab", 98);
         assert_eq!(receiver.next().await.unwrap().unwrap(), b"ab"[..]);
         sender.push(b"c", 97);
@@ -242,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn a_block_whose_bytes_were_dropped_is_filled_again() {
         let blocks = blocks(4, 2);
-        let (sender, mut receiver) = queue(Arc::clone(&blocks));
+        let (sender, mut receiver) = part_queue(Arc::clone(&blocks));
         sender.push(b"abcd", 100);
         let first = receiver.next().await.unwrap().unwrap();
         let address = first.as_ptr();
@@ -258,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_keeps_its_bytes_makes_no_list_of_spent_blocks_grow() {
         let blocks = blocks(4, 2);
-        let (sender, mut receiver) = queue(Arc::clone(&blocks));
+        let (sender, mut receiver) = part_queue(Arc::clone(&blocks));
         let mut kept = Vec::new();
         for _ in 0..100 {
             sender.push(b"abcd", 1000);
@@ -271,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn spent_blocks_are_freed_when_there_is_less_room() {
         let blocks = blocks(4, 4);
-        let (sender, mut receiver) = queue(Arc::clone(&blocks));
+        let (sender, mut receiver) = part_queue(Arc::clone(&blocks));
         sender.push(b"abcdefghijklmnop", 100);
         for _ in 0..4 {
             receiver.next().await.unwrap().unwrap();
@@ -285,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_comes_behind_the_bytes() {
-        let (sender, mut receiver) = queue(blocks(100, 2));
+        let (sender, mut receiver) = part_queue(blocks(100, 2));
         sender.push(b"ab", 98);
         sender.fail(Error::Url { url: "x".to_owned() });
         assert_eq!(receiver.next().await.unwrap().unwrap(), b"ab"[..]);

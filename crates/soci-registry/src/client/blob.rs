@@ -10,8 +10,9 @@ use super::Client;
 use super::manifest::digest_as;
 use crate::blob::{BlobReader, BlobTarget, Extent, PartReader};
 use crate::error::Error;
-use crate::memory::Share;
+use crate::memory::MemoryLease;
 use crate::transport::Call;
+use crate::verdict::Asked;
 
 impl Client {
     /// A reader of the blob with this digest and size, as its descriptor states them. Nothing is
@@ -21,7 +22,7 @@ impl Client {
     }
 
     /// Like [`Client::blob`], with a window of its own, a [`Transfer`] in the place of the client's,
-    /// or with a share of the memory that several readers have together.
+    /// or with a lease on the memory that several readers have together.
     ///
     /// [`Transfer`]: crate::Transfer
     pub fn blob_with(
@@ -29,9 +30,9 @@ impl Client {
         repository: &Repository,
         digest: &Digest,
         size: u64,
-        share: impl Into<Share>,
+        lease: impl Into<MemoryLease>,
     ) -> BlobReader {
-        BlobReader::new(self.target(repository, digest), size, share.into())
+        BlobReader::new(self.target(repository, digest), size, lease.into())
     }
 
     /// A whole blob of at most `limit` bytes, verified.
@@ -92,7 +93,7 @@ impl Client {
                 Ok(reply) => match reply.status() {
                     StatusCode::OK => return Ok(Some(reply.content_length().unwrap_or(0))),
                     StatusCode::NOT_FOUND => return Ok(None),
-                    _ => reply.into_error().await,
+                    _ => reply.into_error(Asked::Plain).await,
                 },
                 Err(error) => error,
             };
@@ -108,7 +109,7 @@ impl Client {
     ) -> Result<Bytes, Error> {
         let reply = self.transport.send(call).await?;
         if reply.status() != StatusCode::OK {
-            return Err(reply.into_error().await);
+            return Err(reply.into_error(Asked::Plain).await);
         }
         let request = reply.request().clone();
         let bytes = reply.bytes(limit).await?;

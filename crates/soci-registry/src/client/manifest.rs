@@ -9,6 +9,7 @@ use super::{Client, MANIFEST_LIMIT};
 use crate::error::Error;
 use crate::redact::RequestLine;
 use crate::transport::{Call, Payload, Reply};
+use crate::verdict::Asked;
 
 /// What the client can use; docker's schema 1, long obsolete, is not among them.
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
@@ -130,7 +131,8 @@ impl Client {
             match self.try_put(&call, target, digest).await {
                 Ok(put) => return Ok(put),
                 Err(error @ Error::TagImmutable { .. }) => {
-                    // A registry whose HEAD states no digest.
+                    // Of a registry whose HEAD states no digest, only the manifest itself can tell
+                    // whether the tag names these bytes already.
                     let there = self.manifest(repository, target).await?;
                     if there.digest != digest {
                         return Err(error);
@@ -145,7 +147,7 @@ impl Client {
     async fn try_manifest(&self, call: &Call<'_>, target: &TagOrDigest) -> Result<Manifest, Error> {
         let reply = self.transport.send(call).await?;
         if reply.status() != StatusCode::OK {
-            return Err(reply.into_error().await);
+            return Err(reply.into_error(Asked::Plain).await);
         }
         let request = reply.request().clone();
         let media_type = reply.media_type().to_owned();
@@ -171,7 +173,7 @@ impl Client {
         match reply.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(reply.into_error().await),
+            _ => return Err(reply.into_error(Asked::Plain).await),
         }
         let digest = match target {
             TagOrDigest::Digest(digest) => Some(*digest),
@@ -192,12 +194,11 @@ impl Client {
         }
         let reply = self.transport.send(call).await?;
         if !reply.status().is_success() {
-            return Err(match (reply.into_error().await, target) {
-                (Error::Status(status), TagOrDigest::Tag(tag)) if status.is_immutable_tag() => {
-                    Error::TagImmutable { tag: tag.clone(), status }
-                }
-                (error, _) => error,
-            });
+            let asked = match target {
+                TagOrDigest::Tag(tag) => Asked::TaggedManifest(tag),
+                TagOrDigest::Digest(_) => Asked::Plain,
+            };
+            return Err(reply.into_error(asked).await);
         }
         if let Some(actual) = stated_digest(&reply).filter(|actual| *actual != digest) {
             let request = reply.request().clone();

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::redact::RequestLine;
 use crate::source::BlobSource;
 use crate::transport::{Call, Payload, Registry};
+use crate::verdict::Asked;
 
 /// How a blob came to be in the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum PushedBlob {
 }
 
 /// Where the answer to the first request of an upload leads.
-enum Session {
+enum UploadStart {
     Mounted,
     Open(Url),
 }
@@ -64,17 +65,17 @@ impl Client {
         body: &BlobSource,
         mount: Option<&Repository>,
     ) -> Result<PushedBlob, Error> {
-        let session = match self.begin(registry, repository, digest, mount).await {
+        let start = match self.begin(registry, repository, digest, mount).await {
             // Whether a mount is allowed depends on the other repository; sending the bytes
             // needs only this one.
             Err(error) if mount.is_some() && !error.is_transient() => {
                 self.begin(registry, repository, digest, None).await?
             }
-            session => session?,
+            start => start?,
         };
-        let upload = match session {
-            Session::Mounted => return Ok(PushedBlob::Mounted),
-            Session::Open(upload) => upload,
+        let upload = match start {
+            UploadStart::Mounted => return Ok(PushedBlob::Mounted),
+            UploadStart::Open(upload) => upload,
         };
         let mut call = Self::write(registry, repository, Method::PUT, "blobs/uploads/")?;
         call.url = with_digest(upload, digest);
@@ -84,16 +85,7 @@ impl Client {
         if reply.status().is_success() {
             return Ok(PushedBlob::Uploaded);
         }
-        Err(match reply.into_error().await {
-            // The session ended before its bytes did; a new one may live longer.
-            Error::NotFound(status) if status.has_code("BLOB_UPLOAD_UNKNOWN") => {
-                Error::UploadLost { status }
-            }
-            Error::Status(status) if status.has_code("BLOB_UPLOAD_INVALID") => {
-                Error::UploadLost { status }
-            }
-            error => error,
-        })
+        Err(reply.into_error(Asked::UploadEnd).await)
     }
 
     /// Begins an upload, or mounts.
@@ -103,7 +95,7 @@ impl Client {
         repository: &Repository,
         digest: &Digest,
         mount: Option<&Repository>,
-    ) -> Result<Session, Error> {
+    ) -> Result<UploadStart, Error> {
         let mut call: Call<'_> = Self::write(registry, repository, Method::POST, "blobs/uploads/")?;
         if let Some(from) = mount {
             call.scope = call.scope.and_pull(from.name());
@@ -112,13 +104,13 @@ impl Client {
         }
         let reply = self.transport.send(&call).await?;
         match reply.status() {
-            StatusCode::CREATED if mount.is_some() => Ok(Session::Mounted),
-            StatusCode::ACCEPTED => Ok(Session::Open(self.transport.location(&reply)?)),
+            StatusCode::CREATED if mount.is_some() => Ok(UploadStart::Mounted),
+            StatusCode::ACCEPTED => Ok(UploadStart::Open(self.transport.location(&reply)?)),
             status if status.is_success() => Err(Error::Protocol {
                 request: RequestLine::new(&call.method, &call.url),
                 what: format!("the upload was answered {status} instead of 202 Accepted"),
             }),
-            _ => Err(reply.into_error().await),
+            _ => Err(reply.into_error(Asked::Plain).await),
         }
     }
 }

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use http::header::{ACCEPT, LINK};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
-use soci_oci::{Digest, Repository, Tag, TagOrDigest};
+use soci_oci::{Digest, Repository, TagOrDigest, referrers};
 
 use super::{Client, MANIFEST_LIMIT};
 use crate::error::Error;
 use crate::transport::Call;
+use crate::verdict::{Asked, lacks_referrers_api};
 
 /// Media type of the referrers API's answer.
 const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -24,7 +25,7 @@ const MAX_BYTES: usize = 16 << 20;
 pub enum ReferrersSource {
     /// The registry's referrers API.
     Api,
-    /// The image index under [`referrers_tag`], which writers keep up to date themselves.
+    /// The image index under [`referrers::tag`], which writers keep up to date themselves.
     TagSchema,
 }
 
@@ -36,14 +37,6 @@ pub struct Referrers {
     /// Image indexes whose `manifests` are the referrers, to be read one after the other. With
     /// the tag schema none (no list yet) or one, the index to extend and to put back.
     pub pages: Vec<Bytes>,
-}
-
-/// The tag that lists the referrers of `digest` in a registry without the referrers API (OCI
-/// distribution specification 1.1, "Referrers Tag Schema").
-pub fn referrers_tag(digest: &Digest) -> Option<Tag> {
-    // The specification cuts the hash at 64 characters.
-    let hex = digest.hex();
-    format!("{}-{}", digest.algorithm().as_str(), &hex[..hex.len().min(64)]).parse().ok()
 }
 
 impl Client {
@@ -62,7 +55,7 @@ impl Client {
             return Ok(Referrers { source: ReferrersSource::Api, pages });
         }
         let source = ReferrersSource::TagSchema;
-        let Some(tag) = referrers_tag(digest) else {
+        let Some(tag) = referrers::tag(digest) else {
             return Ok(Referrers { source, pages: Vec::new() });
         };
         match self.manifest(repository, &TagOrDigest::Tag(tag)).await {
@@ -73,7 +66,7 @@ impl Client {
     }
 
     /// Whether the registry has the referrers API, asked for the referrers of `digest`. Without
-    /// it, a writer of a manifest with a subject also writes the index under [`referrers_tag`].
+    /// it, a writer of a manifest with a subject also writes the index under [`referrers::tag`].
     pub async fn has_referrers_api(
         &self,
         repository: &Repository,
@@ -123,10 +116,8 @@ impl Client {
         let reply = self.transport.send(call).await?;
         match reply.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_FOUND
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_IMPLEMENTED => return Ok(None),
-            _ => return Err(reply.into_error().await),
+            status if lacks_referrers_api(status) => return Ok(None),
+            _ => return Err(reply.into_error(Asked::Plain).await),
         }
         // A web server that answers every path with its front page.
         if reply.media_type() != IMAGE_INDEX {
@@ -189,16 +180,5 @@ mod tests {
         assert_eq!(next("</b>; rel=prev, <?last=1,2>; rel=next"), expected);
         assert_eq!(next("</b>; rel=prev"), None);
         assert_eq!(next("garbage"), None);
-    }
-
-    #[test]
-    fn the_tag_of_a_long_digest_is_cut_to_the_specifications_length() {
-        let short = Digest::sha256_of(b"");
-        assert_eq!(
-            referrers_tag(&short).unwrap().as_str(),
-            format!("sha256-{}", short.hex()).as_str()
-        );
-        let long: Digest = format!("sha512:{}", "a".repeat(128)).parse().unwrap();
-        assert_eq!(referrers_tag(&long).unwrap().as_str(), format!("sha512-{}", "a".repeat(64)));
     }
 }

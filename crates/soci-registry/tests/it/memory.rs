@@ -1,7 +1,7 @@
 //! Readers that share memory.
 
 use bytes::Bytes;
-use soci_registry::{Memory, Transfer};
+use soci_registry::{MemoryPool, Transfer};
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
 use soci_tests::FakeRegistryClient;
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
     const SIZE: usize = 3_000_000;
     for ranges in [true, false] {
         let fake = FakeRegistry::with(FakeOptions { ranges, ..FakeOptions::default() }).await;
-        let memory = Memory::new(512 << 10);
+        let memory = MemoryPool::new(512 << 10);
         let transfer = Transfer { part_size: 64 << 10, parallel_parts: 8 };
         let mut readers = JoinSet::new();
         for number in 0..20 {
@@ -38,7 +38,7 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
 async fn a_reader_that_stands_still_does_not_hold_up_one_that_has_begun() {
     const SIZE: usize = 2 << 20;
     let fake = FakeRegistry::start().await;
-    let memory = Memory::new(1 << 20);
+    let memory = MemoryPool::new(1 << 20);
     let transfer = Transfer { part_size: 64 << 10, parallel_parts: 16 };
     let slow = fake.put_blob(NAME, vec![1; SIZE]);
     let quick = fake.put_blob(NAME, vec![2; SIZE]);

@@ -1,8 +1,8 @@
 //! The referrers API and the tag schema.
 
 use serde_json::json;
-use soci_oci::Digest;
-use soci_registry::{Error, ReferrersSource, referrers_tag};
+use soci_oci::{Digest, referrers};
+use soci_registry::{Error, ReferrersSource};
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
 use soci_tests::FakeRegistryClient;
 
@@ -67,7 +67,7 @@ async fn without_the_api_the_tag_schema_is_read() {
     let none = client.referrers(&repository, &subject, None).await.unwrap();
     assert_eq!((none.source, none.pages.len()), (ReferrersSource::TagSchema, 0));
 
-    let name = referrers_tag(&subject).unwrap();
+    let name = referrers::tag(&subject).unwrap();
     let index = r#"{"manifests":[]}"#;
     fake.put_manifest(NAME, Some(name.as_str()), INDEX, index);
     let some = client.referrers(&repository, &subject, None).await.unwrap();

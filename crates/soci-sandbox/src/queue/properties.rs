@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::time::advance;
 
 use super::*;
-use soci_queue::Group;
+use soci_queue::{Group, MAX_RECEIVE, MAX_VISIBILITY};
 
 const MAX_RECEIVES: u32 = 3;
 

@@ -1,7 +1,7 @@
 use tokio::time::advance;
 
 use super::*;
-use soci_queue::Group;
+use soci_queue::{ErrorKind, Group, MAX_VISIBILITY, MAX_WAIT};
 
 const VISIBILITY: Duration = Duration::from_secs(30);
 

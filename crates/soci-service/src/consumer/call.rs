@@ -8,7 +8,7 @@ use soci_text::error_chain;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::backoff::Backoff;
+use soci_retry::Backoff;
 use crate::event::{Event, Events};
 
 /// How often a call that ends a job is tried.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use soci_queue::ErrorKind;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
+use soci_retry::Backoff;
 use super::settings::ConsumerSettings;
 use crate::event::QueueKind;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use soci_queue::{MAX_VISIBILITY, MAX_WAIT};
 
-use super::backoff::Backoff;
+use soci_retry::Backoff;
 
 /// Shortest visibility timeout: it has to outlast a heartbeat that is answered late and tried again.
 const MIN_VISIBILITY: Duration = Duration::from_secs(15);

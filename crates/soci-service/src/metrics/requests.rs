@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
-use soci_registry::{Error, Observer, RequestDone, RetryScheduled, StatusError};
+use soci_registry::{Error, Observer, RequestDone, RetryScheduled};
 
 use super::Metrics;
 
@@ -114,17 +114,11 @@ fn retry_label(error: &Error) -> &'static str {
         Error::StorageRefused { .. } => "storage-refused",
         Error::Interrupted { .. } => "interrupted",
         Error::Credentials(_) => "credentials",
-        Error::Status(status) if is_throttled(status) => "throttled",
+        Error::Status(status) if status.is_throttling() => "throttled",
         Error::Status(_) => "status",
         Error::Exhausted { source, .. } => retry_label(source),
         _ => "other",
     }
-}
-
-fn is_throttled(status: &StatusError) -> bool {
-    status.status == StatusCode::TOO_MANY_REQUESTS
-        || status.has_code("TOOMANYREQUESTS")
-        || status.has_code("ThrottlingException")
 }
 
 #[cfg(test)]

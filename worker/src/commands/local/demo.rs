@@ -9,9 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use soci_indexer::{RemoteRepository, Report, Verification, verify_image};
 use soci_oci::{Descriptor, Digest, Index, Platform, Repository, Tag, TagOrDigest, media_type};
 use soci_registry::{BlobSource, Client};
+use soci_sandbox::sample_image::{self, LAYER_COUNT, PLATFORMS, PROBE};
 use tokio::sync::mpsc;
 
-use super::image::{self, LAYERS, MadeLayerNames, PLATFORMS, PROBE};
 use super::job_output::JobSeen;
 use super::lazy::{self, LazyFile};
 use super::{Running, say};
@@ -105,7 +105,7 @@ async fn push(
         digest,
         size: platforms.iter().map(|platform| platform.size).sum(),
         platform_size: first.size,
-        layers: PLATFORMS.len() * LAYERS.len(),
+        layers: PLATFORMS.len() * LAYER_COUNT,
         files: platforms.iter().map(|platform| platform.files).sum(),
         probe: first.probe.ok_or("the image has no file to read")?,
         elapsed: started.elapsed(),
@@ -129,22 +129,24 @@ async fn push_platform(
 ) -> Result<PushedPlatform, String> {
     let mut names = Vec::new();
     let (mut files, mut probe) = (0, None);
-    for layer in 0..LAYERS.len() {
-        let made = tokio::task::spawn_blocking(move || image::layer(number, layer, size)).await;
+    for layer in 0..LAYER_COUNT {
+        let made =
+            tokio::task::spawn_blocking(move || sample_image::layer(number, layer, size)).await;
         let made = made.map_err(|error| format!("the sample cannot be made: {error}"))?;
         let made = made.map_err(|error| format!("the sample cannot be made: {error}"))?;
-        push_blob(client, repository, &made.descriptor.digest, made.pieces.into()).await?;
-        bar.inc(made.descriptor.size);
+        let layer = &made.names.descriptor;
+        push_blob(client, repository, &layer.digest, made.pieces.into()).await?;
+        bar.inc(layer.size);
         files += made.files;
         probe = probe.or(made.probe);
-        names.push(MadeLayerNames { descriptor: made.descriptor, diff_id: made.diff_id });
+        names.push(made.names);
     }
     let architecture = PLATFORMS[number];
-    let config = image::config(architecture, &names);
+    let config = sample_image::config(architecture, &names);
     let digest = Digest::sha256_of(&config);
     let descriptor = Descriptor::new(media_type::OCI_CONFIG, digest, config.len() as u64);
     push_blob(client, repository, &digest, config.into()).await?;
-    let manifest = Bytes::from(image::manifest(descriptor, &names));
+    let manifest = Bytes::from(sample_image::manifest(descriptor, &names));
     let digest = Digest::sha256_of(&manifest);
     let mut entry = Descriptor::new(media_type::OCI_MANIFEST, digest, manifest.len() as u64);
     entry.platform = Some(platform(architecture));

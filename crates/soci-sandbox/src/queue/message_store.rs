@@ -1,11 +1,23 @@
-//! The messages of a queue in memory, and who has them. Knows no clock.
+//! The messages of a queue in memory, and who has them. Knows no clock: every call says what time it
+//! is.
+//!
+//! A message is visible or in flight. A receive hides it until its visibility timeout ends, and
+//! every call first makes those visible again whose time is over, so that none needs a timer.
+//!
+//! - The receipt is the message's number and how often it was received. With one more receive it
+//!   is out of date, which is how SQS keeps a slow worker from deleting what another one has.
+//! - A receipt serves as long as nobody else has received the message, also after its timeout: SQS
+//!   deletes by it then, and so does this. Hiding the message anew needs it to be in flight.
+//! - Nothing hides a message for more than 12 hours after its receive, however often it is extended.
+//! - A message that was received as often as the redrive policy allows is taken out by the receive
+//!   that comes next, before anybody gets it.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::Refused;
+use super::rules::Refused;
 use soci_queue::{Backlog, Group, MAX_VISIBILITY, Message, MessageId, Outgoing, Receipt};
 
 /// Identifies a message in its queue: they are counted in the order in which they come.
@@ -14,18 +26,18 @@ type Number = u64;
 /// The messages. Each of `messages` is either in `hidden` or in `ready`, never in both; a number in
 /// `ready` of which there is no message stands for one that was deleted.
 #[derive(Debug, Default)]
-pub(super) struct State {
-    messages: HashMap<Number, Stored>,
+pub(super) struct MessageStore {
+    messages: HashMap<Number, StoredMessage>,
     /// Messages in flight, by when they become visible.
     hidden: BTreeSet<(Instant, Number)>,
-    ready: Ready,
+    ready: ReadyMessages,
     /// Numbers that were given out.
     count: Number,
 }
 
 /// A message as it is kept.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredMessage {
     id: MessageId,
     content: Outgoing,
     sent_at: SystemTime,
@@ -44,13 +56,13 @@ struct Flight {
 
 /// What a receive takes.
 #[derive(Debug, Default)]
-pub(super) struct Take {
+pub(super) struct TakenMessages {
     pub(super) messages: Vec<Message>,
     /// Messages that were received too often. They are no longer here.
-    pub(super) exhausted: Vec<Stored>,
+    pub(super) exhausted: Vec<StoredMessage>,
 }
 
-impl State {
+impl MessageStore {
     pub(super) fn send(&mut self, content: Outgoing, sent_at: SystemTime) -> MessageId {
         // As unique as a queue in one process needs it, and like SQS's in form.
         let (high, low) = (fastrand::u64(..), fastrand::u64(..));
@@ -62,13 +74,13 @@ impl State {
             low >> 48,
             low & 0xffff_ffff_ffff,
         ));
-        self.add(Stored { id: id.clone(), content, sent_at, receives: 0, flight: None });
+        self.add(StoredMessage { id: id.clone(), content, sent_at, receives: 0, flight: None });
         id
     }
 
     /// Takes over a message of another queue. It keeps its identifier and the time it was sent at.
-    pub(super) fn adopt(&mut self, message: Stored) {
-        self.add(Stored { receives: 0, flight: None, ..message });
+    pub(super) fn adopt(&mut self, message: StoredMessage) {
+        self.add(StoredMessage { receives: 0, flight: None, ..message });
     }
 
     /// Takes up to `max` visible messages and hides them for `visibility`. A message that was
@@ -79,12 +91,13 @@ impl State {
         max: usize,
         visibility: Duration,
         limit: Option<u32>,
-    ) -> Take {
+    ) -> TakenMessages {
         self.surface(now);
-        let mut take = Take::default();
+        let mut take = TakenMessages::default();
         while take.messages.len() < max
             && let Some(number) = self.ready.pop()
         {
+            // It was deleted while it was visible; `ready` is not searched for that.
             let Some(message) = self.messages.get_mut(&number) else { continue };
             if limit.is_some_and(|limit| message.receives >= limit) {
                 take.exhausted.extend(self.messages.remove(&number));
@@ -120,6 +133,7 @@ impl State {
         self.hidden.remove(&(flight.ends_at, number));
         flight.ends_at = ends_at;
         self.hidden.insert((ends_at, number));
+        // A timeout of zero makes it visible at once.
         self.surface(now);
         Ok(())
     }
@@ -127,7 +141,7 @@ impl State {
     /// Deletes the message that `receipt` stands for, also if it is visible again.
     pub(super) fn delete(&mut self, receipt: &Receipt) -> Result<(), Refused> {
         if let Some(number) = self.holder(receipt)?
-            && let Some(Stored { flight: Some(flight), .. }) = self.messages.remove(&number)
+            && let Some(StoredMessage { flight: Some(flight), .. }) = self.messages.remove(&number)
         {
             self.hidden.remove(&(flight.ends_at, number));
         }
@@ -158,7 +172,7 @@ impl State {
         numbers.iter().filter_map(message).collect()
     }
 
-    fn add(&mut self, message: Stored) {
+    fn add(&mut self, message: StoredMessage) {
         let number = self.count;
         self.count += 1;
         self.ready.push(message.content.group.clone(), number);
@@ -181,6 +195,7 @@ impl State {
     /// The number of the message that `receipt` stands for, if that still exists.
     fn holder(&self, receipt: &Receipt) -> Result<Option<Number>, Refused> {
         let (number, receives) = read_receipt(receipt).ok_or(Refused::Receipt)?;
+        // A number that was never given out is no receipt; of one that was, the message is deleted.
         if number >= self.count {
             return Err(Refused::Receipt);
         }
@@ -192,7 +207,7 @@ impl State {
     }
 }
 
-impl Stored {
+impl StoredMessage {
     fn received(&self, number: Number, now: Instant) -> Message {
         let Outgoing { body, group, attributes } = self.content.clone();
         Message {
@@ -216,14 +231,14 @@ fn read_receipt(Receipt(text): &Receipt) -> Option<(Number, u32)> {
 /// Visible messages, oldest first in each group. The groups take turns. Messages without a group
 /// are a group of their own.
 #[derive(Debug, Default)]
-struct Ready {
+struct ReadyMessages {
     /// No list is empty.
     groups: HashMap<Option<Group>, VecDeque<Number>>,
     /// The keys of `groups`; the first is next.
     turns: VecDeque<Option<Group>>,
 }
 
-impl Ready {
+impl ReadyMessages {
     fn push(&mut self, group: Option<Group>, number: Number) {
         let numbers = self.groups.entry(group.clone()).or_default();
         if numbers.is_empty() {

@@ -1,42 +1,13 @@
 //! Faults on demand, and a look inside, for tests.
 
-use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::MemoryQueue;
-use soci_queue::{ErrorKind, Message, Operation, Outgoing, QueueError, Receipt, Receive};
-
-/// A call that the queue has got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// [`Queue::receive`](soci_queue::Queue::receive).
-    Receive(Receive),
-    /// [`Queue::set_visibility`](soci_queue::Queue::set_visibility).
-    SetVisibility(Receipt, Duration),
-    /// [`Queue::delete`](soci_queue::Queue::delete).
-    Delete(Receipt),
-    /// [`Queue::send`](soci_queue::Queue::send).
-    Send(Outgoing),
-    /// [`Queue::backlog`](soci_queue::Queue::backlog).
-    Backlog,
-}
-
-impl Call {
-    /// What was asked.
-    pub fn operation(&self) -> Operation {
-        match self {
-            Self::Receive(_) => Operation::Receive,
-            Self::SetVisibility(..) => Operation::SetVisibility,
-            Self::Delete(_) => Operation::Delete,
-            Self::Send(_) => Operation::Send,
-            Self::Backlog => Operation::Backlog,
-        }
-    }
-}
+use super::faults::{Call, Injected, PlannedFault, PlannedFaults};
+use soci_queue::{ErrorKind, Message, Operation, QueueError};
 
 /// Whether a message can be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,34 +27,16 @@ pub struct Snapshot {
     pub presence: Presence,
 }
 
-/// What tests have asked for, and what the queue has been asked.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    planned: VecDeque<(Operation, Fault)>,
-    calls: Vec<(Instant, Call)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    Fail(ErrorKind),
-    Hang,
-}
-
-/// A failure that a test has asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("a test has asked for a failure")]
-struct Injected;
-
 impl MemoryQueue {
     /// Makes the next `times` calls of `operation` fail without effect, after those that are to
     /// fail or hang already.
     pub fn fail_next(&self, operation: Operation, times: usize, kind: ErrorKind) {
-        self.plan(operation, times, Fault::Fail(kind));
+        self.plan(operation, times, PlannedFault::Fail(kind));
     }
 
     /// Makes the next `times` calls of `operation` give no answer, and have no effect.
     pub fn hang_next(&self, operation: Operation, times: usize) {
-        self.plan(operation, times, Fault::Hang);
+        self.plan(operation, times, PlannedFault::Hang);
     }
 
     /// Forgets the failures that have been asked for and not happened.
@@ -104,7 +57,7 @@ impl MemoryQueue {
 
     /// The messages in the queue, in the order in which they came.
     pub fn messages(&self) -> Vec<Snapshot> {
-        let messages = self.state().messages(Instant::now());
+        let messages = self.store().messages(Instant::now());
         let snapshot = |(message, in_flight)| Snapshot {
             message,
             presence: if in_flight { Presence::InFlight } else { Presence::Visible },
@@ -122,23 +75,23 @@ impl MemoryQueue {
             next.and_then(|next| faults.planned.remove(next))
         };
         match planned {
-            Some((_, Fault::Fail(kind))) => Err(QueueError {
-                queue: self.shared.options.name.clone(),
+            Some((_, PlannedFault::Fail(kind))) => Err(QueueError {
+                queue: self.core.options.name.clone(),
                 operation,
                 kind,
                 request_id: Some("test".to_owned()),
                 source: Box::new(Injected),
             }),
-            Some((_, Fault::Hang)) => pending().await,
+            Some((_, PlannedFault::Hang)) => pending().await,
             None => Ok(()),
         }
     }
 
-    fn plan(&self, operation: Operation, times: usize, fault: Fault) {
+    fn plan(&self, operation: Operation, times: usize, fault: PlannedFault) {
         self.faults().planned.extend(std::iter::repeat_n((operation, fault), times));
     }
 
-    fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    fn faults(&self) -> MutexGuard<'_, PlannedFaults> {
+        self.core.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,13 @@
-//! What a failed call means.
+//! What a failed call of AWS means: whether the same call may succeed later.
+//!
+//! Services say so by code, by status, or not at all, and the SDK's own classes are private to its
+//! retries. So the rules stand here, once for all services:
+//!
+//! - An answer of the service passes by its code ([`PASSING`]), by 429 or by any 5xx. Anything else
+//!   it says of the request, and says it again.
+//! - No answer, half of one, or one that is not the service's passes: networks and proxies mend.
+//! - A request that was never sent because nobody has credentials does not pass. Waiting brings
+//!   none, and the person who could give some should read so at once.
 
 use std::error::Error;
 
@@ -34,7 +43,7 @@ const PASSING: [&str; 19] = [
 
 /// A failed call, apart from what it was about.
 #[derive(Debug)]
-pub(crate) struct Fault {
+pub(crate) struct CallFailure {
     /// The service's code, without the prefixes that older protocols put before it; `None` if the
     /// service did not answer, or not in its protocol.
     pub(crate) code: Option<String>,
@@ -46,14 +55,14 @@ pub(crate) struct Fault {
     pub(crate) source: Box<dyn Error + Send + Sync>,
 }
 
-impl Fault {
+impl CallFailure {
     /// Whether the service answered with one of `codes`.
     pub(crate) fn is(&self, codes: &[&str]) -> bool {
         self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 }
 
-impl<E> From<SdkError<E, HttpResponse>> for Fault
+impl<E> From<SdkError<E, HttpResponse>> for CallFailure
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
@@ -88,7 +97,7 @@ where
 }
 
 /// A request that the SDK refuses to build.
-impl From<BuildError> for Fault {
+impl From<BuildError> for CallFailure {
     fn from(error: BuildError) -> Self {
         Self { code: None, transient: false, request_id: None, source: Box::new(error) }
     }

@@ -1,4 +1,15 @@
-//! The sample image: made layer by layer, so that it is never in memory as a whole.
+//! A sample image to try things on: two platforms, each with four layers of files that compress
+//! like software.
+//!
+//! It is the same on every machine and in every release, for one size: what it is made of comes from
+//! a fixed sequence of numbers, and modification times are constant. It is made layer by layer, so
+//! that it is never in memory as a whole. Each platform has one file, [`PROBE`], in the middle of a
+//! layer, whose digest is known, to be read lazily once the image has its indexes.
+//!
+//! [`layer`] makes the layers from the base up; what they are called goes into [`config`] and
+//! [`manifest`]. Pushing is the caller's.
+
+mod file_content;
 
 use std::io::{self, Read, Write};
 
@@ -9,13 +20,16 @@ use serde_json::json;
 use soci_oci::{Algorithm, Descriptor, Digest, Hasher, Manifest, media_type};
 use tar::{Builder, EntryType, Header};
 
-use super::words::{Numbers, Vocabulary};
+use file_content::{SplitMix64, WordList};
 
-/// The platforms of the image.
-pub(super) const PLATFORMS: [&str; 2] = ["amd64", "arm64"];
+/// The architectures of the image's platforms; their system is Linux.
+pub const PLATFORMS: [&str; 2] = ["amd64", "arm64"];
 
-/// What the lazily read file is called.
-pub(super) const PROBE: &str = "opt/app/bin/server";
+/// How many layers each platform has.
+pub const LAYER_COUNT: usize = 4;
+
+/// Path of the file that is read lazily.
+pub const PROBE: &str = "opt/app/bin/server";
 
 /// Its size in bytes.
 const PROBE_SIZE: u64 = 64 << 10;
@@ -26,9 +40,9 @@ const TIME: u64 = 1_767_225_600;
 /// Bytes of a layer that are kept together.
 const PIECE: usize = 1 << 20;
 
-/// A layer of the sample image: where its files are, and its share of a platform's bytes.
+/// How a layer is made: where its files are, and its share of a platform's bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layer {
+struct LayerRecipe {
     folder: &'static str,
     /// Percent of the platform's size.
     share: u64,
@@ -39,32 +53,46 @@ pub(super) struct Layer {
 }
 
 /// The layers from the base up. The last one is small, as configuration is.
-pub(super) const LAYERS: [Layer; 4] = [
-    Layer { folder: "usr/lib", share: 40, text: false, probe: false },
-    Layer { folder: "usr/share", share: 24, text: true, probe: false },
-    Layer { folder: "opt/app", share: 35, text: false, probe: true },
-    Layer { folder: "etc/app", share: 1, text: true, probe: false },
+const LAYERS: [LayerRecipe; LAYER_COUNT] = [
+    LayerRecipe { folder: "usr/lib", share: 40, text: false, probe: false },
+    LayerRecipe { folder: "usr/share", share: 24, text: true, probe: false },
+    LayerRecipe { folder: "opt/app", share: 35, text: false, probe: true },
+    LayerRecipe { folder: "etc/app", share: 1, text: true, probe: false },
 ];
 
 /// A layer that was made.
 #[derive(Debug)]
-pub(super) struct MadeLayer {
-    pub(super) pieces: Vec<Bytes>,
-    pub(super) descriptor: Descriptor,
-    /// Digest of the archive.
-    pub(super) diff_id: Digest,
-    pub(super) files: usize,
+pub struct SampleLayer {
+    /// Its bytes as a registry stores them, in order.
+    pub pieces: Vec<Bytes>,
+    /// What its image says of it.
+    pub names: LayerNames,
+    /// How many files are in it.
+    pub files: usize,
     /// Digest of the content of [`PROBE`], if the layer has it.
-    pub(super) probe: Option<Digest>,
+    pub probe: Option<Digest>,
 }
 
-/// Makes a layer whose compressed size is that share of `size` bytes. Takes the time of a core.
-pub(super) fn layer(platform: usize, number: usize, size: u64) -> io::Result<MadeLayer> {
-    let Layer { folder, share, text, probe } = LAYERS[number];
+/// What an image says of a layer.
+#[derive(Clone, Debug)]
+pub struct LayerNames {
+    /// Type, digest and size of the layer as it is stored.
+    pub descriptor: Descriptor,
+    /// Digest of the archive in it.
+    pub diff_id: Digest,
+}
+
+/// Makes the layer `number` (0 is the base) of the platform with this number in [`PLATFORMS`]. Its
+/// compressed size is about the layer's share of `size`, the bytes of the platform. Takes the time of
+/// a core.
+pub fn layer(platform: usize, number: usize, size: u64) -> io::Result<SampleLayer> {
+    let Some(&LayerRecipe { folder, share, text, probe }) = LAYERS.get(number) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the image has no such layer"));
+    };
     let target = size * share / 100;
     let seed = (platform as u64) << 32 | (number as u64) << 16;
-    let vocabulary = if text { Vocabulary::text(seed) } else { Vocabulary::machine(seed) };
-    let mut numbers = Numbers::new(seed);
+    let words = if text { WordList::text(seed) } else { WordList::machine(seed) };
+    let mut numbers = SplitMix64::new(seed);
     // The fastest level that begins new blocks again and again. Checkpoints stand between blocks, and
     // the level below makes one block of a layer.
     let encoder = GzEncoder::new(Pieces::default(), Compression::new(2));
@@ -73,7 +101,7 @@ pub(super) fn layer(platform: usize, number: usize, size: u64) -> io::Result<Mad
     let mut files = 0;
     for index in 0u64.. {
         let written = archive.get_ref().encoder.get_ref().size;
-        made.add(&mut archive, &vocabulary, written * 2 >= target)?;
+        made.add(&mut archive, &words, written * 2 >= target)?;
         if written >= target {
             break;
         }
@@ -84,24 +112,26 @@ pub(super) fn layer(platform: usize, number: usize, size: u64) -> io::Result<Mad
         let size = file_size(&mut numbers, target);
         let path =
             format!("{folder}/{:03}/{:05}{}", index / 64, index, if text { ".txt" } else { ".so" });
-        let content = vocabulary.content(seed ^ (index + 1), size);
+        let content = words.content(seed ^ (index + 1), size);
         entry(&mut archive, EntryType::Regular, &path, size, content)?;
         files += 1;
     }
     let Archive { encoder, hasher } = archive.into_inner()?;
     let Pieces { full: mut pieces, last, size, hasher: compressed } = encoder.finish()?;
     pieces.push(last.into());
-    Ok(MadeLayer {
+    Ok(SampleLayer {
         pieces,
-        descriptor: Descriptor::new(media_type::OCI_LAYER_GZIP, compressed.finish(), size),
-        diff_id: hasher.finish(),
+        names: LayerNames {
+            descriptor: Descriptor::new(media_type::OCI_LAYER_GZIP, compressed.finish(), size),
+            diff_id: hasher.finish(),
+        },
         files: files + usize::from(probe),
         probe: made.digest,
     })
 }
 
-/// The configuration of an image.
-pub(super) fn config(architecture: &str, layers: &[MadeLayerNames]) -> Vec<u8> {
+/// The configuration of a platform's image.
+pub fn config(architecture: &str, layers: &[LayerNames]) -> Vec<u8> {
     let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
     let config = json!({
         "architecture": architecture,
@@ -112,8 +142,8 @@ pub(super) fn config(architecture: &str, layers: &[MadeLayerNames]) -> Vec<u8> {
     config.to_string().into_bytes()
 }
 
-/// The manifest of an image.
-pub(super) fn manifest(config: Descriptor, layers: &[MadeLayerNames]) -> Vec<u8> {
+/// The manifest of a platform's image; `config` names its configuration.
+pub fn manifest(config: Descriptor, layers: &[LayerNames]) -> Vec<u8> {
     let manifest = Manifest {
         schema_version: 2,
         media_type: media_type::OCI_MANIFEST.to_owned(),
@@ -126,16 +156,9 @@ pub(super) fn manifest(config: Descriptor, layers: &[MadeLayerNames]) -> Vec<u8>
     manifest.encode()
 }
 
-/// What an image says of a layer.
-#[derive(Clone, Debug)]
-pub(super) struct MadeLayerNames {
-    pub(super) descriptor: Descriptor,
-    pub(super) diff_id: Digest,
-}
-
 /// Sizes of files as they are found in images: many small ones and some large ones, none of which
 /// is a large part of its layer.
-fn file_size(numbers: &mut Numbers, target: u64) -> u64 {
+fn file_size(numbers: &mut SplitMix64, target: u64) -> u64 {
     let size = match numbers.below(40) {
         0 => (1 << 20) + numbers.next() % (3 << 20),
         1..=9 => (64 << 10) + numbers.next() % (192 << 10),
@@ -155,7 +178,7 @@ impl Probed {
     fn add(
         &mut self,
         archive: &mut Builder<impl Write>,
-        vocabulary: &Vocabulary,
+        words: &WordList,
         now: bool,
     ) -> io::Result<()> {
         if !self.wanted || !now {
@@ -163,7 +186,7 @@ impl Probed {
         }
         self.wanted = false;
         let mut content = Vec::new();
-        vocabulary.content(u64::MAX, PROBE_SIZE).read_to_end(&mut content)?;
+        words.content(u64::MAX, PROBE_SIZE).read_to_end(&mut content)?;
         self.digest = Some(Digest::sha256_of(&content));
         entry(archive, EntryType::Regular, PROBE, PROBE_SIZE, &content[..])
     }
@@ -244,10 +267,10 @@ mod tests {
     /// Compressed size of the layers together.
     const SIZE: u64 = 4 << 20;
 
-    fn archive(layer: &MadeLayer) -> Vec<u8> {
+    fn archive(layer: &SampleLayer) -> Vec<u8> {
         let compressed = layer.pieces.concat();
-        assert_eq!(Digest::sha256_of(&compressed), layer.descriptor.digest);
-        assert_eq!(compressed.len() as u64, layer.descriptor.size);
+        assert_eq!(Digest::sha256_of(&compressed), layer.names.descriptor.digest);
+        assert_eq!(compressed.len() as u64, layer.names.descriptor.size);
         let mut archive = Vec::new();
         flate2::read::GzDecoder::new(&compressed[..]).read_to_end(&mut archive).unwrap();
         archive
@@ -259,9 +282,9 @@ mod tests {
             let made = layer(0, number, SIZE).unwrap();
             let target = SIZE * kind.share / 100;
             // Over the target by a file, and what the encoder holds back.
-            assert!((target..target + target / 2 + 200_000).contains(&made.descriptor.size));
+            assert!((target..target + target / 2 + 200_000).contains(&made.names.descriptor.size));
             let archive = archive(&made);
-            assert_eq!(Digest::sha256_of(&archive), made.diff_id);
+            assert_eq!(Digest::sha256_of(&archive), made.names.diff_id);
             let mut archive = tar::Archive::new(&archive[..]);
             let files = archive.entries().unwrap().map(Result::unwrap);
             let files = files.filter(|file| file.header().entry_type().is_file()).count();
@@ -287,7 +310,7 @@ mod tests {
 
     #[test]
     fn the_sample_is_the_same_each_time_and_differs_between_platforms() {
-        let digest = |platform| layer(platform, 0, SIZE).unwrap().descriptor.digest;
+        let digest = |platform| layer(platform, 0, SIZE).unwrap().names.descriptor.digest;
         assert_eq!(digest(0), digest(0));
         assert_ne!(digest(0), digest(1));
     }

@@ -1,4 +1,12 @@
-//! Times between tries.
+//! When to try again.
+//!
+//! Whoever tries again at once adds to the load that made the first try fail, and whoever fails
+//! together and waits equally long comes back together. So [`Backoff`] doubles the wait with every
+//! failure up to a limit, and lets chance take away up to a half of it. Registries, queues and jobs
+//! wait by this one rule and differ in the two times.
+//!
+//! Pure: chance is an argument, and nothing here waits. Which failures are worth another try, and
+//! how many tries there are, is for each caller to say.
 
 use std::time::Duration;
 

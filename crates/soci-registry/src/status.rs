@@ -1,0 +1,193 @@
+//! An answer with an error status, and what it says of itself. What it means to whoever asked is
+//! decided in `verdict`.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::redact::{RequestLine, sanitize};
+
+/// Most entries kept of a registry's list of errors.
+const MAX_MESSAGES: usize = 4;
+
+/// A response with an error status, with what helps to find it in the registry's logs.
+#[derive(Debug, thiserror::Error)]
+pub struct StatusError {
+    /// The request.
+    pub request: RequestLine,
+    /// The status.
+    pub status: StatusCode,
+    /// The registry's own words, shortened and without control characters.
+    pub messages: Vec<RegistryMessage>,
+    /// The request's identifier in the registry, if it sent one.
+    pub request_id: Option<String>,
+    /// How long the server asks to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl StatusError {
+    /// Whether the status stands for a passing condition: it throttles, or is 408 or a 5xx other
+    /// than 501 and 505.
+    pub(crate) fn is_transient(&self) -> bool {
+        let passing = match self.status {
+            StatusCode::REQUEST_TIMEOUT => true,
+            StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
+            status => status.is_server_error(),
+        };
+        passing || self.is_throttling()
+    }
+
+    /// Whether the registry wants fewer requests. It says so by 429, or by a code under any status:
+    /// `TOOMANYREQUESTS` of the specification, `ThrottlingException` of AWS.
+    pub fn is_throttling(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.has_code("TOOMANYREQUESTS")
+            || self.has_code("ThrottlingException")
+    }
+
+    /// Whether one of the registry's errors has this code; upper and lower case are the same.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.messages.iter().any(|message| message.code.eq_ignore_ascii_case(code))
+    }
+
+    /// Whether the answer to a manifest PUT says that the tag exists and cannot move. Registries
+    /// agree on no code: ECR sends `TAG_INVALID` or `ImageTagAlreadyExistsException` (400 or
+    /// 409), others `DENIED` (403) or a precondition (412), all of them say "immutable" in words.
+    pub(crate) fn is_immutable_tag(&self) -> bool {
+        self.status.is_client_error()
+            && self.messages.iter().any(|RegistryMessage { code, message }| {
+                let message = message.to_ascii_lowercase();
+                code.contains("TagAlreadyExists")
+                    || message.contains("tagalreadyexists")
+                    || message.contains("immutable")
+                    || code == "TAG_INVALID" && message.contains("already exists")
+            })
+    }
+}
+
+impl fmt::Display for StatusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: the server answered {}", self.request, self.status)?;
+        for message in &self.messages {
+            write!(f, "; {message}")?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, " (request id {id})")?;
+        }
+        Ok(())
+    }
+}
+
+/// One entry of the error list of the OCI distribution specification, "Error Codes".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryMessage {
+    /// The code, for example `MANIFEST_UNKNOWN`; empty if there was none.
+    pub code: String,
+    /// The message; of a body in another format, its beginning.
+    pub message: String,
+}
+
+impl fmt::Display for RegistryMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code.is_empty(), self.message.is_empty()) {
+            (true, _) => f.write_str(&self.message),
+            (false, true) => f.write_str(&self.code),
+            (false, false) => write!(f, "{}: {}", self.code, self.message),
+        }
+    }
+}
+
+/// Reads the error list of a response body; a body in another format becomes one message.
+pub(crate) fn messages(body: &[u8]) -> Vec<RegistryMessage> {
+    #[derive(Deserialize)]
+    struct List {
+        errors: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let entries = match serde_json::from_slice::<List>(body) {
+        Ok(list) => list.errors,
+        Err(_) if body.is_empty() => Vec::new(),
+        Err(_) => {
+            vec![Entry { code: String::new(), message: String::from_utf8_lossy(body).into_owned() }]
+        }
+    };
+    let entry = |entry: Entry| RegistryMessage {
+        code: sanitize(&entry.code),
+        message: sanitize(&entry.message),
+    };
+    entries.into_iter().take(MAX_MESSAGES).map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use reqwest::Url;
+
+    use super::*;
+    use crate::redact::MAX_TEXT;
+
+    fn status(code: u16, body: &str) -> StatusError {
+        let url = Url::parse("https://r.example/v2/a/manifests/t?secret=1").unwrap();
+        StatusError {
+            request: RequestLine::new(&Method::PUT, &url),
+            status: StatusCode::from_u16(code).unwrap(),
+            messages: messages(body.as_bytes()),
+            request_id: Some("abc".to_owned()),
+            retry_after: None,
+        }
+    }
+
+    #[test]
+    fn an_error_list_is_read_and_shown() {
+        let error =
+            status(404, r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no such\u001b[2J"}]}"#);
+        assert_eq!(
+            error.to_string(),
+            "PUT https://r.example/v2/a/manifests/t: the server answered 404 Not Found; \
+             NAME_UNKNOWN: no such [2J (request id abc)"
+        );
+    }
+
+    #[test]
+    fn a_body_in_another_format_is_cut() {
+        let long = "<html>".repeat(1000);
+        assert_eq!(messages(long.as_bytes())[0].message.len(), MAX_TEXT);
+        assert_eq!(messages(b""), []);
+        let many = format!(r#"{{"errors":[{}{{}}]}}"#, r#"{"code":"A"},"#.repeat(100));
+        assert_eq!(messages(many.as_bytes()).len(), MAX_MESSAGES);
+    }
+
+    #[test]
+    fn statuses_are_passing_or_permanent() {
+        for code in [408, 429, 500, 502, 503, 504] {
+            assert!(status(code, "").is_transient(), "{code}");
+        }
+        for code in [400, 401, 403, 404, 409, 501, 505] {
+            assert!(!status(code, "").is_transient(), "{code}");
+        }
+        for code in ["TOOMANYREQUESTS", "ThrottlingException"] {
+            let throttled = status(400, &format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#));
+            assert!(throttled.is_throttling() && throttled.is_transient());
+        }
+        assert!(status(429, "").is_throttling() && !status(503, "").is_throttling());
+    }
+
+    #[test]
+    fn an_immutable_tag_is_told_from_a_bad_one() {
+        let ecr = r#"{"errors":[{"code":"TAG_INVALID","message":"The image tag 'a' already exists in the 'b' repository and cannot be overwritten because the tag is immutable."}]}"#;
+        assert!(status(400, ecr).is_immutable_tag());
+        let api = r#"{"errors":[{"code":"ImageTagAlreadyExistsException"}]}"#;
+        assert!(status(409, api).is_immutable_tag());
+        let other = r#"{"errors":[{"code":"TAG_INVALID","message":"bad character"}]}"#;
+        assert!(!status(400, other).is_immutable_tag());
+        assert!(!status(500, ecr).is_immutable_tag());
+    }
+}
