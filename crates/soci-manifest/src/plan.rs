@@ -1,4 +1,17 @@
 //! What is to be built for an image, decided from its documents alone.
+//!
+//! A plan is made before the first byte of a layer is read. It answers three questions, each as the
+//! reference does:
+//!
+//! - Which manifests get a SOCI index? V1 takes every image manifest, or those of the platforms asked
+//!   for. V2 takes one for each platform, the first that matches, because a runtime would choose that.
+//! - Which of their layers get a ztoc? See `layer.rs`.
+//! - What is rewritten? V2 makes a new image index in which every manifest of the old one is written
+//!   again as an OCI manifest, attestations too.
+//!
+//! An index without ztocs is of no use. A platform that would get one is left out; if all would, the
+//! image is skipped, with the reason. An image is skipped only for what its own documents say:
+//! what cannot be read, or contradicts itself, is an error.
 
 mod layer;
 mod reason;
@@ -123,6 +136,7 @@ impl Image {
             (Version::V1, Platforms::Only(platforms)) => self.manifests_of(platforms)?,
             (Version::V2, _) => self.conversion_targets(platforms)?,
         };
+        // Manifests may name the same layers again and again, so bytes alone do not bound them.
         self.check_limits(&targets)?;
         let indexes = targets
             .into_iter()
@@ -133,6 +147,7 @@ impl Image {
             let layers = indexes.iter().flat_map(IndexPlan::layers);
             return Ok(Planned::Skip(SkipReason::nothing_to_index(settings, layers)));
         }
+        // In V2 one platform may be empty beside another that is not.
         let indexes: Vec<_> = indexes.into_iter().filter(|index| !index.is_empty()).collect();
         let conversion = match settings.version {
             Version::V1 => None,
@@ -163,6 +178,7 @@ impl Image {
                 Node::Manifest(manifest)
                     if manifest_not_an_image(descriptor, manifest).is_none() =>
                 {
+                    // The reference asks every entry of the root for its platform, no nested one.
                     if depth == 1 && descriptor.platform.is_none() {
                         return Err(ImageError::EntryWithoutPlatform { digest: descriptor.digest });
                     }

@@ -20,6 +20,12 @@
 //! Unknown members are ignored, so adding one needs no new version; changing the meaning of one
 //! does. Names have limits of their own, so a job stays below 1,100 bytes.
 //!
+//! A message has been through the hands of anyone who may send to the queue, and stays there for
+//! days, so releases meet each other's messages. Reading is therefore strict where it matters and
+//! open where it does not: a member that is missing, repeated or malformed is an error that names
+//! it, with all others that are wrong; a member that is not known is passed over. All errors are
+//! permanent. The same bytes stay wrong, so such a message goes to the dead-letter queue at once.
+//!
 //! A queue also holds what others put there: EventBridge events, where a rule targets the queue or
 //! an archive replays, and Lambda's records of failed invocations, with one of these inside.
 
@@ -211,6 +217,8 @@ impl JobMessage {
         let mut failed = None;
         for _ in 0..=limits.max_envelopes {
             let message = Fields::read(text, "", &FIELDS).map_err(JobError::Json)?;
+            // An event that the filter Lambda failed on comes wrapped in Lambda's record. A replay
+            // that failed again is a record in a record.
             if message.has("requestPayload") {
                 let (payload, invocation) = open(message)?;
                 failed = failed.or(Some(invocation));
@@ -259,6 +267,7 @@ fn open(mut record: Fields<'_>) -> Result<(&str, FailedInvocation), JobError> {
         context.require("condition");
     }
     let condition = context.text("condition");
+    // Such a record may hold anything: nobody needs its payload any more.
     if condition.as_deref() == Some(SUCCESS) {
         return Err(JobError::Succeeded);
     }
@@ -274,6 +283,7 @@ fn open(mut record: Fields<'_>) -> Result<(&str, FailedInvocation), JobError> {
 
 /// The job that has these members.
 fn read(mut job: Fields<'_>) -> Result<JobMessage, JobError> {
+    // First of all: in another version the other members may mean something else.
     if let Some(found) = job.of_kind("v", "a number")
         && found != VERSION.to_string()
     {

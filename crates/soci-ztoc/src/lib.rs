@@ -16,6 +16,7 @@ mod flatbuf;
 mod gzip;
 mod inflate;
 mod limits;
+mod mod_time;
 mod reader;
 mod span;
 mod tar;

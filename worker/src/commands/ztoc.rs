@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use soci_indexer::build_ztoc;
+use soci_oci::Digest;
 use soci_ztoc::{FetchError, Limits, Reader, Settings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
-use crate::report::{hex, human_bytes};
+use crate::report::human_bytes;
 
 /// Bytes read from a layer at a time.
 const READ_SIZE: usize = 256 << 10;
@@ -35,7 +36,12 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
     .with_context(|| format!("layer {layer}"))?;
     write(&args.output, ztoc.encoded.pieces())
         .with_context(|| format!("ztoc {}", args.output.display()))?;
-    Ok(writeln!(io::stdout(), "sha256:{} {}", hex(&ztoc.encoded.sha256()), ztoc.encoded.size())?)
+    Ok(writeln!(
+        io::stdout(),
+        "{} {}",
+        Digest::from_sha256(ztoc.encoded.sha256()),
+        ztoc.encoded.size()
+    )?)
 }
 
 fn write(path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
@@ -100,7 +106,7 @@ fn describe(reader: &Reader<Vec<u8>>) -> serde_json::Value {
                 "start": span.start,
                 "end": span.end,
                 "uncompressed_start": span.uncompressed_start,
-                "digest": format!("sha256:{}", hex(&span.sha256)),
+                "digest": Digest::from_sha256(span.sha256).to_string(),
             })
         })
         .collect();

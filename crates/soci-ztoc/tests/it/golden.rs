@@ -3,7 +3,7 @@
 use serde_json::Value;
 use soci_ztoc::{Compression, Limits, Reader, Settings, SpanSizePlace};
 
-use crate::support::{build, golden, hex};
+use crate::support::{build, golden};
 
 struct Case {
     name: String,
@@ -47,7 +47,7 @@ fn differences(size: usize) -> Vec<String> {
     for case in cases() {
         let found = build(&case.layer, case.settings, || size).map(|ztoc| {
             (
-                format!("sha256:{}", hex(&ztoc.encoded.sha256())),
+                format!("sha256:{}", hex::encode(&ztoc.encoded.sha256())),
                 ztoc.encoded.size(),
                 ztoc.spans as i64 - 1,
                 ztoc.files as u64,

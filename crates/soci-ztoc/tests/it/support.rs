@@ -29,11 +29,6 @@ pub(crate) fn build(
     builder.finish()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 /// Opens a ztoc that must be valid.
 pub(crate) fn open(ztoc: Vec<u8>) -> Reader<Vec<u8>> {
     Reader::parse(ztoc, &Limits::DEFAULT).unwrap()
