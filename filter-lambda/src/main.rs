@@ -12,7 +12,7 @@ use soci_filter_lambda::{
 use soci_lambda::{Fault, serve, start_logging};
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Fault>> + 'a>>;
+type PendingResponse<'a> = Pin<Box<dyn Future<Output = Result<Response, Fault>> + 'a>>;
 
 /// Most time to find out how large an image is and to invoke the index Lambda. Both take well below
 /// a second where nothing is wrong.
@@ -44,8 +44,8 @@ async fn main() -> ExitCode {
         time: SHORTCUT_TIME,
     });
     let dispatcher = Dispatcher { queue, shortcut };
-    let handler = Handler { filter: settings.filter, dispatcher };
-    let handle = |event: Box<RawValue>, invocation| -> Answer<'_> {
+    let handler = Handler { rules: settings.rules, dispatcher };
+    let handle = |event: Box<RawValue>, invocation| -> PendingResponse<'_> {
         let handler = &handler;
         Box::pin(async move { handler.handle(event.get(), &invocation).await })
     };

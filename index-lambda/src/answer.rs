@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use soci_jobs::Done;
-use soci_lambda::{Fault, objection, objection_to_other};
-use soci_push::Nothing;
+use soci_lambda::{Fault, other_event_error, validation_error};
 use soci_push::Skip;
+use soci_push::SkippedPush;
 use soci_push::event::{Event, MAX_EVENT_BYTES};
 use soci_push::job::JobError;
 
@@ -82,13 +82,13 @@ pub(crate) fn is_settled(outcome: &Outcome) -> bool {
     }
 }
 
-fn of_nothing(nothing: &Nothing) -> Result<String, Fault> {
+fn of_nothing(nothing: &SkippedPush) -> Result<String, Fault> {
     Ok(match nothing {
-        Nothing::Ignored(ignored) => {
-            return Err(Fault { kind: MALFORMED, message: objection_to_other(ignored) });
+        SkippedPush::Ignored(ignored) => {
+            return Err(Fault { kind: MALFORMED, message: other_event_error(ignored) });
         }
-        Nothing::Skip(Skip::Untagged) => NO_TAG.to_owned(),
-        Nothing::Skip(
+        SkippedPush::Skip(Skip::Untagged) => NO_TAG.to_owned(),
+        SkippedPush::Skip(
             Skip::SociIndex { .. }
             | Skip::Signature { .. }
             | Skip::Sbom { .. }
@@ -117,12 +117,12 @@ fn kind_of(rejection: &Rejection) -> &'static str {
 
 fn message_of(rejection: &Rejection, payload: &str) -> String {
     match rejection {
-        Rejection::Malformed(JobError::Event(error)) => objection(error),
+        Rejection::Malformed(JobError::Event(error)) => validation_error(error),
         // To somebody who sends events it is an event, of which the field is missing that would say
         // so.
         Rejection::Malformed(JobError::Unknown) => {
             match Event::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
-                Err(error) => objection(&error),
+                Err(error) => validation_error(&error),
                 Ok(_) => rejection.detail(),
             }
         }

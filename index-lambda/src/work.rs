@@ -10,7 +10,7 @@ use soci_jobs::{Done, Failure, Runner, Stores};
 use soci_lambda::Invocation;
 use soci_push::JobMessage;
 use soci_push::job::JobError;
-use soci_push::{Job, Nothing, Rules, Task, understand};
+use soci_push::{Job, PushRules, SkippedPush, Task, understand};
 use soci_queue::{DeadLetter, Group, MessageId, Outgoing, Queue};
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +21,7 @@ const ANSWER_TIME: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Worker<S, Q> {
     /// Which messages are work.
-    pub rules: Rules,
+    pub rules: PushRules,
     /// Does it.
     pub runner: Runner<S>,
     /// Takes what cannot be finished here.
@@ -53,7 +53,7 @@ pub enum Outcome {
     /// It asks for nothing.
     Nothing {
         /// Why not.
-        why: Nothing,
+        why: SkippedPush,
         /// What was pushed, if it is about a push.
         pushed: Option<Job>,
     },
@@ -135,7 +135,7 @@ impl<S: Stores, Q: Queue> Worker<S, Q> {
     pub async fn work(&self, message: &Incoming<'_>, invocation: &Invocation) -> Outcome {
         let job = match understand(message.body.as_bytes(), &self.rules) {
             Ok(Task::Index(job)) => job,
-            Ok(Task::Nothing { why, pushed }) => return Outcome::Nothing { why, pushed },
+            Ok(Task::Skip { why, pushed }) => return Outcome::Nothing { why, pushed },
             Err(error) => {
                 return self.reject(message, Rejection::Malformed(error), invocation).await;
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use soci_indexer::{Progress, Report};
 use soci_jobs::{Done, Runner, Stores};
 use soci_oci::Digest;
-use soci_push::{Job, Rules, Task, understand};
+use soci_push::{Job, PushRules, Task, understand};
 use soci_queue::Message;
 use tracing::Span;
 
@@ -62,7 +62,7 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct IndexHandler<S> {
     /// Which messages are work.
-    pub rules: Rules,
+    pub rules: PushRules,
     /// Does it.
     pub runner: Runner<S>,
 }
@@ -72,7 +72,7 @@ impl<S: Stores> Handler for IndexHandler<S> {
         let body = message.body.as_bytes();
         let job = match understand(body, &self.rules) {
             Ok(Task::Index(job)) => job,
-            Ok(Task::Nothing { why, pushed }) => {
+            Ok(Task::Skip { why, pushed }) => {
                 if let Some(job) = &pushed {
                     record(job);
                 }

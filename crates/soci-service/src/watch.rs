@@ -36,7 +36,7 @@ pub enum Ending {
     AlreadyIndexed(Box<Report>),
     /// There is nothing to do.
     Skipped {
-        /// Short stable name, as [`soci_push::Nothing::label`] has it.
+        /// Short stable name, as [`soci_push::SkippedPush::label`] has it.
         reason: &'static str,
         /// The same for people.
         detail: String,

@@ -10,7 +10,7 @@ use soci_jobs::{RegistryStores, Runner};
 use soci_lambda::{Fault, Invocation};
 use soci_manifest::{Settings, Version};
 use soci_oci::Digest;
-use soci_push::Rules;
+use soci_push::PushRules;
 use soci_push::event::Timestamp;
 use soci_queue::Outgoing;
 use soci_registry::testing::FakeRegistry;
@@ -45,11 +45,10 @@ pub(crate) async fn world_with(client: impl FnOnce(ClientBuilder) -> ClientBuild
     let options = Options { settings, ..Options::default() };
     let (live, dead) = (MemoryQueue::named("live"), MemoryQueue::named("dead"));
     let worker = Worker {
-        rules: Rules {
+        rules: PushRules {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
-            filters: Some("*:*".parse().unwrap()),
-            limits: soci_push::job::Limits::DEFAULT,
+            filters: "*:*".parse().unwrap(),
         },
         runner: Runner::new(RegistryStores::new(client, Some(endpoint)), options),
         queue: live.clone(),

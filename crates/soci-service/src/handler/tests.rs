@@ -5,7 +5,7 @@ use soci_indexer::Options;
 use soci_jobs::RegistryStores;
 use soci_manifest::{Settings, Version};
 use soci_push::event::Timestamp;
-use soci_push::job::{JobMessage, Limits};
+use soci_push::{JobMessage, TagFilters};
 use soci_queue::{MessageId, Receipt};
 use soci_registry::testing::FakeRegistry;
 use soci_tests::{TestImage, gzip_layer};
@@ -62,11 +62,10 @@ impl Setup {
             ..Settings::default()
         };
         let options = Options { settings, ..Options::default() };
-        let rules = Rules {
+        let rules = PushRules {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
-            filters: None,
-            limits: Limits::DEFAULT,
+            filters: TagFilters::or_all(Vec::new()),
         };
         let runner = Runner::new(RegistryStores::new(registry.client(), None), options);
         Self { registry, handler: IndexHandler { rules, runner }, seen: Arc::default() }

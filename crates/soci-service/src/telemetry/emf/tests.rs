@@ -92,7 +92,7 @@ fn job() -> Job {
 #[test]
 fn a_job_that_ended_is_one_valid_document() {
     let lines = Lines::default();
-    let emf = Emf::to("SociIndexBuilder", lines.clone());
+    let emf = Emf::to("SociIndexBuilder".parse().unwrap(), lines.clone());
     emf.job_received(Ticket(1), Lane::Live, &message());
     emf.job_started(Ticket(1), &job());
     emf.layer_read(Ticket(1), &Digest::sha256_of(b"layer"), 40);
@@ -118,7 +118,7 @@ fn a_job_that_ended_is_one_valid_document() {
 #[test]
 fn a_message_that_was_not_understood_is_a_valid_document_too() {
     let lines = Lines::default();
-    let emf = Emf::to("N", lines.clone());
+    let emf = Emf::to("N".parse().unwrap(), lines.clone());
     emf.job_received(Ticket(1), Lane::Live, &message());
     emf.job_ended(Ticket(1), &Ending::GivenBack, Duration::ZERO);
     let document = lines.only();
@@ -129,7 +129,7 @@ fn a_message_that_was_not_understood_is_a_valid_document_too() {
 #[test]
 fn a_count_of_a_queue_is_a_valid_document() {
     let lines = Lines::default();
-    let emf = Emf::to("N", lines.clone());
+    let emf = Emf::to("N".parse().unwrap(), lines.clone());
     emf.backlog(Lane::Backfill, Backlog { visible: 7, in_flight: 2, delayed: 1 });
     let document = lines.only();
     assert_valid(&document);
@@ -150,9 +150,19 @@ fn a_reader_that_is_gone_stops_nothing() {
             Ok(())
         }
     }
-    let emf = Emf::to("N", Gone);
+    let emf = Emf::to("N".parse().unwrap(), Gone);
     emf.job_received(Ticket(1), Lane::Live, &message());
     emf.job_ended(Ticket(1), &Ending::GivenBack, Duration::ZERO);
     emf.backlog(Lane::Live, Backlog::default());
     assert!(emf.open.all().is_empty());
+}
+
+#[test]
+fn namespaces_are_those_that_cloudwatch_takes() {
+    for text in ["SociIndexBuilder", "soci-index-builder/stack", "a b", "x:y", &"n".repeat(255)] {
+        assert!(text.parse::<EmfNamespace>().is_ok(), "{text}");
+    }
+    for text in ["", " ", ":x", "AWS/ECS", "ä", "a\n", &"n".repeat(256)] {
+        assert_eq!(text.parse::<EmfNamespace>(), Err(EmfNamespaceError), "{text}");
+    }
 }
