@@ -1,6 +1,6 @@
 //! What happens to one event, and the line that is logged about it.
 
-use soci_lambda::{Fault, Invocation};
+use soci_lambda::{Invocation, InvocationError};
 use soci_push::event::{EventError, PushEvent};
 use soci_push::{PushRules, SkippedPush, TagFilter};
 use soci_queue::Queue;
@@ -23,7 +23,11 @@ pub struct Handler<Q, M, F> {
 impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
     /// Handles the event that is `payload` and logs one line about it. Fails only if an event that
     /// may be wanted went nowhere.
-    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Response, Fault> {
+    pub async fn handle(
+        &self,
+        payload: &str,
+        invocation: &Invocation,
+    ) -> Result<Response, InvocationError> {
         let request_id = &*invocation.request_id;
         match Decision::of(payload, &self.rules) {
             Decision::Wanted { push, filter } => {
@@ -64,7 +68,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
         filter: &TagFilter,
         payload: &str,
         invocation: &Invocation,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response, InvocationError> {
         let About { repository, digest, tag, event_id } = About::of(push);
         let request_id = &*invocation.request_id;
         let filter = filter.to_string();
@@ -126,7 +130,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
         malformed: &EventError,
         payload: &str,
         invocation: &Invocation,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response, InvocationError> {
         let request_id = &*invocation.request_id;
         match self.dispatcher.keep(payload, invocation).await {
             Ok(message) => {
@@ -162,6 +166,6 @@ impl<'a> About<'a> {
     }
 }
 
-fn fault(error: &DispatchError) -> Fault {
-    Fault::of("QueueError", error)
+fn fault(error: &DispatchError) -> InvocationError {
+    InvocationError::of("QueueError", error)
 }

@@ -35,5 +35,5 @@ pub use dispatch::{
 pub use handler::Handler;
 pub use remote::{EcrManifests, InvokeError, LambdaFunction, ManifestsError};
 pub use response::Response;
-pub use settings::{Settings, ShortcutSettings};
+pub use settings::{FilterSettings, ShortcutSettings};
 pub use size::{FetchedManifest, ImageSize, SizeError, SizeLimits};

@@ -7,7 +7,7 @@ use soci_push::PushRules;
 
 /// What the filter Lambda is told.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct FilterSettings {
     /// Which events are wanted.
     pub rules: PushRules,
     /// The queue.
@@ -27,7 +27,7 @@ pub struct ShortcutSettings {
     pub max_image_bytes: u64,
 }
 
-impl Settings {
+impl FilterSettings {
     /// Reads the variables.
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(Program::Filter, source);
@@ -57,11 +57,11 @@ mod tests {
 
     use super::*;
 
-    fn read(values: &[(&str, &str)]) -> Result<Settings, Problems> {
+    fn read(values: &[(&str, &str)]) -> Result<FilterSettings, Problems> {
         let source = |wanted: &str| {
             values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
         };
-        Settings::read(&source)
+        FilterSettings::read(&source)
     }
 
     const QUEUE: (&str, &str) = (name::QUEUE_URL, "https://sqs.eu-west-1.amazonaws.com/1/live");
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn exactly_the_variables_of_the_table_are_read() {
-        assert_reads_its_variables(Program::Filter, |source| drop(Settings::read(source)));
+        assert_reads_its_variables(Program::Filter, |source| drop(FilterSettings::read(source)));
         let problems = read(&[]).unwrap_err();
         let needed: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
         assert_eq!(needed, [name::FILTERS, name::QUEUE_URL]);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use soci_jobs::Done;
-use soci_lambda::{Fault, other_event_error, validation_error};
+use soci_lambda::{InvocationError, other_event_error, validation_error};
 use soci_push::Skip;
 use soci_push::SkippedPush;
 use soci_push::event::{Event, MAX_EVENT_BYTES};
@@ -47,7 +47,7 @@ const BUILD_FAILED: &str = "SOCI index build error";
 const PUSH_FAILED: &str = "SOCI index push error";
 
 /// The answer to a direct invocation with `payload`. Fails if its image is neither done nor on a queue.
-pub(crate) fn sentence(outcome: &Outcome, payload: &str) -> Result<String, Fault> {
+pub(crate) fn sentence(outcome: &Outcome, payload: &str) -> Result<String, InvocationError> {
     Ok(match outcome {
         Outcome::Done(_, Done::Indexed(_) | Done::AlreadyIndexed(_)) => DONE.to_owned(),
         Outcome::Done(_, Done::Skipped { label, detail }) => match *label {
@@ -82,10 +82,10 @@ pub(crate) fn is_settled(outcome: &Outcome) -> bool {
     }
 }
 
-fn of_nothing(nothing: &SkippedPush) -> Result<String, Fault> {
+fn of_nothing(nothing: &SkippedPush) -> Result<String, InvocationError> {
     Ok(match nothing {
         SkippedPush::Ignored(ignored) => {
-            return Err(Fault { kind: MALFORMED, message: other_event_error(ignored) });
+            return Err(InvocationError { kind: MALFORMED, message: other_event_error(ignored) });
         }
         SkippedPush::Skip(Skip::Untagged) => NO_TAG.to_owned(),
         SkippedPush::Skip(
@@ -130,10 +130,10 @@ fn message_of(rejection: &Rejection, payload: &str) -> String {
     }
 }
 
-fn fault(kind: &'static str, message: String, error: Option<&str>) -> Fault {
+fn fault(kind: &'static str, message: String, error: Option<&str>) -> InvocationError {
     let message = match error {
         Some(error) => format!("{message}; {error}"),
         None => message,
     };
-    Fault { kind, message }
+    InvocationError { kind, message }
 }

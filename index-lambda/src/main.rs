@@ -12,11 +12,11 @@ use soci_aws::{EcrCredentials, SqsQueue};
 use soci_index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
 use soci_indexer::{Budget, Options, OutputTag};
 use soci_jobs::{EndpointOverride, RateLimiter, RegistryStores, Runner};
-use soci_lambda::{Fault, serve, start_logging};
+use soci_lambda::{InvocationError, serve, start_logging};
 use soci_registry::Client;
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
-type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + 'a>>;
+type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, InvocationError>> + 'a>>;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -3,7 +3,7 @@
 use soci_indexer::{
     ImageName, IndexError, Options, Outcome, OutputTag, RemoteRepository, Report, index_image,
 };
-use soci_manifest::{Settings, Version};
+use soci_manifest::{SociIndexSettings, Version};
 use soci_oci::Tag;
 use soci_registry::testing::FakeRegistry;
 
@@ -11,8 +11,12 @@ pub(crate) const REPOSITORY: &str = "team/app";
 
 /// Settings under which small layers are indexed, with some spans each.
 pub(crate) fn options(version: Version) -> Options {
-    let settings =
-        Settings { version, span_size: 64 << 10, min_layer_size: 0, ..Settings::default() };
+    let settings = SociIndexSettings {
+        version,
+        span_size: 64 << 10,
+        min_layer_size: 0,
+        ..SociIndexSettings::default()
+    };
     Options { settings, ..Options::default() }
 }
 

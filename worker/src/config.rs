@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(config.put_image_rate.to_string(), "5");
         assert_eq!(config.index.output_suffix, "-soci");
         assert_eq!(config.index.filters.to_string(), "*:*");
-        assert_eq!(config.index.settings, soci_manifest::Settings::default());
+        assert_eq!(config.index.settings, soci_manifest::SociIndexSettings::default());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The variables that say what is built.
 
-use soci_manifest::{Settings, Version};
+use soci_manifest::{SociIndexSettings, Version};
 use soci_push::{PushRules, TagFilters};
 
 use crate::parse::suffix;
@@ -13,7 +13,7 @@ pub struct IndexSettings {
     /// The images that are wanted.
     pub filters: TagFilters,
     /// What the index looks like.
-    pub settings: Settings,
+    pub settings: SociIndexSettings,
     /// What tags of converted images end in.
     pub output_suffix: String,
 }
@@ -31,7 +31,7 @@ impl IndexSettings {
         let PushRules { version, output_suffix, filters } = rules?;
         Some(Self {
             filters,
-            settings: Settings {
+            settings: SociIndexSettings {
                 version,
                 span_size: span_size?,
                 min_layer_size: min_layer_size?,

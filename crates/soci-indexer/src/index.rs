@@ -7,8 +7,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use soci_manifest::{
-    Assembly, BuiltZtoc, Image, LayerKey, LayerToBuild, Limits, Missing, MissingKind, Plan,
-    Planned, Platforms, Settings, Version,
+    Assembly, BuiltZtoc, Image, ImageLimits, LayerKey, LayerToBuild, Missing, MissingKind, Plan,
+    Planned, Platforms, SociIndexSettings, Version,
 };
 use soci_oci::{Digest, Reference, Tag, TagOrDigest};
 use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest};
@@ -56,7 +56,7 @@ pub enum OutputTag {
 #[derive(Clone)]
 pub struct Options {
     /// What is built. The default is the reference's.
-    pub settings: Settings,
+    pub settings: SociIndexSettings,
     /// Which platforms.
     pub platforms: Platforms,
     /// Where the converted image goes. The default is the reference's suffix, `-soci`.
@@ -72,9 +72,9 @@ pub struct Options {
     /// tag. If it is, the ztocs in it are used.
     pub known_result: Option<Digest>,
     /// What an image may ask for.
-    pub image_limits: Limits,
+    pub image_limits: ImageLimits,
     /// What a layer may claim.
-    pub layer_limits: soci_ztoc::Limits,
+    pub layer_limits: soci_ztoc::LayerLimits,
     /// What the layers share.
     pub budget: Budget,
     /// Who watches.
@@ -84,14 +84,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            settings: Settings::default(),
+            settings: SociIndexSettings::default(),
             platforms: Platforms::default(),
             output: OutputTag::Suffix("-soci".to_owned()),
             force: false,
             follow_tag: false,
             known_result: None,
-            image_limits: Limits::DEFAULT,
-            layer_limits: soci_ztoc::Limits::DEFAULT,
+            image_limits: ImageLimits::DEFAULT,
+            layer_limits: soci_ztoc::LayerLimits::DEFAULT,
             budget: Budget::of_this_machine(),
             progress: Arc::new(NoProgress),
         }
@@ -219,7 +219,7 @@ async fn fetch<S: ImageStore>(store: &S, target: &TagOrDigest) -> Result<Manifes
 async fn gather<S: ImageStore>(
     store: &S,
     root: &Manifest,
-    limits: Limits,
+    limits: ImageLimits,
 ) -> Result<Image, IndexError> {
     let mut image = Image::new(&root.media_type, root.digest, &root.bytes, limits)?;
     loop {
@@ -356,7 +356,7 @@ async fn build_and_store<S: ImageStore>(
 ) -> Result<(LayerKey, LayerReport), IndexError> {
     let LayerToBuild { key, size, .. } = layer;
     let digest = key.digest;
-    let settings = soci_ztoc::Settings {
+    let settings = soci_ztoc::ZtocSettings {
         compression: key.compression,
         span_size: options.settings.span_size,
         build_tool_identifier: options.settings.build_tool_identifier.clone(),

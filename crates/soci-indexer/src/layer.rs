@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use soci_oci::Digest;
 use soci_registry::Share;
-use soci_ztoc::{BuildError, Settings, Ztoc};
+use soci_ztoc::{BuildError, Ztoc, ZtocSettings};
 use tokio::sync::mpsc;
 
 use crate::pipeline::{PipelineError, build_ztoc};
@@ -63,7 +63,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
     store: &S,
     digest: &Digest,
     size: u64,
-    settings: Settings,
+    settings: ZtocSettings,
     share: Share,
     on_bytes: impl Fn(u64),
 ) -> Result<BuiltLayer, LayerError> {

@@ -10,6 +10,6 @@ mod logs;
 pub mod testing;
 mod validation_error;
 
-pub use invocation::{Fault, Invocation, ServeError, serve};
+pub use invocation::{Invocation, InvocationError, ServeError, serve};
 pub use logs::{LogSettings, start_logging};
 pub use validation_error::{other_event_error, validation_error};

@@ -42,7 +42,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// What a function answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum FunctionAnswer {
     /// Its response.
     Response(String),
     /// Its error, the JSON object as it was sent.
@@ -74,7 +74,7 @@ struct Event {
     id: String,
     payload: String,
     deadline: SystemTime,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<FunctionAnswer>,
 }
 
 impl FakeRuntime {
@@ -123,7 +123,7 @@ impl FakeRuntime {
     ///
     /// # Panics
     /// If the function does not answer in time.
-    pub async fn invoke(&self, payload: impl Into<String>, timeout: Duration) -> Answer {
+    pub async fn invoke(&self, payload: impl Into<String>, timeout: Duration) -> FunctionAnswer {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.shared.lock();
@@ -167,7 +167,7 @@ impl InvocationQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&self, id: &str, answer: Answer) -> StatusCode {
+    fn answer(&self, id: &str, answer: FunctionAnswer) -> StatusCode {
         let mut state = self.lock();
         let Some(position) = state.running.iter().position(|event| event.id == id) else {
             return StatusCode::FORBIDDEN;
@@ -209,7 +209,7 @@ async fn response(
     Path(id): Path<String>,
     body: String,
 ) -> StatusCode {
-    shared.answer(&id, Answer::Response(body))
+    shared.answer(&id, FunctionAnswer::Response(body))
 }
 
 async fn error(
@@ -217,5 +217,5 @@ async fn error(
     Path(id): Path<String>,
     body: String,
 ) -> StatusCode {
-    shared.answer(&id, Answer::Error(body))
+    shared.answer(&id, FunctionAnswer::Error(body))
 }

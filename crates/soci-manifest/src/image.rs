@@ -23,7 +23,7 @@ use soci_oci::{
 };
 
 use crate::error::ImageError;
-use crate::settings::Limits;
+use crate::settings::ImageLimits;
 
 pub use classify::NotAnImage;
 
@@ -38,7 +38,7 @@ pub(crate) use select::{FirstManifest, Selected};
 #[derive(Clone, Debug)]
 pub struct Image {
     root: Descriptor,
-    limits: Limits,
+    limits: ImageLimits,
     manifests: HashMap<Digest, Arc<Manifest>>,
     indexes: HashMap<Digest, Arc<Index>>,
     configs: HashMap<Digest, Result<Platform, DocumentError>>,
@@ -71,7 +71,7 @@ impl Image {
         media_type: &str,
         digest: Digest,
         bytes: &[u8],
-        limits: Limits,
+        limits: ImageLimits,
     ) -> Result<Self, ImageError> {
         let root = Descriptor::new(media_type, digest, bytes.len() as u64);
         let mut image = Self {
@@ -145,7 +145,7 @@ impl Image {
         }
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &ImageLimits {
         &self.limits
     }
 

@@ -27,7 +27,7 @@ use crate::format::Version;
 use crate::image::{
     FirstManifest, Image, Node, Selected, manifest_not_an_image, without_repetitions,
 };
-use crate::settings::{Platforms, Settings};
+use crate::settings::{Platforms, SociIndexSettings};
 
 pub use layer::{Decision, LayerKey, LayerToBuild, SkippedLayer};
 pub use reason::SkipReason;
@@ -44,7 +44,7 @@ pub enum Planned {
 /// The SOCI indexes that an image gets. Invariant: at least one, each with at least one ztoc.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub(crate) settings: Settings,
+    pub(crate) settings: SociIndexSettings,
     pub(crate) max_manifest_bytes: usize,
     pub(crate) indexes: Vec<IndexPlan>,
     /// What V2 converts.
@@ -124,7 +124,11 @@ impl Image {
     ///
     /// V1 builds one for every image manifest, or those of the platforms asked for. V2 builds one
     /// for the first manifest of every platform, as the reference does.
-    pub fn plan(&self, settings: &Settings, platforms: &Platforms) -> Result<Planned, ImageError> {
+    pub fn plan(
+        &self,
+        settings: &SociIndexSettings,
+        platforms: &Platforms,
+    ) -> Result<Planned, ImageError> {
         if let Some(missing) = self.missing()?.first() {
             return Err(ImageError::NotSupplied { digest: missing.descriptor.digest });
         }
@@ -283,7 +287,7 @@ struct Target {
     manifest: Arc<Manifest>,
 }
 
-fn plan_index(settings: &Settings, target: Target) -> Result<IndexPlan, ImageError> {
+fn plan_index(settings: &SociIndexSettings, target: Target) -> Result<IndexPlan, ImageError> {
     let Target { platform, descriptor: image, manifest } = target;
     let decide = |layer| layer::decide(settings, image.digest, layer);
     let decisions = manifest.layers().iter().map(decide).collect::<Result<_, _>>()?;

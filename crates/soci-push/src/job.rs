@@ -46,20 +46,20 @@ const SUCCESS: &str = "Success";
 
 /// What a message may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct MessageLimits {
     /// Bytes of a message.
     pub max_bytes: usize,
     /// Records of failed invocations inside of each other.
     pub max_envelopes: usize,
 }
 
-impl Limits {
+impl MessageLimits {
     /// The default limits: 1 MiB, as SQS has it, and two records, as after a replay that failed
     /// again.
     pub const DEFAULT: Self = Self { max_bytes: 1 << 20, max_envelopes: 2 };
 }
 
-impl Default for Limits {
+impl Default for MessageLimits {
     fn default() -> Self {
         Self::DEFAULT
     }
@@ -84,14 +84,14 @@ pub struct JobMessage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// What it says.
-    pub content: Content,
+    pub content: MessageContent,
     /// The last invocation that failed on it, if it comes out of Lambda's record of one.
     pub failed: Option<FailedInvocation>,
 }
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum MessageContent {
     /// A job. Its producer has filtered it.
     Job(JobMessage),
     /// An event of a push. Nobody has filtered it.
@@ -212,7 +212,7 @@ impl JobMessage {
 
     /// Reads a message: a job, an EventBridge event, or Lambda's record of a failed invocation
     /// with one of these as its `requestPayload`.
-    pub fn parse(bytes: &[u8], limits: Limits) -> Result<Received, JobError> {
+    pub fn parse(bytes: &[u8], limits: MessageLimits) -> Result<Received, JobError> {
         let mut text = text_within(bytes, limits.max_bytes)?;
         let mut failed = None;
         for _ in 0..=limits.max_envelopes {
@@ -226,11 +226,11 @@ impl JobMessage {
                 continue;
             }
             let content = if message.has("v") {
-                Content::Job(read(message)?)
+                MessageContent::Job(read(message)?)
             } else if message.has("detail-type") {
                 match Event::parse(text.as_bytes(), limits.max_bytes)? {
-                    Event::Push(push) => Content::Push(push),
-                    Event::Ignored(ignored) => Content::Ignored(ignored),
+                    Event::Push(push) => MessageContent::Push(push),
+                    Event::Ignored(ignored) => MessageContent::Ignored(ignored),
                 }
             } else {
                 return Err(JobError::Unknown);

@@ -13,7 +13,7 @@ use std::fmt;
 
 use crate::event::{EventId, Ignored, PushEvent, Timestamp};
 use crate::filter::{TagFilter, TagFilters};
-use crate::job::{Content, JobError, JobMessage, Limits};
+use crate::job::{JobError, JobMessage, MessageContent, MessageLimits};
 use crate::{Skip, why_not};
 use soci_manifest::Version;
 use soci_oci::{Digest, Repository, Tag};
@@ -116,15 +116,15 @@ impl fmt::Display for SkippedPush {
     }
 }
 
-/// Reads a message, within [`Limits::DEFAULT`]. Errors are permanent: the same bytes stay wrong.
+/// Reads a message, within [`MessageLimits::DEFAULT`]. Errors are permanent: the same bytes stay wrong.
 pub fn understand(body: &[u8], rules: &PushRules) -> Result<Task, JobError> {
-    Ok(match JobMessage::parse(body, Limits::DEFAULT)?.content {
-        Content::Job(job) => Task::Index(job.into()),
-        Content::Push(push) => match rules.judge(&push) {
+    Ok(match JobMessage::parse(body, MessageLimits::DEFAULT)?.content {
+        MessageContent::Job(job) => Task::Index(job.into()),
+        MessageContent::Push(push) => match rules.judge(&push) {
             Ok(_) => Task::Index((&*push).into()),
             Err(why) => Task::Skip { why, pushed: Some((&*push).into()) },
         },
-        Content::Ignored(ignored) => {
+        MessageContent::Ignored(ignored) => {
             Task::Skip { why: SkippedPush::Ignored(ignored), pushed: None }
         }
     })

@@ -19,14 +19,14 @@ use crate::checkpoint::Cut;
 use crate::encode::{Encoded, ZtocParts, tar_zinfo};
 use crate::error::BuildError;
 use crate::gzip::GzipScan;
-use crate::limits::Limits;
+use crate::limits::LayerLimits;
 use crate::span::SpanHasher;
 use crate::tar::TarReader;
 use crate::{Compression, DEFAULT_SPAN_SIZE};
 
 /// How a ztoc is to be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ZtocSettings {
     /// How the layer is compressed.
     pub compression: Compression,
     /// Bytes between checkpoints: uncompressed ones for gzip (a checkpoint is taken at the first
@@ -36,17 +36,17 @@ pub struct Settings {
     /// The name that the ztoc carries of the tool that built it.
     pub build_tool_identifier: String,
     /// What the layer may claim.
-    pub limits: Limits,
+    pub limits: LayerLimits,
 }
 
-impl Settings {
+impl ZtocSettings {
     /// Settings with the reference's span size and the default limits.
     pub fn new(compression: Compression, build_tool_identifier: impl Into<String>) -> Self {
         Self {
             compression,
             span_size: DEFAULT_SPAN_SIZE,
             build_tool_identifier: build_tool_identifier.into(),
-            limits: Limits::DEFAULT,
+            limits: LayerLimits::DEFAULT,
         }
     }
 }
@@ -80,7 +80,7 @@ pub struct Builder {
 
 impl Builder {
     /// A builder at the start of a layer. Fails if the span size cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, BuildError> {
+    pub fn new(settings: ZtocSettings) -> Result<Self, BuildError> {
         Ok(Self { scanner: Scanner::new(settings)?, hasher: SpanHasher::new() })
     }
 
@@ -100,7 +100,7 @@ impl Builder {
 /// The half of a [`Builder`] that reads the layer and finds where its spans end.
 #[derive(Debug)]
 pub struct Scanner {
-    settings: Settings,
+    settings: ZtocSettings,
     scan: Scan,
     tar: TarReader,
     cuts: Vec<Cut>,
@@ -118,7 +118,7 @@ enum Scan {
 
 impl Scanner {
     /// A scanner at the start of a layer. Fails if the span size cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, BuildError> {
+    pub fn new(settings: ZtocSettings) -> Result<Self, BuildError> {
         let size = settings.span_size;
         if i64::try_from(size).is_err() {
             return Err(BuildError::SpanSize { size, reason: "it is over 2^63 - 1" });

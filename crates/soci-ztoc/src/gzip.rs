@@ -28,7 +28,7 @@ mod member;
 use crate::checkpoint::{CHECKPOINT_SIZE, Checkpoints, Cut};
 use crate::error::BuildError;
 use crate::inflate::{Inflater, Status, Stop, Wrapper};
-use crate::limits::Limits;
+use crate::limits::LayerLimits;
 use crate::{WINDOW_SIZE, tar::TarReader};
 use member::{MemberHeader, Verdict};
 
@@ -53,7 +53,7 @@ pub(crate) struct GzipScan {
     /// Where the last checkpoint was taken, in uncompressed bytes.
     last_out: u64,
     checkpoints: Checkpoints,
-    limits: Limits,
+    limits: LayerLimits,
 }
 
 /// Where the layer is in its sequence of members.
@@ -70,7 +70,7 @@ enum Member {
 }
 
 impl GzipScan {
-    pub(crate) fn new(span_size: u64, limits: Limits) -> Self {
+    pub(crate) fn new(span_size: u64, limits: LayerLimits) -> Self {
         Self {
             inflater: Inflater::new(Wrapper::Detect),
             buffer: vec![0; WINDOW_SIZE + OUTPUT_SIZE].into(),

@@ -20,7 +20,7 @@ use crate::checkpoint::{CHECKPOINT_SIZE, Cut, HEADER_SIZE};
 use crate::encode::VERSION;
 use crate::flatbuf::field::{compression_info, file, tar_zinfo, toc, xattr, ztoc};
 use crate::flatbuf::read::{Malformed, Offsets, Table};
-use crate::limits::Limits;
+use crate::limits::LayerLimits;
 use crate::span::Hash;
 use crate::toc::FileType;
 pub use extract::{ExtractError, Extraction, FetchError};
@@ -184,7 +184,7 @@ impl<'a> Entry<'a> {
 impl<B: AsRef<[u8]>> Reader<B> {
     /// Opens the ztoc in `bytes` and validates all of it. Of the limits those on its size and on
     /// the numbers of entries, checkpoints and spans apply; everything else is bounded by its size.
-    pub fn parse(bytes: B, limits: &Limits) -> Result<Self, ReadError> {
+    pub fn parse(bytes: B, limits: &LayerLimits) -> Result<Self, ReadError> {
         let buffer = bytes.as_ref();
         if buffer.len() > limits.ztoc_size {
             return Err(ReadError::Limit { what: "bytes", limit: limits.ztoc_size });
@@ -372,7 +372,7 @@ fn gzip_starts(
     buffer: &[u8],
     blob: &[u8],
     compressed_size: u64,
-    limits: &Limits,
+    limits: &LayerLimits,
 ) -> Result<(u64, Vec<SpanStart>), ReadError> {
     let bad = ReadError::Checkpoints;
     let (header, body) = blob.split_at_checked(HEADER_SIZE).ok_or(bad("they are cut short"))?;
@@ -421,7 +421,7 @@ fn plain_starts(
     blob: &[u8],
     compressed_size: u64,
     digests: usize,
-    limits: &Limits,
+    limits: &LayerLimits,
 ) -> Result<(u64, Vec<SpanStart>), ReadError> {
     let bad = ReadError::Checkpoints;
     let table = Table::root(blob)?;

@@ -28,7 +28,7 @@ mod sparse;
 
 use std::sync::Arc;
 
-use crate::limits::Limits;
+use crate::limits::LayerLimits;
 use crate::toc::{Entry, FileType, Stack};
 pub use header::{BLOCK_SIZE, is_header};
 use header::{BadHeader, Block, Header};
@@ -153,11 +153,11 @@ pub(crate) struct TarReader {
     entries: Stack<Entry>,
     /// What the entries take in a ztoc at least, in bytes.
     encoded_size: usize,
-    limits: Limits,
+    limits: LayerLimits,
 }
 
 impl TarReader {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: LayerLimits) -> Self {
         Self {
             next: NextBytes::Header,
             block: [0; BLOCK_SIZE],

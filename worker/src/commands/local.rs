@@ -221,11 +221,11 @@ fn rules(args: &LocalArgs) -> PushRules {
 
 fn options(args: &LocalArgs, rules: &PushRules, budget: Budget) -> Options {
     Options {
-        settings: soci_manifest::Settings {
+        settings: soci_manifest::SociIndexSettings {
             version: rules.version,
             min_layer_size: args.min_layer_size,
             span_size: args.span_size,
-            ..soci_manifest::Settings::default()
+            ..soci_manifest::SociIndexSettings::default()
         },
         output: soci_indexer::OutputTag::Suffix(rules.output_suffix.clone()),
         budget,

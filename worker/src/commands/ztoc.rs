@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use soci_indexer::build_ztoc;
 use soci_oci::Digest;
-use soci_ztoc::{FetchError, Limits, Reader, Settings};
+use soci_ztoc::{FetchError, LayerLimits, Reader, ZtocSettings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
 use crate::report::human_bytes;
@@ -23,9 +23,9 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
     } else {
         Box::new(File::open(&args.layer).with_context(|| format!("layer {layer}"))?)
     };
-    let settings = Settings {
+    let settings = ZtocSettings {
         span_size: args.span_size,
-        ..Settings::new(args.compression, args.build_tool_identifier.clone())
+        ..ZtocSettings::new(args.compression, args.build_tool_identifier.clone())
     };
     let ztoc = build_ztoc(settings, || {
         let mut piece = vec![0; READ_SIZE];
@@ -54,14 +54,14 @@ fn write(path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
 
 fn open(path: &Path) -> Result<Reader<Vec<u8>>> {
     let name = || format!("ztoc {}", path.display());
-    let limit = Limits::DEFAULT.ztoc_size as u64;
+    let limit = LayerLimits::DEFAULT.ztoc_size as u64;
     let mut bytes = Vec::new();
     File::open(path)
         .with_context(name)?
         .take(limit + 1)
         .read_to_end(&mut bytes)
         .with_context(name)?;
-    Reader::parse(bytes, &Limits::DEFAULT).with_context(name)
+    Reader::parse(bytes, &LayerLimits::DEFAULT).with_context(name)
 }
 
 pub(crate) fn info(args: &ZtocInfoArgs) -> Result<()> {

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use soci_indexer::Options;
 use soci_jobs::RegistryStores;
-use soci_manifest::{Settings, Version};
+use soci_manifest::{SociIndexSettings, Version};
 use soci_push::event::Timestamp;
 use soci_push::{JobMessage, TagFilters};
 use soci_queue::{MessageId, Receipt};
@@ -55,11 +55,11 @@ struct Setup {
 impl Setup {
     async fn new() -> Self {
         let registry = FakeRegistry::start().await;
-        let settings = Settings {
+        let settings = SociIndexSettings {
             version: Version::V2,
             span_size: 64 << 10,
             min_layer_size: 0,
-            ..Settings::default()
+            ..SociIndexSettings::default()
         };
         let options = Options { settings, ..Options::default() };
         let rules = PushRules {

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use soci_push::job::{Content, Limits};
+use soci_push::job::{MessageContent, MessageLimits};
 use soci_push::{JobError, JobMessage, PushRules, SkippedPush};
 use soci_queue::QueueError;
 
@@ -88,10 +88,10 @@ pub(super) async fn replay<S: Sink>(
 
 /// The job that a line asks for, or why there is none.
 fn understand(line: &[u8], rules: &PushRules) -> Result<Result<JobMessage, SkippedPush>, JobError> {
-    Ok(match JobMessage::parse(line, Limits::DEFAULT)?.content {
-        Content::Job(job) => Ok(job),
-        Content::Ignored(ignored) => Err(SkippedPush::Ignored(ignored)),
-        Content::Push(push) => {
+    Ok(match JobMessage::parse(line, MessageLimits::DEFAULT)?.content {
+        MessageContent::Job(job) => Ok(job),
+        MessageContent::Ignored(ignored) => Err(SkippedPush::Ignored(ignored)),
+        MessageContent::Push(push) => {
             rules.judge(&push).map(|_| JobMessage::from_push(&push, operate::now()))
         }
     })
@@ -100,7 +100,7 @@ fn understand(line: &[u8], rules: &PushRules) -> Result<Result<JobMessage, Skipp
 /// Reads a line without holding more of it than a message can have, and a byte; `false` at the end.
 fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
-    let limit = Limits::DEFAULT.max_bytes as u64 + 1;
+    let limit = MessageLimits::DEFAULT.max_bytes as u64 + 1;
     if input.by_ref().take(limit).read_until(b'\n', line)? == 0 {
         return Ok(false);
     }
