@@ -1,7 +1,5 @@
 //! Values as people write them.
 
-use soci_text::clip;
-
 /// A number of bytes, with an optional unit of 1024s: `4194304`, `4096KiB`, `4MiB`, `1GiB`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -11,7 +9,9 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         "M" | "MiB" => 1 << 20,
         "G" | "GiB" => 1 << 30,
         unit => {
-            return Err(format!("{:?} is not a unit (KiB, MiB or GiB)", clip(unit)));
+            // Far shorter than other quotations: whoever reports this repeats the whole value too.
+            let unit: String = unit.chars().take(16).collect();
+            return Err(format!("{unit:?} is not a unit (KiB, MiB or GiB)"));
         }
     };
     let number: u64 = digits.parse().map_err(|_| "a whole number is expected".to_owned())?;
