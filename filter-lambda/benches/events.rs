@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
-use soci_filter_lambda::{Dispatcher, FetchedManifest, Filter, Handler, IndexFunction, Manifests};
+use soci_filter_lambda::{Dispatcher, FetchedManifest, Handler, IndexFunction, Manifests};
 use soci_lambda::Invocation;
 use soci_manifest::Version;
 use soci_oci::Digest;
+use soci_push::PushRules;
 use soci_push::event::{PushEvent, Timestamp};
 use soci_sandbox::MemoryQueue;
 use tokio::time::Instant;
@@ -70,13 +71,13 @@ fn events(criterion: &mut Criterion) {
 fn handler(filters: usize) -> Handler<MemoryQueue, Nowhere, Nowhere> {
     let filters: Vec<String> =
         (0..filters).map(|number| format!("*team-{number}/*service*:v*.*-rc*")).collect();
-    let filter = Filter {
+    let rules = PushRules {
         filters: filters.join(",").parse().expect("the filters are valid"),
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
     };
     let dispatcher = Dispatcher { queue: MemoryQueue::named("bench"), shortcut: None };
-    Handler { filter, dispatcher }
+    Handler { rules, dispatcher }
 }
 
 fn event(tag: &str) -> String {

@@ -1,4 +1,15 @@
 //! Sends an image that is wanted to where it is indexed.
+//!
+//! The queue takes everything. The index Lambda is a shortcut for images that are certain to be
+//! small: it begins at once, where a worker may have to be started first. Whatever stands in its way
+//! is a doubt and no failure: manifests that cannot be read, a size that is not told, an invocation
+//! that is refused or takes too long. With a doubt the image goes to the queue.
+//!
+//! That costs an image that is indexed twice at worst, which changes nothing. An event must not get
+//! lost, though, so only the queue's own failure fails the invocation, which Lambda then repeats.
+//!
+//! All of it has to end before Lambda ends the invocation. The shortcut gets at most half of the time
+//! that is left, so that the queue has the other half.
 
 use std::error::Error;
 use std::future::Future;
@@ -178,6 +189,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Dispatcher<Q, M, F> {
         group: Option<Group>,
         deadline: Instant,
     ) -> Result<MessageId, DispatchError> {
+        // Lambda's own end would leave neither an answer nor a line in the log.
         let begun = Instant::now();
         let until = deadline.checked_sub(ANSWER_TIME).unwrap_or(begun);
         let outgoing = Outgoing { body, group, attributes: Vec::new() };

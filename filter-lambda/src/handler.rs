@@ -1,21 +1,21 @@
 //! What happens to one event, and the line that is logged about it.
 
-use soci_lambda::{Fault, Invocation};
-use soci_push::TagFilter;
+use soci_lambda::{Invocation, InvocationError};
 use soci_push::event::{EventError, PushEvent};
+use soci_push::{PushRules, SkippedPush, TagFilter};
 use soci_queue::Queue;
 use soci_text::error_chain;
 use tracing::{error, info, warn};
 
+use crate::decision::Decision;
 use crate::dispatch::{DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests};
-use crate::filter::{Decision, Filter};
 use crate::response::Response;
 
 /// Handles events.
 #[derive(Clone, Debug)]
 pub struct Handler<Q, M, F> {
     /// Which events are wanted.
-    pub filter: Filter,
+    pub rules: PushRules,
     /// Where these go.
     pub dispatcher: Dispatcher<Q, M, F>,
 }
@@ -23,28 +23,32 @@ pub struct Handler<Q, M, F> {
 impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
     /// Handles the event that is `payload` and logs one line about it. Fails only if an event that
     /// may be wanted went nowhere.
-    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Response, Fault> {
+    pub async fn handle(
+        &self,
+        payload: &str,
+        invocation: &Invocation,
+    ) -> Result<Response, InvocationError> {
         let request_id = &*invocation.request_id;
-        match self.filter.read(payload) {
+        match Decision::of(payload, &self.rules) {
             Decision::Wanted { push, filter } => {
                 self.send(&push, filter, payload, invocation).await
             }
-            Decision::Unmatched(push) => {
+            Decision::Skipped { push, why } => {
                 let About { repository, digest, tag, event_id } = About::of(&push);
-                info!(
-                    outcome = "unmatched",
-                    repository, digest, tag, event_id, request_id, "no filter matches"
-                );
-                Ok(Response::unmatched(&push))
-            }
-            Decision::Skip(push, skip) => {
-                let About { repository, digest, tag, event_id } = About::of(&push);
-                let reason = skip.label();
-                info!(
-                    outcome = "skipped",
-                    reason, repository, digest, tag, event_id, request_id, "{skip}"
-                );
-                Ok(Response::skipped(&push, &skip))
+                // A word of its own: it is by far the most frequent, and tells of the filters.
+                if let SkippedPush::Unmatched { .. } = why {
+                    info!(
+                        outcome = "unmatched",
+                        repository, digest, tag, event_id, request_id, "no filter matches"
+                    );
+                } else {
+                    let reason = why.label();
+                    info!(
+                        outcome = "skipped",
+                        reason, repository, digest, tag, event_id, request_id, "{why}"
+                    );
+                }
+                Ok(Response::skipped(&push, &why))
             }
             Decision::Ignored(ignored) => {
                 info!(outcome = "ignored", request_id, "{ignored}");
@@ -64,7 +68,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
         filter: &TagFilter,
         payload: &str,
         invocation: &Invocation,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response, InvocationError> {
         let About { repository, digest, tag, event_id } = About::of(push);
         let request_id = &*invocation.request_id;
         let filter = filter.to_string();
@@ -126,7 +130,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
         malformed: &EventError,
         payload: &str,
         invocation: &Invocation,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Response, InvocationError> {
         let request_id = &*invocation.request_id;
         match self.dispatcher.keep(payload, invocation).await {
             Ok(message) => {
@@ -162,6 +166,6 @@ impl<'a> About<'a> {
     }
 }
 
-fn fault(error: &DispatchError) -> Fault {
-    Fault::of("QueueError", error)
+fn fault(error: &DispatchError) -> InvocationError {
+    InvocationError::of("QueueError", error)
 }

@@ -1,7 +1,7 @@
 //! The filter Lambda: EventBridge hands it every push to ECR; it picks the images that are wanted
 //! and sends each to where it is indexed.
 //!
-//! [`Filter::read`] decides from an event's text alone. [`Dispatcher::dispatch`] carries the
+//! [`Decision::of`] decides from an event's text alone. [`Dispatcher::dispatch`] carries the
 //! decision out: a small image goes to the index Lambda, everything else to the queue.
 //!
 //! What happens to an event:
@@ -20,20 +20,20 @@
 //! goes to the queue, whose consumer puts it on the dead-letter queue with what is wrong with it.
 //! What does not even say that it comes from ECR was sent by a caller who reads the response.
 
+mod decision;
 mod dispatch;
-mod filter;
 mod handler;
 mod remote;
 mod response;
 mod settings;
 mod size;
 
+pub use decision::Decision;
 pub use dispatch::{
     DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests, Shortcut,
 };
-pub use filter::{Decision, Filter};
 pub use handler::Handler;
 pub use remote::{EcrManifests, InvokeError, LambdaFunction, ManifestsError};
 pub use response::Response;
-pub use settings::{Settings, ShortcutSettings};
+pub use settings::{FilterSettings, ShortcutSettings};
 pub use size::{FetchedManifest, ImageSize, SizeError, SizeLimits};

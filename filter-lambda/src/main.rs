@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use soci_filter_lambda::{
-    Dispatcher, EcrManifests, Handler, LambdaFunction, Response, Settings, Shortcut, SizeLimits,
+    Dispatcher, EcrManifests, FilterSettings, Handler, LambdaFunction, Response, Shortcut,
+    SizeLimits,
 };
-use soci_lambda::{Fault, serve, start_logging};
+use soci_lambda::{InvocationError, serve, start_logging};
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response, Fault>> + 'a>>;
+type PendingResponse<'a> = Pin<Box<dyn Future<Output = Result<Response, InvocationError>> + 'a>>;
 
 /// Most time to find out how large an image is and to invoke the index Lambda. Both take well below
 /// a second where nothing is wrong.
@@ -20,7 +21,7 @@ const SHORTCUT_TIME: Duration = Duration::from_secs(5);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let settings = match Settings::read(&soci_config::Environment) {
+    let settings = match FilterSettings::read(&soci_config::Environment) {
         Ok(settings) => settings,
         Err(problems) => {
             eprintln!("{problems}");
@@ -44,8 +45,8 @@ async fn main() -> ExitCode {
         time: SHORTCUT_TIME,
     });
     let dispatcher = Dispatcher { queue, shortcut };
-    let handler = Handler { filter: settings.filter, dispatcher };
-    let handle = |event: Box<RawValue>, invocation| -> Answer<'_> {
+    let handler = Handler { rules: settings.rules, dispatcher };
+    let handle = |event: Box<RawValue>, invocation| -> PendingResponse<'_> {
         let handler = &handler;
         Box::pin(async move { handler.handle(event.get(), &invocation).await })
     };

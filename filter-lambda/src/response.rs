@@ -4,9 +4,9 @@
 //! CloudFormation, as far as it knows the case.
 
 use serde::Serialize;
-use soci_lambda::{objection, objection_to_other};
-use soci_push::Skip;
+use soci_lambda::{other_event_error, validation_error};
 use soci_push::event::{EventError, Ignored, PushEvent};
+use soci_push::{Skip, SkippedPush};
 
 /// What the function answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,21 +36,16 @@ impl Response {
         ))
     }
 
-    /// No filter matches.
-    pub fn unmatched(push: &PushEvent) -> Self {
-        Self::ok(format!(
-            "The given event contained the image \"{}\" with digest \"{}\" which did not match any \
-             SOCI repository image tag filters",
-            image(push),
-            push.digest
-        ))
-    }
-
-    /// What was pushed needs no index.
-    pub fn skipped(push: &PushEvent, skip: &Skip) -> Self {
+    /// The push is no work.
+    pub fn skipped(push: &PushEvent, why: &SkippedPush) -> Self {
         let image = image(push);
-        Self::ok(match skip {
-            Skip::OutputTag { suffix, .. } => {
+        Self::ok(match why {
+            SkippedPush::Unmatched { .. } => format!(
+                "The given event contained the image \"{image}\" with digest \"{}\" which did not \
+                 match any SOCI repository image tag filters",
+                push.digest
+            ),
+            SkippedPush::Skip(Skip::OutputTag { suffix, .. }) => {
                 format!("Skipping image \"{image}\" as it has the \"{suffix}\" suffix")
             }
             other => format!("Skipping image \"{image}\": {other}"),
@@ -59,12 +54,12 @@ impl Response {
 
     /// Something else has happened than a successful push.
     pub fn ignored(ignored: &Ignored) -> Self {
-        Self::refused(&objection_to_other(ignored))
+        Self::refused(&other_event_error(ignored))
     }
 
     /// The event cannot be read.
     pub fn malformed(error: &EventError) -> Self {
-        Self::refused(&objection(error))
+        Self::refused(&validation_error(error))
     }
 
     fn ok(body: String) -> Self {

@@ -1,16 +1,15 @@
 //! What the filter Lambda is told by its environment.
 
 use soci_aws::QueueUrl;
-use soci_config::{Problems, Program, Reader, Source, name};
+use soci_config::{Problems, Program, Reader, Source, name, read_push_rules};
 use soci_lambda::LogSettings;
-
-use crate::filter::Filter;
+use soci_push::PushRules;
 
 /// What the filter Lambda is told.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct FilterSettings {
     /// Which events are wanted.
-    pub filter: Filter,
+    pub rules: PushRules,
     /// The queue.
     pub queue_url: QueueUrl,
     /// Which images the index Lambda gets; none of them without it.
@@ -28,24 +27,18 @@ pub struct ShortcutSettings {
     pub max_image_bytes: u64,
 }
 
-impl Settings {
+impl FilterSettings {
     /// Reads the variables.
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(Program::Filter, source);
-        let filters = reader.from_str(name::FILTERS);
-        let version = soci_config::IndexSettings::read_version(&mut reader);
-        let output_suffix = soci_config::IndexSettings::read_output_suffix(&mut reader);
+        let rules = read_push_rules(&mut reader);
         let queue_url = reader.from_str(name::QUEUE_URL);
         let function = reader.text(name::INDEX_LAMBDA_ARN);
         let max_image_bytes = reader.bytes(name::INDEX_LAMBDA_MAX_IMAGE_BYTES, 0..=u64::MAX);
         let logs = LogSettings::read(&mut reader);
         let settings = || {
             Some(Self {
-                filter: Filter {
-                    filters: filters?,
-                    version: version?,
-                    output_suffix: output_suffix?,
-                },
+                rules: rules?,
                 queue_url: queue_url?,
                 shortcut: function.zip(max_image_bytes).map(|(function, max_image_bytes)| {
                     ShortcutSettings { function: function.trim().to_owned(), max_image_bytes }
@@ -59,19 +52,16 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::collections::BTreeSet;
-
-    use soci_config::VARIABLES;
+    use soci_config::testing::assert_reads_its_variables;
     use soci_manifest::Version;
 
     use super::*;
 
-    fn read(values: &[(&str, &str)]) -> Result<Settings, Problems> {
+    fn read(values: &[(&str, &str)]) -> Result<FilterSettings, Problems> {
         let source = |wanted: &str| {
             values.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
         };
-        Settings::read(&source)
+        FilterSettings::read(&source)
     }
 
     const QUEUE: (&str, &str) = (name::QUEUE_URL, "https://sqs.eu-west-1.amazonaws.com/1/live");
@@ -80,25 +70,18 @@ mod tests {
     fn queue_and_filters_are_all_that_is_needed() {
         let settings = read(&[QUEUE, (name::FILTERS, "app:*,b/*:v*")]).unwrap();
         assert_eq!(settings.queue_url.as_str(), QUEUE.1);
-        assert_eq!(settings.filter.filters.to_string(), "app:*,b/*:v*");
-        assert_eq!(settings.filter.version, Version::V2);
-        assert_eq!(settings.filter.output_suffix, "-soci");
+        assert_eq!(settings.rules.filters.to_string(), "app:*,b/*:v*");
+        assert_eq!(settings.rules.version, Version::V2);
+        assert_eq!(settings.rules.output_suffix, "-soci");
         assert_eq!(settings.shortcut, None);
     }
 
     #[test]
     fn exactly_the_variables_of_the_table_are_read() {
-        let seen = RefCell::new(BTreeSet::new());
-        let source = |name: &str| {
-            seen.borrow_mut().insert(name.to_owned());
-            None
-        };
-        let problems = Settings::read(&source).unwrap_err();
+        assert_reads_its_variables(Program::Filter, |source| drop(FilterSettings::read(source)));
+        let problems = read(&[]).unwrap_err();
         let needed: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
         assert_eq!(needed, [name::FILTERS, name::QUEUE_URL]);
-        let table = VARIABLES.iter().filter(|variable| variable.need(Program::Filter).is_some());
-        let table: BTreeSet<String> = table.map(|variable| variable.name.to_owned()).collect();
-        assert_eq!(*seen.borrow(), table);
     }
 
     #[test]

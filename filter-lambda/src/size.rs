@@ -1,8 +1,14 @@
 //! How large an image is, from its manifests.
+//!
+//! The sizes that descriptors state are believed: whoever indexes the image finds out whether they
+//! are true, and a wrong one costs an invocation of the index Lambda. An index in an index, more
+//! manifests than one call brings, or anything unreadable leaves the size unknown. That is no
+//! mistake of the image, and it goes to the queue.
 
 use std::collections::HashSet;
 
 use soci_oci::{Descriptor, Digest, Document, DocumentError, media_type};
+use soci_text::clip;
 
 /// A manifest as a registry gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +147,7 @@ fn children(entries: &[Descriptor], limits: SizeLimits) -> Result<Vec<Digest>, S
     let mut seen = HashSet::new();
     let images = || entries.iter().filter(|entry| !is_attestation(entry));
     if let Some(other) = images().find(|entry| !media_type::is_manifest(&entry.media_type)) {
-        let media_type = other.media_type.chars().take(100).collect();
+        let media_type = clip(&other.media_type);
         return Err(SizeError::Child { digest: other.digest, media_type });
     }
     let images: Vec<&Descriptor> = images().filter(|entry| seen.insert(entry.digest)).collect();

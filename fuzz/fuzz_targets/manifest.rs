@@ -2,7 +2,7 @@
 #![no_main]
 
 use soci_oci::{Digest, Index, Manifest, media_type};
-use soci_manifest::{Image, Limits, Platforms, Settings};
+use soci_manifest::{Image, ImageLimits, Platforms, SociIndexSettings};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(manifest) = Manifest::decode(bytes) {
@@ -13,8 +13,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     }
     for media_type in [media_type::OCI_MANIFEST, media_type::OCI_INDEX] {
         let digest = Digest::sha256_of(bytes);
-        let Ok(image) = Image::new(media_type, digest, bytes, Limits::DEFAULT) else { continue };
+        let Ok(image) = Image::new(media_type, digest, bytes, ImageLimits::DEFAULT) else { continue };
         let _ = image.missing();
-        let _ = image.plan(&Settings::default(), &Platforms::All);
+        let _ = image.plan(&SociIndexSettings::default(), &Platforms::All);
     }
 });

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 use soci_jobs::{Outcome, Why};
-use soci_lambda::{Fault, objection, objection_to_other};
+use soci_lambda::{InvocationError, other_event_error, validation_error};
 use soci_push::event::{Event, MAX_EVENT_BYTES};
 use soci_push::job::JobError;
-use soci_push::{Nothing, Skip, Task};
+use soci_push::{Skip, SkippedPush, Task};
 
 use crate::work::{Delivery, Handled};
 
@@ -46,8 +46,8 @@ const BUILD_FAILED: &str = "SOCI index build error";
 const PUSH_FAILED: &str = "SOCI index push error";
 
 /// The answer to a direct invocation with `payload`. Fails if its image is neither done nor on a queue.
-pub(crate) fn sentence(handled: &Handled, payload: &str) -> Result<String, Fault> {
-    if let Ok(Task::Nothing { why, .. }) = &handled.asked {
+pub(crate) fn sentence(handled: &Handled, payload: &str) -> Result<String, InvocationError> {
+    if let Ok(Task::Skip { why, .. }) = &handled.asked {
         return of_nothing(why);
     }
     let why = handled.outcome.why();
@@ -78,13 +78,13 @@ pub(crate) fn is_settled(handled: &Handled) -> bool {
     !matches!(handled.delivery, Delivery::Failed { .. })
 }
 
-fn of_nothing(nothing: &Nothing) -> Result<String, Fault> {
+fn of_nothing(nothing: &SkippedPush) -> Result<String, InvocationError> {
     Ok(match nothing {
-        Nothing::Ignored(ignored) => {
-            return Err(Fault { kind: MALFORMED, message: objection_to_other(ignored) });
+        SkippedPush::Ignored(ignored) => {
+            return Err(InvocationError { kind: MALFORMED, message: other_event_error(ignored) });
         }
-        Nothing::Skip(Skip::Untagged) => NO_TAG.to_owned(),
-        Nothing::Skip(
+        SkippedPush::Skip(Skip::Untagged) => NO_TAG.to_owned(),
+        SkippedPush::Skip(
             Skip::SociIndex { .. }
             | Skip::Signature { .. }
             | Skip::Sbom { .. }
@@ -111,21 +111,21 @@ fn kind_of(why: &Why) -> &'static str {
 
 fn message_of(handled: &Handled, why: &Why, payload: &str) -> String {
     match &handled.asked {
-        Err(JobError::Event(error)) => objection(error),
+        Err(JobError::Event(error)) => validation_error(error),
         // To somebody who sends events it is an event, of which the field is missing that would say
         // so.
         Err(JobError::Unknown) => match Event::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
-            Err(error) => objection(&error),
+            Err(error) => validation_error(&error),
             Ok(_) => why.detail.clone(),
         },
         _ => why.detail.clone(),
     }
 }
 
-fn fault(kind: &'static str, message: String, error: Option<&str>) -> Fault {
+fn fault(kind: &'static str, message: String, error: Option<&str>) -> InvocationError {
     let message = match error {
         Some(error) => format!("{message}; {error}"),
         None => message,
     };
-    Fault { kind, message }
+    InvocationError { kind, message }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use soci_jobs::{Outcome, RepositoryOpener};
-use soci_lambda::{Fault, Invocation};
+use soci_lambda::{Invocation, InvocationError};
 use soci_queue::Queue;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -24,7 +24,11 @@ pub struct Handler<S, Q> {
 impl<S: RepositoryOpener, Q: Queue> Handler<S, Q> {
     /// Handles the invocation with `payload`, and logs one line about every message in it. Messages
     /// of a queue are handled one after the other, each with all the memory there is.
-    pub async fn handle(&self, payload: &str, invocation: &Invocation) -> Result<Answer, Fault> {
+    pub async fn handle(
+        &self,
+        payload: &str,
+        invocation: &Invocation,
+    ) -> Result<Answer, InvocationError> {
         match Payload::read(payload) {
             Ok(Payload::Batch(batch)) => Ok(Answer::Batch(self.batch(&batch, invocation).await)),
             Ok(Payload::Direct) => {
@@ -34,7 +38,7 @@ impl<S: RepositoryOpener, Q: Queue> Handler<S, Q> {
                 sentence(&handled, payload).map(Answer::Sentence)
             }
             Err(error) => {
-                let fault = Fault::of("PayloadError", &error);
+                let fault = InvocationError::of("PayloadError", &error);
                 let request_id = &*invocation.request_id;
                 error!(outcome = "failed", request_id, "{}", fault.message);
                 Err(fault)

@@ -12,12 +12,11 @@ use soci_aws::{EcrCredentials, SqsQueue};
 use soci_index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
 use soci_indexer::{Budget, Options, OutputTag};
 use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
-use soci_lambda::{Fault, serve, start_logging};
-use soci_push::Rules;
+use soci_lambda::{InvocationError, serve, start_logging};
 use soci_registry::Client;
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
-type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + 'a>>;
+type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, InvocationError>> + 'a>>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -61,12 +60,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
         ..Options::default()
     };
     let worker = Worker {
-        rules: Rules {
-            version: index.settings.version,
-            output_suffix: index.output_suffix.clone(),
-            filters: Some(index.filters.clone()),
-            limits: soci_push::job::Limits::DEFAULT,
-        },
+        rules: index.push_rules(),
         runner: Runner::new(RegistryOpener::new(client, endpoint), options),
         queue,
         dead_letters,

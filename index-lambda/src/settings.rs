@@ -79,10 +79,7 @@ fn quarter_of(mebibytes: Option<u64>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::collections::BTreeSet;
-
-    use soci_config::VARIABLES;
+    use soci_config::testing::assert_reads_its_variables;
 
     use super::*;
 
@@ -118,17 +115,12 @@ mod tests {
 
     #[test]
     fn exactly_the_variables_of_the_table_are_read() {
-        let seen = RefCell::new(BTreeSet::new());
-        let source = |name: &str| {
-            seen.borrow_mut().insert(name.to_owned());
-            None
-        };
-        let problems = Settings::read(&source, NonZeroUsize::MIN).unwrap_err();
+        assert_reads_its_variables(Program::Index, |source| {
+            drop(Settings::read(source, NonZeroUsize::MIN));
+        });
+        let problems = read(&[]).unwrap_err();
         assert_eq!(problems.0.len(), 1);
         assert_eq!(problems.0[0].name, name::QUEUE_URL);
-        let table = VARIABLES.iter().filter(|variable| variable.need(Program::Index).is_some());
-        let table: BTreeSet<String> = table.map(|variable| variable.name.to_owned()).collect();
-        assert_eq!(*seen.borrow(), table);
     }
 
     #[test]

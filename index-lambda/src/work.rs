@@ -6,7 +6,7 @@ use std::time::Duration;
 use soci_jobs::{Outcome, RepositoryOpener, Runner, Why};
 use soci_lambda::Invocation;
 use soci_push::job::JobError;
-use soci_push::{Job, JobMessage, Rules, Task, understand};
+use soci_push::{Job, JobMessage, PushRules, Task, understand};
 use soci_queue::{DeadLetter, Group, MessageId, Outgoing, Queue};
 use soci_text::error_chain;
 use tokio::time::{Instant, timeout_at};
@@ -18,7 +18,7 @@ const ANSWER_TIME: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Worker<S, Q> {
     /// Which messages are work.
-    pub rules: Rules,
+    pub rules: PushRules,
     /// Does it.
     pub runner: Runner<S>,
     /// Takes what cannot be finished here.
@@ -74,7 +74,7 @@ impl Handled {
     pub fn job(&self) -> Option<&Job> {
         match &self.asked {
             Ok(Task::Index(job)) => Some(job),
-            Ok(Task::Nothing { pushed, .. }) => pushed.as_ref(),
+            Ok(Task::Skip { pushed, .. }) => pushed.as_ref(),
             Err(_) => None,
         }
     }
@@ -86,9 +86,7 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         let asked = understand(message.body.as_bytes(), &self.rules);
         let outcome = match &asked {
             Ok(Task::Index(job)) => self.index(job, invocation).await,
-            Ok(Task::Nothing { why, .. }) => {
-                Outcome::Skipped(Why::new(why.label(), why.to_string()))
-            }
+            Ok(Task::Skip { why, .. }) => Outcome::Skipped(Why::new(why.label(), why.to_string())),
             Err(error) => Outcome::Rejected(Why::new("malformed", error_chain(error))),
         };
         let job = match &asked {

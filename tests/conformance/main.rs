@@ -15,13 +15,14 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use soci_ztoc::testing::random_layer;
-use soci_ztoc::{BuildError, Builder, Compression, Settings};
+use soci_ztoc::{BuildError, Builder, Compression, ZtocSettings};
 
 /// Random layers per run.
 const LAYERS: u64 = 240;
 
 fn build(layer: &[u8], compression: Compression, span_size: u64) -> Result<String, BuildError> {
-    let mut builder = Builder::new(Settings { span_size, ..Settings::new(compression, "tool") })?;
+    let mut builder =
+        Builder::new(ZtocSettings { span_size, ..ZtocSettings::new(compression, "tool") })?;
     for piece in layer.chunks(10_007) {
         builder.push(piece)?;
     }

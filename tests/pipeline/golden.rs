@@ -8,7 +8,7 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use soci_indexer::Options;
-use soci_manifest::{Platforms, Settings, Version};
+use soci_manifest::{Platforms, SociIndexSettings, Version};
 use soci_oci::Digest;
 use soci_registry_server::testing::{FakeOptions, FakeRegistry};
 use soci_tests::golden;
@@ -79,10 +79,10 @@ async fn check(path: &Path, version: Version, large: &[Vec<u8>]) {
     }
     let before = contents(&registry);
 
-    let settings = Settings {
+    let settings = SociIndexSettings {
         version,
         build_tool_identifier: input["build_tool"].as_str().unwrap().to_owned(),
-        ..Settings::default()
+        ..SociIndexSettings::default()
     };
     let platforms = match version {
         // The reference builds V1 for its host alone.

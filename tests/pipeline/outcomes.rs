@@ -1,7 +1,7 @@
 //! What becomes of an image, and what is written for it.
 
 use soci_indexer::{IndexError, Options};
-use soci_manifest::{Platforms, Settings, SkipReason, Version};
+use soci_manifest::{Platforms, SkipReason, SociIndexSettings, Version};
 use soci_oci::media_type;
 use soci_registry_server::testing::{FakeOptions, FakeRegistry, Kind};
 use soci_tests::{TestImage, gzip_layer};
@@ -72,10 +72,13 @@ async fn other_settings_are_another_index() {
         let base = options(version);
         let mut seen = vec![indexed(index(&registry, "1", &base).await).index];
         let changed = [
-            Settings { span_size: 32 << 10, ..base.settings.clone() },
-            Settings { build_tool_identifier: "other".to_owned(), ..base.settings.clone() },
-            Settings { min_layer_size: 200_000, ..base.settings.clone() },
-            Settings { annotate_span_size: true, ..base.settings.clone() },
+            SociIndexSettings { span_size: 32 << 10, ..base.settings.clone() },
+            SociIndexSettings {
+                build_tool_identifier: "other".to_owned(),
+                ..base.settings.clone()
+            },
+            SociIndexSettings { min_layer_size: 200_000, ..base.settings.clone() },
+            SociIndexSettings { annotate_span_size: true, ..base.settings.clone() },
         ];
         for settings in changed {
             let report =

@@ -3,7 +3,7 @@
 use soci_indexer::{
     ImageName, IndexError, Options, OutputTag, RemoteRepository, Report, index_image,
 };
-use soci_manifest::{Settings, Version};
+use soci_manifest::{SociIndexSettings, Version};
 use soci_oci::Tag;
 use soci_registry_server::testing::FakeRegistry;
 use soci_tests::FakeRegistryClient;
@@ -12,8 +12,12 @@ pub(crate) const REPOSITORY: &str = "team/app";
 
 /// Settings under which small layers are indexed, with some spans each.
 pub(crate) fn options(version: Version) -> Options {
-    let settings =
-        Settings { version, span_size: 64 << 10, min_layer_size: 0, ..Settings::default() };
+    let settings = SociIndexSettings {
+        version,
+        span_size: 64 << 10,
+        min_layer_size: 0,
+        ..SociIndexSettings::default()
+    };
     Options { settings, ..Options::default() }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use soci_aws::QueueUrl;
 use soci_config::{IndexSettings, Problems, Program, Reader, Source, name};
 use soci_jobs::EndpointOverride;
-use soci_service::telemetry::LogFormat;
+use soci_service::telemetry::{EmfNamespace, LogFormat};
 
 /// Longest time for a job: below the 12 hours for which a message can be hidden, with time left to
 /// say that it is given up.
@@ -32,7 +32,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) http_address: SocketAddr,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
-    pub(crate) emf_namespace: Option<String>,
+    pub(crate) emf_namespace: Option<EmfNamespace>,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) ecs_agent_uri: Option<String>,
 }
@@ -74,7 +74,7 @@ impl WorkerConfig {
         });
         let log_format = reader.parsed(name::LOG_FORMAT, log_format);
         let log_level = reader.parsed(name::LOG_LEVEL, log_level);
-        let emf_namespace = reader.parsed(name::EMF_NAMESPACE, emf_namespace);
+        let emf_namespace = reader.parsed(name::EMF_NAMESPACE, str::parse);
         let otlp_endpoint = reader.parsed(name::OTLP_ENDPOINT, http_url);
         let ecs_agent_uri = reader.parsed(name::ECS_AGENT_URI, http_url);
         // Everything has been read by now, so a missing value hides no other problem.
@@ -126,18 +126,6 @@ fn log_level(text: &str) -> Result<String, String> {
     }
 }
 
-/// A namespace of CloudWatch. Source: Amazon CloudWatch API reference, `PutMetricData`: 1 to 255
-/// characters, not beginning with a colon.
-fn emf_namespace(text: &str) -> Result<String, &'static str> {
-    let ok = text.len() <= 255 && !text.starts_with(':');
-    if ok && text.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_/#: ".contains(&c)) {
-        return Ok(text.to_owned());
-    }
-    Err(
-        "up to 255 letters, digits, blanks and . - _ / # : are expected, not beginning with a colon",
-    )
-}
-
 fn http_url(text: &str) -> Result<String, &'static str> {
     let text = text.trim();
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
@@ -149,10 +137,7 @@ fn http_url(text: &str) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::collections::BTreeSet;
-
-    use soci_config::VARIABLES;
+    use soci_config::testing::assert_reads_its_variables;
 
     use super::*;
 
@@ -166,15 +151,7 @@ mod tests {
 
     #[test]
     fn exactly_the_variables_of_the_table_are_read() {
-        let seen = RefCell::new(BTreeSet::new());
-        let source = |name: &str| {
-            seen.borrow_mut().insert(name.to_owned());
-            None
-        };
-        let _ = WorkerConfig::read(&source);
-        let table = VARIABLES.iter().filter(|variable| variable.need(Program::Worker).is_some());
-        let table: BTreeSet<String> = table.map(|variable| variable.name.to_owned()).collect();
-        assert_eq!(*seen.borrow(), table);
+        assert_reads_its_variables(Program::Worker, |source| drop(WorkerConfig::read(source)));
     }
 
     #[test]
@@ -186,7 +163,7 @@ mod tests {
         assert_eq!(config.put_image_rate.to_string(), "5");
         assert_eq!(config.index.output_suffix, "-soci");
         assert_eq!(config.index.filters.to_string(), "*:*");
-        assert_eq!(config.index.settings, soci_manifest::Settings::default());
+        assert_eq!(config.index.settings, soci_manifest::SociIndexSettings::default());
     }
 
     #[test]
@@ -212,6 +189,7 @@ mod tests {
             (name::LOG_FORMAT, "xml"),
             (name::LOG_LEVEL, "a=b=c"),
             (name::EMF_NAMESPACE, ":x"),
+            (name::EMF_NAMESPACE, "AWS/x"),
             (name::OTLP_ENDPOINT, "collector:4318"),
             (name::ECS_AGENT_URI, "http://"),
         ] {

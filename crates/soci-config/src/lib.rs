@@ -11,8 +11,10 @@ mod index;
 mod parse;
 mod reader;
 mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 
-pub use index::IndexSettings;
+pub use index::{IndexSettings, read_push_rules};
 pub use parse::{bytes, suffix};
 pub use reader::{Environment, Problem, Problems, Reader, Source};
 pub use table::{Need, Program, VARIABLES, Variable, markdown, name};

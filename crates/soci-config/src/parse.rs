@@ -9,6 +9,7 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         "M" | "MiB" => 1 << 20,
         "G" | "GiB" => 1 << 30,
         unit => {
+            // Far shorter than other quotations: whoever reports this repeats the whole value too.
             let unit: String = unit.chars().take(16).collect();
             return Err(format!("{unit:?} is not a unit (KiB, MiB or GiB)"));
         }

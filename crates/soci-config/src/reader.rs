@@ -1,15 +1,20 @@
 //! Reads variables and gathers what is wrong with them.
+//!
+//! A deployment takes minutes, so whoever made three mistakes shall see three of them. A read that
+//! fails gives `None` and notes the problem. A program reads everything first, asks with `?` after
+//! that, and gets its values from [`Reader::finish`] only if nothing was noted.
+//!
+//! A problem names the variable and repeats the value, cut short, unless it may hold a password.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use soci_text::clip;
+
 use crate::parse;
 use crate::table::{Need, Program, VARIABLES};
-
-/// Most characters of a value that a problem repeats.
-const MAX_SHOWN: usize = 80;
 
 /// Where values come from.
 pub trait Source {
@@ -125,7 +130,7 @@ impl<'a> Reader<'a> {
         self.number(name, bounds).map(Duration::from_secs)
     }
 
-    /// A number of bytes, at least `least` and at most `most`.
+    /// A number of bytes within bounds, with an optional unit.
     pub fn bytes(&mut self, name: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
         self.parsed(name, |text| match parse::bytes(text.trim()) {
             Ok(number) if !bounds.contains(&number) => {
@@ -190,7 +195,7 @@ fn shown(value: &str) -> String {
     if value.contains('@') {
         return "the value (not shown, as it may hold a password)".to_owned();
     }
-    format!("{:?}", value.chars().take(MAX_SHOWN).collect::<String>())
+    format!("{:?}", clip(value))
 }
 
 #[cfg(test)]

@@ -1,4 +1,11 @@
 //! Every variable that the programs read.
+//!
+//! The table is the one place that knows a variable: a program cannot read one that is not in it, a
+//! default stands nowhere else, and the table in `docs/CONFIGURATION.md` is printed from it. Tests
+//! hold it against what each program asks for and what the CloudFormation template sets, so that no
+//! variable is documented and not read, or read and not documented.
+//!
+//! Defaults are text, as a person would write them, and go through the same parser as values do.
 
 use std::fmt::Write as _;
 
@@ -303,7 +310,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: name::EMF_NAMESPACE,
         programs: &[(Worker, Optional)],
-        values: "up to 255 printable characters",
+        values: "up to 255 letters, digits, blanks and `.-_/#:`; not beginning with `:` or `AWS/`",
         meaning: "CloudWatch namespace of the metrics that are written to standard output in the \
                   Embedded Metric Format",
     },

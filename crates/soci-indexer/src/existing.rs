@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use soci_manifest::{Assembly, BuiltZtoc, LayerKey, Plan, Settings, Version, format};
+use soci_manifest::{Assembly, BuiltZtoc, LayerKey, Plan, SociIndexSettings, Version, format};
 use soci_oci::{Digest, Index, Manifest, TagOrDigest};
 
 use crate::error::StoreError;
@@ -26,7 +26,7 @@ const MAX_CANDIDATES: usize = 64;
 pub(crate) async fn find<S: ImageStore>(
     store: &S,
     plan: &Plan,
-    settings: &Settings,
+    settings: &SociIndexSettings,
     roots: &[(Digest, &[u8])],
 ) -> Result<Option<Assembly>, StoreError> {
     let candidates = match plan.version() {
@@ -105,7 +105,7 @@ async fn referrers<S: ImageStore>(store: &S, plan: &Plan) -> Result<Vec<Digest>,
 async fn matches<S: ImageStore>(
     store: &S,
     manifest: &Manifest,
-    settings: &Settings,
+    settings: &SociIndexSettings,
 ) -> Result<bool, StoreError> {
     let tool = manifest.annotations.get(format::BUILD_TOOL_IDENTIFIER);
     let smallest = manifest.layers().iter().min_by_key(|ztoc| ztoc.size);

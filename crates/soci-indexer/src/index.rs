@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use soci_manifest::{
-    Assembly, BuiltZtoc, Image, LayerKey, LayerToBuild, Limits, Missing, MissingKind, Plan,
+    Assembly, BuiltZtoc, Image, ImageLimits, LayerKey, LayerToBuild, Missing, MissingKind, Plan,
     Planned, Version,
 };
 use soci_oci::{Digest, Tag, TagOrDigest, referrers};
@@ -126,7 +126,7 @@ async fn fetch<S: ImageStore>(store: &S, target: &TagOrDigest) -> Result<Manifes
 async fn gather<S: ImageStore>(
     store: &S,
     root: &Manifest,
-    limits: Limits,
+    limits: ImageLimits,
 ) -> Result<Image, IndexError> {
     let mut image = Image::new(&root.media_type, root.digest, &root.bytes, limits)?;
     loop {
@@ -258,7 +258,7 @@ async fn build_and_store<S: ImageStore>(
 ) -> Result<(LayerKey, LayerReport), IndexError> {
     let LayerToBuild { key, size, .. } = layer;
     let digest = key.digest;
-    let settings = soci_ztoc::Settings {
+    let settings = soci_ztoc::ZtocSettings {
         compression: key.compression,
         span_size: options.settings.span_size,
         build_tool_identifier: options.settings.build_tool_identifier.clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use soci_oci::Digest;
 use soci_registry::MemoryLease;
-use soci_ztoc::{Settings, Ztoc};
+use soci_ztoc::{Ztoc, ZtocSettings};
 use tokio::sync::mpsc;
 
 use crate::error::LayerError;
@@ -38,7 +38,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
     store: &S,
     digest: &Digest,
     size: u64,
-    settings: Settings,
+    settings: ZtocSettings,
     share: MemoryLease,
     on_bytes: impl Fn(u64),
 ) -> Result<BuiltLayer, LayerError> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
 use soci_registry::{
-    BlobSource, MANIFEST_LIMIT, Manifest, Referrers, ReferrersSource, MemoryLease, Transfer,
+    BlobSource, MANIFEST_LIMIT, Manifest, MemoryLease, Referrers, ReferrersSource, Transfer,
 };
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use soci_manifest::{Limits, Platforms, Settings};
+use soci_manifest::{ImageLimits, Platforms, SociIndexSettings};
 use soci_oci::{Digest, Reference, Tag, TagOrDigest};
 
 use crate::budget::Budget;
@@ -38,7 +38,7 @@ pub enum OutputTag {
 #[derive(Clone)]
 pub struct Options {
     /// What is built. The default is the reference's.
-    pub settings: Settings,
+    pub settings: SociIndexSettings,
     /// Which platforms.
     pub platforms: Platforms,
     /// Where the converted image goes. The default is the reference's suffix, `-soci`.
@@ -54,9 +54,9 @@ pub struct Options {
     /// tag. If it is, the ztocs in it are used.
     pub known_result: Option<Digest>,
     /// What an image may ask for.
-    pub image_limits: Limits,
+    pub image_limits: ImageLimits,
     /// What a layer may claim.
-    pub layer_limits: soci_ztoc::Limits,
+    pub layer_limits: soci_ztoc::LayerLimits,
     /// What the layers share.
     pub budget: Budget,
     /// Told what happens.
@@ -66,14 +66,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            settings: Settings::default(),
+            settings: SociIndexSettings::default(),
             platforms: Platforms::default(),
             output: OutputTag::Suffix("-soci".to_owned()),
             force: false,
             follow_tag: false,
             known_result: None,
-            image_limits: Limits::DEFAULT,
-            layer_limits: soci_ztoc::Limits::DEFAULT,
+            image_limits: ImageLimits::DEFAULT,
+            layer_limits: soci_ztoc::LayerLimits::DEFAULT,
             budget: Budget::of_this_machine(),
             on_event: Arc::new(|_| {}),
         }

@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
-use soci_ztoc::{BuildError, Cut, Scanner, Settings, SpanHasher, Ztoc};
+use soci_ztoc::{BuildError, Cut, Scanner, SpanHasher, Ztoc, ZtocSettings};
 
 /// Pieces that the hashing may be behind: enough to smooth the two threads' paces, and little
 /// memory, since a piece is what one read of a socket or file gives.
@@ -23,7 +23,7 @@ pub enum PipelineError<E> {
 
 /// Builds the ztoc of the layer whose pieces `next` returns, until it returns none. Blocks.
 pub fn build_ztoc<E>(
-    settings: Settings,
+    settings: ZtocSettings,
     mut next: impl FnMut() -> Result<Option<Bytes>, E>,
 ) -> Result<Ztoc, PipelineError<E>> {
     let mut scanner = Scanner::new(settings)?;

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use soci_oci::{Digest, Repository, Tag, TagOrDigest};
-use soci_registry::{BlobReader, BlobSource, Client, Manifest, ManifestHead, Referrers, MemoryLease};
+use soci_registry::{
+    BlobReader, BlobSource, Client, Manifest, ManifestHead, MemoryLease, Referrers,
+};
 
 use crate::error::StoreError;
 use crate::store::{BlobStream, ImageStore};

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use soci_oci::{Digest, Tag, TagOrDigest};
-use soci_registry::{BlobSource, Manifest, Referrers, MemoryLease};
+use soci_registry::{BlobSource, Manifest, MemoryLease, Referrers};
 
 use crate::error::StoreError;
 

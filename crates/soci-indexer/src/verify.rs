@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use soci_manifest::{Version, format};
 use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest, media_type};
-use soci_ztoc::{BLOCK_SIZE, Entry, ExtractError, FileType, Limits, Reader, Settings, Span};
+use soci_ztoc::{
+    BLOCK_SIZE, Entry, ExtractError, FileType, LayerLimits, Reader, Span, ZtocSettings,
+};
 
 use crate::budget::Budget;
 use crate::error::{LayerError, StoreError};
@@ -262,15 +264,13 @@ async fn check_layer<S: ImageStore>(
     ztoc: &Descriptor,
     budget: &Budget,
 ) -> Result<LayerCheck, VerifyError> {
-    let limit = usize::try_from(ztoc.size).unwrap_or(usize::MAX).min(Limits::DEFAULT.ztoc_size);
+    let limit =
+        usize::try_from(ztoc.size).unwrap_or(usize::MAX).min(LayerLimits::DEFAULT.ztoc_size);
     let bytes = store.blob_bytes(&ztoc.digest, limit).await;
     let bytes = bytes.map_err(|source| failed_read("ztoc", ztoc.digest, source))?;
     let (layer_digest, ztoc_digest) = (layer.digest, ztoc.digest);
-    let reader = Reader::parse(bytes, &Limits::DEFAULT).map_err(|source| VerifyError::Ztoc {
-        ztoc: ztoc_digest,
-        layer: layer_digest,
-        source,
-    })?;
+    let reader = Reader::parse(bytes, &LayerLimits::DEFAULT)
+        .map_err(|source| VerifyError::Ztoc { ztoc: ztoc_digest, layer: layer_digest, source })?;
     let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, budget };
     check.whole().await?;
     let (extracted, bytes_fetched) = check.files().await?;
@@ -305,11 +305,11 @@ impl<S: ImageStore> Check<'_, S> {
         if expected != found {
             return Err(self.mismatch(format!("it is for {expected} bytes, not {found}")));
         }
-        let settings = Settings {
+        let settings = ZtocSettings {
             compression: self.reader.compression(),
             span_size: self.reader.span_size(),
             build_tool_identifier: self.reader.build_tool_identifier().to_owned(),
-            limits: Limits::DEFAULT,
+            limits: LayerLimits::DEFAULT,
         };
         let Descriptor { digest, size, .. } = self.layer;
         let share = self.budget.share(*size).await;
@@ -324,7 +324,7 @@ impl<S: ImageStore> Check<'_, S> {
             return Ok(());
         }
         let ztoc = built.to_vec();
-        let difference = Reader::parse(ztoc, &Limits::DEFAULT).ok();
+        let difference = Reader::parse(ztoc, &LayerLimits::DEFAULT).ok();
         let difference = difference.and_then(|built| difference_between(self.reader, &built));
         Err(self.mismatch(difference.unwrap_or_else(|| "their encoding differs".to_owned())))
     }

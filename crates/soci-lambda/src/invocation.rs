@@ -40,28 +40,28 @@ impl From<&lambda_runtime::Context> for Invocation {
 /// otherwise, and then sends it to the function's destination on failure. The caller of a
 /// synchronous one gets this as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct InvocationError {
     /// What kind of failure it is: a short stable name.
     pub kind: &'static str,
     /// What happened.
     pub message: String,
 }
 
-impl Fault {
+impl InvocationError {
     /// An error with everything that led to it, as [`error_chain`] has it.
     pub fn of(kind: &'static str, error: &dyn Error) -> Self {
         Self { kind, message: error_chain(error) }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for InvocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.message)
     }
 }
 
-impl From<Fault> for Diagnostic {
-    fn from(fault: Fault) -> Self {
+impl From<InvocationError> for Diagnostic {
+    fn from(fault: InvocationError) -> Self {
         Self { error_type: fault.kind.to_owned(), error_message: fault.message }
     }
 }
@@ -86,7 +86,7 @@ pub enum ServeError {
 pub async fn serve<H, F, A>(handle: H) -> Result<(), ServeError>
 where
     H: Fn(Box<RawValue>, Invocation) -> F,
-    F: Future<Output = Result<A, Fault>>,
+    F: Future<Output = Result<A, InvocationError>>,
     A: Serialize,
 {
     // Without one of these the library panics.
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_fault_tells_the_whole_chain_of_errors() {
-        let fault = Fault::of("Kind", &Outer("x".parse::<u8>().unwrap_err()));
+        let fault = InvocationError::of("Kind", &Outer("x".parse::<u8>().unwrap_err()));
         assert_eq!(fault.to_string(), "Kind: outer: invalid digit found in string");
         let diagnostic = Diagnostic::from(fault);
         assert_eq!(diagnostic.error_type, "Kind");

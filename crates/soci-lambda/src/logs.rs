@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use soci_config::{Reader, name};
+use soci_logs::JsonLines;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -36,12 +37,12 @@ impl LogSettings {
 /// Begins to log. Does nothing the second time.
 pub fn start_logging(settings: LogSettings) {
     let targets = settings.targets.with_target(LOGS_FAILURES_AGAIN, LevelFilter::OFF);
-    // CloudWatch shows no colours.
-    let layer = fmt::layer().with_ansi(false);
     let layer = if settings.json {
-        layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        // The only span is `lambda_runtime`'s, which repeats the identifier of the request.
+        JsonLines::new(std::io::stdout).without_spans().boxed()
     } else {
-        layer.boxed()
+        // CloudWatch shows no colours.
+        fmt::layer().with_ansi(false).boxed()
     };
     let _ = Registry::default().with(layer.with_filter(targets)).try_init();
 }

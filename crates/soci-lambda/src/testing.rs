@@ -16,18 +16,33 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, oneshot};
 
 pub use aws::{Call, FakeAws};
 
+/// An ECR event about a push of `team/app:v1`, with what `change` does to it.
+pub fn push_event(change: impl FnOnce(&mut Value)) -> String {
+    let mut event = json!({
+        "source": "aws.ecr", "detail-type": "ECR Image Action",
+        "account": "123456789012", "region": "eu-west-1",
+        "detail": {
+            "action-type": "PUSH", "result": "SUCCESS", "repository-name": "team/app",
+            "image-digest": format!("sha256:{}", "a".repeat(64)), "image-tag": "v1",
+        },
+    });
+    change(&mut event);
+    event.to_string()
+}
+
 /// Time that a function gets to start.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What a function answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum FunctionAnswer {
     /// Its response.
     Response(String),
     /// Its error, the JSON object as it was sent.
@@ -38,17 +53,17 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 pub struct FakeRuntime {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<InvocationQueue>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<Pending>,
+struct InvocationQueue {
+    state: Mutex<PendingInvocations>,
     more: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingInvocations {
     events: VecDeque<Event>,
     running: Vec<Event>,
     invocations: usize,
@@ -59,7 +74,7 @@ struct Event {
     id: String,
     payload: String,
     deadline: SystemTime,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<FunctionAnswer>,
 }
 
 impl FakeRuntime {
@@ -68,7 +83,7 @@ impl FakeRuntime {
     /// # Panics
     /// If no port can be had.
     pub async fn start() -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(InvocationQueue::default());
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
@@ -108,7 +123,7 @@ impl FakeRuntime {
     ///
     /// # Panics
     /// If the function does not answer in time.
-    pub async fn invoke(&self, payload: impl Into<String>, timeout: Duration) -> Answer {
+    pub async fn invoke(&self, payload: impl Into<String>, timeout: Duration) -> FunctionAnswer {
         let (answer, answered) = oneshot::channel();
         {
             let mut state = self.shared.lock();
@@ -146,13 +161,13 @@ pub async fn stop(mut function: Child) -> Vec<String> {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Pending> {
+impl InvocationQueue {
+    fn lock(&self) -> MutexGuard<'_, PendingInvocations> {
         // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&self, id: &str, answer: Answer) -> StatusCode {
+    fn answer(&self, id: &str, answer: FunctionAnswer) -> StatusCode {
         let mut state = self.lock();
         let Some(position) = state.running.iter().position(|event| event.id == id) else {
             return StatusCode::FORBIDDEN;
@@ -163,7 +178,7 @@ impl Shared {
     }
 }
 
-async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+async fn next(State(shared): State<Arc<InvocationQueue>>) -> impl IntoResponse {
     loop {
         let event = shared.lock().events.pop_front();
         let Some(event) = event else {
@@ -190,17 +205,17 @@ async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
 }
 
 async fn response(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<InvocationQueue>>,
     Path(id): Path<String>,
     body: String,
 ) -> StatusCode {
-    shared.answer(&id, Answer::Response(body))
+    shared.answer(&id, FunctionAnswer::Response(body))
 }
 
 async fn error(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<InvocationQueue>>,
     Path(id): Path<String>,
     body: String,
 ) -> StatusCode {
-    shared.answer(&id, Answer::Error(body))
+    shared.answer(&id, FunctionAnswer::Error(body))
 }

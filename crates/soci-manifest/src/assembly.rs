@@ -1,4 +1,16 @@
 //! The manifests that an image gets, once its ztocs are built.
+//!
+//! Nothing is decided any more: the plan and the digests of the ztocs give the bytes. They equal the
+//! reference's, so doing it again gives the same digests, and what is there already is left out.
+//!
+//! The order of [`Assembly::manifests`] is the order of pushing. A registry refuses a manifest that
+//! names what it does not have, and whoever finds a manifest must find all under it. So each comes
+//! after all that it names, and the root of V2, which the tag will name, is the last. A push that
+//! fails in between leaves things that nothing points to.
+//!
+//! V1 (`v1.rs`) attaches a SOCI index to each image manifest as its subject and leaves the image as
+//! it is. V2 (`v2.rs`) writes the image again: each manifest gets an annotation with the digest of
+//! its SOCI index, and a new image index lists the images and then the SOCI indexes.
 
 mod v1;
 mod v2;
@@ -116,6 +128,7 @@ impl Plan {
                 let image = &index.image;
                 Some(Descriptor::new(image.media_type.as_str(), image.digest, image.size))
             }
+            // Without a subject, platforms with the same indexed layers share one SOCI index.
             Version::V2 => None,
         };
         let tool = self.settings.build_tool_identifier.clone();

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use soci_oci::{Descriptor, Digest};
+use soci_text::clip;
 
 /// Media type of a ztoc in a SOCI index.
 pub const ZTOC_MEDIA_TYPE: &str = "application/octet-stream";
@@ -89,7 +90,7 @@ impl FromStr for Version {
         match text.to_ascii_lowercase().as_str() {
             "v1" | "1" => Ok(Self::V1),
             "v2" | "2" => Ok(Self::V2),
-            _ => Err(VersionError(text.chars().take(40).collect())),
+            _ => Err(VersionError(clip(text))),
         }
     }
 }

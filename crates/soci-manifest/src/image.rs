@@ -1,4 +1,15 @@
 //! An image while its documents are being gathered.
+//!
+//! An image is a graph: indexes list manifests and other indexes, manifests name configurations.
+//! Which of these are needed shows only as they are read. So this crate, which does no I/O, says what
+//! is missing, the caller fetches it, and so on until nothing is. Layers are never asked for.
+//!
+//! Configurations are needed for one thing, the platform of a manifest that no index gives one. The
+//! reference looks for them among all that a manifest names, layers too, and so does this.
+//!
+//! The graph is hostile: it may be deep, wide, or name one document a thousand times. Documents are
+//! kept by digest and fetched once; their number, their bytes and the depth of indexes are bounded.
+//! Whether what was fetched has its digest is the caller's to check.
 
 mod classify;
 mod platforms;
@@ -12,7 +23,7 @@ use soci_oci::{
 };
 
 use crate::error::ImageError;
-use crate::settings::Limits;
+use crate::settings::ImageLimits;
 
 pub use classify::NotAnImage;
 
@@ -27,7 +38,7 @@ pub(crate) use select::{FirstManifest, Selected};
 #[derive(Clone, Debug)]
 pub struct Image {
     root: Descriptor,
-    limits: Limits,
+    limits: ImageLimits,
     manifests: HashMap<Digest, Arc<Manifest>>,
     indexes: HashMap<Digest, Arc<Index>>,
     configs: HashMap<Digest, Result<Platform, DocumentError>>,
@@ -60,7 +71,7 @@ impl Image {
         media_type: &str,
         digest: Digest,
         bytes: &[u8],
-        limits: Limits,
+        limits: ImageLimits,
     ) -> Result<Self, ImageError> {
         let root = Descriptor::new(media_type, digest, bytes.len() as u64);
         let mut image = Self {
@@ -92,6 +103,8 @@ impl Image {
         let mut queue = vec![(&self.root, 0)];
         while let Some((descriptor, depth)) = queue.pop() {
             let media_type = descriptor.media_type.as_str();
+            // One digest may be listed under two media types, and with a platform and without one:
+            // these ask for different things.
             if !seen.insert((descriptor.digest, media_type, descriptor.platform.is_none())) {
                 continue;
             }
@@ -125,13 +138,14 @@ impl Image {
             MissingKind::Manifest => self.supply_manifest(&missing.descriptor, bytes),
             MissingKind::Config => {
                 self.hold(bytes)?;
+                // One that cannot be read fails the image only if its platform is needed.
                 self.configs.insert(missing.descriptor.digest, soci_oci::config_platform(bytes));
                 Ok(())
             }
         }
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &ImageLimits {
         &self.limits
     }
 

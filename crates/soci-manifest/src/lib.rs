@@ -8,7 +8,7 @@
 //! 2. [`Image::plan`] decides which layers get a ztoc, or why there is nothing to do.
 //! 3. [`Plan::assemble`] takes the ztocs' digests and gives every manifest to push, in order.
 //!
-//! What the documents claim is bounded by [`Limits`]; no input makes this crate panic or recurse
+//! What the documents claim is bounded by [`ImageLimits`]; no input makes this crate panic or recurse
 //! without bound.
 
 pub mod format;
@@ -26,5 +26,5 @@ pub use image::{Image, Missing, MissingKind, NotAnImage};
 pub use plan::{
     Decision, IndexPlan, LayerKey, LayerToBuild, Plan, Planned, SkipReason, SkippedLayer,
 };
-pub use settings::{Limits, Platforms, Settings};
+pub use settings::{ImageLimits, Platforms, SociIndexSettings};
 pub use soci_ztoc::Compression;

@@ -1,4 +1,17 @@
 //! What is to be built for an image, decided from its documents alone.
+//!
+//! A plan is made before the first byte of a layer is read. It answers three questions, each as the
+//! reference does:
+//!
+//! - Which manifests get a SOCI index? V1 takes every image manifest, or those of the platforms asked
+//!   for. V2 takes one for each platform, the first that matches, because a runtime would choose that.
+//! - Which of their layers get a ztoc? See `layer.rs`.
+//! - What is rewritten? V2 makes a new image index in which every manifest of the old one is written
+//!   again as an OCI manifest, attestations too.
+//!
+//! An index without ztocs is of no use. A platform that would get one is left out; if all would, the
+//! image is skipped, with the reason. An image is skipped only for what its own documents say:
+//! what cannot be read, or contradicts itself, is an error.
 
 mod layer;
 mod reason;
@@ -14,7 +27,7 @@ use crate::format::Version;
 use crate::image::{
     FirstManifest, Image, Node, Selected, manifest_not_an_image, without_repetitions,
 };
-use crate::settings::{Platforms, Settings};
+use crate::settings::{Platforms, SociIndexSettings};
 
 pub use layer::{Decision, LayerKey, LayerToBuild, SkippedLayer};
 pub use reason::SkipReason;
@@ -31,7 +44,7 @@ pub enum Planned {
 /// The SOCI indexes that an image gets. Invariant: at least one, each with at least one ztoc.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub(crate) settings: Settings,
+    pub(crate) settings: SociIndexSettings,
     pub(crate) max_manifest_bytes: usize,
     pub(crate) indexes: Vec<IndexPlan>,
     /// What V2 converts.
@@ -111,7 +124,11 @@ impl Image {
     ///
     /// V1 builds one for every image manifest, or those of the platforms asked for. V2 builds one
     /// for the first manifest of every platform, as the reference does.
-    pub fn plan(&self, settings: &Settings, platforms: &Platforms) -> Result<Planned, ImageError> {
+    pub fn plan(
+        &self,
+        settings: &SociIndexSettings,
+        platforms: &Platforms,
+    ) -> Result<Planned, ImageError> {
         if let Some(missing) = self.missing()?.first() {
             return Err(ImageError::NotSupplied { digest: missing.descriptor.digest });
         }
@@ -123,6 +140,7 @@ impl Image {
             (Version::V1, Platforms::Only(platforms)) => self.manifests_of(platforms)?,
             (Version::V2, _) => self.conversion_targets(platforms)?,
         };
+        // Manifests may name the same layers again and again, so bytes alone do not bound them.
         self.check_limits(&targets)?;
         let indexes = targets
             .into_iter()
@@ -133,6 +151,7 @@ impl Image {
             let layers = indexes.iter().flat_map(IndexPlan::layers);
             return Ok(Planned::Skip(SkipReason::nothing_to_index(settings, layers)));
         }
+        // In V2 one platform may be empty beside another that is not.
         let indexes: Vec<_> = indexes.into_iter().filter(|index| !index.is_empty()).collect();
         let conversion = match settings.version {
             Version::V1 => None,
@@ -163,6 +182,7 @@ impl Image {
                 Node::Manifest(manifest)
                     if manifest_not_an_image(descriptor, manifest).is_none() =>
                 {
+                    // The reference asks every entry of the root for its platform, no nested one.
                     if depth == 1 && descriptor.platform.is_none() {
                         return Err(ImageError::EntryWithoutPlatform { digest: descriptor.digest });
                     }
@@ -267,7 +287,7 @@ struct Target {
     manifest: Arc<Manifest>,
 }
 
-fn plan_index(settings: &Settings, target: Target) -> Result<IndexPlan, ImageError> {
+fn plan_index(settings: &SociIndexSettings, target: Target) -> Result<IndexPlan, ImageError> {
     let Target { platform, descriptor: image, manifest } = target;
     let decide = |layer| layer::decide(settings, image.digest, layer);
     let decisions = manifest.layers().iter().map(decide).collect::<Result<_, _>>()?;

@@ -6,7 +6,7 @@ use crate::format::{DEFAULT_BUILD_TOOL_IDENTIFIER, DEFAULT_MIN_LAYER_SIZE, Versi
 
 /// How SOCI indexes are built. The default is the reference's, of version V2.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct SociIndexSettings {
     /// Version of the SOCI index.
     pub version: Version,
     /// Bytes between the checkpoints of a ztoc, at most 2^63 - 1.
@@ -20,7 +20,7 @@ pub struct Settings {
     pub annotate_span_size: bool,
 }
 
-impl Default for Settings {
+impl Default for SociIndexSettings {
     fn default() -> Self {
         Self {
             version: Version::default(),
@@ -45,7 +45,7 @@ pub enum Platforms {
 /// What an image may ask for. The reference has no such limits; images within these are orders of
 /// magnitude larger than real ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ImageLimits {
     /// Manifests, image indexes and configurations of one image.
     pub max_documents: usize,
     /// Bytes of all these together.
@@ -61,7 +61,7 @@ pub struct Limits {
     pub max_manifest_bytes: usize,
 }
 
-impl Limits {
+impl ImageLimits {
     /// The default limits.
     pub const DEFAULT: Self = Self {
         max_documents: 1_000,
@@ -73,7 +73,7 @@ impl Limits {
     };
 }
 
-impl Default for Limits {
+impl Default for ImageLimits {
     fn default() -> Self {
         Self::DEFAULT
     }

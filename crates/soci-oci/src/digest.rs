@@ -86,13 +86,7 @@ impl Digest {
 
     /// The hash in lower-case hex, as file names in an OCI layout have it.
     pub fn hex(&self) -> String {
-        use fmt::Write as _;
-        let mut hex = String::with_capacity(self.algorithm.hash_len() * 2);
-        for byte in self.hash() {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        hex::encode(self.hash())
     }
 
     /// The first twelve characters of the hex form, for people.
@@ -113,34 +107,27 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let (name, hex) = text.split_once(':').ok_or_else(|| DigestError::Form(clip(text)))?;
+        let (name, digits) = text.split_once(':').ok_or_else(|| DigestError::Form(clip(text)))?;
         let algorithm = match name {
             "sha256" => Algorithm::Sha256,
             "sha384" => Algorithm::Sha384,
             "sha512" => Algorithm::Sha512,
             _ => return Err(DigestError::Algorithm(clip(text))),
         };
-        if hex.len() != algorithm.hash_len() * 2 {
+        // `hex` takes capitals as well, which the specification does not.
+        if digits.bytes().any(|digit| digit.is_ascii_uppercase()) {
             return Err(DigestError::Hash(clip(text)));
         }
         let mut hash = [0; 64];
-        for (byte, pair) in hash.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            match (nibble(pair[0]), nibble(pair[1])) {
-                (Some(high), Some(low)) => *byte = high << 4 | low,
-                _ => return Err(DigestError::Hash(clip(text))),
-            }
-        }
+        hex::decode_to_slice(digits, &mut hash[..algorithm.hash_len()])
+            .map_err(|_| DigestError::Hash(clip(text)))?;
         Ok(Self { algorithm, hash })
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.algorithm.as_str())?;
-        for byte in self.hash() {
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        write!(f, "{}:{}", self.algorithm.as_str(), self.hex())
     }
 }
 
@@ -152,10 +139,10 @@ impl fmt::Debug for Digest {
 
 /// Computes a digest from bytes that arrive in pieces.
 #[derive(Clone)]
-pub struct Hasher(State);
+pub struct Hasher(HasherOfAlgorithm);
 
 #[derive(Clone)]
-enum State {
+enum HasherOfAlgorithm {
     Sha256(sha2::Sha256),
     Sha384(sha2::Sha384),
     Sha512(sha2::Sha512),
@@ -165,27 +152,33 @@ impl Hasher {
     /// A hasher that has seen nothing yet.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
-            Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
-            Algorithm::Sha384 => State::Sha384(sha2::Sha384::new()),
-            Algorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+            Algorithm::Sha256 => HasherOfAlgorithm::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha384 => HasherOfAlgorithm::Sha384(sha2::Sha384::new()),
+            Algorithm::Sha512 => HasherOfAlgorithm::Sha512(sha2::Sha512::new()),
         })
     }
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
-            State::Sha256(hasher) => hasher.update(bytes),
-            State::Sha384(hasher) => hasher.update(bytes),
-            State::Sha512(hasher) => hasher.update(bytes),
+            HasherOfAlgorithm::Sha256(hasher) => hasher.update(bytes),
+            HasherOfAlgorithm::Sha384(hasher) => hasher.update(bytes),
+            HasherOfAlgorithm::Sha512(hasher) => hasher.update(bytes),
         }
     }
 
     /// The digest of all bytes taken.
     pub fn finish(self) -> Digest {
         match self.0 {
-            State::Sha256(hasher) => Digest::from_hash(Algorithm::Sha256, &hasher.finalize()),
-            State::Sha384(hasher) => Digest::from_hash(Algorithm::Sha384, &hasher.finalize()),
-            State::Sha512(hasher) => Digest::from_hash(Algorithm::Sha512, &hasher.finalize()),
+            HasherOfAlgorithm::Sha256(hasher) => {
+                Digest::from_hash(Algorithm::Sha256, &hasher.finalize())
+            }
+            HasherOfAlgorithm::Sha384(hasher) => {
+                Digest::from_hash(Algorithm::Sha384, &hasher.finalize())
+            }
+            HasherOfAlgorithm::Sha512(hasher) => {
+                Digest::from_hash(Algorithm::Sha512, &hasher.finalize())
+            }
         }
     }
 }
@@ -193,14 +186,6 @@ impl Hasher {
 impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hasher")
-    }
-}
-
-fn nibble(character: u8) -> Option<u8> {
-    match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
     }
 }
 

@@ -1,7 +1,9 @@
 //! JSON exactly as Go's `encoding/json` reads and writes it, as far as OCI documents need it.
 //!
-//! Rewritten manifests must have the bytes that a Go program would give them, so reading follows
-//! Go where other readers differ: keys match regardless of case, a repeated key decodes over the
+//! The converted image holds manifests that were read and written again. Their digests are part of
+//! its own, so they must have the bytes that soci-snapshotter, a Go program, would give them; and
+//! containerd and soci-snapshotter must find in a document what was found here. Other readers agree
+//! on tidy documents only. So reading follows Go where they differ: keys match regardless of case, a repeated key decodes over the
 //! value that is already there, `null` leaves scalars alone, broken UTF-8 and lone surrogates
 //! become U+FFFD, and unknown keys are dropped.
 //!

@@ -103,6 +103,7 @@ pub fn layer_compression(media_type: &str) -> Result<LayerCompression, UnknownLa
         DOCKER_LAYER | DOCKER_LAYER_FOREIGN => unless_wrapped(LayerCompression::Unknown),
         DOCKER_LAYER_GZIP | DOCKER_LAYER_FOREIGN_GZIP => unless_wrapped(LayerCompression::Gzip),
         DOCKER_LAYER_ZSTD => unless_wrapped(LayerCompression::Zstd),
+        // containerd sorts the suffixes and goes by the last, so `+zstd+gzip` is zstd.
         OCI_LAYER | OCI_LAYER_NONDISTRIBUTABLE => match suffixes.iter().max() {
             Some(&"gzip") => LayerCompression::Gzip,
             Some(&"zstd") => LayerCompression::Zstd,

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use soci_text::clip;
+
 /// The operating system that an empty `os` means: images run on Linux hosts here.
 const DEFAULT_OS: &str = "linux";
 
@@ -66,7 +68,7 @@ impl FromStr for Platform {
 
     /// Reads `os[(version)]/arch[/variant]`.
     fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let error = || PlatformError(text.chars().take(160).collect());
+        let error = || PlatformError(clip(text));
         let mut parts = text.split('/');
         let (os, os_version) = parts.next().and_then(split_os_version).ok_or_else(error)?;
         let architecture = parts.next().filter(|part| is_word(part)).ok_or_else(error)?;
@@ -76,6 +78,8 @@ impl FromStr for Platform {
         }
         let (architecture, normal) =
             normalize_architecture(architecture, variant.unwrap_or_default());
+        // containerd's parser and its normalizer disagree about these two variants. A platform that
+        // somebody types goes through both.
         let variant = match (architecture.as_str(), normal.as_str(), variant) {
             ("arm", "v7", None) => String::new(),
             ("arm64", "", Some(_)) => "v8".to_owned(),

@@ -187,6 +187,7 @@ impl FromStr for Reference {
             Some((rest, digest)) => (rest, Some(digest.parse()?)),
             None => (text, None),
         };
+        // The host first: its port has a colon as a tag has one.
         let (host, path) = split_host(rest);
         let (path, tag) = match path.split_once(':') {
             Some((path, tag)) => (path, Some(tag.parse()?)),
@@ -197,6 +198,7 @@ impl FromStr for Reference {
             None | Some("index.docker.io") => DEFAULT_REGISTRY,
             Some(host) => host,
         };
+        // Docker Hub keeps its official images under a name that nobody writes.
         let official = registry == DEFAULT_REGISTRY && !path.contains('/');
         let repository = if official {
             Repository::new(registry, &format!("library/{path}"))?

@@ -2,6 +2,11 @@
 //!
 //! Sources: Amazon ECR user guide, "Amazon ECR events and EventBridge"; the checks are those of
 //! AWS's SOCI index builder for CloudFormation, but of whole values and all at once.
+//!
+//! An event tells where an image is in four parts: account, region, repository and digest. Each is
+//! checked against AWS's own grammar, since they become the host that credentials are sent to and
+//! the path of a request. What is left is one of three: a push, an event of something else, with
+//! which nothing is wrong, or bytes that are no event, with all that is wrong with them.
 
 use soci_oci::{Algorithm, Digest, Repository, Tag};
 use soci_text::clip;
@@ -135,6 +140,7 @@ impl Event {
             ("source", SOURCE, Ignored::Source as fn(String) -> Ignored),
             ("detail-type", DETAIL_TYPE, Ignored::DetailType),
         ] {
+            // Before anything else is looked at: other events have other members.
             if let Some(other) = event.text(name).filter(|found| found != wanted) {
                 return Ok(Self::Ignored(ignored(clip(&other))));
             }
@@ -150,6 +156,7 @@ impl Event {
                 return Ok(Self::Ignored(ignored(clip(&other))));
             }
         }
+        // Only now: an event that says what it is, and is something else, may lack these.
         for name in ["source", "detail-type", "account", "region", "detail"] {
             event.require(name);
         }

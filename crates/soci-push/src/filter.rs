@@ -4,6 +4,13 @@
 //! Like there, a list is required, `*` stands for any characters, and an image needs to match one
 //! filter. Unlike there, `?` and `[...]` are no wildcards, tags may have upper-case letters, and a
 //! filter that could never match is an error.
+//!
+//! A filter is written once and then decides for every push, so a mistake in it must show at once
+//! and not as an image that is never indexed. That is why capitals in a repository or a comma too
+//! many are errors, and why all wrong filters of a list are told together.
+//!
+//! Whoever may push chooses the names that filters are held against. Matching takes time linear in
+//! the lengths of both (`filter/pattern.rs`), whatever they are.
 
 use std::fmt;
 use std::str::FromStr;
@@ -76,6 +83,7 @@ impl FromStr for TagFilter {
         if text.is_empty() {
             return Err(TagFilterError::Empty);
         }
+        // Neither names nor tags have colons. Two of them would be a registry's port.
         let (repository, tag) = text.split_once(':').ok_or(TagFilterError::Form)?;
         if tag.contains(':') {
             return Err(TagFilterError::Form);
@@ -125,6 +133,15 @@ pub enum FilterListError {
 }
 
 impl TagFilters {
+    /// These filters; those for all images, `*:*`, if there are none.
+    pub fn or_all(filters: Vec<TagFilter>) -> Self {
+        if filters.is_empty() {
+            let all = || Pattern::new("*");
+            return Self(vec![TagFilter { repository: all(), tag: all() }]);
+        }
+        Self(filters)
+    }
+
     /// The first filter that an image in `repository` pushed under `tag` matches, if one does; see
     /// [`TagFilter::matches`].
     pub fn matching(&self, repository: &str, tag: Option<&Tag>) -> Option<&TagFilter> {

@@ -20,6 +20,12 @@
 //! Unknown members are ignored, so adding one needs no new version; changing the meaning of one
 //! does. Names have limits of their own, so a job stays below 1,100 bytes.
 //!
+//! A message has been through the hands of anyone who may send to the queue, and stays there for
+//! days, so releases meet each other's messages. Reading is therefore strict where it matters and
+//! open where it does not: a member that is missing, repeated or malformed is an error that names
+//! it, with all others that are wrong; a member that is not known is passed over. All errors are
+//! permanent. The same bytes stay wrong, so such a message goes to the dead-letter queue at once.
+//!
 //! A queue also holds what others put there: EventBridge events, where a rule targets the queue or
 //! an archive replays, and Lambda's records of failed invocations, with one of these inside.
 
@@ -40,20 +46,20 @@ const SUCCESS: &str = "Success";
 
 /// What a message may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct MessageLimits {
     /// Bytes of a message.
     pub max_bytes: usize,
     /// Records of failed invocations inside of each other.
     pub max_envelopes: usize,
 }
 
-impl Limits {
+impl MessageLimits {
     /// The default limits: 1 MiB, as SQS has it, and two records, as after a replay that failed
     /// again.
     pub const DEFAULT: Self = Self { max_bytes: 1 << 20, max_envelopes: 2 };
 }
 
-impl Default for Limits {
+impl Default for MessageLimits {
     fn default() -> Self {
         Self::DEFAULT
     }
@@ -78,14 +84,14 @@ pub struct JobMessage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// What it says.
-    pub content: Content,
+    pub content: MessageContent,
     /// The last invocation that failed on it, if it comes out of Lambda's record of one.
     pub failed: Option<FailedInvocation>,
 }
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum MessageContent {
     /// A job. Its producer has filtered it.
     Job(JobMessage),
     /// An event of a push. Nobody has filtered it.
@@ -206,11 +212,13 @@ impl JobMessage {
 
     /// Reads a message: a job, an EventBridge event, or Lambda's record of a failed invocation
     /// with one of these as its `requestPayload`.
-    pub fn parse(bytes: &[u8], limits: Limits) -> Result<Received, JobError> {
+    pub fn parse(bytes: &[u8], limits: MessageLimits) -> Result<Received, JobError> {
         let mut text = text_within(bytes, limits.max_bytes)?;
         let mut failed = None;
         for _ in 0..=limits.max_envelopes {
             let message = Fields::read(text, "", &FIELDS).map_err(JobError::Json)?;
+            // An event that the filter Lambda failed on comes wrapped in Lambda's record. A replay
+            // that failed again is a record in a record.
             if message.has("requestPayload") {
                 let (payload, invocation) = open(message)?;
                 failed = failed.or(Some(invocation));
@@ -218,11 +226,11 @@ impl JobMessage {
                 continue;
             }
             let content = if message.has("v") {
-                Content::Job(read(message)?)
+                MessageContent::Job(read(message)?)
             } else if message.has("detail-type") {
                 match Event::parse(text.as_bytes(), limits.max_bytes)? {
-                    Event::Push(push) => Content::Push(push),
-                    Event::Ignored(ignored) => Content::Ignored(ignored),
+                    Event::Push(push) => MessageContent::Push(push),
+                    Event::Ignored(ignored) => MessageContent::Ignored(ignored),
                 }
             } else {
                 return Err(JobError::Unknown);
@@ -259,6 +267,7 @@ fn open(mut record: Fields<'_>) -> Result<(&str, FailedInvocation), JobError> {
         context.require("condition");
     }
     let condition = context.text("condition");
+    // Such a record may hold anything: nobody needs its payload any more.
     if condition.as_deref() == Some(SUCCESS) {
         return Err(JobError::Succeeded);
     }
@@ -274,6 +283,7 @@ fn open(mut record: Fields<'_>) -> Result<(&str, FailedInvocation), JobError> {
 
 /// The job that has these members.
 fn read(mut job: Fields<'_>) -> Result<JobMessage, JobError> {
+    // First of all: in another version the other members may mean something else.
     if let Some(found) = job.of_kind("v", "a number")
         && found != VERSION.to_string()
     {

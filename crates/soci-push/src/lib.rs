@@ -14,4 +14,4 @@ mod task;
 pub use event::{Event, EventError, PushEvent, Skip, why_not};
 pub use filter::{TagFilter, TagFilters};
 pub use job::{JobError, JobMessage};
-pub use task::{Job, Nothing, Rules, Task, judge, understand};
+pub use task::{Job, PushRules, SkippedPush, Task, understand};

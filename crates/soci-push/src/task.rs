@@ -1,26 +1,47 @@
-//! What a message asks for.
+//! What a message asks for, and whether a push is work.
+//!
+//! Events reach this service on several ways: the filter Lambda judges them as they happen, a queue
+//! may hold them as EventBridge wrote them, and an operator replays them or asks for what they
+//! missed. [`PushRules::judge`] is the one decision for all of them, so that no way lets through
+//! what another refuses. It looks at the event alone: what the image itself has to say is found out
+//! by whoever indexes it.
+//!
+//! A job on a queue has been judged by whoever wrote it, and is not judged again: it may come from
+//! an operator who wants just what the filters leave out.
 
 use std::fmt;
 
 use crate::event::{EventId, Ignored, PushEvent, Timestamp};
-use crate::filter::TagFilters;
-use crate::job::{Content, JobError, JobMessage, Limits};
+use crate::filter::{TagFilter, TagFilters};
+use crate::job::{JobError, JobMessage, MessageContent, MessageLimits};
 use crate::{Skip, why_not};
 use soci_manifest::Version;
 use soci_oci::{Digest, Repository, Tag};
 
-/// Which pushes are work. A job that was put on the queue by this project has been chosen already;
-/// an event that got there by itself is held against these rules.
-#[derive(Clone, Debug)]
-pub struct Rules {
+/// Which pushes are work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushRules {
     /// Version of the SOCI indexes that are built.
     pub version: Version,
     /// What the tags of converted images end in.
     pub output_suffix: String,
-    /// Which images are wanted; `None` for all of them.
-    pub filters: Option<TagFilters>,
-    /// What a message may ask for.
-    pub limits: Limits,
+    /// Which images are wanted.
+    pub filters: TagFilters,
+}
+
+impl PushRules {
+    /// The first filter that wants the push, or why it is no work.
+    pub fn judge(&self, push: &PushEvent) -> Result<&TagFilter, SkippedPush> {
+        // Before the filters: with `*:*` the service would convert what it has just pushed itself.
+        if let Some(skip) = why_not(push, self.version, &self.output_suffix) {
+            return Err(SkippedPush::Skip(skip));
+        }
+        let (name, tag) = (push.repository.name(), push.tag.as_ref());
+        self.filters.matching(name, tag).ok_or_else(|| SkippedPush::Unmatched {
+            repository: name.to_owned(),
+            tag: tag.cloned(),
+        })
+    }
 }
 
 /// An image to index.
@@ -44,18 +65,18 @@ pub enum Task {
     /// To index an image.
     Index(Job),
     /// Nothing that would be work.
-    Nothing {
-        /// Why there is none.
-        why: Nothing,
+    Skip {
+        /// Why it is none.
+        why: SkippedPush,
         /// What was pushed, if it is about a push.
         pushed: Option<Job>,
     },
 }
 
-/// Why there is no work.
+/// Why an event is no work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Nothing {
+pub enum SkippedPush {
     /// An event of something else than a push.
     Ignored(Ignored),
     /// A push of something that is no image, or of a result.
@@ -69,7 +90,7 @@ pub enum Nothing {
     },
 }
 
-impl Nothing {
+impl SkippedPush {
     /// Short stable name for counters: lower case, words joined by hyphens.
     pub fn label(&self) -> &'static str {
         match self {
@@ -80,7 +101,7 @@ impl Nothing {
     }
 }
 
-impl fmt::Display for Nothing {
+impl fmt::Display for SkippedPush {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ignored(ignored) => ignored.fmt(f),
@@ -95,31 +116,18 @@ impl fmt::Display for Nothing {
     }
 }
 
-/// Reads a message. Errors are permanent: the same bytes stay wrong.
-pub fn understand(body: &[u8], rules: &Rules) -> Result<Task, JobError> {
-    Ok(match JobMessage::parse(body, rules.limits)?.content {
-        Content::Job(job) => Task::Index(job.into()),
-        Content::Push(push) => judge(&push, rules),
-        Content::Ignored(ignored) => Task::Nothing { why: Nothing::Ignored(ignored), pushed: None },
+/// Reads a message, within [`MessageLimits::DEFAULT`]. Errors are permanent: the same bytes stay wrong.
+pub fn understand(body: &[u8], rules: &PushRules) -> Result<Task, JobError> {
+    Ok(match JobMessage::parse(body, MessageLimits::DEFAULT)?.content {
+        MessageContent::Job(job) => Task::Index(job.into()),
+        MessageContent::Push(push) => match rules.judge(&push) {
+            Ok(_) => Task::Index((&*push).into()),
+            Err(why) => Task::Skip { why, pushed: Some((&*push).into()) },
+        },
+        MessageContent::Ignored(ignored) => {
+            Task::Skip { why: SkippedPush::Ignored(ignored), pushed: None }
+        }
     })
-}
-
-/// Whether a push is work.
-pub fn judge(push: &PushEvent, rules: &Rules) -> Task {
-    match why_nothing(push, rules) {
-        Some(why) => Task::Nothing { why, pushed: Some(push.into()) },
-        None => Task::Index(push.into()),
-    }
-}
-
-fn why_nothing(push: &PushEvent, rules: &Rules) -> Option<Nothing> {
-    if let Some(skip) = why_not(push, rules.version, &rules.output_suffix) {
-        return Some(Nothing::Skip(skip));
-    }
-    let (name, tag) = (push.repository.name(), push.tag.as_ref());
-    let filters = rules.filters.as_ref()?;
-    let matches = filters.matching(name, tag).is_some();
-    (!matches).then(|| Nothing::Unmatched { repository: name.to_owned(), tag: tag.cloned() })
 }
 
 impl From<JobMessage> for Job {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use soci_jobs::{Outcome, RepositoryOpener, Runner, Why};
-use soci_push::{Job, Rules, Task, understand};
+use soci_push::{Job, PushRules, Task, understand};
 use soci_queue::Message;
 use soci_text::error_chain;
 use tracing::Span;
@@ -32,7 +32,7 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct IndexHandler<S> {
     /// Which messages are work.
-    pub rules: Rules,
+    pub rules: PushRules,
     /// Does it.
     pub runner: Runner<S>,
 }
@@ -41,7 +41,7 @@ impl<S: RepositoryOpener> Handler for IndexHandler<S> {
     async fn handle(&self, job: &Arc<JobInHand>, message: &Message, events: &Events) -> Outcome {
         let asked = match understand(message.body.as_bytes(), &self.rules) {
             Ok(Task::Index(asked)) => asked,
-            Ok(Task::Nothing { why, pushed }) => {
+            Ok(Task::Skip { why, pushed }) => {
                 if let Some(pushed) = &pushed {
                     record(pushed);
                 }

@@ -4,7 +4,6 @@
 //! Logs go to stderr; stdout belongs to what a command prints, and to [`Emf`].
 
 mod emf;
-mod json;
 mod logs;
 mod otlp;
 
@@ -15,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
-pub use emf::Emf;
+pub use emf::{Emf, EmfNamespace, EmfNamespaceError};
 pub use logs::{LogFormat, LogOutput};
 pub use otlp::Otlp;
 

@@ -7,10 +7,10 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use soci_ztoc::testing::{gzip, plain_archive};
-use soci_ztoc::{Builder, Compression, Limits, Reader, Settings, Ztoc};
+use soci_ztoc::{Builder, Compression, LayerLimits, Reader, Ztoc, ZtocSettings};
 
 fn build(layer: &[u8], compression: Compression) -> Ztoc {
-    let mut builder = Builder::new(Settings::new(compression, "bench")).unwrap();
+    let mut builder = Builder::new(ZtocSettings::new(compression, "bench")).unwrap();
     for piece in layer.chunks(128 << 10) {
         builder.push(piece).unwrap();
     }
@@ -31,10 +31,10 @@ fn benches(criterion: &mut Criterion) {
     let ztoc = build(&layer, Compression::Gzip).encoded.to_vec();
     group.throughput(Throughput::Bytes(ztoc.len() as u64));
     group.bench_function("open", |b| {
-        let open = |ztoc| Reader::parse(ztoc, &Limits::DEFAULT).unwrap();
+        let open = |ztoc| Reader::parse(ztoc, &LayerLimits::DEFAULT).unwrap();
         b.iter_batched(|| ztoc.clone(), open, BatchSize::LargeInput);
     });
-    let reader = Reader::parse(ztoc, &Limits::DEFAULT).unwrap();
+    let reader = Reader::parse(ztoc, &LayerLimits::DEFAULT).unwrap();
     let entry = reader.entry(reader.entry_count() / 2).unwrap();
     group.throughput(Throughput::Bytes(entry.size.cast_unsigned()));
     group.bench_function("extract one file", |b| {

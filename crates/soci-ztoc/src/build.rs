@@ -1,17 +1,32 @@
 //! Builds the ztoc of a layer in one pass over its bytes.
+//!
+//! The reference reads a layer three times: it inflates it with zlib for the checkpoints, reads it
+//! with Go's `compress/gzip` and `archive/tar` for the table of contents, and hashes its spans. Here
+//! every byte is seen once, as it comes from the registry, and all three happen side by side. What
+//! any of the reference's readings refuses has no ztoc here either.
+//!
+//! Where a span ends is known only once the inflater has passed the place. [`Scanner::push`]
+//! therefore decides all that a piece can decide, and returns the cuts that lie in it;
+//! [`SpanHasher::push`] takes the same piece with these cuts. The two need nothing else of each
+//! other. So they can run on two threads, one piece apart, and the result does not depend on how the
+//! layer was cut into pieces.
+//!
+//! The ztoc is written in the end, because a FlatBuffer is written from its last byte to its first.
+//! What is kept until then is the table of contents, the checkpoints in the form in which they are
+//! stored, and one hash for each span. Nothing of the layer is kept.
 
 use crate::checkpoint::Cut;
-use crate::encode::{Content, Encoded, tar_zinfo};
+use crate::encode::{Encoded, ZtocParts, tar_zinfo};
 use crate::error::BuildError;
 use crate::gzip::GzipScan;
-use crate::limits::Limits;
+use crate::limits::LayerLimits;
 use crate::span::SpanHasher;
 use crate::tar::TarReader;
 use crate::{Compression, DEFAULT_SPAN_SIZE};
 
 /// How a ztoc is to be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct ZtocSettings {
     /// How the layer is compressed.
     pub compression: Compression,
     /// Bytes between checkpoints: uncompressed ones for gzip (a checkpoint is taken at the first
@@ -21,17 +36,17 @@ pub struct Settings {
     /// The name that the ztoc carries of the tool that built it.
     pub build_tool_identifier: String,
     /// What the layer may claim.
-    pub limits: Limits,
+    pub limits: LayerLimits,
 }
 
-impl Settings {
+impl ZtocSettings {
     /// Settings with the reference's span size and the default limits.
     pub fn new(compression: Compression, build_tool_identifier: impl Into<String>) -> Self {
         Self {
             compression,
             span_size: DEFAULT_SPAN_SIZE,
             build_tool_identifier: build_tool_identifier.into(),
-            limits: Limits::DEFAULT,
+            limits: LayerLimits::DEFAULT,
         }
     }
 }
@@ -65,7 +80,7 @@ pub struct Builder {
 
 impl Builder {
     /// A builder at the start of a layer. Fails if the span size cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, BuildError> {
+    pub fn new(settings: ZtocSettings) -> Result<Self, BuildError> {
         Ok(Self { scanner: Scanner::new(settings)?, hasher: SpanHasher::new() })
     }
 
@@ -85,7 +100,7 @@ impl Builder {
 /// The half of a [`Builder`] that reads the layer and finds where its spans end.
 #[derive(Debug)]
 pub struct Scanner {
-    settings: Settings,
+    settings: ZtocSettings,
     scan: Scan,
     tar: TarReader,
     cuts: Vec<Cut>,
@@ -103,7 +118,7 @@ enum Scan {
 
 impl Scanner {
     /// A scanner at the start of a layer. Fails if the span size cannot be used.
-    pub fn new(settings: Settings) -> Result<Self, BuildError> {
+    pub fn new(settings: ZtocSettings) -> Result<Self, BuildError> {
         let size = settings.span_size;
         if i64::try_from(size).is_err() {
             return Err(BuildError::SpanSize { size, reason: "it is over 2^63 - 1" });
@@ -149,6 +164,7 @@ impl Scanner {
             Scan::Gzip(scan) => scan.push(bytes, &mut self.tar, &mut self.cuts)?,
             Scan::Uncompressed { spans } => {
                 let after = before + bytes.len() as u64;
+                // Checked before the tar reader sees the piece, so that it never counts further.
                 if after > self.settings.limits.uncompressed_size {
                     let limit = self.settings.limits.uncompressed_size;
                     return Err(BuildError::TooLarge { limit });
@@ -178,6 +194,7 @@ impl Scanner {
         if self.failed {
             return Err(BuildError::Failed);
         }
+        // The hasher is the caller's. Digests of other bytes would make every span unreadable.
         if !hasher.has_seen(self.compressed_size, self.cut_count) {
             return Err(BuildError::SpansNotHashed);
         }
@@ -186,6 +203,7 @@ impl Scanner {
             Scan::Gzip(scan) => scan.finish()?.into_pieces(),
             Scan::Uncompressed { .. } => tar_zinfo(settings.span_size, compressed_size),
         };
+        // An archive may end in the middle of what it announces, which shows only now.
         let archive_offset = tar.position();
         let (entries, uncompressed_size) = tar.finish().map_err(|source| BuildError::Tar {
             source,
@@ -194,7 +212,7 @@ impl Scanner {
         })?;
         let span_hashes = hasher.finish();
         let (files, spans) = (entries.len(), span_hashes.len());
-        let content = Content {
+        let parts = ZtocParts {
             build_tool_identifier: &settings.build_tool_identifier,
             compression: settings.compression,
             compressed_size,
@@ -203,9 +221,10 @@ impl Scanner {
             checkpoints,
             span_hashes,
         };
+        // A larger ztoc could be written here, but not by the reference, whose buffer ends there.
         let limit = settings.limits.ztoc_size.min(crate::limits::MAX_ZTOC_SIZE);
         let encoded =
-            content.encode(limit).map_err(|size| BuildError::ZtocTooLarge { size, limit })?;
+            parts.encode(limit).map_err(|size| BuildError::ZtocTooLarge { size, limit })?;
         Ok(Ztoc { encoded, files, spans, compressed_size, uncompressed_size })
     }
 }

@@ -1,9 +1,22 @@
 //! Turns what was read of a layer into the bytes of its ztoc.
 //!
 //! The order of the calls here is the order of the bytes, from the end to the start; it is that
-//! of `ztoc_marshaler.go` in soci-snapshotter.
-
-use std::fmt::Write as _;
+//! of `ztoc_marshaler.go` in soci-snapshotter. Any other order gives an equally valid ztoc with
+//! another digest:
+//!
+//! 1. the format's version and the name of the tool;
+//! 2. the entries from the last to the first, each as its name, type, link target, user, group and
+//!    time, then its records by key, then its table;
+//! 3. the vector of the entries and the table around it;
+//! 4. the checkpoints;
+//! 5. the digests of the spans from the first to the last, and the table with these two;
+//! 6. the table of the ztoc.
+//!
+//! Within a table the order of the fields counts as well, since each is written where it is named.
+//! A number that has its default value is left out. Go shares equal vtables and no equal strings.
+//!
+//! Entries are freed as they are written, and the checkpoints become a part of the result without
+//! being copied, so that a ztoc is in memory once.
 
 use sha2::{Digest as _, Sha256};
 
@@ -21,7 +34,7 @@ const TAR_ZINFO_VERSION: i32 = 2;
 
 /// All that a ztoc holds.
 #[derive(Debug)]
-pub(crate) struct Content<'a> {
+pub(crate) struct ZtocParts<'a> {
     pub(crate) build_tool_identifier: &'a str,
     pub(crate) compression: Compression,
     pub(crate) compressed_size: u64,
@@ -68,7 +81,7 @@ impl Encoded {
     }
 }
 
-impl Content<'_> {
+impl ZtocParts<'_> {
     /// The encoded form, or its size if that is over `limit` bytes.
     pub(crate) fn encode(mut self, limit: usize) -> Result<Encoded, usize> {
         let mut writer = Writer::new();
@@ -101,16 +114,6 @@ impl Content<'_> {
         }
         Ok(Encoded { pieces, size: size as u64, sha256: sha256.finalize().into() })
     }
-}
-
-/// Bytes that an entry takes at least: a table with its offset and seven references, six strings
-/// with their lengths, and the names and records themselves.
-pub(crate) fn least_size(entry: &Entry) -> usize {
-    const FIXED: usize = (4 + 8 + 7 * 4) + 6 * 8 + 2 * 4;
-    let names = entry.name.len() + entry.linkname.len() + entry.uname.len() + entry.gname.len();
-    let records = entry.records.iter().map(|(key, value)| key.len() + value.len() + 16);
-    // A string of up to three bytes fits into what an empty one takes.
-    FIXED + names.saturating_sub(4 * 3) + records.sum::<usize>()
 }
 
 /// Writes the entries from the last to the first, and frees each when it is written.
@@ -169,31 +172,22 @@ fn write_records(writer: &mut Writer, records: &[Record]) -> Offset {
 
 fn write_compression_info(
     writer: &mut Writer,
-    content: &Content<'_>,
+    parts: &ZtocParts<'_>,
     checkpoints: Offset,
 ) -> Offset {
-    let mut text = String::with_capacity(7 + 64);
-    let digests: Vec<Offset> = content
+    let digests: Vec<Offset> = parts
         .span_hashes
         .iter()
-        .map(|hash| {
-            text.clear();
-            text.push_str("sha256:");
-            for byte in hash {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{byte:02x}");
-            }
-            writer.string(text.as_bytes())
-        })
+        .map(|hash| writer.string(format!("sha256:{}", hex::encode(hash)).as_bytes()))
         .collect();
     let digests_vector = writer.offset_vector(&digests);
     // The limits keep the number of spans inside 31 bits; no span at all gives -1.
-    let max_span_id = i32::try_from(content.span_hashes.len()).map_or(i32::MAX, |spans| spans - 1);
+    let max_span_id = i32::try_from(parts.span_hashes.len()).map_or(i32::MAX, |spans| spans - 1);
     writer.begin_table(compression_info::COUNT);
     writer.field(compression_info::MAX_SPAN_ID, unless(max_span_id, 0, i32::to_le_bytes));
     writer.field_offset(compression_info::SPAN_DIGESTS, digests_vector);
     writer.field_offset(compression_info::CHECKPOINTS, checkpoints);
-    let algorithm = content.compression.stored();
+    let algorithm = parts.compression.stored();
     writer.field(
         compression_info::COMPRESSION_ALGORITHM,
         unless(algorithm, Compression::Gzip.stored(), i8::to_le_bytes),

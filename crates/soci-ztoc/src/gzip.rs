@@ -1,12 +1,34 @@
 //! Walks through a gzip layer that arrives in pieces: inflates it, follows its members, and takes
 //! the checkpoints where the reference takes them.
+//!
+//! A checkpoint is a place at which inflating can begin with nothing in front of it: a bit of the
+//! compressed bytes, and the 32 KiB of output before it, to which what follows may refer. Only the
+//! start of a deflate block is such a place; in the middle of a block its Huffman codes would be
+//! missing. zlib stops there if it is asked to (`Z_BLOCK`). It also stops behind the header of a
+//! member, which is a boundary as good as any.
+//!
+//! `gzip_zinfo.c` takes a checkpoint at each boundary that is not the end of a member's last block,
+//! provided that nothing has been written yet, or that more than a span's size has been since the
+//! last checkpoint. All that follows from these two conditions shows in a ztoc's digest and is kept:
+//!
+//! - every empty block and every empty member in front of the first output adds a checkpoint;
+//! - a span that is exactly full is not over, so it goes on to the next boundary;
+//! - every span but the last is longer than asked for, by what was left of its last block;
+//! - a checkpoint behind a later member's header has the window of the member before.
+//!
+//! Asking zlib to stop at every block costs a good part of its speed. A boundary inside a span that
+//! is not full decides nothing, so zlib gets room for just what the span still lacks and is asked to
+//! stop only after that.
+//!
+//! The layer must also pass Go's gzip reader, which refuses members that zlib reads. Go stops
+//! reading at the end of the archive, so what it refuses matters only before that.
 
 mod member;
 
 use crate::checkpoint::{CHECKPOINT_SIZE, Checkpoints, Cut};
 use crate::error::BuildError;
 use crate::inflate::{Inflater, Status, Stop, Wrapper};
-use crate::limits::Limits;
+use crate::limits::LayerLimits;
 use crate::{WINDOW_SIZE, tar::TarReader};
 use member::{MemberHeader, Verdict};
 
@@ -31,7 +53,7 @@ pub(crate) struct GzipScan {
     /// Where the last checkpoint was taken, in uncompressed bytes.
     last_out: u64,
     checkpoints: Checkpoints,
-    limits: Limits,
+    limits: LayerLimits,
 }
 
 /// Where the layer is in its sequence of members.
@@ -48,7 +70,7 @@ enum Member {
 }
 
 impl GzipScan {
-    pub(crate) fn new(span_size: u64, limits: Limits) -> Self {
+    pub(crate) fn new(span_size: u64, limits: LayerLimits) -> Self {
         Self {
             inflater: Inflater::new(Wrapper::Detect),
             buffer: vec![0; WINDOW_SIZE + OUTPUT_SIZE].into(),
@@ -84,6 +106,7 @@ impl GzipScan {
                 }
                 Member::Inside(_) | Member::Unreadable(_) => {}
             }
+            // zlib keeps a window of its own. This one is what checkpoints store.
             if self.end == self.buffer.len() {
                 self.buffer.copy_within(self.end - WINDOW_SIZE.., 0);
                 self.end = WINDOW_SIZE;
@@ -95,6 +118,7 @@ impl GzipScan {
                 .inflate(input, output, stop)
                 .map_err(|corrupt| BuildError::Gzip { offset: self.total_in, reason: corrupt.0 })?;
             let (taken, rest) = input.split_at(progress.consumed);
+            // Before the archive gets what came out: whether it had ended counts as of now.
             self.look_at_header(taken, tar)?;
             let inflated = &self.buffer[self.end..self.end + progress.produced];
             tar.push(inflated).map_err(|source| BuildError::tar(source, tar, self.total_in))?;
@@ -109,6 +133,8 @@ impl GzipScan {
                 Status::End => self.member = Member::Complete,
                 Status::Boundary { bits } => self.take_checkpoint(bits, cuts)?,
                 Status::Continue => {
+                    // With room left and no input zlib has said all. A full buffer says nothing: it
+                    // may hold back more, even a boundary.
                     if input.is_empty() && progress.produced < room {
                         return Ok(());
                     }
@@ -159,6 +185,7 @@ impl GzipScan {
         if self.checkpoints.len() >= self.limits.checkpoints {
             return Err(BuildError::TooManySpans { limit: self.limits.checkpoints });
         }
+        // The checkpoints alone would be too much: no need to read the rest of the layer first.
         let size = (self.checkpoints.len() + 1) * CHECKPOINT_SIZE;
         if size > self.limits.ztoc_size {
             return Err(BuildError::ZtocTooLarge { size, limit: self.limits.ztoc_size });

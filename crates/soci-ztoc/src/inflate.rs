@@ -3,6 +3,15 @@
 //! zlib-rs is used through its zlib-compatible interface because that is the only one that stops
 //! at deflate block boundaries (`Z_BLOCK`) and tells the bit position there (`data_type`).
 //! Source: the zlib manual, `inflate()`, and RFC 1951 and 1952.
+//!
+//! What is promised to the rest of the crate: no pointer outlives the call that it was made for, no
+//! length is passed on that 32 bits do not hold, and a call never reads or writes outside the slices
+//! it got. So an [`Inflater`] can be moved, sent to another thread and dropped like any value.
+//!
+//! zlib counts bits where this crate counts bytes. It takes whole bytes and may have taken more of
+//! them than it has decoded. At a boundary `data_type` tells by how many bits, and a checkpoint goes
+//! back by that many. Entering at a checkpoint is the reverse: the bits of the shared byte are given
+//! first (`inflatePrime`), then the window (`inflateSetDictionary`), then whole bytes.
 #![allow(unsafe_code, reason = "zlib's interface takes raw pointers; every use is in this file")]
 #![expect(
     clippy::cast_possible_truncation,
@@ -83,6 +92,7 @@ unsafe impl Send for Inflater {}
 impl Inflater {
     pub(crate) fn new(wrapper: Wrapper) -> Self {
         let mut stream = Box::<z::z_stream>::default();
+        // zlib compares version and size with its own, to find a header of another version.
         // SAFETY: `stream` is a valid default z_stream whose null allocators select zlib-rs's own.
         let code = unsafe {
             z::inflateInit2_(
@@ -188,6 +198,7 @@ impl std::fmt::Debug for Inflater {
 }
 
 /// Reads zlib's `data_type`: bits 0-5 count unused bits, 64 marks the last block, 128 a boundary.
+/// The end of a last block is none at which inflating could go on: a trailer follows.
 fn boundary(data_type: c_int) -> Status {
     if data_type & 128 != 0 && data_type & 64 == 0 {
         Status::Boundary { bits: (data_type & 63) as u8 }

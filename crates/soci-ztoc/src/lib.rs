@@ -6,7 +6,7 @@
 //! byte. [`Reader`] opens one and extracts single files, fetching only the spans they lie in.
 //!
 //! Pure: no files, no sockets, no clock, no threads. Every input is hostile: nothing panics, loops
-//! or allocates by what the input claims, only by what it sends, within [`Limits`].
+//! or allocates by what the input claims, only by what it sends, within [`LayerLimits`].
 
 mod build;
 mod checkpoint;
@@ -16,6 +16,7 @@ mod flatbuf;
 mod gzip;
 mod inflate;
 mod limits;
+mod mod_time;
 mod reader;
 mod span;
 mod tar;
@@ -26,11 +27,11 @@ mod toc;
 use std::fmt;
 use std::str::FromStr;
 
-pub use build::{Builder, Scanner, Settings, Ztoc};
+pub use build::{Builder, Scanner, Ztoc, ZtocSettings};
 pub use checkpoint::Cut;
 pub use encode::Encoded;
 pub use error::BuildError;
-pub use limits::Limits;
+pub use limits::LayerLimits;
 pub use reader::{
     Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span, SpanSizePlace,
 };

@@ -9,7 +9,7 @@ pub(crate) const MAX_ZTOC_SIZE: usize = 1 << 30;
 ///
 /// The defaults accept every layer of up to 1 TiB whose ztoc the reference can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct LayerLimits {
     /// Most entries in the table of contents.
     pub entries: usize,
     /// Longest name, link target, user or group name in bytes.
@@ -27,7 +27,7 @@ pub struct Limits {
     pub ztoc_size: usize,
 }
 
-impl Limits {
+impl LayerLimits {
     /// The bounds that apply when nothing else is asked for.
     pub const DEFAULT: Self = Self {
         // No entry takes less than 96 bytes.
@@ -41,7 +41,7 @@ impl Limits {
     };
 }
 
-impl Default for Limits {
+impl Default for LayerLimits {
     fn default() -> Self {
         Self::DEFAULT
     }

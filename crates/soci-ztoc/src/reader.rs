@@ -1,4 +1,16 @@
 //! Opens a ztoc: lists its entries and spans, and extracts single files.
+//!
+//! A ztoc comes from a registry and may have been written by anyone. [`Reader::parse`] looks at all
+//! of it once: offsets and lengths, the order of the checkpoints, the number of the digests, every
+//! entry. After that every question has an answer, and no answer can send a caller outside the layer
+//! or make it loop. The bytes stay as they are and entries are read from them when they are asked
+//! for, because most of a ztoc is windows that nobody needs but the spans of one file.
+//!
+//! FlatBuffers may point to the same bytes many times. No writer of ztocs does, so what the entries
+//! refer to is added up and may not be more than there is.
+//!
+//! What a ztoc says of the layer is believed only as far as the digests of its spans reach: a span's
+//! bytes are verified before anything of them is handed out.
 
 mod extract;
 mod probe;
@@ -8,7 +20,7 @@ use crate::checkpoint::{CHECKPOINT_SIZE, Cut, HEADER_SIZE};
 use crate::encode::VERSION;
 use crate::flatbuf::field::{compression_info, file, tar_zinfo, toc, xattr, ztoc};
 use crate::flatbuf::read::{Malformed, Offsets, Table};
-use crate::limits::Limits;
+use crate::limits::LayerLimits;
 use crate::span::Hash;
 use crate::toc::FileType;
 pub use extract::{ExtractError, Extraction, FetchError};
@@ -172,7 +184,7 @@ impl<'a> Entry<'a> {
 impl<B: AsRef<[u8]>> Reader<B> {
     /// Opens the ztoc in `bytes` and validates all of it. Of the limits those on its size and on
     /// the numbers of entries, checkpoints and spans apply; everything else is bounded by its size.
-    pub fn parse(bytes: B, limits: &Limits) -> Result<Self, ReadError> {
+    pub fn parse(bytes: B, limits: &LayerLimits) -> Result<Self, ReadError> {
         let buffer = bytes.as_ref();
         if buffer.len() > limits.ztoc_size {
             return Err(ReadError::Limit { what: "bytes", limit: limits.ztoc_size });
@@ -184,6 +196,7 @@ impl<B: AsRef<[u8]>> Reader<B> {
             return Err(ReadError::Version(version));
         }
         let tool = String::from_utf8_lossy(root.bytes(ztoc::BUILD_TOOL_IDENTIFIER)?).into_owned();
+        // Signed in the schema. A negative one has its highest bit set, which is refused below.
         let size = |field| Ok::<_, ReadError>(root.i64(field)?.cast_unsigned());
         let compressed_size = size(ztoc::COMPRESSED_ARCHIVE_SIZE)?;
         let uncompressed_size = size(ztoc::UNCOMPRESSED_ARCHIVE_SIZE)?;
@@ -201,6 +214,7 @@ impl<B: AsRef<[u8]>> Reader<B> {
                 plain_starts(checkpoints, compressed_size, digests.len(), limits)?
             }
         };
+        // The number of spans is there three times, and nothing says which of them is right.
         let max_span_id = info.scalar(compression_info::MAX_SPAN_ID)?.map_or(0, i32::from_le_bytes);
         if usize::try_from(i64::from(max_span_id) + 1) != Ok(starts.len()) {
             return Err(ReadError::Checkpoints("their number is not that of the spans"));
@@ -358,7 +372,7 @@ fn gzip_starts(
     buffer: &[u8],
     blob: &[u8],
     compressed_size: u64,
-    limits: &Limits,
+    limits: &LayerLimits,
 ) -> Result<(u64, Vec<SpanStart>), ReadError> {
     let bad = ReadError::Checkpoints;
     let (header, body) = blob.split_at_checked(HEADER_SIZE).ok_or(bad("they are cut short"))?;
@@ -387,6 +401,8 @@ fn gzip_starts(
         let window = Some(body_at + index * CHECKPOINT_SIZE + 17);
         starts.push(SpanStart { cut, out: number(8), window });
     }
+    // In order, so that spans have no negative length and can be searched by halves. Equal offsets in
+    // the output are fine: spans in front of the first output have none of it.
     let mut last = (0, 0);
     for start in &starts {
         let cut = start.cut;
@@ -405,7 +421,7 @@ fn plain_starts(
     blob: &[u8],
     compressed_size: u64,
     digests: usize,
-    limits: &Limits,
+    limits: &LayerLimits,
 ) -> Result<(u64, Vec<SpanStart>), ReadError> {
     let bad = ReadError::Checkpoints;
     let table = Table::root(blob)?;
@@ -432,20 +448,14 @@ fn plain_starts(
 }
 
 fn parse_sha256(text: &[u8]) -> Option<Hash> {
-    let hex = text.strip_prefix(b"sha256:").filter(|hex| hex.len() == 64)?;
-    let mut hash = [0; 32];
-    for (byte, pair) in hash.iter_mut().zip(hex.chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    let digits = text.strip_prefix(b"sha256:")?;
+    // `hex` takes capitals as well, which no digest has.
+    if digits.iter().any(u8::is_ascii_uppercase) {
+        return None;
     }
+    let mut hash = Hash::default();
+    hex::decode_to_slice(digits, &mut hash).ok()?;
     Some(hash)
-}
-
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
 }
 
 /// Reads all of an entry and returns how many bytes it must take at least.

@@ -1,4 +1,9 @@
 //! Digests of spans: the pieces of the compressed layer that a runtime fetches one at a time.
+//!
+//! Spans cover the layer from the first checkpoint to its end. A deflate block may begin in the
+//! middle of a byte, so neighbours share that byte: it is the last of one span and the first of the
+//! next, and is hashed for both. What lies in front of the first checkpoint, the first member's
+//! header, belongs to no span.
 
 use sha2::{Digest as _, Sha256};
 
@@ -44,6 +49,7 @@ impl SpanHasher {
             }
             let mut next = Sha256::new();
             if cut.bits > 0 {
+                // The shared byte may have come with the piece before.
                 next.update([if at == 0 { self.last } else { piece[at - 1] }]);
             }
             self.current = Some(next);

@@ -3,6 +3,23 @@
 //!
 //! The `tar` crate reads other archives than Go does (prefixes, duplicate PAX keys, old types,
 //! where an archive ends) and wants to pull from a reader, hence this one.
+//!
+//! An entry that is read differently gives a ztoc with another digest, and in the worst case a file
+//! with another name or content than a full pull would have. So every rule of Go's reader is copied,
+//! with those that other readers would call mistakes:
+//!
+//! - Extended headers wait for the entry behind them. Of two PAX headers in a row only the second
+//!   counts. The long names of GNU win over those of PAX, unless they are empty.
+//! - A header's own size must be valid even if a record replaces it. Only regular files have data;
+//!   what another type claims as its size is stored and nothing is skipped.
+//! - Type NUL is a directory if the name, also one from a record, ends in a slash. Type `0` never is.
+//! - The archive ends with two zero blocks or with the stream, before or after the padding of the
+//!   last file. One zero block with a header behind it is an error.
+//! - Types that a ztoc has no word for fail the layer: global PAX headers (`g`), old GNU sparse
+//!   files (`S`), contiguous files (`7`).
+//!
+//! The reader is a state machine over pieces of any size. Only headers, extended headers and sparse
+//! maps are gathered, within limits; data is counted and passed over.
 
 mod header;
 mod number;
@@ -11,11 +28,10 @@ mod sparse;
 
 use std::sync::Arc;
 
-use crate::limits::Limits;
+use crate::limits::LayerLimits;
 use crate::toc::{Entry, FileType, Stack};
 pub use header::{BLOCK_SIZE, is_header};
 use header::{BadHeader, Block, Header};
-pub(crate) use number::Time;
 use pax::Records;
 use sparse::{MAX_SPECIAL_SIZE, MapReader, Place};
 
@@ -101,7 +117,7 @@ enum Extended {
 
 /// What the next bytes are.
 #[derive(Debug)]
-enum State {
+enum NextBytes {
     /// A header, of which `filled` bytes are in `block`.
     Header,
     /// The second of two zero blocks.
@@ -121,7 +137,7 @@ enum State {
 /// The reader. After an error it must not be used again.
 #[derive(Debug)]
 pub(crate) struct TarReader {
-    state: State,
+    next: NextBytes,
     block: Block,
     filled: usize,
     /// Bytes read so far, up to the end of the archive.
@@ -137,13 +153,13 @@ pub(crate) struct TarReader {
     entries: Stack<Entry>,
     /// What the entries take in a ztoc at least, in bytes.
     encoded_size: usize,
-    limits: Limits,
+    limits: LayerLimits,
 }
 
 impl TarReader {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: LayerLimits) -> Self {
         Self {
-            state: State::Header,
+            next: NextBytes::Header,
             block: [0; BLOCK_SIZE],
             filled: 0,
             position: 0,
@@ -160,7 +176,7 @@ impl TarReader {
 
     /// Whether the archive's end has been seen, so that nothing more is read.
     pub(crate) const fn ended(&self) -> bool {
-        matches!(self.state, State::End)
+        matches!(self.next, NextBytes::End)
     }
 
     /// Where in the archive the reader is: the offset to name in an error.
@@ -171,30 +187,30 @@ impl TarReader {
     /// Takes the next bytes of the archive.
     pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<(), TarError> {
         while !data.is_empty() {
-            let taken = match &mut self.state {
-                State::End => return Ok(()),
-                State::Data { remaining, padding } => {
+            let taken = match &mut self.next {
+                NextBytes::End => return Ok(()),
+                NextBytes::Data { remaining, padding } => {
                     let taken = clamp(*remaining, data.len());
                     *remaining -= taken as u64;
                     if *remaining == 0 {
-                        self.state = State::Padding { remaining: *padding };
+                        self.next = NextBytes::Padding { remaining: *padding };
                         self.skip_empty();
                     }
                     taken
                 }
-                State::Padding { remaining } => {
+                NextBytes::Padding { remaining } => {
                     let taken = data.len().min(*remaining);
                     *remaining -= taken;
                     self.skip_empty();
                     taken
                 }
-                State::Extended { missing, .. } => {
+                NextBytes::Extended { missing, .. } => {
                     let taken = data.len().min(*missing);
                     *missing -= taken;
                     self.body.extend_from_slice(&data[..taken]);
                     taken
                 }
-                State::Header | State::SecondZero | State::SparseMap { .. } => {
+                NextBytes::Header | NextBytes::SecondZero | NextBytes::SparseMap { .. } => {
                     let taken = data.len().min(BLOCK_SIZE - self.filled);
                     self.block[self.filled..self.filled + taken].copy_from_slice(&data[..taken]);
                     self.filled += taken;
@@ -207,7 +223,7 @@ impl TarReader {
                 self.filled = 0;
                 self.end_block()?;
             }
-            if matches!(self.state, State::Extended { missing: 0, .. }) {
+            if matches!(self.next, NextBytes::Extended { missing: 0, .. }) {
                 self.end_extended()?;
             }
         }
@@ -217,28 +233,32 @@ impl TarReader {
     /// The stream has ended. Returns the entries and the size of the archive as Go counts it: up
     /// to its two zero blocks, or all of the stream.
     pub(crate) fn finish(self) -> Result<(Stack<Entry>, u64), TarError> {
-        match self.state {
-            State::End | State::Padding { .. } => {}
-            State::Header | State::SecondZero if self.filled == 0 => {}
-            State::Header | State::SecondZero => return Err(TarError::Truncated("a header")),
-            State::Extended { .. } => return Err(TarError::Truncated("an extended header")),
-            State::SparseMap { .. } => return Err(TarError::Truncated("a sparse map")),
-            State::Data { .. } => return Err(TarError::Truncated("a file's data")),
+        match self.next {
+            // Go does not miss the padding behind the last file, nor the zero blocks.
+            NextBytes::End | NextBytes::Padding { .. } => {}
+            NextBytes::Header | NextBytes::SecondZero if self.filled == 0 => {}
+            NextBytes::Header | NextBytes::SecondZero => {
+                return Err(TarError::Truncated("a header"));
+            }
+            NextBytes::Extended { .. } => return Err(TarError::Truncated("an extended header")),
+            NextBytes::SparseMap { .. } => return Err(TarError::Truncated("a sparse map")),
+            NextBytes::Data { .. } => return Err(TarError::Truncated("a file's data")),
         }
         Ok((self.entries, self.position))
     }
 
     /// Leaves a state that has nothing to read.
     fn skip_empty(&mut self) {
-        if let State::Padding { remaining: 0 } = self.state {
-            self.state = State::Header;
+        if let NextBytes::Padding { remaining: 0 } = self.next {
+            self.next = NextBytes::Header;
         }
     }
 
     /// A whole block is there.
     fn end_block(&mut self) -> Result<(), TarError> {
-        match std::mem::replace(&mut self.state, State::Header) {
-            State::SparseMap { mut map, entry, remaining, padding } => {
+        match std::mem::replace(&mut self.next, NextBytes::Header) {
+            NextBytes::SparseMap { mut map, entry, remaining, padding } => {
+                // The map is a part of the data, so what is left of the data gets shorter.
                 let complete = map.push(&self.block).map_err(|_| TarError::Sparse)?;
                 let remaining = remaining - BLOCK_SIZE as u64;
                 if complete {
@@ -249,15 +269,15 @@ impl TarReader {
                     self.begin_sparse_map(map, entry, remaining, padding)
                 }
             }
-            State::SecondZero => {
+            NextBytes::SecondZero => {
                 if self.block.iter().any(|byte| *byte != 0) {
                     return Err(TarError::LoneZeroBlock);
                 }
-                self.state = State::End;
+                self.next = NextBytes::End;
                 Ok(())
             }
             _ if self.block.iter().all(|byte| *byte == 0) => {
-                self.state = State::SecondZero;
+                self.next = NextBytes::SecondZero;
                 Ok(())
             }
             _ => {
@@ -292,12 +312,12 @@ impl TarReader {
             return Err(TarError::ExtendedHeaderTooLarge { size: claimed, limit });
         };
         self.body.clear();
-        self.state = State::Extended { kind, missing, padding: padding(claimed) };
+        self.next = NextBytes::Extended { kind, missing, padding: padding(claimed) };
         if missing == 0 { self.end_extended() } else { Ok(()) }
     }
 
     fn end_extended(&mut self) -> Result<(), TarError> {
-        let State::Extended { kind, padding, .. } = self.state else { return Ok(()) };
+        let NextBytes::Extended { kind, padding, .. } = self.next else { return Ok(()) };
         match kind {
             Extended::Pax => {
                 // A second extended header replaces the first.
@@ -306,7 +326,7 @@ impl TarReader {
             Extended::LongName => self.long_name = number::c_string(&self.body).to_vec(),
             Extended::LongLink => self.long_link = number::c_string(&self.body).to_vec(),
         }
-        self.state = State::Padding { remaining: padding };
+        self.next = NextBytes::Padding { remaining: padding };
         self.skip_empty();
         Ok(())
     }
@@ -343,11 +363,13 @@ impl TarReader {
             if let Some(name) = sparse::name(&records) {
                 header.name.clone_from(name);
             }
+            // What a ztoc lists is the file as it is unpacked: its real name and its logical size.
             if let Some(size) = sparse::size(&records).map_err(|_| TarError::Sparse)? {
                 header.size = size;
             }
         }
         match place {
+            // The entry's data begins behind the map, so it is added once the map has been read.
             Some(Place::Data) => {
                 let map = MapReader::new(header.size).map_err(|_| TarError::Sparse)?;
                 let entry = Box::new(self.entry(header, kind, records)?);
@@ -375,15 +397,15 @@ impl TarReader {
         if remaining < BLOCK_SIZE as u64 {
             return Err(TarError::Sparse);
         }
-        self.state = State::SparseMap { map, entry, remaining, padding };
+        self.next = NextBytes::SparseMap { map, entry, remaining, padding };
         Ok(())
     }
 
     fn begin_data(&mut self, remaining: u64, padding: usize) {
-        self.state = if remaining == 0 {
-            State::Padding { remaining: padding }
+        self.next = if remaining == 0 {
+            NextBytes::Padding { remaining: padding }
         } else {
-            State::Data { remaining, padding }
+            NextBytes::Data { remaining, padding }
         };
         self.skip_empty();
     }
@@ -400,6 +422,7 @@ impl TarReader {
                 return Err(TarError::NameTooLong { size: name.len(), limit });
             }
         }
+        // A layer has as many names as entries, and few different ones.
         share(&mut self.owner.0, header.uname);
         share(&mut self.owner.1, header.gname);
         Ok(Entry {
@@ -427,7 +450,7 @@ impl TarReader {
             return Err(TarError::TooManyEntries { limit });
         }
         // A ztoc that cannot be written in the end is not gathered in memory either.
-        self.encoded_size += crate::encode::least_size(&entry);
+        self.encoded_size += entry.least_encoded_size();
         let limit = self.limits.ztoc_size;
         if self.encoded_size > limit {
             return Err(TarError::TooLarge { limit });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::tar::Time;
+use crate::mod_time::ModTime;
 
 /// What an entry of the archive is. The names are those of the ztoc's `type` field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,10 +90,22 @@ pub(crate) struct Entry {
     pub(crate) mode: i64,
     pub(crate) devmajor: i64,
     pub(crate) devminor: i64,
-    pub(crate) mtime: Time,
+    pub(crate) mtime: ModTime,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) kind: FileType,
+}
+
+impl Entry {
+    /// Bytes that the entry takes in a ztoc at least: a table with its offset and seven references,
+    /// six strings with their lengths, and the names and records themselves.
+    pub(crate) fn least_encoded_size(&self) -> usize {
+        const FIXED: usize = (4 + 8 + 7 * 4) + 6 * 8 + 2 * 4;
+        let names = self.name.len() + self.linkname.len() + self.uname.len() + self.gname.len();
+        let records = self.records.iter().map(|(key, value)| key.len() + value.len() + 16);
+        // A string of up to three bytes fits into what an empty one takes.
+        FIXED + names.saturating_sub(4 * 3) + records.sum::<usize>()
+    }
 }
 
 /// A stack in pieces: it neither moves what it holds when it grows, nor keeps the memory of what

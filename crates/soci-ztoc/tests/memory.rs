@@ -9,7 +9,7 @@
 )]
 
 use peak_alloc::PeakAlloc;
-use soci_ztoc::{Builder, Compression, Settings};
+use soci_ztoc::{Builder, Compression, ZtocSettings};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -24,7 +24,8 @@ fn building_holds_the_ztoc_once_and_not_the_layer() {
         for span_size in [64 << 10, 4 << 20] {
             let before = MEMORY.current_usage();
             MEMORY.reset_peak_usage();
-            let settings = Settings { span_size, ..Settings::new(Compression::Gzip, "test") };
+            let settings =
+                ZtocSettings { span_size, ..ZtocSettings::new(Compression::Gzip, "test") };
             let mut builder = Builder::new(settings).unwrap();
             for piece in layer.chunks(64 << 10) {
                 builder.push(piece).unwrap();

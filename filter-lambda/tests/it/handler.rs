@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_filter_lambda::Response;
-use soci_lambda::Fault;
+use soci_lambda::InvocationError;
 use soci_queue::Outgoing;
 use tokio::time::Instant;
 
@@ -17,11 +17,11 @@ fn queued(world: &World) -> Outgoing {
     message.clone()
 }
 
-async fn handle(world: &World, event: &Value) -> Result<Response, Fault> {
+async fn handle(world: &World, event: &Value) -> Result<Response, InvocationError> {
     world.handler.handle(&event.to_string(), &invocation(30)).await
 }
 
-fn status(result: Result<Response, Fault>) -> u16 {
+fn status(result: Result<Response, InvocationError>) -> u16 {
     result.unwrap().status_code
 }
 

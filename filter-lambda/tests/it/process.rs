@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soci_lambda::testing::{Answer, Call, FakeAws, FakeRuntime, stop};
+use soci_lambda::testing::{Call, FakeAws, FakeRuntime, FunctionAnswer, stop};
 use tokio::process::{Child, Command};
 
 use crate::support::{event, index, manifest};
@@ -40,12 +40,12 @@ impl World {
     /// Status and body of the function's response.
     async fn invoke(&self, event: &Value) -> (u64, String) {
         match self.runtime.invoke(event.to_string(), TIMEOUT).await {
-            Answer::Response(response) => {
+            FunctionAnswer::Response(response) => {
                 let response: Value = serde_json::from_str(&response).unwrap();
                 let body = response["body"].as_str().unwrap().to_owned();
                 (response["statusCode"].as_u64().unwrap(), body)
             }
-            Answer::Error(error) => panic!("{error}"),
+            FunctionAnswer::Error(error) => panic!("{error}"),
         }
     }
 
@@ -147,7 +147,7 @@ async fn a_push_that_cannot_be_queued_fails_the_invocation_and_the_function_goes
     world.aws.fails("SendMessage", 500);
     let event = event("team/app", "v1", manifest(1).digest);
     let answer = world.runtime.invoke(event.to_string(), TIMEOUT).await;
-    let Answer::Error(error) = answer else { panic!("{answer:?}") };
+    let FunctionAnswer::Error(error) = answer else { panic!("{answer:?}") };
     let error: Value = serde_json::from_str(&error).unwrap();
     assert_eq!(error["errorType"], "QueueError");
     let message = error["errorMessage"].as_str().unwrap();

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_filter_lambda::{
-    Dispatcher, FetchedManifest, Filter, Handler, IndexFunction, Manifests, Shortcut, SizeLimits,
+    Dispatcher, FetchedManifest, Handler, IndexFunction, Manifests, Shortcut, SizeLimits,
 };
 use soci_lambda::Invocation;
 use soci_manifest::Version;
 use soci_oci::{Digest, media_type};
+use soci_push::PushRules;
 use soci_push::event::{PushEvent, Timestamp};
 use soci_queue::{
     Backlog, ErrorKind, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt,
@@ -156,13 +157,13 @@ pub(crate) fn world(
         limits: SizeLimits::default(),
         time: Duration::from_secs(5),
     };
-    let filter = Filter {
+    let rules = PushRules {
         filters: FILTERS.parse().unwrap(),
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
     };
     let dispatcher = Dispatcher { queue: queue.clone(), shortcut: Some(shortcut) };
-    World { handler: Handler { filter, dispatcher }, queue, manifests, function }
+    World { handler: Handler { rules, dispatcher }, queue, manifests, function }
 }
 
 /// An invocation that ends in `seconds`.

@@ -67,7 +67,7 @@ async fn what_needs_no_index_is_answered_in_the_known_words() {
     ] {
         assert_eq!(world.sentence(&payload).await, expected);
     }
-    world.handler.worker.rules.filters = Some("other:*".parse().unwrap());
+    world.handler.worker.rules.filters = "other:*".parse().unwrap();
     assert_eq!(
         world.sentence(&event("v1", digest)).await,
         "Skipped SOCI index generation: no filter matches team/app:v1"

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use soci_lambda::testing::{Answer, FakeAws, FakeRuntime, stop};
+use soci_lambda::testing::{FakeAws, FakeRuntime, FunctionAnswer, stop};
 use soci_registry_server::testing::{FakeAuth, FakeOptions, FakeRegistry};
 use soci_tests::{TestImage, gzip_layer};
 use tokio::process::Child;
@@ -56,8 +56,8 @@ fn prepare(command: &mut Command, aws: &FakeAws) {
 impl World {
     async fn invoke(&self, payload: &Value, timeout: Duration) -> Value {
         match self.runtime.invoke(payload.to_string(), timeout).await {
-            Answer::Response(response) => serde_json::from_str(&response).unwrap(),
-            Answer::Error(error) => panic!("{error}"),
+            FunctionAnswer::Response(response) => serde_json::from_str(&response).unwrap(),
+            FunctionAnswer::Error(error) => panic!("{error}"),
         }
     }
 

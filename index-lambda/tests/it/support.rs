@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use soci_index_lambda::{Answer, Handler, QueueIdentity, Worker};
 use soci_indexer::Options;
 use soci_jobs::{RegistryOpener, Runner};
-use soci_lambda::{Fault, Invocation};
-use soci_manifest::{Settings, Version};
+use soci_lambda::{Invocation, InvocationError};
+use soci_manifest::{SociIndexSettings, Version};
 use soci_oci::Digest;
-use soci_push::Rules;
+use soci_push::PushRules;
 use soci_push::event::Timestamp;
 use soci_queue::Outgoing;
 use soci_registry::{ClientBuilder, PutLimit, PutLimitFuture};
@@ -41,15 +41,14 @@ pub(crate) async fn world_with(client: impl FnOnce(ClientBuilder) -> ClientBuild
     let registry = FakeRegistry::start().await;
     let endpoint = format!("http://{}", registry.host()).parse().unwrap();
     let client = client(registry.client_builder()).build().unwrap();
-    let settings = Settings { min_layer_size: 0, ..Settings::default() };
+    let settings = SociIndexSettings { min_layer_size: 0, ..SociIndexSettings::default() };
     let options = Options { settings, ..Options::default() };
     let (live, dead) = (MemoryQueue::named("live"), MemoryQueue::named("dead"));
     let worker = Worker {
-        rules: Rules {
+        rules: PushRules {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
-            filters: Some("*:*".parse().unwrap()),
-            limits: soci_push::job::Limits::DEFAULT,
+            filters: "*:*".parse().unwrap(),
         },
         runner: Runner::new(RegistryOpener::new(client, Some(endpoint)), options),
         queue: live.clone(),
@@ -69,7 +68,7 @@ impl World {
     }
 
     /// Invokes the function with 15 minutes.
-    pub(crate) async fn invoke(&self, payload: &Value) -> Result<Answer, Fault> {
+    pub(crate) async fn invoke(&self, payload: &Value) -> Result<Answer, InvocationError> {
         self.handler.handle(&payload.to_string(), &invocation(900)).await
     }
 

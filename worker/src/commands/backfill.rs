@@ -14,7 +14,7 @@ use soci_queue::QueueError;
 use super::operate::{self, Counts, Enqueuer, Outcome, Sink};
 use crate::cli::BackfillArgs;
 use crate::report::{progress, table};
-use survey::{INDEXED, Rules, Survey, survey};
+use survey::{INDEXED, Survey, SurveyRules, survey};
 
 pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
     operate::run(async {
@@ -75,7 +75,9 @@ async fn fill<L: Listing, S: Sink>(
             return;
         }
     };
-    let rules = Rules { work: &args.work, pushed_after: args.pushed_after, recheck: args.recheck };
+    let pushes = operate::push_rules(&args.work);
+    let rules =
+        SurveyRules { pushes: &pushes, pushed_after: args.pushed_after, recheck: args.recheck };
     for (position, repository) in repositories.iter().enumerate() {
         let name = repository.repository.name();
         let images = match listing.images(repository).await {

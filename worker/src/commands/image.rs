@@ -13,7 +13,7 @@ use soci_indexer::{
     Budget, ImageName, ImageStore, IndexError, Layout, Options, OutputTag, Reason,
     RemoteRepository, Verification, VerifyError, index_image, verify_image,
 };
-use soci_manifest::{Platforms, Settings, Version};
+use soci_manifest::{Platforms, SociIndexSettings, Version};
 use soci_oci::{Reference, Tag, TagOrDigest};
 use soci_registry::{Client, DockerConfig, default_docker_config};
 
@@ -37,7 +37,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     }
     let bars = Arc::new(Bars::new());
     let options = Options {
-        settings: Settings {
+        settings: SociIndexSettings {
             version: match args.index_version {
                 IndexVersion::V1 => Version::V1,
                 IndexVersion::V2 => Version::V2,

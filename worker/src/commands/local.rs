@@ -16,7 +16,7 @@ use std::time::Duration;
 use soci_indexer::{Budget, Options};
 use soci_jobs::{RegistryOpener, Runner};
 use soci_manifest::Version;
-use soci_push::Rules;
+use soci_push::PushRules;
 use soci_push::TagFilters;
 use soci_registry::Client;
 use soci_registry_server::{LocalRegistry, RegistryServerSettings, Storage};
@@ -132,7 +132,7 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
         Some(folder) => Storage::Folder(folder.clone()),
         None => Storage::Temporary,
     };
-    let rules = rules(args)?;
+    let rules = rules(args);
     let settings = RegistryServerSettings { storage, ..RegistryServerSettings::default() };
     let (registry, pushes) =
         LocalRegistry::start(listener, settings).await.map_err(|error| error_chain(&error))?;
@@ -202,30 +202,21 @@ fn worker_ended(
 }
 
 /// Which pushes are work.
-fn rules(args: &LocalArgs) -> Result<Rules, String> {
-    let filters: Vec<String> = args.filter.iter().map(ToString::to_string).collect();
-    let filters = match filters.as_slice() {
-        [] => None,
-        filters => {
-            let list = filters.join(",").parse::<TagFilters>();
-            Some(list.map_err(|error| error_chain(&error))?)
-        }
-    };
-    Ok(Rules {
+fn rules(args: &LocalArgs) -> PushRules {
+    PushRules {
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
-        filters,
-        limits: soci_push::job::Limits::DEFAULT,
-    })
+        filters: TagFilters::or_all(args.filter.clone()),
+    }
 }
 
-fn options(args: &LocalArgs, rules: &Rules, budget: Budget) -> Options {
+fn options(args: &LocalArgs, rules: &PushRules, budget: Budget) -> Options {
     Options {
-        settings: soci_manifest::Settings {
+        settings: soci_manifest::SociIndexSettings {
             version: rules.version,
             min_layer_size: args.min_layer_size,
             span_size: args.span_size,
-            ..soci_manifest::Settings::default()
+            ..soci_manifest::SociIndexSettings::default()
         },
         output: soci_indexer::OutputTag::Suffix(rules.output_suffix.clone()),
         budget,

@@ -11,7 +11,7 @@ use soci_aws::SqsQueue;
 use soci_aws::sdk::SdkConfig;
 use soci_jobs::RateLimiter;
 use soci_push::event::Timestamp;
-use soci_push::{JobMessage, TagFilter};
+use soci_push::{JobMessage, PushRules, TagFilters};
 use soci_queue::{Group, Outgoing, QueueError};
 
 use crate::cli::WorkArgs;
@@ -107,10 +107,13 @@ impl<'a, S: Sink> Enqueuer<'a, S> {
     }
 }
 
-/// Whether an image matches one of the filters, or there are none.
-pub(super) fn wanted(work: &WorkArgs, repository: &str, tag: Option<&soci_oci::Tag>) -> bool {
-    let matches = |filter: &TagFilter| filter.matches(repository, tag);
-    work.filter.is_empty() || work.filter.iter().any(matches)
+/// Which pushes are work, by these flags.
+pub(super) fn push_rules(work: &WorkArgs) -> PushRules {
+    PushRules {
+        version: work.index_version,
+        output_suffix: work.tag_suffix.clone(),
+        filters: TagFilters::or_all(work.filter.clone()),
+    }
 }
 
 /// How often each of some reasons occurred.

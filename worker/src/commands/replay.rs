@@ -26,7 +26,8 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         if let Some(path) = &args.events {
             let input = events::open(path)?;
             let mut enqueuer = Enqueuer::new(&to, args.max_rate);
-            let report = events::replay(input, &mut enqueuer, &args.work).await;
+            let rules = operate::push_rules(&args.work);
+            let report = events::replay(input, &mut enqueuer, &rules).await;
             return Ok(finish(args, report.json(), report.to_string(), report.failures()));
         }
         let from = operate::open(&config, args.from.as_deref())?;

@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use soci_aws::{EcrCredentials, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag};
 use soci_jobs::{RateLimiter, RegistryOpener, Runner};
-use soci_push::Rules;
 use soci_registry::Client;
 use soci_service::consumer::{ConsumerSettings, Queues};
 use soci_service::event::EventSink;
@@ -123,12 +122,7 @@ fn handler(
         ..Options::default()
     };
     Ok(IndexHandler {
-        rules: Rules {
-            version: index.settings.version,
-            output_suffix: index.output_suffix.clone(),
-            filters: Some(index.filters.clone()),
-            limits: soci_push::job::Limits::DEFAULT,
-        },
+        rules: index.push_rules(),
         runner: Runner::new(RegistryOpener::new(client, endpoint), options),
     })
 }

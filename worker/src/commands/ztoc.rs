@@ -7,10 +7,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use soci_indexer::build_ztoc;
-use soci_ztoc::{FetchError, Limits, Reader, Settings};
+use soci_oci::Digest;
+use soci_ztoc::{FetchError, LayerLimits, Reader, ZtocSettings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
-use crate::report::{hex, human_bytes};
+use crate::report::human_bytes;
 
 /// Bytes read from a layer at a time.
 const READ_SIZE: usize = 256 << 10;
@@ -22,9 +23,9 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
     } else {
         Box::new(File::open(&args.layer).with_context(|| format!("layer {layer}"))?)
     };
-    let settings = Settings {
+    let settings = ZtocSettings {
         span_size: args.span_size,
-        ..Settings::new(args.compression, args.build_tool_identifier.clone())
+        ..ZtocSettings::new(args.compression, args.build_tool_identifier.clone())
     };
     let ztoc = build_ztoc(settings, || {
         let mut piece = vec![0; READ_SIZE];
@@ -35,7 +36,12 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
     .with_context(|| format!("layer {layer}"))?;
     write(&args.output, ztoc.encoded.pieces())
         .with_context(|| format!("ztoc {}", args.output.display()))?;
-    Ok(writeln!(io::stdout(), "sha256:{} {}", hex(&ztoc.encoded.sha256()), ztoc.encoded.size())?)
+    Ok(writeln!(
+        io::stdout(),
+        "{} {}",
+        Digest::from_sha256(ztoc.encoded.sha256()),
+        ztoc.encoded.size()
+    )?)
 }
 
 fn write(path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
@@ -48,14 +54,14 @@ fn write(path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
 
 fn open(path: &Path) -> Result<Reader<Vec<u8>>> {
     let name = || format!("ztoc {}", path.display());
-    let limit = Limits::DEFAULT.ztoc_size as u64;
+    let limit = LayerLimits::DEFAULT.ztoc_size as u64;
     let mut bytes = Vec::new();
     File::open(path)
         .with_context(name)?
         .take(limit + 1)
         .read_to_end(&mut bytes)
         .with_context(name)?;
-    Reader::parse(bytes, &Limits::DEFAULT).with_context(name)
+    Reader::parse(bytes, &LayerLimits::DEFAULT).with_context(name)
 }
 
 pub(crate) fn info(args: &ZtocInfoArgs) -> Result<()> {
@@ -100,7 +106,7 @@ fn describe(reader: &Reader<Vec<u8>>) -> serde_json::Value {
                 "start": span.start,
                 "end": span.end,
                 "uncompressed_start": span.uncompressed_start,
-                "digest": format!("sha256:{}", hex(&span.sha256)),
+                "digest": Digest::from_sha256(span.sha256).to_string(),
             })
         })
         .collect();

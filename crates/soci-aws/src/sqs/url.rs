@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::Uri;
+use soci_text::clip;
 
 /// A queue's URL: `https://sqs.eu-west-1.amazonaws.com/123456789012/jobs`, or that of another
 /// server that speaks SQS's protocol. The queue's name is the last part of the path.
@@ -50,7 +51,7 @@ impl std::str::FromStr for QueueUrl {
     type Err = QueueUrlError;
 
     fn from_str(text: &str) -> Result<Self, QueueUrlError> {
-        let wrong = |reason| QueueUrlError { url: text.chars().take(160).collect(), reason };
+        let wrong = |reason| QueueUrlError { url: clip(text), reason };
         let url: Uri = text.parse().map_err(|_| wrong("it is not a URL"))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) {
             return Err(wrong("it does not begin with https:// or http://"));

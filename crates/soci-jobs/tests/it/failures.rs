@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use soci_indexer::{Options, OutputTag};
 use soci_jobs::{Outcome, RegistryOpener, Runner, Why};
-use soci_manifest::{Limits, Platforms, Settings, Version};
+use soci_manifest::{ImageLimits, Platforms, SociIndexSettings, Version};
 use soci_oci::{Digest, Repository, media_type};
 use soci_push::Job;
 use soci_registry::Client;
@@ -75,14 +75,14 @@ async fn an_image_that_cannot_be_indexed_is_a_permanent_failure() {
         fails(&fake, &job, options(Version::V2), "image-malformed", PERMANENT).await;
     }
     let (fake, job) = pushed(&image(1)).await;
-    let limits = Limits { max_layers: 1, ..Limits::DEFAULT };
+    let limits = ImageLimits { max_layers: 1, ..ImageLimits::DEFAULT };
     let limited = Options { image_limits: limits, ..options(Version::V2) };
     fails(&fake, &job, limited, "image-limit", PERMANENT).await;
     let platforms = Platforms::Only(vec!["windows/amd64".parse().unwrap()]);
     let other = Options { platforms, ..options(Version::V2) };
     let why = fails(&fake, &job, other, "platform-not-found", PERMANENT).await;
     assert!(why.detail.contains("windows/amd64"), "{}", why.detail);
-    let limits = soci_ztoc::Limits { entries: 1, ..soci_ztoc::Limits::DEFAULT };
+    let limits = soci_ztoc::LayerLimits { entries: 1, ..soci_ztoc::LayerLimits::DEFAULT };
     let limited = Options { layer_limits: limits, ..options(Version::V2) };
     fails(&fake, &job, limited, "layer-limit", PERMANENT).await;
 
@@ -188,7 +188,7 @@ async fn settings_that_cannot_be_used_are_not_the_images_fault() {
     let (fake, job) = pushed(&image(1)).await;
     for span_size in [0, u64::MAX] {
         let options = options(Version::V2);
-        let settings = Settings { span_size, ..options.settings.clone() };
+        let settings = SociIndexSettings { span_size, ..options.settings.clone() };
         let layer: TestLayer = (media_type::OCI_LAYER, Bytes::from(vec![0; 100_000]));
         let plain = TestImage::single("linux/amd64", &[layer]);
         let job = if span_size == 0 {

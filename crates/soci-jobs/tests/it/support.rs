@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use soci_indexer::{ImageEvent, OnImageEvent, Options, Report};
 use soci_jobs::{Outcome, RegistryOpener, Runner};
-use soci_manifest::{Settings, Version};
+use soci_manifest::{SociIndexSettings, Version};
 use soci_oci::{Digest, media_type};
 use soci_push::Job;
 use soci_registry_server::testing::{FakeRegistry, Kind};
@@ -15,8 +15,12 @@ pub(crate) const NAME: &str = "team/app";
 
 /// Settings under which small layers are indexed, with some spans each.
 pub(crate) fn options(version: Version) -> Options {
-    let settings =
-        Settings { version, span_size: 64 << 10, min_layer_size: 0, ..Settings::default() };
+    let settings = SociIndexSettings {
+        version,
+        span_size: 64 << 10,
+        min_layer_size: 0,
+        ..SociIndexSettings::default()
+    };
     Options { settings, ..Options::default() }
 }
 

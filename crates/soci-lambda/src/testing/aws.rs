@@ -30,16 +30,16 @@ pub struct Call {
 #[derive(Clone)]
 pub struct FakeAws {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<CallBook>,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<Known>,
+struct CallBook {
+    state: Mutex<CallsAndAnswers>,
 }
 
 #[derive(Default)]
-struct Known {
+struct CallsAndAnswers {
     calls: Vec<Call>,
     answers: Vec<(String, Value)>,
     failures: VecDeque<(String, u16)>,
@@ -52,7 +52,7 @@ impl FakeAws {
     /// # Panics
     /// If no port can be had.
     pub async fn start() -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(CallBook::default());
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let (listener, address) = listen().await;
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -92,15 +92,15 @@ impl fmt::Debug for FakeAws {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Known> {
+impl CallBook {
+    fn lock(&self) -> MutexGuard<'_, CallsAndAnswers> {
         // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn answer(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<CallBook>>,
     uri: Uri,
     headers: HeaderMap,
     body: String,

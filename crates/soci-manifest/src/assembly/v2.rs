@@ -1,4 +1,13 @@
 //! V2: the image converted to one whose index lists its SOCI indexes.
+//!
+//! A SOCI index must be known before the manifest that names it, and that manifest before the entry
+//! of the SOCI index can name it in turn. The annotation of the entry is in the image index, not in
+//! the SOCI index, so there is no circle: SOCI indexes are written first, then the manifests, then
+//! the entries are completed, and the image index comes last.
+//!
+//! Every manifest is written again, also those that get no SOCI index: the reference turns the whole
+//! image into OCI media types. An entry that led to its manifest through another index becomes an
+//! entry of that manifest.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,12 +53,15 @@ impl Plan {
         }
         let indexes = rewriter.summary(&soci_entries);
         manifests.append(&mut rewriter.written);
+        // An image that was converted before has entries of SOCI indexes; none is listed twice.
         for soci_entry in soci_entries {
             place(&mut entries, soci_entry);
         }
         let index = Index { manifests: Some(entries), ..conversion.index.clone() };
         let bytes = index.encode();
         let root = self.describe(OCI_INDEX, &bytes)?;
+        // What is written again and comes out the same is there already. The root is pushed in any
+        // case, since the tag comes with it.
         let mut seen = conversion.present.clone();
         manifests.retain(|manifest| seen.insert(manifest.descriptor.digest));
         let referrer = index.subject.as_ref().map(|subject| {

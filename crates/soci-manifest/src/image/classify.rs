@@ -1,4 +1,8 @@
 //! What is no image.
+//!
+//! Registries hold signatures, attestations, charts and SOCI indexes as manifests, too. To build an
+//! index of one is a waste, and to convert one may break what reads it. An image whose index lists
+//! some of these beside real images is an image; only where nothing is one, there is none.
 
 use std::collections::HashSet;
 use std::fmt;

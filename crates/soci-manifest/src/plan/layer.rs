@@ -7,7 +7,7 @@ use soci_oci::{Descriptor, Digest};
 use soci_ztoc::Compression;
 
 use crate::error::{ImageError, ListedLayer};
-use crate::settings::Settings;
+use crate::settings::SociIndexSettings;
 
 /// What is done about a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl fmt::Display for Decision {
 /// Decides as the reference does, in its order: what is no layer fails whatever its size, and a
 /// small layer is skipped whatever its compression.
 pub(super) fn decide(
-    settings: &Settings,
+    settings: &SociIndexSettings,
     manifest: Digest,
     layer: &Descriptor,
 ) -> Result<Decision, ImageError> {
@@ -122,7 +122,7 @@ mod tests {
 
     fn decide_type(media_type: &str, size: u64) -> Result<Decision, ImageError> {
         let digest = Digest::sha256_of(b"");
-        decide(&Settings::default(), digest, &Descriptor::new(media_type, digest, size))
+        decide(&SociIndexSettings::default(), digest, &Descriptor::new(media_type, digest, size))
     }
 
     #[test]

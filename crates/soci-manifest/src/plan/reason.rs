@@ -7,7 +7,7 @@ use soci_oci::Descriptor;
 
 use super::Decision;
 use crate::image::NotAnImage;
-use crate::settings::Settings;
+use crate::settings::SociIndexSettings;
 
 /// Why an image is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum SkipReason {
 
 impl SkipReason {
     pub(super) fn nothing_to_index<'a>(
-        settings: &Settings,
+        settings: &SociIndexSettings,
         layers: impl Iterator<Item = (&'a Descriptor, Decision)>,
     ) -> Self {
         let mut seen = HashSet::new();

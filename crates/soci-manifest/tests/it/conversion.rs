@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use soci_manifest::format::{IMAGE_MANIFEST_DIGEST, INDEX_DIGEST, SPAN_SIZE};
-use soci_manifest::{ImageError, Limits, Planned, Platforms, Role, Settings, Version};
+use soci_manifest::{
+    ImageError, ImageLimits, Planned, Platforms, Role, SociIndexSettings, Version,
+};
 use soci_oci::media_type::{
     DOCKER_CONFIG, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
 };
@@ -17,8 +19,8 @@ fn two_platforms(store: &mut Store) -> Descriptor {
     store.put_index(vec![amd64, arm64])
 }
 
-fn with_tool(name: &str) -> Settings {
-    Settings { build_tool_identifier: name.to_owned(), ..Settings::default() }
+fn with_tool(name: &str) -> SociIndexSettings {
+    SociIndexSettings { build_tool_identifier: name.to_owned(), ..SociIndexSettings::default() }
 }
 
 #[test]
@@ -31,8 +33,8 @@ fn a_converted_image_converts_to_itself() {
         (&index, Platforms::All),
         (&index, Platforms::Only(vec![platform("linux/arm64")])),
     ] {
-        let first = store.convert(root, &Settings::default(), &platforms);
-        let second = store.convert(&first.root, &Settings::default(), &platforms);
+        let first = store.convert(root, &SociIndexSettings::default(), &platforms);
+        let second = store.convert(&first.root, &SociIndexSettings::default(), &platforms);
         assert_eq!(second.root, first.root);
         assert_eq!(second.indexes, first.indexes);
         let roles: Vec<_> = second.manifests.iter().map(|manifest| manifest.role).collect();
@@ -70,7 +72,7 @@ fn a_soci_index_whose_platform_is_not_indexed_again_stays() {
 fn the_image_and_its_soci_index_name_each_other() {
     let mut store = Store::default();
     let root = two_platforms(&mut store);
-    let assembly = store.convert(&root, &Settings::default(), &Platforms::All);
+    let assembly = store.convert(&root, &SociIndexSettings::default(), &Platforms::All);
     let entries = store.index(&assembly.root).manifests.unwrap();
     for (place, soci) in assembly.indexes.iter().enumerate() {
         let (image, index) = (&entries[place], &entries[place + 2]);
@@ -96,7 +98,7 @@ fn docker_documents_become_oci_ones_even_where_nothing_is_indexed() {
     let mut list = Index::new(entries);
     DOCKER_MANIFEST_LIST.clone_into(&mut list.media_type);
     let root = store.put(DOCKER_MANIFEST_LIST, list.encode());
-    let assembly = store.convert(&root, &Settings::default(), &Platforms::All);
+    let assembly = store.convert(&root, &SociIndexSettings::default(), &Platforms::All);
     let index = store.index(&assembly.root);
     assert_eq!(index.media_type, OCI_INDEX);
     assert_eq!(index.manifests().len(), 3);
@@ -120,7 +122,7 @@ fn entries_are_replaced_by_the_manifests_they_lead_to_or_left_alone() {
     let other = on("linux/riscv64", other);
     let root = store.put_index(vec![inner.clone(), empty.clone(), other.clone()]);
     let only = Platforms::Only(vec![platform("linux/amd64")]);
-    let assembly = store.convert(&root, &Settings::default(), &only);
+    let assembly = store.convert(&root, &SociIndexSettings::default(), &only);
     let entries = store.index(&assembly.root).manifests.unwrap();
     assert_eq!(entries[0].media_type, OCI_MANIFEST);
     assert_eq!(entries[0].digest, assembly.indexes[0].image_manifest);
@@ -134,7 +136,7 @@ fn platforms_that_share_a_manifest_link_the_first_only() {
     let image = store.put_large("linux/amd64");
     let entries = vec![on("linux/amd64", image.clone()), on("linux/arm64", image)];
     let root = store.put_index(entries);
-    let assembly = store.convert(&root, &Settings::default(), &Platforms::All);
+    let assembly = store.convert(&root, &SociIndexSettings::default(), &Platforms::All);
     let entries = store.index(&assembly.root).manifests.unwrap();
     assert_eq!(entries[2].digest, entries[3].digest);
     assert!(entries[2].annotations.contains_key(IMAGE_MANIFEST_DIGEST));
@@ -148,7 +150,7 @@ fn a_manifest_comes_after_what_it_names_and_never_twice() {
     let amd64 = on("linux/amd64", store.put_image("linux/amd64", shared.clone()));
     let arm64 = on("linux/arm64", store.put_image("linux/arm64", shared));
     let root = store.put_index(vec![amd64, arm64]);
-    let assembly = store.convert(&root, &Settings::default(), &Platforms::All);
+    let assembly = store.convert(&root, &SociIndexSettings::default(), &Platforms::All);
     let roles: Vec<_> = assembly.manifests.iter().map(|manifest| manifest.role).collect();
     assert_eq!(roles, [Role::SociIndex, Role::Image, Role::Image, Role::Root]);
     assert_eq!(assembly.ztocs.len(), 1);
@@ -158,7 +160,7 @@ fn a_manifest_comes_after_what_it_names_and_never_twice() {
 #[test]
 fn v1_refers_to_the_image_as_it_is() {
     let mut store = Store::default();
-    let settings = Settings { version: Version::V1, ..with_tool("t") };
+    let settings = SociIndexSettings { version: Version::V1, ..with_tool("t") };
     let root = two_platforms(&mut store);
     let images = store.index(&root).manifests.unwrap();
     let assembly = store.convert(&root, &settings, &Platforms::All);
@@ -188,7 +190,7 @@ fn a_subject_makes_rewritten_documents_referrers_too() {
     index.artifact_type = "a/b".to_owned();
     index.annotations = Annotations::from([("k".to_owned(), "v".to_owned())]);
     let root = store.put(OCI_INDEX, index.encode());
-    let assembly = store.convert(&root, &Settings::default(), &Platforms::All);
+    let assembly = store.convert(&root, &SociIndexSettings::default(), &Platforms::All);
     let [soci, image, root] = assembly.manifests.as_slice() else { panic!("{assembly:?}") };
     assert_eq!(soci.referrer, None);
     let (image, root) = (image.referrer.as_ref().unwrap(), root.referrer.as_ref().unwrap());
@@ -204,7 +206,8 @@ fn the_span_size_is_told_on_request() {
     let mut store = Store::default();
     let root = store.put_large("linux/amd64");
     for annotate_span_size in [false, true] {
-        let settings = Settings { annotate_span_size, span_size: 7, ..Settings::default() };
+        let settings =
+            SociIndexSettings { annotate_span_size, span_size: 7, ..SociIndexSettings::default() };
         let assembly = store.convert(&root, &settings, &Platforms::All);
         let soci = Manifest::decode(&assembly.manifests[0].bytes).unwrap();
         let told = soci.layers()[0].annotations.get(SPAN_SIZE).map(String::as_str);
@@ -231,11 +234,12 @@ fn every_planned_layer_needs_a_ztoc() {
 fn what_registries_would_refuse_for_its_size_is_not_written() {
     let mut store = Store::default();
     let root = two_platforms(&mut store);
-    let size = store.convert(&root, &Settings::default(), &Platforms::All).root.size;
+    let size = store.convert(&root, &SociIndexSettings::default(), &Platforms::All).root.size;
     let assemble = |max_manifest_bytes| {
-        let limits = Limits { max_manifest_bytes, ..Limits::DEFAULT };
+        let limits = ImageLimits { max_manifest_bytes, ..ImageLimits::DEFAULT };
         let image = store.image_within(&root, limits).unwrap();
-        let Planned::Build(plan) = image.plan(&Settings::default(), &Platforms::All).unwrap()
+        let Planned::Build(plan) =
+            image.plan(&SociIndexSettings::default(), &Platforms::All).unwrap()
         else {
             panic!("skipped")
         };

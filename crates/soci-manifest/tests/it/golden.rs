@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use soci_manifest::{
-    Assembly, BuiltZtoc, ImageError, LayerKey, Plan, Planned, Platforms, Role, Settings,
-    SkipReason, Version,
+    Assembly, BuiltZtoc, ImageError, LayerKey, Plan, Planned, Platforms, Role, SkipReason,
+    SociIndexSettings, Version,
 };
 use soci_oci::{Descriptor, Digest, Manifest, referrers};
 
@@ -69,10 +69,10 @@ impl Case {
     }
 
     fn plan(&self) -> Result<Planned, ImageError> {
-        let settings = Settings {
+        let settings = SociIndexSettings {
             version: self.version,
             build_tool_identifier: text(&self.input["build_tool"]).to_owned(),
-            ..Settings::default()
+            ..SociIndexSettings::default()
         };
         let platforms = match self.version {
             Version::V1 => Platforms::Only(vec!["linux/amd64".parse().unwrap()]),

@@ -1,7 +1,9 @@
 //! Images made to do harm, or of random parts.
 
 use proptest::prelude::*;
-use soci_manifest::{Image, ImageError, Limits, Planned, Platforms, Role, Settings, Version};
+use soci_manifest::{
+    Image, ImageError, ImageLimits, Planned, Platforms, Role, SociIndexSettings, Version,
+};
 use soci_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST};
 use soci_oci::{Annotations, Descriptor, Digest, Index, Platform};
 
@@ -14,15 +16,15 @@ fn limited(result: Result<Image, ImageError>) -> &'static str {
     }
 }
 
-fn planned(store: &Store, root: &Descriptor, limits: Limits) -> Result<Planned, ImageError> {
-    store.image_within(root, limits)?.plan(&Settings::default(), &Platforms::All)
+fn planned(store: &Store, root: &Descriptor, limits: ImageLimits) -> Result<Planned, ImageError> {
+    store.image_within(root, limits)?.plan(&SociIndexSettings::default(), &Platforms::All)
 }
 
 #[test]
 fn nesting_is_limited() {
     let mut store = Store::default();
     let mut root = store.put_large("linux/amd64");
-    let limits = Limits { max_depth: 3, ..Limits::DEFAULT };
+    let limits = ImageLimits { max_depth: 3, ..ImageLimits::DEFAULT };
     for _ in 0..=limits.max_depth {
         root = store.put_index(vec![on("linux/amd64", root)]);
     }
@@ -50,9 +52,9 @@ fn the_bytes_of_documents_are_limited() {
     let size = usize::try_from(image.size).unwrap();
     let root = store.put_index(vec![on("linux/amd64", image)]);
     let max_document_bytes = size + usize::try_from(root.size).unwrap();
-    let limits = Limits { max_document_bytes, ..Limits::DEFAULT };
+    let limits = ImageLimits { max_document_bytes, ..ImageLimits::DEFAULT };
     assert!(store.image_within(&root, limits).is_ok());
-    let limits = Limits { max_document_bytes: max_document_bytes - 1, ..limits };
+    let limits = ImageLimits { max_document_bytes: max_document_bytes - 1, ..limits };
     assert!(limited(store.image_within(&root, limits)).starts_with("bytes of"));
 }
 
@@ -63,18 +65,18 @@ fn platforms_and_layers_are_limited() {
     let entries = (0..3).map(|n| on(&format!("linux/a{n}"), image.clone())).collect();
     let root = store.put_index(entries);
     let exceeds = |limits, version| {
-        let settings = Settings { version, ..Settings::default() };
+        let settings = SociIndexSettings { version, ..SociIndexSettings::default() };
         let image = store.image_within(&root, limits).unwrap();
         match image.plan(&settings, &Platforms::All) {
             Err(ImageError::Limit { what, .. }) => what,
             other => panic!("{other:?}"),
         }
     };
-    let limits = Limits { max_platforms: 2, ..Limits::DEFAULT };
+    let limits = ImageLimits { max_platforms: 2, ..ImageLimits::DEFAULT };
     assert_eq!(exceeds(limits, Version::V2), "platforms");
-    let limits = Limits { max_layers: 5, ..Limits::DEFAULT };
+    let limits = ImageLimits { max_layers: 5, ..ImageLimits::DEFAULT };
     assert_eq!(exceeds(limits, Version::V2), "layers");
-    let limits = Limits { max_layers: 1, ..Limits::DEFAULT };
+    let limits = ImageLimits { max_layers: 1, ..ImageLimits::DEFAULT };
     assert_eq!(exceeds(limits, Version::V1), "layers");
 }
 
@@ -82,14 +84,14 @@ fn platforms_and_layers_are_limited() {
 fn indexes_that_repeat_their_children_take_no_exponential_time() {
     let mut store = Store::default();
     let mut root = store.put_large("linux/amd64");
-    for _ in 0..Limits::DEFAULT.max_depth {
+    for _ in 0..ImageLimits::DEFAULT.max_depth {
         root = store.put_index(vec![root; 1000]);
     }
     // Met again and again without a platform, the one image has no entry that names one.
     let error = store.plan_by_default(&root).unwrap_err();
     assert!(matches!(error, ImageError::EntryWithoutPlatform { .. }));
     let root = store.put_index(vec![on("linux/amd64", root); 1000]);
-    let assembly = store.convert(&root, &Settings::default(), &Platforms::All);
+    let assembly = store.convert(&root, &SociIndexSettings::default(), &Platforms::All);
     assert_eq!(store.index(&assembly.root).manifests().len(), 1001);
 }
 
@@ -176,7 +178,7 @@ proptest! {
         asked in proptest::option::of(Just("linux/amd64")),
     ) {
         let version = if v1 { Version::V1 } else { Version::V2 };
-        let settings = Settings { version, ..Settings::default() };
+        let settings = SociIndexSettings { version, ..SociIndexSettings::default() };
         let platforms = asked.map_or(Platforms::All, |name| {
             Platforms::Only(vec![name.parse().unwrap()])
         });
@@ -201,9 +203,9 @@ proptest! {
     fn no_bytes_make_it_panic(bytes: Vec<u8>, index: bool) {
         let media_type = if index { OCI_INDEX } else { OCI_MANIFEST };
         let digest = Digest::sha256_of(&bytes);
-        if let Ok(image) = Image::new(media_type, digest, &bytes, Limits::DEFAULT) {
+        if let Ok(image) = Image::new(media_type, digest, &bytes, ImageLimits::DEFAULT) {
             // The outcome does not matter here, only that there is one.
-            let _ = image.plan(&Settings::default(), &Platforms::All);
+            let _ = image.plan(&SociIndexSettings::default(), &Platforms::All);
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use soci_manifest::{
     Compression, Decision, ImageError, IndexPlan, MissingKind, NotAnImage, Plan, Platforms,
-    Settings, SkipReason, Version,
+    SkipReason, SociIndexSettings, Version,
 };
 use soci_oci::media_type::{OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST};
 use soci_oci::{Descriptor, Digest, Index};
 
 use crate::support::{LARGE, Store, build, layer, manifest, on, platform, skip};
 
-fn v1() -> Settings {
-    Settings { version: Version::V1, ..Settings::default() }
+fn v1() -> SociIndexSettings {
+    SociIndexSettings { version: Version::V1, ..SociIndexSettings::default() }
 }
 
 fn images(plan: &Plan) -> Vec<Digest> {
@@ -60,7 +60,7 @@ fn layers_that_an_index_lists_for_a_platform_are_an_image_whatever_its_config() 
     let old = store.put(OCI_MANIFEST, manifest(config, vec![layer("l", LARGE)]).encode());
     assert!(matches!(not_an_image(&store, &old), NotAnImage::Artifact { .. }));
     let root = store.put_index(vec![on("linux/amd64", old.clone())]);
-    for settings in [v1(), Settings::default()] {
+    for settings in [v1(), SociIndexSettings::default()] {
         assert_eq!(images(&build(store.plan(&root, &settings, &Platforms::All))), [old.digest]);
     }
 }
@@ -147,7 +147,7 @@ fn only_the_platforms_asked_for_are_indexed() {
     let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
     let arm64 = on("linux/arm64", store.put_large("linux/arm64"));
     let root = store.put_index(vec![amd64.clone(), arm64.clone()]);
-    for settings in [v1(), Settings::default()] {
+    for settings in [v1(), SociIndexSettings::default()] {
         let asked = only(&["linux/aarch64", "linux/arm64/v8"]);
         let plan = build(store.plan(&root, &settings, &asked));
         assert_eq!(images(&plan), [arm64.digest]);
@@ -164,7 +164,7 @@ fn a_single_manifest_has_the_platform_of_its_configuration_in_v2_and_any_in_v1()
     let other = only(&["linux/amd64"]);
     let plan = build(store.plan(&root, &v1(), &other));
     assert_eq!(platforms(&plan), ["linux/arm64"]);
-    let error = store.plan(&root, &Settings::default(), &other).unwrap_err();
+    let error = store.plan(&root, &SociIndexSettings::default(), &other).unwrap_err();
     assert!(matches!(error, ImageError::PlatformNotFound { .. }));
     assert_eq!(platforms(&build(store.plan_by_default(&root))), ["linux/arm64"]);
 }
@@ -177,7 +177,7 @@ fn an_entry_without_platform_fails_only_where_it_may_be_meant() {
     let before = store.put_index(vec![unnamed.clone(), amd64.clone()]);
     let behind = store.put_index(vec![amd64.clone(), unnamed]);
     let amd64 = only(&["linux/amd64"]);
-    for settings in [v1(), Settings::default()] {
+    for settings in [v1(), SociIndexSettings::default()] {
         let error = store.plan(&before, &settings, &amd64).unwrap_err();
         assert!(matches!(error, ImageError::EntryWithoutPlatform { .. }));
         build(store.plan(&behind, &settings, &amd64));
@@ -217,7 +217,7 @@ fn a_layer_is_built_once_for_each_way_it_is_read() {
     let amd64 = store.put_image("linux/amd64", vec![shared.clone(), small, shared.clone()]);
     let arm64 = store.put_image("linux/arm64", vec![as_tar, shared]);
     let root = store.put_index(vec![on("linux/amd64", amd64), on("linux/arm64", arm64)]);
-    for settings in [v1(), Settings::default()] {
+    for settings in [v1(), SociIndexSettings::default()] {
         let plan = build(store.plan(&root, &settings, &Platforms::All));
         let built = plan.layers_to_build();
         let read: Vec<_> = built.iter().map(|layer| layer.key.compression).collect();
@@ -251,14 +251,14 @@ fn documents_are_asked_for_once_and_configurations_only_where_nothing_else_tells
         &root.media_type,
         root.digest,
         &bytes,
-        soci_manifest::Limits::DEFAULT,
+        soci_manifest::ImageLimits::DEFAULT,
     )
     .unwrap();
     let first = image.missing().unwrap();
     let asked: Vec<_> = first.iter().map(|missing| missing.descriptor.digest).collect();
     assert_eq!(asked, [amd64.digest, unnamed.digest]);
     assert!(matches!(
-        image.plan(&Settings::default(), &Platforms::All),
+        image.plan(&SociIndexSettings::default(), &Platforms::All),
         Err(ImageError::NotSupplied { digest }) if digest == amd64.digest
     ));
     for missing in &first {

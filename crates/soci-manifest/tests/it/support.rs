@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use soci_manifest::{Assembly, BuiltZtoc, Image, ImageError, LayerKey, Limits, Plan};
-use soci_manifest::{Planned, Platforms, Settings, SkipReason};
+use soci_manifest::{Assembly, BuiltZtoc, Image, ImageError, ImageLimits, LayerKey, Plan};
+use soci_manifest::{Planned, Platforms, SkipReason, SociIndexSettings};
 use soci_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST};
 use soci_oci::{Annotations, Descriptor, Digest, Index, Manifest, Platform};
 
@@ -45,13 +45,13 @@ impl Store {
 
     /// The image at `root` with all that it asks for.
     pub(crate) fn image(&self, root: &Descriptor) -> Result<Image, ImageError> {
-        self.image_within(root, Limits::DEFAULT)
+        self.image_within(root, ImageLimits::DEFAULT)
     }
 
     pub(crate) fn image_within(
         &self,
         root: &Descriptor,
-        limits: Limits,
+        limits: ImageLimits,
     ) -> Result<Image, ImageError> {
         let mut image = Image::new(&root.media_type, root.digest, &self.0[&root.digest], limits)?;
         loop {
@@ -67,14 +67,14 @@ impl Store {
 
     /// What the image at `root` comes to with the default settings.
     pub(crate) fn plan_by_default(&self, root: &Descriptor) -> Result<Planned, ImageError> {
-        self.plan(root, &Settings::default(), &Platforms::All)
+        self.plan(root, &SociIndexSettings::default(), &Platforms::All)
     }
 
     /// What the image at `root` comes to.
     pub(crate) fn plan(
         &self,
         root: &Descriptor,
-        settings: &Settings,
+        settings: &SociIndexSettings,
         platforms: &Platforms,
     ) -> Result<Planned, ImageError> {
         self.image(root)?.plan(settings, platforms)
@@ -85,7 +85,7 @@ impl Store {
     pub(crate) fn convert(
         &mut self,
         root: &Descriptor,
-        settings: &Settings,
+        settings: &SociIndexSettings,
         platforms: &Platforms,
     ) -> Assembly {
         let plan = build(self.plan(root, settings, platforms));

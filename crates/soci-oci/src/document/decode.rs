@@ -1,4 +1,13 @@
 //! From JSON to documents, with the field names of the Go structs.
+//!
+//! A document is decoded as containerd decodes it: first its shape is looked at, then its fields.
+//! The shape decides whether the bytes may be what the media type calls them. A document with
+//! `manifests` and with `layers` would be an index to one client and an image to another under one
+//! digest, so it is refused (GHSA-5j5w-g665-5m35), and so are Docker's manifests of schema 1.
+//!
+//! Fields are decoded into slots with Go's types, and only what is left in the end is turned into
+//! digests and sizes: a broken digest that a repeated key replaces is no mistake to Go either. Keys
+//! come folded to upper case.
 
 use super::{Annotations, Descriptor, DocumentError, Index, Manifest};
 use crate::json::{Bytes, FieldError, Slot, Slots, Value, members};
@@ -57,7 +66,8 @@ pub(super) fn check_index(value: Value<'_>) -> Result<(), DocumentError> {
     Ok(())
 }
 
-/// The media type that a document states, or the one whose fields it has.
+/// The media type that a document states, or the one whose fields it has. An image index comes
+/// first: what has both is refused later, with the reason.
 pub(super) fn media_type(value: Value<'_>) -> Option<String> {
     let shape = Shape::of(value).ok()?;
     if !shape.media_type.is_empty() {

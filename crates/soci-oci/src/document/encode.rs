@@ -1,4 +1,8 @@
 //! From documents to JSON, in the order and with the omissions of the Go structs.
+//!
+//! Each function writes the fields of one struct as `specs-go/v1` declares them. Whether an empty
+//! field is left out (`omitempty`) differs from field to field, and decides digests: a descriptor
+//! always has its `size`, a manifest without a list of layers has `"layers":null`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -57,6 +61,7 @@ fn descriptor(out: &mut String, descriptor: &Descriptor) {
     object.number("size", descriptor.size);
     strings_unless_empty(&mut object, "urls", &descriptor.urls);
     annotations_unless_empty(&mut object, &descriptor.annotations);
+    // Go writes a slice of bytes as base64.
     object.string_unless_empty("data", &STANDARD.encode(&descriptor.data));
     if let Some(value) = &descriptor.platform {
         platform(object.key("platform"), value);

@@ -1,10 +1,19 @@
 //! Decoding into places that already hold a value, as Go's `Unmarshal` does.
+//!
+//! Go does not make a value from a JSON text, it changes one that is there. The difference shows
+//! where a key comes twice, be it in another case: a scalar is replaced, `null` leaves it as it is, a
+//! map keeps the entries that the second object does not name, and a list is decoded over the
+//! elements of the first, even over those behind its end. A [`Slot`] is such a value.
+//!
+//! Go goes on after a field of the wrong type and returns an error in the end. Its callers drop the
+//! whole document then, so the first error ends the decoding here.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use soci_text::clip;
 
 use super::value::{Kind, Value};
 
@@ -146,6 +155,7 @@ impl<T: Slot + Default> Slots<T> {
             }
             len += 1;
         }
+        // Go makes a new slice for an empty array, and only then forgets the elements before.
         if len == 0 {
             self.storage.clear();
         }
@@ -186,6 +196,7 @@ impl Slot for Bytes {
         if value.kind() != Kind::String {
             return self.0.set(value);
         }
+        // Go's decoder passes over line ends, which the alphabet does not have.
         let text = value.string().replace(['\r', '\n'], "");
         let bytes = BASE64.decode(text).map_err(|_| wrong(Problem::Base64))?;
         self.0 = Slots { len: Some(bytes.len()), storage: bytes };
@@ -197,9 +208,7 @@ fn set_integer<T: std::str::FromStr>(slot: &mut T, value: Value<'_>) -> Result<(
     match value.kind() {
         Kind::Number => {
             let text = value.number();
-            *slot = text
-                .parse()
-                .map_err(|_| wrong(Problem::Number(text.chars().take(40).collect())))?;
+            *slot = text.parse().map_err(|_| wrong(Problem::Number(clip(text))))?;
         }
         Kind::Null => {}
         found => return Err(mismatch("integer", found)),

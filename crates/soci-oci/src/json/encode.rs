@@ -1,4 +1,8 @@
 //! Writing JSON as Go's `Marshal` does: no white space, and `<`, `>`, `&` escaped for HTML.
+//!
+//! The order of the members is the caller's, since Go writes the fields of a struct in the order of
+//! its declaration, and the keys of a map sorted. Fields marked `omitempty` are left out when they
+//! are empty, others are written as `""`, `0` or `null`.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,8 @@
 //! A checked JSON value, read in place.
+//!
+//! A value is the part of the text that it takes. Its members and elements are found again each time
+//! they are asked for, so nothing is built for what nobody wants: documents may hold megabytes of
+//! fields that no OCI struct has.
 
 use std::borrow::Cow;
 

@@ -105,6 +105,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn raw(&mut self, name: &'static str) -> Option<&'a str> {
         let member = self.members.iter().find(|member| member.name == name)?;
         let text = member.value.get();
+        // Readers differ in whether the first or the last counts, and one of them was the sender's.
         if member.repeated {
             self.note(name, Problem::Repeated);
             return None;
@@ -131,6 +132,7 @@ impl<'a> Fields<'a> {
     /// The string that is member `name`.
     pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
         let text = self.of_kind(name, "a string")?;
+        // A lone surrogate is JSON and no text.
         let Ok(text) = serde_json::from_str(text) else {
             self.wrong(name, text, "a string of Unicode characters");
             return None;

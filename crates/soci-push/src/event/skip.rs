@@ -1,4 +1,13 @@
 //! Pushes that are no work: what this project and other tools push beside images.
+//!
+//! ECR tells of every manifest that is pushed, and one V2 build causes three such events by itself.
+//! What the event shows to be no image is stopped here, before anything is fetched. Two of the rules
+//! are more than thrift: a converted image that was taken for input would be converted again, and
+//! its result after it, without an end; and V2 has no tag to give the result of an untagged push.
+//!
+//! The rules err on one side. A skip is final, since nobody looks at the image afterwards, so a push
+//! is skipped only for what its event says clearly. Everything else is work, and whoever indexes it
+//! finds out from its documents that there is nothing to index.
 
 use std::fmt;
 
@@ -110,6 +119,7 @@ pub fn why_not(event: &PushEvent, version: Version, output_suffix: &str) -> Opti
     {
         return Some(Skip::OutputTag { tag: tag.clone(), suffix: output_suffix.to_owned() });
     }
+    // The artifact's type first: a manifest's own is mostly that of any OCI manifest.
     let media_types = [&event.artifact_media_type, &event.manifest_media_type];
     if let Some(skip) = media_types.into_iter().flatten().find_map(|given| by_media_type(given)) {
         return Some(skip);
@@ -132,6 +142,8 @@ fn by_media_type(given: &str) -> Option<Skip> {
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let media_type = given.to_owned();
     let of = |prefixes: &[&str]| prefixes.iter().any(|prefix| essence.starts_with(prefix));
+    // From the narrow to the wide: cosign has types for SBOMs and attestations, the rest of its
+    // types are signatures.
     if of(&["application/vnd.amazon.soci."]) {
         Some(Skip::SociIndex { media_type })
     } else if of(&[

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const SECONDS_PER_DAY: u64 = 86_400;
+use soci_text::clip;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Seconds from 1970 to the end of the year 9999, the last that RFC 3339 can write.
 const MAX_SECONDS: u64 = 253_402_300_799;
@@ -49,83 +51,31 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        parse(text).ok_or_else(|| TimestampError(text.chars().take(40).collect()))
+        parse(text).ok_or_else(|| TimestampError(clip(text)))
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut days, second) = (self.0 / SECONDS_PER_DAY, self.0 % SECONDS_PER_DAY);
-        let mut year = 1970;
-        while days >= days_of_year(year) {
-            days -= days_of_year(year);
-            year += 1;
-        }
-        let mut month = 1;
-        while days >= days_of_month(year, month) {
-            days -= days_of_month(year, month);
-            month += 1;
-        }
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
+        // The bounds of the type are years that the calendar and RFC 3339 have.
+        let time = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(self.0);
+        f.write_str(&time.format(&Rfc3339).map_err(|_| fmt::Error)?)
     }
 }
 
 fn parse(text: &str) -> Option<Timestamp> {
-    let text = text.strip_suffix('Z')?;
-    let whole = match text.split_once('.') {
-        Some((whole, fraction)) => {
-            let digits = !fraction.is_empty() && fraction.bytes().all(|c| c.is_ascii_digit());
-            digits.then_some(whole)?
-        }
-        None => text,
-    };
-    let bytes = whole.as_bytes();
-    let shape = bytes.len() == 19
-        && [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')]
-            .into_iter()
-            .all(|(position, separator)| bytes[position] == separator);
-    if !shape {
+    // RFC 3339 has more: small letters, blanks for the T, other offsets. No event is written so.
+    if !text.ends_with('Z') || text.as_bytes().get(10) != Some(&b'T') {
         return None;
     }
-    let number = |from: usize, to: usize| {
-        bytes[from..to].iter().try_fold(0_u64, |number, digit| {
-            digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
-        })
+    // `time` takes a leap second for the moment before it, and only at the end of a month.
+    let (without_leap, leap) = match (text.get(..17), text.get(17..)?.strip_prefix("60")) {
+        (Some(minute), Some(rest)) => (format!("{minute}59{rest}"), 1),
+        _ => (text.to_owned(), 0),
     };
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let valid = year >= 1970
-        && (1..=12).contains(&month)
-        && (1..=days_of_month(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second <= 60;
-    if !valid {
-        return None;
-    }
-    let days: u64 = (1970..year).map(days_of_year).sum::<u64>()
-        + (1..month).map(|month| days_of_month(year, month)).sum::<u64>()
-        + (day - 1);
-    let seconds = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
-    Some(Timestamp::from_unix_seconds(seconds))
-}
-
-fn days_of_year(year: u64) -> u64 {
-    if is_leap(year) { 366 } else { 365 }
-}
-
-fn days_of_month(year: u64, month: u64) -> u64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    let time = OffsetDateTime::parse(&without_leap, &Rfc3339).ok()?;
+    let seconds = u64::try_from(time.unix_timestamp()).ok()?;
+    Some(Timestamp::from_unix_seconds(seconds + leap))
 }
 
 #[cfg(test)]

@@ -34,12 +34,12 @@ fn record(payload: &Value, condition: &str) -> Value {
 }
 
 fn parse(text: &str) -> Result<Received, JobError> {
-    JobMessage::parse(text.as_bytes(), Limits::DEFAULT)
+    JobMessage::parse(text.as_bytes(), MessageLimits::DEFAULT)
 }
 
 fn job(text: &str) -> JobMessage {
     match parse(text).unwrap() {
-        Received { content: Content::Job(job), failed: None } => job,
+        Received { content: MessageContent::Job(job), failed: None } => job,
         other => panic!("{other:?}"),
     }
 }
@@ -57,7 +57,7 @@ fn problems(text: &str) -> String {
 
 #[test]
 fn a_push_becomes_these_very_bytes() {
-    let Content::Push(push) = parse(&event().to_string()).unwrap().content else { panic!() };
+    let MessageContent::Push(push) = parse(&event().to_string()).unwrap().content else { panic!() };
     let now = "2026-08-01T12:34:56Z".parse().unwrap();
     let job = JobMessage::from_push(&push, now);
     assert_eq!(job.encode(), MESSAGE);
@@ -120,11 +120,11 @@ fn a_record_of_a_failed_invocation_gives_what_is_inside() {
     for condition in ["RetriesExhausted", "EventAgeExceeded", "SomethingNew"] {
         let received = parse(&record(&event(), condition).to_string()).unwrap();
         assert_eq!(received.failed.unwrap().condition, condition);
-        assert!(matches!(received.content, Content::Push(_)));
+        assert!(matches!(received.content, MessageContent::Push(_)));
     }
     let inside: Value = serde_json::from_str(MESSAGE).unwrap();
     let received = parse(&record(&inside, "RetriesExhausted").to_string()).unwrap();
-    assert_eq!(received.content, Content::Job(job(MESSAGE)));
+    assert_eq!(received.content, MessageContent::Job(job(MESSAGE)));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn records_nest_to_the_limit_and_the_outermost_failure_counts() {
     assert_eq!(received.failed.unwrap().condition, "RetriesExhausted");
     let error = parse(&record(&twice, "RetriesExhausted").to_string()).unwrap_err();
     assert!(matches!(error, JobError::Nested { limit: 2 }) && error.is_permanent());
-    let none = Limits { max_envelopes: 0, ..Limits::DEFAULT };
+    let none = MessageLimits { max_envelopes: 0, ..MessageLimits::DEFAULT };
     let error = JobMessage::parse(inner.to_string().as_bytes(), none).unwrap_err();
     assert!(matches!(error, JobError::Nested { limit: 0 }));
 }
@@ -159,7 +159,7 @@ fn a_malformed_record_is_reported_with_all_its_problems() {
 fn an_event_of_something_else_is_ignored_and_a_malformed_one_an_error() {
     let scan = r#"{"source":"aws.ecr","detail-type":"ECR Image Scan"}"#;
     let content = parse(scan).unwrap().content;
-    assert_eq!(content, Content::Ignored(Ignored::DetailType("ECR Image Scan".to_owned())));
+    assert_eq!(content, MessageContent::Ignored(Ignored::DetailType("ECR Image Scan".to_owned())));
     let error = parse(r#"{"detail-type":"ECR Image Action"}"#).unwrap_err();
     assert!(error.is_permanent());
     assert!(matches!(error, JobError::Event(EventError::Fields(_))));
@@ -173,7 +173,7 @@ fn what_is_none_of_these_is_refused() {
     for text in ["{}", r#"{"Type":"Notification","Message":"{}"}"#] {
         assert!(matches!(parse(text), Err(JobError::Unknown)), "{text}");
     }
-    let small = Limits { max_bytes: 1, ..Limits::DEFAULT };
+    let small = MessageLimits { max_bytes: 1, ..MessageLimits::DEFAULT };
     let error = JobMessage::parse(b"{}", small).unwrap_err();
     assert!(matches!(error, JobError::TooLarge { size: 2, limit: 1 }));
 }
@@ -183,8 +183,10 @@ fn nesting_in_the_place_of_a_payload_costs_no_stack() {
     let deep = r#"{"requestPayload":"#.repeat(50_000);
     assert!(matches!(parse(&deep), Err(JobError::Json(_))));
     let closed = format!("{deep}0{}", "}".repeat(50_000));
-    let error =
-        JobMessage::parse(closed.as_bytes(), Limits { max_bytes: 2 << 20, max_envelopes: 2 });
+    let error = JobMessage::parse(
+        closed.as_bytes(),
+        MessageLimits { max_bytes: 2 << 20, max_envelopes: 2 },
+    );
     assert_eq!(
         error.unwrap_err().to_string(),
         "the message is malformed: requestContext is missing"
@@ -194,7 +196,7 @@ fn nesting_in_the_place_of_a_payload_costs_no_stack() {
 proptest! {
     #[test]
     fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(0_u8.., 0..200)) {
-        let _ = JobMessage::parse(&bytes, Limits::DEFAULT);
+        let _ = JobMessage::parse(&bytes, MessageLimits::DEFAULT);
     }
 
     #[test]

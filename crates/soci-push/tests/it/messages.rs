@@ -2,7 +2,7 @@
 
 use soci_manifest::Version;
 use soci_push::event::{MAX_EVENT_BYTES, Timestamp};
-use soci_push::job::{Content, Limits, Received};
+use soci_push::job::{MessageContent, MessageLimits, Received};
 use soci_push::{Event, JobMessage, PushEvent, TagFilters, why_not};
 
 fn pushed(repository: &str, tag: &str) -> PushEvent {
@@ -43,8 +43,8 @@ fn a_wanted_push_arrives_at_the_worker_as_its_job() {
     let filters = "other:*, team/*:v*".parse().unwrap();
     let push = pushed("team/app", "v1");
     let bytes = enqueued(&push, &filters).unwrap();
-    let Received { content: Content::Job(job), failed: None } =
-        JobMessage::parse(bytes.as_bytes(), Limits::DEFAULT).unwrap()
+    let Received { content: MessageContent::Job(job), failed: None } =
+        JobMessage::parse(bytes.as_bytes(), MessageLimits::DEFAULT).unwrap()
     else {
         panic!("{bytes}")
     };

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 use soci_manifest::Version;
 use soci_oci::{Digest, media_type};
-use soci_push::job::Limits;
-use soci_push::{Nothing, Rules, Task, understand};
+use soci_push::{PushRules, SkippedPush, TagFilters, Task, understand};
 
 /// An event as EventBridge delivers it after a push of an image.
 fn event() -> Value {
@@ -28,23 +27,18 @@ fn event() -> Value {
     })
 }
 
-fn rules(version: Version) -> Rules {
-    Rules {
-        version,
-        output_suffix: "-soci".to_owned(),
-        filters: Some("team/*:*".parse().unwrap()),
-        limits: Limits::DEFAULT,
-    }
+fn rules(version: Version) -> PushRules {
+    PushRules { version, output_suffix: "-soci".to_owned(), filters: "team/*:*".parse().unwrap() }
 }
 
 /// What is said of the event with these members of its detail changed.
-fn nothing(version: Version, changes: &[(&str, &str)]) -> Nothing {
+fn nothing(version: Version, changes: &[(&str, &str)]) -> SkippedPush {
     let mut event = event();
     for (name, value) in changes {
         event["detail"][name] = (*value).into();
     }
     match understand(event.to_string().as_bytes(), &rules(version)).unwrap() {
-        Task::Nothing { why, .. } => why,
+        Task::Skip { why, .. } => why,
         Task::Index(job) => panic!("{job:?}"),
     }
 }
@@ -104,7 +98,7 @@ fn a_push_that_is_no_work_is_named_all_the_same() {
         let mut event = event();
         event["detail"][name] = value.into();
         match understand(event.to_string().as_bytes(), &rules(Version::V2)).unwrap() {
-            Task::Nothing { pushed, .. } => {
+            Task::Skip { pushed, .. } => {
                 pushed.map(|job| (job.repository.name().to_owned(), job.tag))
             }
             Task::Index(job) => panic!("{job:?}"),
@@ -134,7 +128,7 @@ fn a_job_has_been_filtered_by_whoever_wrote_it() {
 fn without_filters_every_image_is_wanted() {
     let mut event = event();
     event["detail"]["repository-name"] = "other/app".into();
-    let rules = Rules { filters: None, ..rules(Version::V2) };
+    let rules = PushRules { filters: TagFilters::or_all(Vec::new()), ..rules(Version::V2) };
     let task = understand(event.to_string().as_bytes(), &rules).unwrap();
     assert!(matches!(task, Task::Index(_)), "{task:?}");
 }

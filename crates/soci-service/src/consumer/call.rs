@@ -8,8 +8,8 @@ use soci_text::error_chain;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use soci_retry::Backoff;
 use crate::event::{Event, Events};
+use soci_retry::Backoff;
 
 /// How often a call that ends a job is tried.
 const TRIES: u32 = 5;

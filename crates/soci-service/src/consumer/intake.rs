@@ -5,9 +5,9 @@ use std::time::Duration;
 use soci_queue::ErrorKind;
 use tokio::time::Instant;
 
-use soci_retry::Backoff;
 use super::settings::ConsumerSettings;
 use crate::event::QueueKind;
+use soci_retry::Backoff;
 
 /// Pause after a receive that was to wait and came back at once without messages, which some servers
 /// do: without it they would be asked without end.

@@ -3,9 +3,9 @@ use std::time::SystemTime;
 
 use soci_indexer::{ImageEvent, Options};
 use soci_jobs::RegistryOpener;
-use soci_manifest::{Settings, Version};
+use soci_manifest::{SociIndexSettings, Version};
 use soci_push::event::Timestamp;
-use soci_push::job::{JobMessage, Limits};
+use soci_push::{JobMessage, TagFilters};
 use soci_queue::{MessageId, Receipt};
 use soci_registry_server::testing::FakeRegistry;
 use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
@@ -54,18 +54,17 @@ struct Setup {
 impl Setup {
     async fn new() -> Self {
         let registry = FakeRegistry::start().await;
-        let settings = Settings {
+        let settings = SociIndexSettings {
             version: Version::V2,
             span_size: 64 << 10,
             min_layer_size: 0,
-            ..Settings::default()
+            ..SociIndexSettings::default()
         };
         let options = Options { settings, ..Options::default() };
-        let rules = Rules {
+        let rules = PushRules {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
-            filters: None,
-            limits: Limits::DEFAULT,
+            filters: TagFilters::or_all(Vec::new()),
         };
         let runner = Runner::new(RegistryOpener::new(registry.client(), None), options);
         Self { registry, handler: IndexHandler { rules, runner }, seen: Arc::default() }

@@ -90,7 +90,9 @@ async fn metrics_are_open_metrics_whatever_is_accepted() {
     for accept in ["application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "text/plain"] {
         let (response, text) = ask(&site, Method::GET, "/metrics", accept).await;
         assert_eq!(response.headers()[CONTENT_TYPE], metrics::CONTENT_TYPE);
-        assert!(text.contains("# TYPE soci_index_builder_jobs counter") && text.ends_with("# EOF\n"));
+        assert!(
+            text.contains("# TYPE soci_index_builder_jobs counter") && text.ends_with("# EOF\n")
+        );
     }
 }
 

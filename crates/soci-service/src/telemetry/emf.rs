@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,32 +14,57 @@ use soci_queue::Backlog;
 use crate::event::{Event, EventSink, QueueKind};
 use crate::job_in_hand::JobInHand;
 
+/// A namespace of CloudWatch for metrics of one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmfNamespace(String);
+
+/// A text that is no [`EmfNamespace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "up to 255 letters, digits, blanks and . - _ / # : are expected, not beginning with a colon or AWS/"
+)]
+pub struct EmfNamespaceError;
+
+impl FromStr for EmfNamespace {
+    type Err = EmfNamespaceError;
+
+    /// Takes what CloudWatch takes (API reference, `PutMetricData`; user guide, "Namespaces"). It
+    /// drops the lines of all others without a word, those under `AWS/`, which are its own, too.
+    fn from_str(text: &str) -> Result<Self, EmfNamespaceError> {
+        let known = |c: u8| c.is_ascii_alphanumeric() || b".-_/#: ".contains(&c);
+        let ok = !text.trim().is_empty() && text.len() <= 255 && text.bytes().all(known);
+        if !ok || text.starts_with(':') || text.starts_with("AWS/") {
+            return Err(EmfNamespaceError);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Writes one line of metrics for every job that ends and for every count of a queue.
 ///
 /// A job has `Jobs`, `JobSeconds`, `LayerBytes` and `QueueSeconds`, in all and by `Outcome`; a queue
 /// has `MessagesVisible`, `MessagesInFlight` and `MessagesDelayed` by `Lane`. Everything else on a
 /// line is there to be searched and costs no metric.
 pub struct Emf {
-    namespace: String,
+    namespace: EmfNamespace,
     writer: Mutex<Box<dyn Write + Send>>,
 }
 
 impl Emf {
-    /// Writes to stdout. A namespace has 1 to 255 characters of letters, digits and `.-_/#:`, and
-    /// does not begin with `AWS/` (CloudWatch API reference, `PutMetricData`).
-    pub fn new(namespace: impl Into<String>) -> Self {
+    /// Writes to stdout.
+    pub fn new(namespace: EmfNamespace) -> Self {
         Self::to(namespace, std::io::stdout())
     }
 
     /// Writes to `writer`, each line in one call.
-    pub fn to(namespace: impl Into<String>, writer: impl Write + Send + 'static) -> Self {
+    pub fn to(namespace: EmfNamespace, writer: impl Write + Send + 'static) -> Self {
         let writer: Box<dyn Write + Send> = Box::new(writer);
-        Self { namespace: namespace.into(), writer: Mutex::new(writer) }
+        Self { namespace, writer: Mutex::new(writer) }
     }
 
     fn write(&self, dimensions: &[&[&str]], metrics: &[Metric], members: Map<String, Value>) {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let line = document(&self.namespace, millis, dimensions, metrics, members);
+        let line = document(&self.namespace.0, millis, dimensions, metrics, members);
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         // Jobs do not stop because nobody reads their metrics.
         let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());

@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal as _;
 
+use soci_logs::JsonLines;
 use tracing::Subscriber;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use super::TelemetryError;
-use super::json::JsonLines;
 
 /// Shape of the log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,6 @@ mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
-    use serde_json::Value;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
@@ -106,58 +105,6 @@ mod tests {
         tracing::subscriber::with_default(subscriber, log);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn a_json_line_has_the_fields_of_the_event_and_of_its_spans() {
-        let text = logged(LogOutput::Json, || {
-            let job = tracing::info_span!(
-                "job",
-                repository = "r/app",
-                message_id = "m-1",
-                tag = tracing::field::Empty
-            );
-            job.record("tag", "v1");
-            let _job = job.entered();
-            let _layer = tracing::info_span!("layer", digest = "sha256:00").entered();
-            tracing::info!(outcome = "indexed", seconds = 1.5, "job ended\nwell");
-            tracing::debug!("not logged");
-        });
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 1, "{text}");
-        let line: Value = serde_json::from_str(lines[0]).unwrap();
-        for (name, value) in [
-            ("level", "INFO"),
-            ("message", "job ended\nwell"),
-            ("outcome", "indexed"),
-            ("repository", "r/app"),
-            ("message_id", "m-1"),
-            ("tag", "v1"),
-            ("digest", "sha256:00"),
-        ] {
-            assert_eq!(line[name], value, "{text}");
-        }
-        assert_eq!(line["seconds"], 1.5);
-        let time = line["timestamp"].as_str().unwrap();
-        assert!(time.parse::<soci_push::event::Timestamp>().is_ok(), "{time}");
-    }
-
-    #[test]
-    fn the_event_comes_before_its_spans() {
-        let text = logged(LogOutput::Json, || {
-            let _outer = tracing::info_span!("outer", a = 1, b = 1, c = 1).entered();
-            let _inner = tracing::info_span!("inner", b = 2, c = 2).entered();
-            tracing::info!(c = 3, "event");
-        });
-        let line: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            (&line["a"], &line["b"], &line["c"]),
-            (&1.into(), &2.into(), &3.into()),
-            "{text}"
-        );
-        for name in ["\"a\"", "\"b\"", "\"c\""] {
-            assert_eq!(text.matches(name).count(), 1, "{text}");
-        }
     }
 
     #[test]

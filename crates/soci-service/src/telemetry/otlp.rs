@@ -11,7 +11,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter as _};
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::registry::LookupSpan;
@@ -104,7 +104,8 @@ fn http_client(timeout: Duration) -> Result<reqwest::blocking::Client, Telemetry
     };
     // A blocking client cannot be made on a thread of a runtime.
     let made = std::thread::scope(|scope| scope.spawn(build).join());
-    made.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(TelemetryError::HttpClient)
+    made.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        .map_err(TelemetryError::HttpClient)
 }
 
 /// The SDK's exporter, which says once that traces cannot be sent, and once that they are again.

@@ -3,7 +3,8 @@
 //! Sources: POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format";
 //! star(5) for Schily's variant.
 
-use super::number::{BadNumber, Time, c_string, numeric, octal};
+use super::number::{BadNumber, c_string, numeric, octal};
+use crate::mod_time::ModTime;
 
 /// Size of a header and of every unit of padding in a tar archive.
 pub const BLOCK_SIZE: usize = 512;
@@ -27,7 +28,7 @@ pub(super) struct Header {
     pub(super) mode: i64,
     pub(super) uid: i64,
     pub(super) gid: i64,
-    pub(super) mtime: Time,
+    pub(super) mtime: ModTime,
     pub(super) uname: Vec<u8>,
     pub(super) gname: Vec<u8>,
     pub(super) devmajor: i64,
@@ -68,7 +69,7 @@ impl Header {
             uid: numeric(&block[108..116])?,
             gid: numeric(&block[116..124])?,
             size: numeric(&block[124..136])?,
-            mtime: Time { seconds: numeric(&block[136..148])?, nanoseconds: 0 },
+            mtime: ModTime { seconds: numeric(&block[136..148])?, nanoseconds: 0 },
             linkname: c_string(&block[157..257]).to_vec(),
             ..Self::default()
         };

@@ -1,6 +1,8 @@
 //! Numbers as tar headers and PAX records write them, accepted exactly where Go's
 //! `archive/tar` accepts them.
 
+use crate::mod_time::ModTime;
+
 /// A header field is no number, or too large for 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadNumber;
@@ -75,15 +77,8 @@ pub(super) fn decimal(text: &[u8]) -> Result<i64, BadNumber> {
     Ok(value)
 }
 
-/// A point in time: seconds since 1970 and nanoseconds (0 to 999,999,999) after them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Time {
-    pub(crate) seconds: i64,
-    pub(crate) nanoseconds: u32,
-}
-
 /// A PAX time, `%d` or `%d.%d`; digits beyond nanoseconds are checked and cut.
-pub(super) fn pax_time(text: &[u8]) -> Result<Time, BadNumber> {
+pub(super) fn pax_time(text: &[u8]) -> Result<ModTime, BadNumber> {
     let (whole, fraction) = match text.iter().position(|c| *c == b'.') {
         Some(dot) => (&text[..dot], &text[dot + 1..]),
         None => (text, &[][..]),
@@ -97,55 +92,12 @@ pub(super) fn pax_time(text: &[u8]) -> Result<Time, BadNumber> {
     });
     if whole.first() == Some(&b'-') && nanoseconds > 0 {
         // Wrapping, as Go does; such a year is outside what can be written anyway.
-        return Ok(Time {
+        return Ok(ModTime {
             seconds: seconds.wrapping_sub(1),
             nanoseconds: 1_000_000_000 - nanoseconds,
         });
     }
-    Ok(Time { seconds, nanoseconds })
-}
-
-impl Time {
-    /// RFC 3339 with nanoseconds and without trailing zeros, in UTC; empty outside the years 0
-    /// to 9999, which Go's `time.Time.MarshalText` refuses.
-    pub(crate) fn to_rfc3339(self) -> String {
-        use std::fmt::Write as _;
-        const FIRST: i64 = -62_167_219_200; // 0000-01-01T00:00:00Z
-        const LAST: i64 = 253_402_300_799; // 9999-12-31T23:59:59Z
-        if !(FIRST..=LAST).contains(&self.seconds) {
-            return String::new();
-        }
-        let (year, month, day) = civil(self.seconds.div_euclid(86_400));
-        let second = self.seconds.rem_euclid(86_400);
-        let mut text = format!(
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        );
-        if self.nanoseconds > 0 {
-            // Writing to a String cannot fail.
-            let _ = write!(text, ".{:09}", self.nanoseconds);
-            text.truncate(text.trim_end_matches('0').len());
-        }
-        text.push('Z');
-        text
-    }
-}
-
-/// Year, month and day of a number of days since 1970, in the proleptic Gregorian calendar.
-/// Years are counted from March so that the leap day comes last.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468; // since 0000-03-01
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+    Ok(ModTime { seconds, nanoseconds })
 }
 
 #[cfg(test)]
@@ -185,18 +137,5 @@ mod tests {
         assert_eq!(time("1.-5"), Err(BadNumber));
         assert_eq!(time("1e3"), Err(BadNumber));
         assert_eq!(time("9223372036854775808"), Err(BadNumber));
-    }
-
-    #[test]
-    fn times_are_written_as_rfc_3339_inside_the_years_0_to_9999() {
-        let text = |seconds, nanoseconds| Time { seconds, nanoseconds }.to_rfc3339();
-        assert_eq!(text(0, 0), "1970-01-01T00:00:00Z");
-        assert_eq!(text(951_782_400, 120_000_000), "2000-02-29T00:00:00.12Z");
-        assert_eq!(text(-1, 999_999_999), "1969-12-31T23:59:59.999999999Z");
-        assert_eq!(text(-62_167_219_200, 0), "0000-01-01T00:00:00Z");
-        assert_eq!(text(253_402_300_799, 0), "9999-12-31T23:59:59Z");
-        assert_eq!(text(253_402_300_800, 0), "");
-        assert_eq!(text(-62_167_219_201, 0), "");
-        assert_eq!(text(i64::MIN, 0), "");
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! Source: POSIX.1-2017 pax, "pax Extended Header"; accepted exactly where Go's `archive/tar`
 //! accepts them.
+//!
+//! All records go into the ztoc, although its schema calls them `xattrs`: sorted by key, the last of
+//! equal keys, and those with an empty value too, which change nothing in the header. Whether a
+//! record is well-formed is checked when it is read; whether its value is a number only where Go
+//! looks at it, after all of them are known. So a broken number that a later record replaces does no harm.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +48,7 @@ pub(super) fn parse(mut body: &[u8]) -> Result<Records, BadPax> {
         let (key, value, rest) = record(body)?;
         body = rest;
         match key {
+            // The one key whose repetitions all count: a map of format 0.0 is pairs of records.
             SPARSE_OFFSET | SPARSE_LENGTH => {
                 let expected =
                     if sparse_map.len().is_multiple_of(2) { SPARSE_OFFSET } else { SPARSE_LENGTH };
@@ -82,6 +88,8 @@ fn record(body: &[u8]) -> Result<Split<'_>, BadPax> {
     if key.is_empty() {
         return Err(BadPax::Record);
     }
+    // These four become strings of the file system, which end at a NUL. Everything else may hold one:
+    // extended attributes do.
     let text = match key {
         b"path" | b"linkpath" | b"uname" | b"gname" => value,
         _ => key,

@@ -2,6 +2,14 @@
 //! records where the data begins and how long the file is logically.
 //!
 //! Source: GNU tar manual, "Storing Sparse Files", formats 0.0, 0.1 and 1.0.
+//!
+//! Go reads the map of a sparse file and fails the archive where it makes no sense, so it is read
+//! here too, and forgotten. A ztoc cannot hold it: what it lists of such a file is its logical size
+//! and where its data begins, from which nobody can put the file together. Extracting one is
+//! therefore refused.
+//!
+//! Formats 0.0 and 0.1 have the map in records, 1.0 has it in blocks in front of the data. Which one
+//! an entry uses follows from `GNU.sparse.major` and `minor`; other numbers make it an ordinary file.
 
 use super::header::BLOCK_SIZE;
 use super::number::decimal;
@@ -101,6 +109,7 @@ impl Regions {
             return Ok(());
         };
         let end = offset.checked_add(number).ok_or(BadSparse)?;
+        // Empty regions are fine, also at the very end, where many writers put one.
         if end > self.size || self.end > offset {
             return Err(BadSparse);
         }

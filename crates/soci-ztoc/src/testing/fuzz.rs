@@ -1,10 +1,10 @@
 //! The bodies of the fuzz targets: what may be done with bytes that somebody else made up, and
 //! what must hold then. Ordinary tests run them on the golden layers and on damaged ones.
 
-use crate::{Builder, Compression, FileType, Limits, Reader, Settings};
+use crate::{Builder, Compression, FileType, LayerLimits, Reader, ZtocSettings};
 
 /// Small limits, so that what passes them is found soon.
-pub const LIMITS: Limits = Limits {
+pub const LIMITS: LayerLimits = LayerLimits {
     entries: 10_000,
     name: 1 << 16,
     extended_header: 1 << 16,
@@ -20,8 +20,11 @@ pub const LIMITS: Limits = Limits {
 /// If the pieces make a difference, or a ztoc that was built cannot be opened.
 pub fn layer(layer: &[u8], compression: Compression) {
     let build = |size: usize| {
-        let settings =
-            Settings { span_size: 1000, limits: LIMITS, ..Settings::new(compression, "fuzz") };
+        let settings = ZtocSettings {
+            span_size: 1000,
+            limits: LIMITS,
+            ..ZtocSettings::new(compression, "fuzz")
+        };
         let mut builder = Builder::new(settings)?;
         for piece in layer.chunks(size) {
             builder.push(piece)?;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use soci_ztoc::testing::random_layer;
 use soci_ztoc::{Compression, Reader};
 
-use crate::support::{build, hex, open, settings};
+use crate::support::{build, open, settings};
 
 /// A field's slot: two for the vtable's own sizes, then one for each field.
 const fn slot(field: u16) -> u16 {
@@ -66,7 +66,7 @@ fn encode(reader: &Reader<Vec<u8>>, checkpoints: &[u8]) -> Vec<u8> {
     let checkpoints = fbb.create_vector(checkpoints);
     let digests: Vec<_> = reader
         .spans()
-        .map(|span| fbb.create_string(&format!("sha256:{}", hex(&span.sha256))))
+        .map(|span| fbb.create_string(&format!("sha256:{}", hex::encode(&span.sha256))))
         .collect();
     let digests: WIPOffset<flatbuffers::Vector<'_, ForwardsUOffset<&str>>> =
         fbb.create_vector(&digests);

@@ -1,14 +1,14 @@
 //! The reference builder's layers: the same bytes, or an error where it has one.
 
 use serde_json::Value;
-use soci_ztoc::{Compression, Limits, Reader, Settings, SpanSizePlace};
+use soci_ztoc::{Compression, LayerLimits, Reader, SpanSizePlace, ZtocSettings};
 
-use crate::support::{build, golden, hex};
+use crate::support::{build, golden};
 
 struct Case {
     name: String,
     layer: Vec<u8>,
-    settings: Settings,
+    settings: ZtocSettings,
     /// Digest, size, largest span number and number of entries, if there is a ztoc.
     expected: Option<(String, u64, i64, u64)>,
 }
@@ -26,9 +26,9 @@ fn case(value: &Value) -> Case {
     let name = text("case");
     let layer = std::fs::read(golden().join("layers").join(format!("{name}.bin"))).unwrap();
     let compression: Compression = text("compression").parse().unwrap();
-    let settings = Settings {
+    let settings = ZtocSettings {
         span_size: value["span_size"].as_u64().unwrap(),
-        ..Settings::new(compression, text("build_tool"))
+        ..ZtocSettings::new(compression, text("build_tool"))
     };
     let expected = (text("expect") == "ok").then(|| {
         (
@@ -47,7 +47,7 @@ fn differences(size: usize) -> Vec<String> {
     for case in cases() {
         let found = build(&case.layer, case.settings, || size).map(|ztoc| {
             (
-                format!("sha256:{}", hex(&ztoc.encoded.sha256())),
+                format!("sha256:{}", hex::encode(&ztoc.encoded.sha256())),
                 ztoc.encoded.size(),
                 ztoc.spans as i64 - 1,
                 ztoc.files as u64,
@@ -81,7 +81,7 @@ fn every_ztoc_can_be_opened_and_holds_what_was_counted() {
         let compressed = case.layer.len() as u64;
         let settings = case.settings.clone();
         let ztoc = build(&case.layer, case.settings, || 4096).unwrap();
-        let reader = Reader::parse(ztoc.encoded.to_vec(), &Limits::DEFAULT)
+        let reader = Reader::parse(ztoc.encoded.to_vec(), &LayerLimits::DEFAULT)
             .unwrap_or_else(|error| panic!("{}: {error}", case.name));
         assert_eq!(reader.span_count() as i64, max_span_id + 1, "{}", case.name);
         assert_eq!(reader.entries().count() as u64, files, "{}", case.name);

@@ -1,7 +1,7 @@
 //! Every limit has an error of its own.
 
 use soci_ztoc::testing::gzip;
-use soci_ztoc::{BuildError, Compression, Limits, ReadError, Reader, Settings, TarError};
+use soci_ztoc::{BuildError, Compression, LayerLimits, ReadError, Reader, TarError, ZtocSettings};
 use tar::{Builder, Header};
 
 use crate::support::{build, settings};
@@ -17,8 +17,8 @@ fn archive(name: &str, files: usize, size: usize) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn plain(layer: &[u8], limits: Limits) -> Result<(), BuildError> {
-    let settings = Settings { limits, ..settings(Compression::Uncompressed, 512) };
+fn plain(layer: &[u8], limits: LayerLimits) -> Result<(), BuildError> {
+    let settings = ZtocSettings { limits, ..settings(Compression::Uncompressed, 512) };
     build(layer, settings, || 1000).map(|_| ())
 }
 
@@ -32,21 +32,21 @@ fn tar_error(result: Result<(), BuildError>) -> TarError {
     }
 }
 
-const DEFAULT: Limits = Limits::DEFAULT;
+const DEFAULT: LayerLimits = LayerLimits::DEFAULT;
 
 #[test]
 fn entries_are_limited() {
     let layer = archive("a", 5, 0);
-    assert_eq!(plain(&layer, Limits { entries: 5, ..DEFAULT }), Ok(()));
-    let error = tar_error(plain(&layer, Limits { entries: 4, ..DEFAULT }));
+    assert_eq!(plain(&layer, LayerLimits { entries: 5, ..DEFAULT }), Ok(()));
+    let error = tar_error(plain(&layer, LayerLimits { entries: 4, ..DEFAULT }));
     assert_eq!(error, TarError::TooManyEntries { limit: 4 });
 }
 
 #[test]
 fn names_are_limited() {
     let layer = archive(&"n".repeat(50), 1, 0);
-    assert_eq!(plain(&layer, Limits { name: 50, ..DEFAULT }), Ok(()));
-    let error = tar_error(plain(&layer, Limits { name: 49, ..DEFAULT }));
+    assert_eq!(plain(&layer, LayerLimits { name: 50, ..DEFAULT }), Ok(()));
+    let error = tar_error(plain(&layer, LayerLimits { name: 49, ..DEFAULT }));
     assert_eq!(error, TarError::NameTooLong { size: 50, limit: 49 });
 }
 
@@ -54,7 +54,7 @@ fn names_are_limited() {
 fn extended_headers_are_limited_by_what_they_claim() {
     let layer = archive(&"n".repeat(5000), 1, 0);
     assert_eq!(plain(&layer, DEFAULT), Ok(()));
-    let error = tar_error(plain(&layer, Limits { extended_header: 5000, ..DEFAULT }));
+    let error = tar_error(plain(&layer, LayerLimits { extended_header: 5000, ..DEFAULT }));
     assert_eq!(error, TarError::ExtendedHeaderTooLarge { size: 5001, limit: 5000 });
 
     let mut header = Header::new_gnu();
@@ -69,14 +69,14 @@ fn extended_headers_are_limited_by_what_they_claim() {
 fn the_uncompressed_size_is_limited() {
     let layer = gzip(&archive("a", 1, 1 << 20));
     let size = |uncompressed_size| {
-        let limits = Limits { uncompressed_size, ..DEFAULT };
-        let settings = Settings { limits, ..settings(Compression::Gzip, 1000) };
+        let limits = LayerLimits { uncompressed_size, ..DEFAULT };
+        let settings = ZtocSettings { limits, ..settings(Compression::Gzip, 1000) };
         build(&layer, settings, || 10).map(|_| ())
     };
     assert_eq!(size(2 << 20), Ok(()));
     assert_eq!(size(1 << 20), Err(BuildError::TooLarge { limit: 1 << 20 }));
     let layer = archive("a", 1, 1000);
-    let limits = Limits { uncompressed_size: 1000, ..DEFAULT };
+    let limits = LayerLimits { uncompressed_size: 1000, ..DEFAULT };
     assert_eq!(plain(&layer, limits), Err(BuildError::TooLarge { limit: 1000 }));
 }
 
@@ -84,9 +84,9 @@ fn the_uncompressed_size_is_limited() {
 fn spans_are_limited() {
     let layer = archive("a", 1, 3000);
     let spans = layer.len() / 512;
-    assert_eq!(plain(&layer, Limits { spans, ..DEFAULT }), Ok(()));
+    assert_eq!(plain(&layer, LayerLimits { spans, ..DEFAULT }), Ok(()));
     let limit = spans - 1;
-    let error = plain(&layer, Limits { spans: limit, ..DEFAULT });
+    let error = plain(&layer, LayerLimits { spans: limit, ..DEFAULT });
     assert_eq!(error, Err(BuildError::TooManySpans { limit }));
 }
 
@@ -97,8 +97,8 @@ fn checkpoints_are_limited_against_layers_of_empty_blocks() {
     for _ in 0..1000 {
         layer.extend([0, 0, 0, 0xff, 0xff]);
     }
-    let limits = Limits { checkpoints: 100, ..DEFAULT };
-    let settings = Settings { limits, ..settings(Compression::Gzip, 1 << 20) };
+    let limits = LayerLimits { checkpoints: 100, ..DEFAULT };
+    let settings = ZtocSettings { limits, ..settings(Compression::Gzip, 1 << 20) };
     let error = build(&layer, settings, || 3).map(|_| ());
     assert_eq!(error, Err(BuildError::TooManySpans { limit: 100 }));
 }
@@ -109,16 +109,16 @@ fn the_ztoc_is_limited_when_it_is_written_and_when_it_is_read() {
     let settings = settings(Compression::Uncompressed, 512);
     let ztoc = build(&layer, settings, || 1000).unwrap().encoded.to_vec();
     let size = ztoc.len();
-    assert_eq!(plain(&layer, Limits { ztoc_size: size, ..DEFAULT }), Ok(()));
+    assert_eq!(plain(&layer, LayerLimits { ztoc_size: size, ..DEFAULT }), Ok(()));
     let limit = size - 1;
-    let error = plain(&layer, Limits { ztoc_size: limit, ..DEFAULT });
+    let error = plain(&layer, LayerLimits { ztoc_size: limit, ..DEFAULT });
     assert_eq!(error, Err(BuildError::ZtocTooLarge { size, limit }));
     let read = |limits| Reader::parse(ztoc.clone(), &limits).map(|_| ());
     assert_eq!(read(DEFAULT), Ok(()));
     let limited = |what, limit| Err(ReadError::Limit { what, limit });
-    assert_eq!(read(Limits { ztoc_size: limit, ..DEFAULT }), limited("bytes", limit));
-    assert_eq!(read(Limits { entries: 9, ..DEFAULT }), limited("entries", 9));
-    assert_eq!(read(Limits { spans: 3, ..DEFAULT }), limited("spans", 3));
+    assert_eq!(read(LayerLimits { ztoc_size: limit, ..DEFAULT }), limited("bytes", limit));
+    assert_eq!(read(LayerLimits { entries: 9, ..DEFAULT }), limited("entries", 9));
+    assert_eq!(read(LayerLimits { spans: 3, ..DEFAULT }), limited("spans", 3));
 }
 
 #[test]
@@ -148,8 +148,8 @@ fn a_ztoc_that_would_be_too_large_is_not_gathered() {
     let layer = builder.into_inner().unwrap();
     let limit = 1 << 20;
     let mut scanned = 0;
-    let limits = Limits { ztoc_size: limit, ..DEFAULT };
-    let settings = Settings { limits, ..settings(Compression::Uncompressed, 1 << 20) };
+    let limits = LayerLimits { ztoc_size: limit, ..DEFAULT };
+    let settings = ZtocSettings { limits, ..settings(Compression::Uncompressed, 1 << 20) };
     let mut builder = soci_ztoc::Builder::new(settings).unwrap();
     let error = layer.chunks(1000).find_map(|piece| {
         scanned += piece.len();
@@ -167,8 +167,8 @@ fn checkpoints_stop_where_the_ztoc_would_be_too_large() {
     for _ in 0..1000 {
         layer.extend([0, 0, 0, 0xff, 0xff]);
     }
-    let limits = Limits { ztoc_size: 1 << 20, ..DEFAULT };
-    let settings = Settings { limits, ..settings(Compression::Gzip, 1 << 20) };
+    let limits = LayerLimits { ztoc_size: 1 << 20, ..DEFAULT };
+    let settings = ZtocSettings { limits, ..settings(Compression::Gzip, 1 << 20) };
     let error = build(&layer, settings, || 3).map(|_| ());
     assert!(matches!(error, Err(BuildError::ZtocTooLarge { limit: 0x10_0000, .. })), "{error:?}");
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use proptest::prelude::*;
 use soci_ztoc::testing::{Layer, random_layer};
-use soci_ztoc::{Entry, FetchError, FileType, Limits, Reader, Span};
+use soci_ztoc::{Entry, FetchError, FileType, LayerLimits, Reader, Span};
 
 use crate::support::{build, open, settings};
 
@@ -140,7 +140,7 @@ fn a_path_is_found_however_it_is_written_and_the_last_entry_wins() {
     let archive = builder.into_inner().unwrap();
     let plain = soci_ztoc::Compression::Uncompressed;
     let ztoc = build(&archive, settings(plain, 512), || 100).unwrap();
-    let reader = Reader::parse(ztoc.encoded.to_vec(), &Limits::DEFAULT).unwrap();
+    let reader = Reader::parse(ztoc.encoded.to_vec(), &LayerLimits::DEFAULT).unwrap();
     for (path, content) in [
         ("etc/motd", "last"),
         ("/etc/motd", "last"),

@@ -2,21 +2,21 @@
 
 use std::path::PathBuf;
 
-use soci_ztoc::{BuildError, Builder, Compression, Limits, Reader, Settings, Ztoc};
+use soci_ztoc::{BuildError, Builder, Compression, LayerLimits, Reader, Ztoc, ZtocSettings};
 
 /// The folder of the reference's layers and expected digests.
 pub(crate) fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
 }
 
-pub(crate) fn settings(compression: Compression, span_size: u64) -> Settings {
-    Settings { span_size, ..Settings::new(compression, "test") }
+pub(crate) fn settings(compression: Compression, span_size: u64) -> ZtocSettings {
+    ZtocSettings { span_size, ..ZtocSettings::new(compression, "test") }
 }
 
 /// Builds a ztoc from `layer` given in pieces whose sizes `piece` tells.
 pub(crate) fn build(
     layer: &[u8],
-    settings: Settings,
+    settings: ZtocSettings,
     mut piece: impl FnMut() -> usize,
 ) -> Result<Ztoc, BuildError> {
     let mut builder = Builder::new(settings)?;
@@ -29,12 +29,7 @@ pub(crate) fn build(
     builder.finish()
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 /// Opens a ztoc that must be valid.
 pub(crate) fn open(ztoc: Vec<u8>) -> Reader<Vec<u8>> {
-    Reader::parse(ztoc, &Limits::DEFAULT).unwrap()
+    Reader::parse(ztoc, &LayerLimits::DEFAULT).unwrap()
 }

@@ -6,18 +6,18 @@ use soci_aws::ecr::{ImageEntry, RepositoryEntry};
 use soci_manifest::Version;
 use soci_oci::{Digest, Tag};
 use soci_push::event::Timestamp;
-use soci_push::{JobMessage, PushEvent, why_not};
+use soci_push::{JobMessage, PushEvent, PushRules};
 
-use super::super::operate::{Counts, wanted};
-use crate::cli::WorkArgs;
+use super::super::operate::Counts;
 
 /// Label of images that seem to be indexed.
 pub(super) const INDEXED: &str = "indexed";
 
 /// Which images are work.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules<'a> {
-    pub(super) work: &'a WorkArgs,
+pub(super) struct SurveyRules<'a> {
+    /// Of those whose push would be.
+    pub(super) pushes: &'a PushRules,
     /// Older images are left alone.
     pub(super) pushed_after: Option<Timestamp>,
     /// Whether what seems to be indexed is work nevertheless.
@@ -46,18 +46,18 @@ pub(super) struct Survey {
 pub(super) fn survey(
     repository: &RepositoryEntry,
     mut images: Vec<ImageEntry>,
-    rules: Rules<'_>,
+    rules: SurveyRules<'_>,
     now: Timestamp,
 ) -> Survey {
     images.sort_by(|a, b| b.pushed_at.cmp(&a.pushed_at).then_with(|| a.tags.cmp(&b.tags)));
-    let known = Known::of(&images);
+    let evidence = IndexedEvidence::of(&images);
     let mut survey = Survey { images: 0, skipped: Counts::default(), jobs: Vec::new() };
     for image in &images {
         let tags: Vec<_> = image.tags.iter().map(Some).collect();
         for tag in if tags.is_empty() { vec![None] } else { tags } {
             survey.images += 1;
             let push = push(repository, image, tag);
-            match known.why_not(image, &push, rules) {
+            match evidence.why_not(image, &push, rules) {
                 Some(reason) => survey.skipped.add(reason),
                 None => survey.jobs.push(JobMessage::from_push(&push, now)),
             }
@@ -67,13 +67,13 @@ pub(super) fn survey(
 }
 
 /// What tells whether images are indexed.
-struct Known<'a> {
+struct IndexedEvidence<'a> {
     pushed_at: HashMap<&'a Tag, Option<Timestamp>>,
     /// What SOCI indexes refer to.
     subjects: HashSet<Digest>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> IndexedEvidence<'a> {
     fn of(images: &'a [ImageEntry]) -> Self {
         let tags = images.iter().flat_map(|i| i.tags.iter().map(|tag| (tag, i.pushed_at)));
         let soci_index = |image: &&ImageEntry| {
@@ -87,30 +87,27 @@ impl<'a> Known<'a> {
         &self,
         image: &ImageEntry,
         push: &PushEvent,
-        rules: Rules<'_>,
+        rules: SurveyRules<'_>,
     ) -> Option<&'static str> {
-        let Rules { work, pushed_after, recheck } = rules;
-        if let Some(skip) = why_not(push, work.index_version, &work.tag_suffix) {
-            return Some(skip.label());
-        }
-        if !wanted(work, push.repository.name(), push.tag.as_ref()) {
-            return Some("no-filter-matches");
+        let SurveyRules { pushes, pushed_after, recheck } = rules;
+        if let Err(skipped) = pushes.judge(push) {
+            return Some(skipped.label());
         }
         if let (Some(after), Some(pushed)) = (pushed_after, image.pushed_at)
             && pushed < after
         {
             return Some("pushed-before");
         }
-        (!recheck && self.is_indexed(image, push, work)).then_some(INDEXED)
+        (!recheck && self.is_indexed(image, push, pushes)).then_some(INDEXED)
     }
 
-    fn is_indexed(&self, image: &ImageEntry, push: &PushEvent, work: &WorkArgs) -> bool {
-        if work.index_version == Version::V1 {
+    fn is_indexed(&self, image: &ImageEntry, push: &PushEvent, rules: &PushRules) -> bool {
+        if rules.version == Version::V1 {
             return self.subjects.contains(&image.digest);
         }
         // Without a suffix the converted image has taken the image's own tag, and does not show.
-        let output = push.tag.as_ref().filter(|_| !work.tag_suffix.is_empty());
-        let output = output.and_then(|tag| format!("{tag}{}", work.tag_suffix).parse().ok());
+        let output = push.tag.as_ref().filter(|_| !rules.output_suffix.is_empty());
+        let output = output.and_then(|tag| format!("{tag}{}", rules.output_suffix).parse().ok());
         let converted = output.and_then(|output: Tag| self.pushed_at.get(&output));
         converted.is_some_and(|converted| *converted >= image.pushed_at)
     }
@@ -150,15 +147,16 @@ mod tests {
         }
     }
 
-    fn work(version: Version) -> WorkArgs {
-        WorkArgs { filter: Vec::new(), index_version: version, tag_suffix: "-soci".to_owned() }
+    fn pushes(version: Version) -> PushRules {
+        let output_suffix = "-soci".to_owned();
+        PushRules { version, output_suffix, filters: "*:*".parse().unwrap() }
     }
 
-    fn look(work: &WorkArgs, images: Vec<ImageEntry>) -> Survey {
-        look_with(Rules { work, pushed_after: None, recheck: false }, images)
+    fn look(pushes: &PushRules, images: Vec<ImageEntry>) -> Survey {
+        look_with(SurveyRules { pushes, pushed_after: None, recheck: false }, images)
     }
 
-    fn look_with(rules: Rules<'_>, images: Vec<ImageEntry>) -> Survey {
+    fn look_with(rules: SurveyRules<'_>, images: Vec<ImageEntry>) -> Survey {
         let host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
         let repository = RepositoryEntry {
             repository: Repository::new(host, "team/app").unwrap(),
@@ -177,7 +175,7 @@ mod tests {
     #[test]
     fn every_tag_is_a_job_and_the_latest_push_comes_first() {
         let images = vec![image("old", &["1"], 1), image("new", &["2", "latest"], 2)];
-        let survey = look(&work(Version::V2), images);
+        let survey = look(&pushes(Version::V2), images);
         assert_eq!((survey.images, tags(&survey).as_str()), (3, "2 latest 1"));
         let job = &survey.jobs[2];
         assert_eq!(job.digest, Digest::sha256_of(b"old"));
@@ -195,7 +193,7 @@ mod tests {
             ..image("signature", &["sig"], 1)
         };
         let images = vec![signature, image("child", &[], 1), image("out", &["9-soci"], 1)];
-        let survey = look(&work(Version::V2), images);
+        let survey = look(&pushes(Version::V2), images);
         assert_eq!(survey.skipped.to_string(), "1 output-tag, 1 signature, 1 untagged");
         assert!(survey.jobs.is_empty());
     }
@@ -209,12 +207,12 @@ mod tests {
             image("b converted before", &["2-soci"], 2),
             image("c", &["3"], 1),
         ];
-        let work = work(Version::V2);
-        let mut survey = look(&work, images.clone());
+        let pushes = pushes(Version::V2);
+        let mut survey = look(&pushes, images.clone());
         assert_eq!((tags(&survey).as_str(), survey.skipped.remove(INDEXED)), ("2 3", 1));
-        let rechecked = Rules { work: &work, pushed_after: None, recheck: true };
+        let rechecked = SurveyRules { pushes: &pushes, pushed_after: None, recheck: true };
         assert_eq!(tags(&look_with(rechecked, images.clone())), "2 1 3");
-        let replaced = WorkArgs { tag_suffix: String::new(), ..work };
+        let replaced = PushRules { output_suffix: String::new(), ..pushes };
         assert_eq!(look(&replaced, images).skipped.remove(INDEXED), 0);
     }
 
@@ -226,17 +224,17 @@ mod tests {
             subject: Some(done.digest),
             ..image("index", &[], 1)
         };
-        let survey = look(&work(Version::V1), vec![done, left, index]);
+        let survey = look(&pushes(Version::V1), vec![done, left, index]);
         assert_eq!(survey.skipped.to_string(), "1 indexed, 1 soci-index");
         assert_eq!(tags(&survey), "x");
     }
 
     #[test]
     fn filters_and_dates_leave_images_out() {
-        let mut work = work(Version::V2);
-        work.filter = vec!["team/*:v*".parse().unwrap(), "other:*".parse().unwrap()];
+        let filters = "team/*:v*,other:*".parse().unwrap();
+        let pushes = PushRules { filters, ..pushes(Version::V2) };
         let after = Some(Timestamp::from_unix_seconds(2 * 86_400));
-        let rules = Rules { work: &work, pushed_after: after, recheck: false };
+        let rules = SurveyRules { pushes: &pushes, pushed_after: after, recheck: false };
         let dateless = ImageEntry { pushed_at: None, ..image("dateless", &["v0"], 0) };
         let images = vec![
             image("old", &["v1"], 1),

@@ -8,7 +8,7 @@ use soci_indexer::{ImageEvent, Report};
 use soci_jobs::{JobEnd, MessageAction, Outcome};
 use soci_oci::{Digest, Repository};
 use soci_push::event::{Event as EcrEvent, EventError, MAX_EVENT_BYTES, SOURCE, Timestamp};
-use soci_push::{JobMessage, Nothing, Rules, Skip, Task, judge};
+use soci_push::{JobMessage, PushRules, Skip, SkippedPush};
 use soci_queue::{Group, Outgoing, Queue};
 use soci_registry_server::Push;
 use soci_service::JobImage;
@@ -29,7 +29,7 @@ const REGION: &str = "local-machine-1";
 pub(super) async fn forward<Q: Queue>(
     mut pushes: mpsc::Receiver<Push>,
     registry: SocketAddr,
-    rules: Rules,
+    rules: PushRules,
     queue: Q,
 ) {
     let mut number = 0u64;
@@ -50,7 +50,7 @@ pub(super) async fn forward<Q: Queue>(
                 }
             }
             // What every image index and every result brings along is not worth a line.
-            Ok(Err(Nothing::Skip(
+            Ok(Err(SkippedPush::Skip(
                 Skip::Untagged | Skip::OutputTag { .. } | Skip::SociIndex { .. },
             ))) => {
                 tracing::debug!(image = name, "nothing to do for a push");
@@ -65,14 +65,14 @@ pub(super) async fn forward<Q: Queue>(
 fn job(
     event: &str,
     registry: SocketAddr,
-    rules: &Rules,
+    rules: &PushRules,
     now: Timestamp,
-) -> Result<Result<JobMessage, Nothing>, EventError> {
+) -> Result<Result<JobMessage, SkippedPush>, EventError> {
     let push = match EcrEvent::parse(event.as_bytes(), MAX_EVENT_BYTES)? {
         EcrEvent::Push(push) => push,
-        EcrEvent::Ignored(ignored) => return Ok(Err(Nothing::Ignored(ignored))),
+        EcrEvent::Ignored(ignored) => return Ok(Err(SkippedPush::Ignored(ignored))),
     };
-    if let Task::Nothing { why, .. } = judge(&push, rules) {
+    if let Err(why) = rules.judge(&push) {
         return Ok(Err(why));
     }
     let mut job = JobMessage::from_push(&push, now);
@@ -190,12 +190,11 @@ mod tests {
 
     use super::*;
 
-    fn rules(filters: Option<&str>) -> Rules {
-        Rules {
+    fn rules(filters: Option<&str>) -> PushRules {
+        PushRules {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
-            filters: filters.map(|filters| filters.parse().unwrap()),
-            limits: soci_push::job::Limits::DEFAULT,
+            filters: filters.unwrap_or("*:*").parse().unwrap(),
         }
     }
 
@@ -212,7 +211,7 @@ mod tests {
     fn judged(
         push: &Push,
         filters: Option<&str>,
-    ) -> Result<Result<JobMessage, Nothing>, EventError> {
+    ) -> Result<Result<JobMessage, SkippedPush>, EventError> {
         let now = Timestamp::from_unix_seconds(1_800_000_000);
         job(&event(push, 7, now), "127.0.0.1:5000".parse().unwrap(), &rules(filters), now)
     }

@@ -4,7 +4,7 @@
 use soci_indexer::{ImageStore, RemoteRepository, StoreError};
 use soci_manifest::format;
 use soci_oci::{Digest, Index, Manifest, Platform, TagOrDigest};
-use soci_ztoc::{FetchError, Limits, Reader};
+use soci_ztoc::{FetchError, LayerLimits, Reader};
 
 /// Why a file cannot be read lazily.
 #[derive(Debug, thiserror::Error)]
@@ -82,10 +82,10 @@ pub(super) async fn read(
         let layer: Digest = layer
             .and_then(|digest| digest.parse().ok())
             .ok_or(LazyError::Missing("the name of a ztoc's layer"))?;
-        let ztoc = store.blob_bytes(&entry.digest, Limits::DEFAULT.ztoc_size).await;
+        let ztoc = store.blob_bytes(&entry.digest, LayerLimits::DEFAULT.ztoc_size).await;
         let ztoc = ztoc.map_err(|source| LazyError::Read { what: "a ztoc", source })?;
         index_bytes += ztoc.len() as u64;
-        let ztoc = Reader::parse(ztoc, &Limits::DEFAULT);
+        let ztoc = Reader::parse(ztoc, &LayerLimits::DEFAULT);
         let ztoc = ztoc.map_err(|source| LazyError::Ztoc(entry.digest, source))?;
         if ztoc.find(path.as_bytes()).is_some() {
             let (content, layer_bytes) = extract(store, &layer, &ztoc, path).await?;

@@ -7,12 +7,11 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use soci_push::job::{Content, Limits};
-use soci_push::{JobError, JobMessage, why_not};
+use soci_push::job::{MessageContent, MessageLimits};
+use soci_push::{JobError, JobMessage, PushRules, SkippedPush};
 use soci_queue::QueueError;
 
-use super::super::operate::{self, Counts, Enqueuer, Sink, wanted};
-use crate::cli::WorkArgs;
+use super::super::operate::{self, Counts, Enqueuer, Sink};
 
 /// Most lines that are complained about one by one.
 const MAX_COMPLAINTS: usize = 100;
@@ -44,7 +43,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, String> {
 pub(super) async fn replay<S: Sink>(
     mut input: impl BufRead,
     enqueuer: &mut Enqueuer<'_, S>,
-    work: &WorkArgs,
+    rules: &PushRules,
 ) -> Report {
     let mut report = Report::default();
     let (mut line, mut number) = (Vec::new(), 0_u64);
@@ -62,10 +61,10 @@ pub(super) async fn replay<S: Sink>(
             continue;
         }
         report.lines += 1;
-        let sent = match understand(&line, work) {
+        let sent = match understand(&line, rules) {
             Ok(Ok(job)) => enqueuer.add(&job).await,
-            Ok(Err(reason)) => {
-                report.skipped.add(reason);
+            Ok(Err(skipped)) => {
+                report.skipped.add(skipped.label());
                 Ok(())
             }
             Err(error) => {
@@ -88,18 +87,12 @@ pub(super) async fn replay<S: Sink>(
 }
 
 /// The job that a line asks for, or why there is none.
-fn understand(line: &[u8], work: &WorkArgs) -> Result<Result<JobMessage, &'static str>, JobError> {
-    Ok(match JobMessage::parse(line, Limits::DEFAULT)?.content {
-        Content::Job(job) => Ok(job),
-        Content::Ignored(_) => Err("other-event"),
-        Content::Push(push) => {
-            if let Some(skip) = why_not(&push, work.index_version, &work.tag_suffix) {
-                Err(skip.label())
-            } else if wanted(work, push.repository.name(), push.tag.as_ref()) {
-                Ok(JobMessage::from_push(&push, operate::now()))
-            } else {
-                Err("no-filter-matches")
-            }
+fn understand(line: &[u8], rules: &PushRules) -> Result<Result<JobMessage, SkippedPush>, JobError> {
+    Ok(match JobMessage::parse(line, MessageLimits::DEFAULT)?.content {
+        MessageContent::Job(job) => Ok(job),
+        MessageContent::Ignored(ignored) => Err(SkippedPush::Ignored(ignored)),
+        MessageContent::Push(push) => {
+            rules.judge(&push).map(|_| JobMessage::from_push(&push, operate::now()))
         }
     })
 }
@@ -107,7 +100,7 @@ fn understand(line: &[u8], work: &WorkArgs) -> Result<Result<JobMessage, &'stati
 /// Reads a line without holding more of it than a message can have, and a byte; `false` at the end.
 fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
-    let limit = Limits::DEFAULT.max_bytes as u64 + 1;
+    let limit = MessageLimits::DEFAULT.max_bytes as u64 + 1;
     if input.by_ref().take(limit).read_until(b'\n', line)? == 0 {
         return Ok(false);
     }
@@ -175,16 +168,16 @@ mod tests {
         .to_string()
     }
 
-    fn work(filter: &[&str]) -> WorkArgs {
-        WorkArgs {
-            filter: filter.iter().map(|filter| filter.parse().unwrap()).collect(),
-            index_version: Version::V2,
-            tag_suffix: "-soci".to_owned(),
+    fn rules(filters: &str) -> PushRules {
+        PushRules {
+            version: Version::V2,
+            output_suffix: "-soci".to_owned(),
+            filters: filters.parse().unwrap(),
         }
     }
 
-    async fn run(queue: &MemoryQueue, text: &str, work: &WorkArgs) -> Report {
-        replay(text.as_bytes(), &mut Enqueuer::new(queue, None), work).await
+    async fn run(queue: &MemoryQueue, text: &str, filters: &str) -> Report {
+        replay(text.as_bytes(), &mut Enqueuer::new(queue, None), &rules(filters)).await
     }
 
     #[tokio::test]
@@ -193,7 +186,7 @@ mod tests {
         let job = operate::tests::job("other").encode();
         let large = format!("\"{}\"", "x".repeat(3 << 20));
         let text = format!("{}\n\n{{}}\n{large}\n{}\nno\n{job}", event("1"), event("2-soci"));
-        let report = run(&queue, &text, &work(&[])).await;
+        let report = run(&queue, &text, "*:*").await;
         assert_eq!((report.lines, report.enqueued, report.bad), (6, 2, 3));
         assert_eq!(report.skipped.to_string(), "1 output-tag");
         let failures = report.failures();
@@ -208,7 +201,7 @@ mod tests {
     async fn filters_hold_for_events() {
         let queue = MemoryQueue::named("jobs");
         let text = [event("1"), event("v2"), event("3").replace("PUSH", "DELETE")].join("\n");
-        let report = run(&queue, &text, &work(&["team/*:v*"])).await;
+        let report = run(&queue, &text, "team/*:v*").await;
         assert_eq!(report.enqueued, 1);
         assert_eq!(report.skipped.to_string(), "1 no-filter-matches, 1 other-event");
         assert!(report.failures().is_empty());
@@ -219,7 +212,7 @@ mod tests {
         let queue = MemoryQueue::named("jobs");
         queue.fail_next(Operation::Send, 1, ErrorKind::Permanent);
         let text = vec![event("1"); 15].join("\n");
-        let report = run(&queue, &text, &work(&[])).await;
+        let report = run(&queue, &text, "*:*").await;
         assert!(report.failures()[0].starts_with("stopped at line 10: "), "{report:?}");
         assert_eq!((report.lines, report.enqueued), (10, 0));
     }
@@ -227,7 +220,7 @@ mod tests {
     #[tokio::test]
     async fn complaints_are_bounded() {
         let queue = MemoryQueue::named("jobs");
-        let report = run(&queue, &"x\n".repeat(250), &work(&[])).await;
+        let report = run(&queue, &"x\n".repeat(250), "*:*").await;
         let failures = report.failures();
         assert_eq!((report.bad, failures.len()), (250, 101));
         assert_eq!(failures[100], "150 more lines are wrong");

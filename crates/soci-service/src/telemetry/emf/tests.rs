@@ -109,7 +109,7 @@ fn given_back() -> JobEnd {
 #[test]
 fn a_job_that_ended_is_one_valid_document() {
     let lines = Lines::default();
-    let emf = Emf::to("SociIndexBuilder", lines.clone());
+    let emf = Emf::to("SociIndexBuilder".parse().unwrap(), lines.clone());
     let in_hand = received();
     in_hand.name_image(&job());
     for bytes in [40, 2] {
@@ -136,7 +136,7 @@ fn a_job_that_ended_is_one_valid_document() {
 #[test]
 fn a_message_that_was_not_understood_is_a_valid_document_too() {
     let lines = Lines::default();
-    let emf = Emf::to("N", lines.clone());
+    let emf = Emf::to("N".parse().unwrap(), lines.clone());
     end(&emf, &received(), &given_back(), Duration::ZERO);
     let document = lines.only();
     assert_valid(&document);
@@ -146,7 +146,7 @@ fn a_message_that_was_not_understood_is_a_valid_document_too() {
 #[test]
 fn a_count_of_a_queue_is_a_valid_document() {
     let lines = Lines::default();
-    let emf = Emf::to("N", lines.clone());
+    let emf = Emf::to("N".parse().unwrap(), lines.clone());
     let backlog = Backlog { visible: 7, in_flight: 2, delayed: 1 };
     emf.event(&Event::Counted { queue: QueueKind::Backfill, backlog });
     let document = lines.only();
@@ -168,7 +168,17 @@ fn a_reader_that_is_gone_stops_nothing() {
             Ok(())
         }
     }
-    let emf = Emf::to("N", Gone);
+    let emf = Emf::to("N".parse().unwrap(), Gone);
     end(&emf, &received(), &given_back(), Duration::ZERO);
     emf.event(&Event::Counted { queue: QueueKind::Live, backlog: Backlog::default() });
+}
+
+#[test]
+fn namespaces_are_those_that_cloudwatch_takes() {
+    for text in ["SociIndexBuilder", "soci-index-builder/stack", "a b", "x:y", &"n".repeat(255)] {
+        assert!(text.parse::<EmfNamespace>().is_ok(), "{text}");
+    }
+    for text in ["", " ", ":x", "AWS/ECS", "ä", "a\n", &"n".repeat(256)] {
+        assert_eq!(text.parse::<EmfNamespace>(), Err(EmfNamespaceError), "{text}");
+    }
 }

@@ -1,11 +1,15 @@
-//! What is wrong with an event, in the words of AWS's SOCI index builder for CloudFormation, so
-//! that whoever reads these goes on working.
+//! What is wrong with an event, in the words of AWS's SOCI index builder for CloudFormation.
+//!
+//! Scripts and alarms of those who ran that builder look for its sentences, so both functions that
+//! stand in its place answer with them. It checks one field after the other and tells of the first
+//! that is wrong; here all are checked at once, and [`CHECKS`] brings them back into its order. What
+//! it does not check is told in this project's own words.
 
 use soci_push::event::{EventError, FieldProblem, Ignored, Problem};
 
-/// The sentence about the first thing that the builder for CloudFormation would object to, without
-/// a capital letter and a full stop. What it does not check is told in this project's words.
-pub fn objection(error: &EventError) -> String {
+/// The sentence about the first thing that is wrong with an event, without a capital letter and a
+/// full stop.
+pub fn validation_error(error: &EventError) -> String {
     if let EventError::Fields(problems) = error {
         let sentences = CHECKS.iter().filter(|check| problems.iter().any(|p| check.fits(p)));
         if let Some(first) = sentences.map(|check| check.sentence).next() {
@@ -16,7 +20,7 @@ pub fn objection(error: &EventError) -> String {
 }
 
 /// The same for an event of something else than a successful push.
-pub fn objection_to_other(ignored: &Ignored) -> String {
+pub fn other_event_error(ignored: &Ignored) -> String {
     match ignored {
         Ignored::Source(_) => SOURCE.to_owned(),
         Ignored::DetailType(_) => DETAIL_TYPE.to_owned(),
@@ -104,20 +108,13 @@ mod tests {
     use soci_push::event::{Event, MAX_EVENT_BYTES};
 
     use super::*;
+    use crate::testing::push_event;
 
     fn of(change: impl FnOnce(&mut Value)) -> String {
-        let mut event = json!({
-            "source": "aws.ecr", "detail-type": "ECR Image Action",
-            "account": "123456789012", "region": "eu-west-1",
-            "detail": {
-                "action-type": "PUSH", "result": "SUCCESS", "repository-name": "app",
-                "image-digest": format!("sha256:{}", "a".repeat(64)), "image-tag": "1",
-            },
-        });
-        change(&mut event);
-        match Event::parse(event.to_string().as_bytes(), MAX_EVENT_BYTES) {
-            Err(error) => objection(&error),
-            Ok(Event::Ignored(ignored)) => objection_to_other(&ignored),
+        let event = push_event(change);
+        match Event::parse(event.as_bytes(), MAX_EVENT_BYTES) {
+            Err(error) => validation_error(&error),
+            Ok(Event::Ignored(ignored)) => other_event_error(&ignored),
             Ok(Event::Push(_)) => panic!("nothing is wrong with {event}"),
         }
     }
@@ -169,6 +166,6 @@ mod tests {
         let sentence = of(|event| event["time"] = json!("yesterday"));
         assert!(sentence.contains("time \"yesterday\" must be a time"), "{sentence}");
         let error = Event::parse(b"[]", MAX_EVENT_BYTES).unwrap_err();
-        assert_eq!(objection(&error), "the event is not a JSON object");
+        assert_eq!(validation_error(&error), "the event is not a JSON object");
     }
 }
