@@ -1,0 +1,90 @@
+# The everyday commands: `just` lists them. Each is one line that also works when it is typed.
+# `.ci/run` runs the same lines, which `tests/house` makes sure of.
+
+# What .ci/run and fuzz/run have compiled is found first.
+export PATH := justfile_directory() / "target/tools/bin:" + env("PATH")
+
+[private]
+default:
+    @just --list --unsorted
+
+# Everything that has to pass before a change is merged.
+ci:
+    .ci/run
+
+# All tests but those that need servers, the reference program or a container image.
+test:
+    cargo test --workspace
+
+# The tests of one crate whose names contain NAME: `just test-one soci-oci digest`.
+test-one CRATE NAME="":
+    cargo test -p {{CRATE}} {{NAME}}
+
+# The rules of the repository itself.
+house:
+    cargo test --workspace --test house
+
+# Formats the code.
+fmt:
+    cargo fmt --all
+
+# Whether the code is formatted.
+fmt-check:
+    cargo fmt --all --check
+
+# Clippy, with nothing left to say.
+lint:
+    cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+# The documentation of all crates, with links that lead somewhere.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
+
+# Licences, sources and doubled versions of dependencies.
+deny:
+    cargo deny check --hide-inclusion-graph licenses bans sources
+
+# Known vulnerabilities of dependencies.
+advisories:
+    cargo deny fetch db
+    cargo deny check --disable-fetch advisories
+
+# The CloudFormation template, linted.
+template:
+    tests/lint/run
+
+# The status page in a browser.
+browser:
+    tests/browser/run
+
+# The container image, built and used. Needs root on Debian.
+image:
+    tests/image/run
+
+# The programs against real registries and a deployed stack. GROUPS as in tests/e2e/run.
+e2e *GROUPS:
+    tests/e2e/run {{GROUPS}}
+
+# Random layers and images, built by the reference and by us. Needs Go.
+conformance:
+    CONFORMANCE=1 cargo test --workspace --test conformance -- --nocapture
+
+# Our registry against the conformance suite of the OCI. Needs Go.
+registry-conformance:
+    tests/registry-conformance/run
+
+# Every fuzz target for some seconds.
+fuzz-smoke:
+    fuzz/run
+
+# Every fuzz target for longer.
+fuzz SECONDS="600":
+    fuzz/run {{SECONDS}}
+
+# Speed and memory beside the reference, igzip and pigz.
+bench:
+    tests/bench/run
+
+# Registry, queue and worker in one process, and a sample image that gets its index.
+demo:
+    cargo run --release -- local --demo

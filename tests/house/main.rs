@@ -1,0 +1,32 @@
+//! The rules of this repository, held against its files.
+//!
+//! A rule that only people remember is broken within a year. Each rule here reads the tree and names
+//! the file and the line that break it, so that the person who made the change hears of it, and not
+//! the next reader.
+//!
+//! - `crates.rs`: which crate may use which, in one table; and the table in `ARCHITECTURE.md`.
+//! - `pure.rs`: crates that promise to do no input and output keep the promise.
+//! - `circles.rs`: no two files of a crate need each other.
+//! - `files.rs`: how a file begins, how long it may be, why it may break a lint, and what its types
+//!   are not called.
+//! - `documents.rs`: what a document names exists.
+//! - `commands.rs`: the justfile, `.ci/run` and the workflows do the same, and run only what is pinned.
+//!
+//! A check takes what was read and returns what it found, so that its own tests hand it a small tree
+//! that breaks the rule. `tree.rs` and `module.rs` do the reading.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod circles;
+mod commands;
+mod crates;
+mod documents;
+mod files;
+mod module;
+mod pure;
+mod tree;
+
+/// Fails with everything that a check found, one a line.
+#[track_caller]
+fn none(found: &[String]) {
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
