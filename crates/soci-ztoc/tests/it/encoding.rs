@@ -66,7 +66,7 @@ fn encode(reader: &Reader<Vec<u8>>, checkpoints: &[u8]) -> Vec<u8> {
     let checkpoints = fbb.create_vector(checkpoints);
     let digests: Vec<_> = reader
         .spans()
-        .map(|span| fbb.create_string(&format!("sha256:{}", hex::encode(&span.sha256))))
+        .map(|span| fbb.create_string(&format!("sha256:{}", hex::encode(span.sha256))))
         .collect();
     let digests: WIPOffset<flatbuffers::Vector<'_, ForwardsUOffset<&str>>> =
         fbb.create_vector(&digests);

@@ -47,7 +47,7 @@ fn differences(size: usize) -> Vec<String> {
     for case in cases() {
         let found = build(&case.layer, case.settings, || size).map(|ztoc| {
             (
-                format!("sha256:{}", hex::encode(&ztoc.encoded.sha256())),
+                format!("sha256:{}", hex::encode(ztoc.encoded.sha256())),
                 ztoc.encoded.size(),
                 ztoc.spans as i64 - 1,
                 ztoc.files as u64,
