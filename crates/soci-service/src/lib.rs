@@ -10,6 +10,7 @@ mod log_capture;
 pub mod metrics;
 pub mod protection;
 mod service;
+#[cfg(feature = "telemetry")]
 pub mod telemetry;
 mod tickets;
 pub mod watch;

@@ -11,9 +11,9 @@ use soci_aws::ecr::{ImageEntry, RepositoryEntry};
 use soci_aws::{Catalogue, EcrError, sdk};
 use soci_queue::QueueError;
 
-use super::operate::{self, Counts, Enqueuer, Outcome, Sink};
+use super::operate::{self, Counts, Enqueuer, Outcome, Sink, progress};
 use crate::cli::BackfillArgs;
-use crate::report::{progress, table};
+use crate::report::table;
 use survey::{INDEXED, Rules, Survey, survey};
 
 pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {

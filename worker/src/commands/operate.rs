@@ -48,6 +48,13 @@ pub(super) fn run(work: impl Future<Output = Result<Outcome, String>>) -> ExitCo
     if failures.is_empty() { printed } else { ExitCode::FAILURE }
 }
 
+/// Tells how far a command is on standard error. Nobody is left to tell if that fails.
+pub(super) fn progress(message: impl std::fmt::Display) {
+    use std::io::Write as _;
+
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
 /// Opens a queue. A variable that is set to nothing counts as not set.
 pub(super) fn open(config: &SdkConfig, url: Option<&str>) -> Result<Option<SqsQueue>, String> {
     let url = url.map(str::trim).filter(|url| !url.is_empty());

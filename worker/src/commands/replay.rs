@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 use soci_aws::sdk;
 use soci_jobs::RateLimiter;
 
-use super::operate::{self, Enqueuer, Outcome};
+use super::operate::{self, Enqueuer, Outcome, progress};
 use crate::cli::ReplayArgs;
-use crate::report::progress;
 pub(super) use messages::reason;
 use messages::{Failures, Tally};
 use redrive::Redrive;
