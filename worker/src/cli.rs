@@ -7,13 +7,25 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use soci_config::{bytes, suffix};
 use soci_oci::{Platform, Tag};
 
+pub(crate) use healthcheck::HealthcheckArgs;
 pub(crate) use local::LocalArgs;
-pub(crate) use ops::{BackfillArgs, HealthcheckArgs, QueueArgs, ReplayArgs, WorkArgs};
+#[cfg(feature = "aws")]
+pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
+#[cfg(feature = "aws")]
 pub(crate) use variables::WorkerArgs;
+#[cfg(not(feature = "aws"))]
+use without_aws::{
+    Ignored as BackfillArgs, Ignored as QueueArgs, Ignored as ReplayArgs, Ignored as WorkerArgs,
+};
 
+mod healthcheck;
 mod local;
+#[cfg(feature = "aws")]
 mod ops;
+#[cfg(feature = "aws")]
 mod variables;
+#[cfg(not(feature = "aws"))]
+mod without_aws;
 
 /// Builds SOCI indexes, which let a container start before its image has been downloaded.
 #[derive(Debug, Parser)]

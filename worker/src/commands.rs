@@ -1,12 +1,17 @@
 //! What each command does.
 
+#[cfg(feature = "aws")]
 mod backfill;
+#[cfg(feature = "aws")]
+mod enqueue;
 mod healthcheck;
 mod image;
 mod local;
-mod operate;
+#[cfg(feature = "aws")]
 mod queue;
+#[cfg(feature = "aws")]
 mod replay;
+#[cfg(feature = "aws")]
 mod worker;
 mod ztoc;
 
@@ -31,11 +36,23 @@ pub(crate) fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Index(args) => return image::index(&args),
         Command::Verify(args) => return image::verify(&args),
+        #[cfg(feature = "aws")]
         Command::Worker(args) => return worker::worker(&args),
-        Command::Healthcheck(args) => return healthcheck::healthcheck(&args),
+        #[cfg(feature = "aws")]
         Command::Backfill(args) => return backfill::backfill(&args.resolved()),
+        #[cfg(feature = "aws")]
         Command::Replay(args) => return replay::replay(&args),
+        #[cfg(feature = "aws")]
         Command::Queue(args) => return queue::queue(&args),
+        #[cfg(not(feature = "aws"))]
+        Command::Worker(_) | Command::Backfill(_) | Command::Replay(_) | Command::Queue(_) => {
+            report::complain(
+                "this program is built without AWS, which `worker`, `backfill`, `replay` and \
+                 `queue` need; `cargo build --release` builds one that has them",
+            );
+            return ExitCode::from(soci_config::EXIT_CODE);
+        }
+        Command::Healthcheck(args) => return healthcheck::healthcheck(&args),
         Command::Local(args) => return local::local(&args),
         Command::Ztoc(ZtocCommand::Build(args)) => ztoc::build(&args),
         Command::Ztoc(ZtocCommand::Info(args)) => ztoc::info(&args),

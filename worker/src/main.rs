@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+#[cfg(feature = "aws")]
 mod config;
 mod process;
 mod progress;

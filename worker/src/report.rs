@@ -194,25 +194,9 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
     format!("{:.1} {}", bytes as f64 / (1u64 << (10 * (unit + 1))) as f64, UNITS[unit as usize])
 }
 
-/// A time in whole numbers of the largest unit that gives at least two, up to days.
-pub(crate) fn human_seconds(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let units = [("d", 86_400), ("h", 3_600), ("min", 60)];
-    let fits = units.into_iter().find(|(_, length)| seconds >= 2 * length);
-    fits.map_or_else(
-        || format!("{seconds} s"),
-        |(unit, length)| format!("{} {unit}", seconds / length),
-    )
-}
-
 /// Tells an error on standard error. Nobody is left to tell if that fails.
 pub(crate) fn complain(message: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "error: {message}");
-}
-
-/// Tells how far a command is on standard error. Nobody is left to tell if that fails.
-pub(crate) fn progress(message: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 /// The exit code after the result of a command that worked was printed. Whoever closed the pipe has
@@ -244,13 +228,6 @@ mod tests {
         assert_eq!(human_bytes(1536), "1.5 KiB");
         assert_eq!(human_bytes(10 << 20), "10.0 MiB");
         assert_eq!(human_bytes(u64::MAX), "16384.0 PiB");
-    }
-
-    #[test]
-    fn times_are_told_in_a_unit_that_fits() {
-        let told = |seconds| human_seconds(Duration::from_secs(seconds));
-        assert_eq!([told(0), told(119), told(120)], ["0 s", "119 s", "2 min"]);
-        assert_eq!([told(7_200), told(86_400), told(172_800)], ["2 h", "24 h", "2 d"]);
     }
 
     #[test]

@@ -143,6 +143,26 @@ fn a_mistake_on_the_command_line_exits_with_2() {
     }
 }
 
+#[cfg(not(feature = "aws"))]
+#[test]
+fn a_command_that_needs_aws_tells_a_program_without_it() {
+    for arguments in [
+        &["worker"][..],
+        &["worker", "--queue-url", "https://sqs.eu-west-1.amazonaws.com/123456789012/live"],
+        &["backfill", "--dry-run"],
+        &["replay", "--help"],
+        &["queue", "anything"],
+    ] {
+        let output = run(arguments);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {told}");
+        assert!(told.contains("without AWS") && told.lines().count() == 1, "{told}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+    }
+    let help = text(&run(&["help"]).stdout);
+    assert!(help.contains("  healthcheck ") && !help.contains("  worker "), "{help}");
+}
+
 #[test]
 fn a_ztoc_is_built_described_and_used() {
     let folder = tempfile::tempdir().unwrap();

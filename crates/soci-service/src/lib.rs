@@ -14,6 +14,7 @@ pub mod protection;
 mod service;
 mod shown_text;
 pub mod status_store;
+#[cfg(feature = "telemetry")]
 pub mod telemetry;
 
 pub use about::About;

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use soci_config::{Environment, Source, name, suffix};
+use soci_config::{name, suffix};
 use soci_manifest::Version;
 use soci_push::event::Timestamp;
 use soci_push::{TagFilter, TagFilters};
@@ -71,20 +71,6 @@ impl BackfillArgs {
             self.work.filter = filters.as_slice().to_vec();
         }
         self
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HealthcheckArgs {
-    /// Where the worker serves its status page [env: HTTP_ADDRESS] [default: as for `worker`]
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) http_address: Option<String>,
-}
-
-impl Source for HealthcheckArgs {
-    fn get(&self, name: &str) -> Option<String> {
-        let given = self.http_address.clone().filter(|_| name == name::HTTP_ADDRESS);
-        given.or_else(|| Environment.get(name))
     }
 }
 

@@ -11,17 +11,17 @@ use soci_aws::ecr::{ImageEntry, RepositoryEntry};
 use soci_aws::{Catalogue, EcrError, sdk};
 use soci_queue::QueueError;
 
-use super::operate::{self, Counts, Enqueuer, Outcome, Sink};
+use super::enqueue::{self, CommandOutput, Counts, Enqueuer, Sink, progress};
 use crate::cli::BackfillArgs;
-use crate::report::{progress, table};
+use crate::report::table;
 use survey::{INDEXED, Survey, SurveyRules, survey};
 
 pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
-    operate::run(async {
+    enqueue::run(async {
         let config = sdk::load().await;
         let url = args.queue_url.as_deref().filter(|url| !url.is_empty());
         let url = url.or(args.live_queue_url.as_deref());
-        let queue = operate::open(&config, url)?;
+        let queue = enqueue::open(&config, url)?;
         let sink = queue.as_ref().filter(|_| !args.dry_run);
         if sink.is_none() && !args.dry_run {
             return Err("no queue: give --queue-url, BACKFILL_QUEUE_URL or QUEUE_URL, or \
@@ -75,7 +75,7 @@ async fn fill<L: Listing, S: Sink>(
             return;
         }
     };
-    let pushes = operate::push_rules(&args.work);
+    let pushes = enqueue::push_rules(&args.work);
     let rules =
         SurveyRules { pushes: &pushes, pushed_after: args.pushed_after, recheck: args.recheck };
     for (position, repository) in repositories.iter().enumerate() {
@@ -88,7 +88,7 @@ async fn fill<L: Listing, S: Sink>(
             }
         };
         let Survey { images, mut skipped, jobs } =
-            survey(repository, images, rules, operate::now());
+            survey(repository, images, rules, enqueue::now());
         let (enqueued, result) = match sink {
             Some(sink) => enqueue(sink, &jobs, args).await,
             None => (jobs.len() as u64, Ok(())),
@@ -170,14 +170,14 @@ async fn enqueue<S: Sink>(
 }
 
 impl Tally {
-    fn finish(mut self, args: &BackfillArgs) -> Outcome {
+    fn finish(mut self, args: &BackfillArgs) -> CommandOutput {
         if self.stopped
             && let Some(name) = &self.resume_after
         {
             self.failures.push(format!("not finished; go on with --resume-after {name}"));
         }
         let text = if args.json { format!("{}\n", self.json(args)) } else { self.text(args) };
-        Outcome { text, failures: self.failures }
+        CommandOutput { text, failures: self.failures }
     }
 
     fn total(&self) -> Row {

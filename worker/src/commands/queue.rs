@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use soci_aws::sdk;
 use soci_queue::{Backlog, MAX_RECEIVE, Message, Queue, QueueError, Receive};
 
-use super::operate::{self, Counts, Outcome};
+use super::enqueue::{self, CommandOutput, Counts};
 use super::replay::reason;
 use crate::cli::QueueArgs;
-use crate::report::{human_seconds, table};
+use crate::report::table;
 
 /// How long messages are hidden that are looked at, if giving them back fails.
 const VISIBILITY: Duration = Duration::from_mins(1);
@@ -22,7 +22,7 @@ const VISIBILITY: Duration = Duration::from_mins(1);
 const WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
-    operate::run(async {
+    enqueue::run(async {
         let config = sdk::load().await;
         let mut standings = Vec::new();
         let mut failures = Vec::new();
@@ -31,7 +31,7 @@ pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
             ("backfill", &args.backfill_queue_url),
             ("dead letters", &args.dead_letter_queue_url),
         ] {
-            let Some(queue) = operate::open(&config, url.as_deref())? else { continue };
+            let Some(queue) = enqueue::open(&config, url.as_deref())? else { continue };
             let peek = if role == "dead letters" { args.peek } else { 0 };
             match look(&queue, role, peek).await {
                 Ok(standing) => standings.push(standing),
@@ -50,7 +50,7 @@ pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
         } else {
             text(&standings, now)
         };
-        Ok(Outcome { text, failures })
+        Ok(CommandOutput { text, failures })
     })
 }
 
@@ -168,12 +168,30 @@ fn text(standings: &[Standing], now: SystemTime) -> String {
     text
 }
 
+/// A time in whole numbers of the largest unit that gives at least two, up to days.
+fn human_seconds(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [("d", 86_400), ("h", 3_600), ("min", 60)];
+    let fits = units.into_iter().find(|(_, length)| seconds >= 2 * length);
+    fits.map_or_else(
+        || format!("{seconds} s"),
+        |(unit, length)| format!("{} {unit}", seconds / length),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use soci_queue::{Operation, Outgoing, failure};
     use soci_sandbox::MemoryQueue;
 
     use super::*;
+
+    #[test]
+    fn times_are_told_in_a_unit_that_fits() {
+        let told = |seconds| human_seconds(Duration::from_secs(seconds));
+        assert_eq!([told(0), told(119), told(120)], ["0 s", "119 s", "2 min"]);
+        assert_eq!([told(7_200), told(86_400), told(172_800)], ["2 h", "24 h", "2 d"]);
+    }
 
     async fn dead_letters(reasons: &[Option<&str>]) -> MemoryQueue {
         let queue = MemoryQueue::named("dead");

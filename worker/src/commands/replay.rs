@@ -11,26 +11,25 @@ use serde_json::{Value, json};
 use soci_aws::sdk;
 use soci_jobs::RateLimiter;
 
-use super::operate::{self, Enqueuer, Outcome};
+use super::enqueue::{self, CommandOutput, Enqueuer, progress};
 use crate::cli::ReplayArgs;
-use crate::report::progress;
 pub(super) use messages::reason;
 use messages::{Failures, Tally};
 use redrive::Redrive;
 
 pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
-    operate::run(async {
+    enqueue::run(async {
         let config = sdk::load().await;
-        let to = operate::open(&config, Some(&args.to))?;
+        let to = enqueue::open(&config, Some(&args.to))?;
         let to = to.ok_or("no queue: give --to or QUEUE_URL")?;
         if let Some(path) = &args.events {
             let input = events::open(path)?;
             let mut enqueuer = Enqueuer::new(&to, args.max_rate);
-            let rules = operate::push_rules(&args.work);
+            let rules = enqueue::push_rules(&args.work);
             let report = events::replay(input, &mut enqueuer, &rules).await;
             return Ok(finish(args, report.json(), report.to_string(), report.failures()));
         }
-        let from = operate::open(&config, args.from.as_deref())?;
+        let from = enqueue::open(&config, args.from.as_deref())?;
         let from = from.ok_or("no queue: give --from")?;
         if from.url() == to.url() {
             return Err("--from and --to are the same queue".to_owned());
@@ -72,11 +71,11 @@ fn moved_json(moved: u64, left: u64) -> Value {
     json!({ "moved": moved, "left": left })
 }
 
-fn finish(args: &ReplayArgs, json: Value, text: String, failures: Vec<String>) -> Outcome {
+fn finish(args: &ReplayArgs, json: Value, text: String, failures: Vec<String>) -> CommandOutput {
     if !args.json {
-        return Outcome { text, failures };
+        return CommandOutput { text, failures };
     }
     let mut json = json;
     json["failures"] = failures.clone().into();
-    Outcome { text: format!("{json}\n"), failures }
+    CommandOutput { text: format!("{json}\n"), failures }
 }

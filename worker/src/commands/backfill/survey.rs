@@ -8,7 +8,7 @@ use soci_oci::{Digest, Tag};
 use soci_push::event::Timestamp;
 use soci_push::{JobMessage, PushEvent, PushRules};
 
-use super::super::operate::Counts;
+use super::super::enqueue::Counts;
 
 /// Label of images that seem to be indexed.
 pub(super) const INDEXED: &str = "indexed";

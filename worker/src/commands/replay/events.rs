@@ -11,7 +11,7 @@ use soci_push::job::{MessageContent, MessageLimits};
 use soci_push::{JobError, JobMessage, PushRules, SkippedPush};
 use soci_queue::QueueError;
 
-use super::super::operate::{self, Counts, Enqueuer, Sink};
+use super::super::enqueue::{self, Counts, Enqueuer, Sink};
 
 /// Most lines that are complained about one by one.
 const MAX_COMPLAINTS: usize = 100;
@@ -92,7 +92,7 @@ fn understand(line: &[u8], rules: &PushRules) -> Result<Result<JobMessage, Skipp
         MessageContent::Job(job) => Ok(job),
         MessageContent::Ignored(ignored) => Err(SkippedPush::Ignored(ignored)),
         MessageContent::Push(push) => {
-            rules.judge(&push).map(|_| JobMessage::from_push(&push, operate::now()))
+            rules.judge(&push).map(|_| JobMessage::from_push(&push, enqueue::now()))
         }
     })
 }
@@ -183,7 +183,7 @@ mod tests {
     #[tokio::test]
     async fn wrong_lines_are_told_by_number_and_do_not_stop_the_rest() {
         let queue = MemoryQueue::named("jobs");
-        let job = operate::tests::job("other").encode();
+        let job = enqueue::tests::job("other").encode();
         let large = format!("\"{}\"", "x".repeat(3 << 20));
         let text = format!("{}\n\n{{}}\n{large}\n{}\nno\n{job}", event("1"), event("2-soci"));
         let report = run(&queue, &text, "*:*").await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use soci_aws::{MoveError, SqsQueue};
 
-use crate::report::progress;
+use crate::commands::enqueue::progress;
 
 /// How often the progress is asked for.
 const POLL: Duration = Duration::from_secs(2);

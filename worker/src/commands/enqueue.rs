@@ -21,7 +21,7 @@ use crate::report;
 const BATCH: usize = 10;
 
 /// How a command ended that has something to print in any case.
-pub(super) struct Outcome {
+pub(super) struct CommandOutput {
     /// The result, for people or as JSON.
     pub(super) text: String,
     /// What went wrong.
@@ -29,7 +29,7 @@ pub(super) struct Outcome {
 }
 
 /// Runs a command to its end. The exit code is 1 if anything went wrong.
-pub(super) fn run(work: impl Future<Output = Result<Outcome, String>>) -> ExitCode {
+pub(super) fn run(work: impl Future<Output = Result<CommandOutput, String>>) -> ExitCode {
     use std::io::Write as _;
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -37,15 +37,22 @@ pub(super) fn run(work: impl Future<Output = Result<Outcome, String>>) -> ExitCo
         Ok(runtime) => runtime.block_on(work),
         Err(error) => Err(format!("the runtime cannot be started: {error}")),
     };
-    let Outcome { text, failures } = match outcome {
+    let CommandOutput { text, failures } = match outcome {
         Ok(outcome) => outcome,
-        Err(failure) => Outcome { text: String::new(), failures: vec![failure] },
+        Err(failure) => CommandOutput { text: String::new(), failures: vec![failure] },
     };
     let printed = report::printed(std::io::stdout().write_all(text.as_bytes()));
     for failure in &failures {
         report::complain(failure);
     }
     if failures.is_empty() { printed } else { ExitCode::FAILURE }
+}
+
+/// Tells how far a command is on standard error. Nobody is left to tell if that fails.
+pub(super) fn progress(message: impl std::fmt::Display) {
+    use std::io::Write as _;
+
+    let _ = writeln!(std::io::stderr(), "{message}");
 }
 
 /// Opens a queue. A variable that is set to nothing counts as not set.
