@@ -87,4 +87,4 @@ bench:
 
 # Registry, queue and worker in one process, and a sample image that gets its index.
 demo:
-    cargo run --release -- local --demo
+    cargo demo

@@ -29,7 +29,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Worker(_) => {}
         // It prints how each job ended, which the service would log once more.
         Command::Local(_) => {
-            process::log_to_stderr("warn,soci_service::consumer=off,soci_service::job_log=off")
+            process::log_to_stderr("warn,soci_service::consumer=off,soci_service::job_log=off");
         }
         _ => process::log_to_stderr("warn"),
     }

@@ -304,7 +304,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: name::LOG_LEVEL,
         programs: &[(Filter, Default("info")), (Index, Default("info")), (Worker, Default("info"))],
-        values: "`error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,registry=debug`",
+        values: "`error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,soci_registry=debug`",
         meaning: "what is logged",
     },
     Variable {

@@ -33,9 +33,10 @@ pub struct LocalRegistry {
 impl LocalRegistry {
     /// Opens the storage and serves it on `listener`, on the current tokio runtime.
     ///
-    /// Every manifest that is pushed from then on is told to the receiver, in the order in which
-    /// pushes of the same tag took effect. A push is answered once there is room for the news;
-    /// after the receiver was dropped nothing is told any more.
+    /// Every manifest that is pushed from then on is told to the receiver, once it is there. Two pushes
+    /// of a tag at the same time may be told in either order, so whoever acts on one looks at what the
+    /// tag names. A push is answered once there is room for the news; after the receiver was dropped
+    /// nothing is told any more.
     pub async fn start(
         listener: TcpListener,
         settings: RegistryServerSettings,

@@ -24,7 +24,7 @@ pub struct Telemetry {
     /// Shape of the log lines.
     pub format: LogFormat,
     /// What is logged: directives of `tracing_subscriber::EnvFilter`, such as
-    /// `info,registry=debug`. Empty stands for `info`.
+    /// `info,soci_registry=debug`. Empty stands for `info`.
     pub level: String,
     /// Where traces go; `None` for nowhere.
     pub otlp: Option<Otlp>,
@@ -35,7 +35,7 @@ pub struct Telemetry {
 #[non_exhaustive]
 pub enum TelemetryError {
     /// The level is no filter.
-    #[error("{level:?} is not a log level or filter, such as info or warn,registry=debug")]
+    #[error("{level:?} is not a log level or filter, such as info or warn,soci_registry=debug")]
     Level {
         /// What was given.
         level: String,
