@@ -11,6 +11,7 @@ pub(crate) use healthcheck::HealthcheckArgs;
 pub(crate) use local::LocalArgs;
 #[cfg(feature = "aws")]
 pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
+use values::span_size;
 #[cfg(feature = "aws")]
 pub(crate) use variables::WorkerArgs;
 #[cfg(not(feature = "aws"))]
@@ -22,6 +23,7 @@ mod healthcheck;
 mod local;
 #[cfg(feature = "aws")]
 mod ops;
+mod values;
 #[cfg(feature = "aws")]
 mod variables;
 #[cfg(not(feature = "aws"))]
@@ -170,14 +172,6 @@ pub(crate) struct ZtocExtractArgs {
     pub(crate) layer: PathBuf,
     /// The file's path in the layer
     pub(crate) path: OsString,
-}
-
-/// A number of bytes that a ztoc can hold as its span size.
-fn span_size(text: &str) -> Result<u64, String> {
-    bytes(text).and_then(|size| match i64::try_from(size) {
-        Ok(_) => Ok(size),
-        Err(_) => Err("the largest span size is 2^63 - 1".to_owned()),
-    })
 }
 
 #[cfg(test)]

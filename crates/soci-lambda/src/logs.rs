@@ -80,7 +80,7 @@ mod tests {
         assert!(read("", "").unwrap().json, "the default");
         assert!(read("auto", "warn").unwrap().json);
         assert!(!read("text", "info").unwrap().json);
-        let targets = read("", "warn,registry=debug").unwrap().targets;
+        let targets = read("", "warn,soci_registry=debug").unwrap().targets;
         assert!(targets.would_enable("soci_registry::auth", &Level::DEBUG));
         assert!(!targets.would_enable("other", &Level::INFO));
     }

@@ -14,6 +14,7 @@
 //!
 //! Everything here blocks, except for what only looks into the catalogue.
 
+mod folders;
 mod load;
 
 use std::fs::{self, File, TryLockError};
@@ -28,16 +29,13 @@ use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
 use crate::catalogue::{Catalogue, ManifestRecord};
 use crate::error::OpenError;
 use crate::route::Name;
+use folders::{BLOBS, MANIFESTS, TAGS};
 
 /// The file that marks a folder as a registry's, with the version of its form.
 const MARK: &str = "soci-index-builder-registry";
 
 /// The content of [`MARK`].
 const FORM: &str = "1\n";
-
-const BLOBS: &str = "_blobs";
-const MANIFESTS: &str = "_manifests";
-const TAGS: &str = "_tags";
 
 /// Bytes read at once when a blob is hashed again.
 const BLOCK: usize = 256 << 10;

@@ -16,11 +16,12 @@ use tokio::time::Instant;
 use crate::auth::credentials::{Anonymous, CredentialProvider};
 use crate::auth::{Authorizer, Scope};
 use crate::error::Error;
+use crate::exchange::{HttpExchange, Payload, Registry};
 use crate::observer::Observer;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
 use crate::put_limit::PutLimit;
 use crate::resolve::Resolver;
-use crate::transport::{Call, Payload, Registry, Transport};
+use crate::transport::{Call, Transport};
 
 /// Limit of a manifest, an image index and a page of referrers, in bytes. The OCI distribution
 /// specification asks registries to take at least as much, and most take no more.
@@ -79,7 +80,7 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("plain_http", &self.transport.plain_http)
+            .field("plain_http", &self.transport.http.plain_http)
             .field("transfer", &self.transport.transfer)
             .field("retry", &self.transport.retry)
             .finish_non_exhaustive()
@@ -190,12 +191,14 @@ impl ClientBuilder {
         let product = self.user_agent.split('/').next().unwrap_or_default().to_owned();
         Ok(Client {
             transport: Arc::new(Transport {
-                http,
-                plain_http: self.plain_http,
+                http: HttpExchange {
+                    client: http,
+                    plain_http: self.plain_http,
+                    timeouts: self.timeouts,
+                    observer: self.observer,
+                },
                 retry: self.retry,
                 transfer: self.transfer,
-                timeouts: self.timeouts,
-                observer: self.observer,
                 put_limit: self.put_limit,
                 authorizer: Authorizer::new(self.credentials, product),
                 started: Instant::now(),

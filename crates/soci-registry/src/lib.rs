@@ -20,6 +20,7 @@ mod auth;
 mod blob;
 mod client;
 mod error;
+mod exchange;
 mod memory;
 mod observer;
 mod pace;

@@ -14,25 +14,7 @@ use soci_jobs::JobEnd;
 use soci_queue::{Backlog, Operation, QueueError};
 
 use crate::job_in_hand::JobInHand;
-
-/// Which of the queues a message comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum QueueKind {
-    /// What has just been pushed.
-    Live,
-    /// What events missed, worked on when there is room.
-    Backfill,
-}
-
-impl QueueKind {
-    /// `live` or `backfill`.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Backfill => "backfill",
-        }
-    }
-}
+pub use crate::queue_kind::QueueKind;
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use soci_push::Job;
 use soci_queue::Message;
 use tokio::time::Instant;
 
-use crate::event::QueueKind;
+use crate::queue_kind::QueueKind;
 use crate::shown_text::shown;
 
 /// How many layers of a job are shown; of more, those that were finished first are left out.

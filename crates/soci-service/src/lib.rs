@@ -11,6 +11,7 @@ mod job_log;
 mod log_capture;
 pub mod metrics;
 pub mod protection;
+mod queue_kind;
 mod service;
 mod shown_text;
 pub mod status_store;

@@ -19,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 use soci_indexer::ImageEvent;
 use soci_queue::{Backlog, Operation};
+use soci_registry::{Observer, RequestDone, RetryScheduled};
 
 pub use names::{ALL, Definition, Kind, PREFIX};
 
@@ -191,6 +192,18 @@ impl EventSink for Metrics {
             }
             _ => {}
         }
+    }
+}
+
+impl Observer for Metrics {
+    fn request(&self, done: &RequestDone<'_>) {
+        self.registry_requests.get_or_create(&RequestLabels::of(done)).inc();
+        let latency = self.registry_seconds.get_or_create(&LatencyLabels::of(done));
+        latency.observe(done.elapsed.as_secs_f64());
+    }
+
+    fn retry(&self, retry: &RetryScheduled<'_>) {
+        self.registry_retries.get_or_create(&RetryLabels::of(retry)).inc();
     }
 }
 

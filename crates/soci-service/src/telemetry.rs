@@ -4,6 +4,7 @@
 //! Logs go to stderr; stdout belongs to what a command prints, and to [`Emf`].
 
 mod emf;
+mod error;
 mod logs;
 mod otlp;
 
@@ -15,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
 pub use emf::{Emf, EmfNamespace, EmfNamespaceError};
+pub use error::TelemetryError;
 pub use logs::{LogFormat, LogOutput};
 pub use otlp::Otlp;
 
@@ -28,29 +30,6 @@ pub struct Telemetry {
     pub level: String,
     /// Where traces go; `None` for nowhere.
     pub otlp: Option<Otlp>,
-}
-
-/// Why logs or traces cannot be set up.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TelemetryError {
-    /// The level is no filter.
-    #[error("{level:?} is not a log level or filter, such as info or warn,soci_registry=debug")]
-    Level {
-        /// What was given.
-        level: String,
-        /// What is wrong with it.
-        source: tracing_subscriber::filter::ParseError,
-    },
-    /// Traces cannot be exported with these settings.
-    #[error("traces cannot be sent over OTLP")]
-    Otlp(#[source] opentelemetry_otlp::ExporterBuildError),
-    /// Traces are sent over HTTP, and the HTTP client cannot be set up.
-    #[error("the HTTP client for traces cannot be set up (are CA certificates installed?)")]
-    HttpClient(#[source] reqwest::Error),
-    /// Something else in the process logs already.
-    #[error("logs have been set up before")]
-    Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
 /// Sets logs and traces up for the whole process. To be called on a tokio runtime if there is

@@ -21,6 +21,7 @@
 //! The reader is a state machine over pieces of any size. Only headers, extended headers and sparse
 //! maps are gathered, within limits; data is counted and passed over.
 
+mod error;
 mod header;
 mod number;
 mod pax;
@@ -30,82 +31,11 @@ use std::sync::Arc;
 
 use crate::limits::LayerLimits;
 use crate::toc::{Entry, FileType, Stack};
+pub use error::TarError;
 pub use header::{BLOCK_SIZE, is_header};
 use header::{BadHeader, Block, Header};
 use pax::Records;
 use sparse::{MAX_SPECIAL_SIZE, MapReader, Place};
-
-/// Why an archive has no table of contents.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TarError {
-    /// The archive ends inside a header, an extended header or a file's data.
-    #[error("the archive ends inside {0}")]
-    Truncated(&'static str),
-    /// A block that should be a header has a wrong checksum.
-    #[error("the header's checksum is wrong")]
-    Checksum,
-    /// A numeric field of a header or a PAX record is malformed or too large.
-    #[error("{0} holds a malformed number")]
-    Number(&'static str),
-    /// A PAX extended header is malformed.
-    #[error("the PAX extended header {0}")]
-    Pax(&'static str),
-    /// A GNU sparse map is malformed or does not fit its file.
-    #[error("the GNU sparse map is malformed")]
-    Sparse,
-    /// An entry claims a negative size.
-    #[error("the entry's size is negative")]
-    NegativeSize,
-    /// One zero block is followed by something other than a second one.
-    #[error("a single zero block is followed by more headers")]
-    LoneZeroBlock,
-    /// An entry's type cannot be recorded in a ztoc (for example a global PAX header `g`, an old
-    /// GNU sparse file `S`, or a contiguous file `7`).
-    #[error("entries of type {:?} are not supported", char::from(*.0))]
-    UnsupportedType(u8),
-    /// An extended header is larger than the limit.
-    #[error("an extended header of {size} bytes is over the limit of {limit}")]
-    ExtendedHeaderTooLarge {
-        /// Bytes the header claims.
-        size: u64,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// A name is longer than the limit.
-    #[error("a name of {size} bytes is over the limit of {limit}")]
-    NameTooLong {
-        /// Bytes of the name.
-        size: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The table of contents would be larger than a ztoc may be.
-    #[error("the table of contents would be larger than the limit of {limit} bytes for a ztoc")]
-    TooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// The archive has more entries than the limit.
-    #[error("the archive has more than {limit} entries")]
-    TooManyEntries {
-        /// The limit.
-        limit: usize,
-    },
-}
-
-impl TarError {
-    /// Whether a limit of ours was passed, rather than the archive being malformed.
-    pub const fn is_limit(&self) -> bool {
-        matches!(
-            self,
-            Self::ExtendedHeaderTooLarge { .. }
-                | Self::NameTooLong { .. }
-                | Self::TooLarge { .. }
-                | Self::TooManyEntries { .. }
-        )
-    }
-}
 
 /// The kinds of extended header, which describe the entry after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use clap::Args;
 use soci_config::bytes;
 use soci_push::TagFilter;
 
-use super::span_size;
+use super::values::span_size;
 
 #[derive(Debug, Args)]
 pub(crate) struct LocalArgs {

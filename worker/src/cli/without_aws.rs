@@ -9,6 +9,6 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(hide = true, disable_help_flag = true)]
 pub(crate) struct Ignored {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     _rest: Vec<OsString>,
 }

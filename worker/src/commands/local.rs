@@ -4,9 +4,10 @@
 mod demo;
 mod job_output;
 mod lazy;
+mod output;
+mod running;
 
 use soci_text::error_chain;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -33,6 +34,8 @@ use crate::cli::LocalArgs;
 use crate::process;
 use crate::report;
 use job_output::{JobLines, JobSeen};
+use output::say;
+use running::Running;
 
 /// Port of the registry unless another one is wanted, as docker's documentation has it.
 const REGISTRY_PORT: u16 = 5000;
@@ -48,14 +51,6 @@ const POLL: Duration = Duration::from_millis(250);
 
 /// How long requests to the registry may go on after that.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// What runs in this process.
-struct Running {
-    registry: SocketAddr,
-    page: SocketAddr,
-    client: Client,
-    budget: Budget,
-}
 
 /// Runs until SIGINT or SIGTERM, or until the demonstration is over.
 pub(crate) fn local(args: &LocalArgs) -> ExitCode {
@@ -262,10 +257,4 @@ fn greet(running: &Running) {
          \n\
          Ctrl-C stops.\n"
     ));
-}
-
-/// Prints a line. Whoever has closed standard output does not want to know.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }

@@ -9,7 +9,8 @@
 //! digests and sizes: a broken digest that a repeated key replaces is no mistake to Go either. Keys
 //! come folded to upper case.
 
-use super::{Annotations, Descriptor, DocumentError, Index, Manifest};
+use super::error::DocumentError;
+use super::model::{Annotations, Descriptor, Index, Manifest};
 use crate::json::{Bytes, FieldError, Slot, Slots, Value, members};
 use crate::media_type;
 use crate::platform::Platform;

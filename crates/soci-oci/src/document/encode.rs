@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Annotations, Descriptor, Index, Manifest};
+use super::model::{Annotations, Descriptor, Index, Manifest};
 use crate::json::{Object, write_array, write_string};
 use crate::platform::Platform;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use soci_oci::{Digest, Tag};
 
-use super::{BLOBS, MANIFESTS, TAGS};
+use super::folders::{BLOBS, MANIFESTS, TAGS};
 use crate::catalogue::{Catalogue, ManifestRecord};
 use crate::error::OpenError;
 use crate::route::Name;

@@ -29,8 +29,8 @@ use super::credentials::{CredentialProvider, Credentials};
 use super::scope::Scope;
 use super::token;
 use crate::error::Error;
+use crate::exchange::{HttpExchange, Payload, Registry, strip_userinfo};
 use crate::redact::{RequestLine, Secret};
-use crate::transport::{Payload, Registry, Transport};
 use crate::verdict::Asked;
 
 /// Limit of a token endpoint's answer, in bytes.
@@ -84,7 +84,7 @@ impl Authorizer {
     /// renewed ahead of the 401 that it would meet.
     pub(crate) async fn current(
         &self,
-        transport: &Transport,
+        http: &HttpExchange,
         registry: &Registry,
         scope: &Scope,
     ) -> Result<Authorization, Error> {
@@ -93,8 +93,7 @@ impl Authorizer {
         if grant.until.is_some_and(|until| until <= Instant::now()) {
             match grant.challenge.clone() {
                 Some(challenge) => {
-                    self.renew_locked(transport, registry, scope, &mut grant, challenge, false)
-                        .await?;
+                    self.renew_locked(http, registry, scope, &mut grant, challenge, false).await?;
                 }
                 // Nothing says how to renew it, so the next 401 has to.
                 None => grant.header = None,
@@ -106,7 +105,7 @@ impl Authorizer {
     /// What to send after a 401 whose headers are `response`; `used` is what was sent.
     pub(crate) async fn renew(
         &self,
-        transport: &Transport,
+        http: &HttpExchange,
         registry: &Registry,
         scope: &Scope,
         used: &Authorization,
@@ -125,7 +124,7 @@ impl Authorizer {
             // credentials at hand.
             let refused = used.header.is_some();
             let renewed =
-                self.renew_locked(transport, registry, scope, &mut grant, challenge, refused).await;
+                self.renew_locked(http, registry, scope, &mut grant, challenge, refused).await;
             renewed.map_err(|error| match error {
                 // The request that was refused says more than the registry's root or its token
                 // endpoint.
@@ -140,7 +139,7 @@ impl Authorizer {
 
     async fn renew_locked(
         &self,
-        transport: &Transport,
+        http: &HttpExchange,
         registry: &Registry,
         scope: &Scope,
         grant: &mut Grant,
@@ -155,9 +154,8 @@ impl Authorizer {
                 let service = service.as_deref();
                 // A token's time runs from when it was made, which is after it was asked for.
                 let asked = Instant::now();
-                let token = self
-                    .token(transport, registry, realm, service, &scopes, &known.credentials)
-                    .await?;
+                let token =
+                    self.token(http, registry, realm, service, &scopes, &known.credentials).await?;
                 (sensitive("Bearer ", &token.secret, registry)?, Some(asked + token.valid_for))
             }
         };
@@ -191,7 +189,7 @@ impl Authorizer {
 
     async fn token(
         &self,
-        transport: &Transport,
+        http: &HttpExchange,
         registry: &Registry,
         realm: &str,
         service: Option<&str>,
@@ -203,10 +201,10 @@ impl Authorizer {
             request: base.clone(),
             what: "the realm of the Bearer challenge is not a URL".to_owned(),
         })?;
-        crate::transport::strip_userinfo(&mut realm);
+        strip_userinfo(&mut realm);
         // Without credentials there is nothing to protect: such a token opens what is public.
         let secret = *credentials != Credentials::Anonymous;
-        if !realm_allowed(&realm, transport.plain_http(), secret) {
+        if !realm_allowed(&realm, http.plain_http, secret) {
             let reason = "its token endpoint is not https, so the credentials are not sent there";
             return Err(unauthorized(&base, registry, reason));
         }
@@ -226,7 +224,7 @@ impl Authorizer {
                 (Method::GET, token::get_url(&realm, service, scopes), Payload::None)
             }
         };
-        let reply = transport.exchange(&method, &url, headers, &payload).await?;
+        let reply = http.exchange(&method, &url, headers, &payload).await?;
         let request = reply.request().clone();
         let body = match reply.status() {
             StatusCode::OK => reply.bytes(TOKEN_LIMIT).await?,

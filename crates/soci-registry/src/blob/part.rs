@@ -20,9 +20,10 @@ use soci_oci::{Digest, Repository};
 use super::content_range;
 use crate::auth::Scope;
 use crate::error::Error;
+use crate::exchange::{Payload, Registry, Reply};
 use crate::redact::sanitize;
 use crate::retry::Retries;
-use crate::transport::{Call, Payload, Registry, Reply, Transport};
+use crate::transport::{Call, Transport};
 use crate::verdict::Asked;
 
 /// A blob in a registry, and where its bytes were last found.

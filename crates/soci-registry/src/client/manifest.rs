@@ -7,8 +7,9 @@ use soci_oci::{Digest, Hasher, Repository, TagOrDigest};
 
 use super::{Client, MANIFEST_LIMIT};
 use crate::error::Error;
+use crate::exchange::{Payload, Reply};
 use crate::redact::RequestLine;
-use crate::transport::{Call, Payload, Reply};
+use crate::transport::Call;
 use crate::verdict::Asked;
 
 /// What the client can use; docker's schema 1, long obsolete, is not among them.

@@ -7,9 +7,10 @@ use soci_oci::{Digest, Repository};
 
 use super::Client;
 use crate::error::Error;
+use crate::exchange::{Payload, Registry};
 use crate::redact::RequestLine;
 use crate::source::BlobSource;
-use crate::transport::{Call, Payload, Registry};
+use crate::transport::Call;
 use crate::verdict::Asked;
 
 /// How a blob came to be in the repository.

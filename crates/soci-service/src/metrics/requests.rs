@@ -1,10 +1,8 @@
-//! Counts what is asked of registries.
+//! How requests to registries are told apart when they are counted.
 
 use http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
-use soci_registry::{Error, Observer, RequestDone, RetryScheduled};
-
-use super::Metrics;
+use soci_registry::{Error, RequestDone, RetryScheduled};
 
 /// Labels of a finished request. All values are of fixed sets, whatever a registry answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,19 +25,23 @@ pub(super) struct RetryLabels {
     reason: &'static str,
 }
 
-impl Observer for Metrics {
-    fn request(&self, done: &RequestDone<'_>) {
-        let method = method_label(&done.request.method);
-        let target = target_label(&done.request.url.to_string());
-        let status = done.status.map_or("error", status_label);
-        self.registry_requests.get_or_create(&RequestLabels { method, target, status }).inc();
-        let latency = self.registry_seconds.get_or_create(&LatencyLabels { method, target });
-        latency.observe(done.elapsed.as_secs_f64());
+impl RequestLabels {
+    pub(super) fn of(done: &RequestDone<'_>) -> Self {
+        let LatencyLabels { method, target } = LatencyLabels::of(done);
+        Self { method, target, status: done.status.map_or("error", status_label) }
     }
+}
 
-    fn retry(&self, retry: &RetryScheduled<'_>) {
-        let reason = retry_label(retry.error);
-        self.registry_retries.get_or_create(&RetryLabels { reason }).inc();
+impl LatencyLabels {
+    pub(super) fn of(done: &RequestDone<'_>) -> Self {
+        let target = target_label(&done.request.url.to_string());
+        Self { method: method_label(&done.request.method), target }
+    }
+}
+
+impl RetryLabels {
+    pub(super) fn of(retry: &RetryScheduled<'_>) -> Self {
+        Self { reason: retry_label(retry.error) }
     }
 }
 

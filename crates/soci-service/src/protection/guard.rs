@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Protection, ProtectionSettings};
+use super::settings::{Protection, ProtectionSettings};
 
 /// What is known of a task's protection.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use super::TelemetryError;
+use super::error::TelemetryError;
 
 /// Shape of the log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 
 use super::job_output::JobSeen;
 use super::lazy::{self, LazyFile};
-use super::{Running, say};
+use super::output::say;
+use super::running::Running;
 use crate::report::human_bytes;
 
 /// The sample's repository.

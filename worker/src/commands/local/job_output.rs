@@ -16,7 +16,7 @@ use soci_service::event::{Event, EventSink};
 use soci_text::error_chain;
 use tokio::sync::mpsc;
 
-use super::say;
+use super::output::say;
 use crate::report::human_bytes;
 
 /// Account in the events about this registry, which belongs to none.
