@@ -36,6 +36,14 @@ fmt-check:
 lint:
     cargo clippy --quiet --workspace --all-targets -- -D warnings
 
+# The same for the command line without the AWS SDK, as the demonstration builds it.
+lint-without-aws:
+    cargo clippy --quiet -p soci-index-builder --no-default-features --all-targets -- -D warnings
+
+# What the command line says without the AWS SDK.
+test-without-aws:
+    cargo test -p soci-index-builder --no-default-features --test cli
+
 # The documentation of all crates, with links that lead somewhere.
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps

@@ -1,5 +1,10 @@
 //! The command line.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments on flags are their help, where brackets mean what can be left out"
+)]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 

@@ -47,8 +47,8 @@ pub struct Options {
     pub force: bool,
     /// Whether the tag of an image that is named by digest and tag must still name it, in version
     /// V2: looked at before and again when the result is written, so that a later image's result
-    /// is not replaced by an earlier one's. If not, [`IndexError::Superseded`] or
-    /// [`IndexError::TagGone`]. By default the tag is a name only.
+    /// is not replaced by an earlier one's. If not, [`IndexError::Superseded`](crate::IndexError::Superseded) or
+    /// [`IndexError::TagGone`](crate::IndexError::TagGone). By default the tag is a name only.
     pub follow_tag: bool,
     /// Digest of an image index that may be this image's result (V2), for example under another
     /// tag. If it is, the ztocs in it are used.
