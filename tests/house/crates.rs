@@ -30,7 +30,7 @@ const fn crates(name: &'static str, others: &'static [&'static str]) -> MayUse {
 /// From the ground up: a crate uses only what stands above it, so there can be no circle.
 ///
 /// The formats know nothing of networks, the registry's client nothing of SOCI, the indexer nothing of
-/// jobs and queues, jobs nothing of queues, the service nothing of AWS. Only programs know all.
+/// jobs and queues, jobs touch no queue, the service calls no SDK of AWS. Only programs know all.
 #[rustfmt::skip]
 pub(crate) const MAY_USE: &[MayUse] = &[
     pure("soci-text", &[]),

@@ -1,6 +1,6 @@
 //! `docs/CONFIGURATION.md` is what the table says.
 
-/// Regenerate the table with `UPDATE_DOCS=1 cargo test -p config`.
+/// Regenerate the table with `UPDATE_DOCS=1 cargo test -p soci-config`.
 #[test]
 fn the_documentation_has_the_table_as_it_is() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/CONFIGURATION.md");
@@ -13,5 +13,5 @@ fn the_documentation_has_the_table_as_it_is() {
         std::fs::write(path, text).unwrap();
         return;
     }
-    assert_eq!(table, soci_config::markdown(), "run UPDATE_DOCS=1 cargo test -p config");
+    assert_eq!(table, soci_config::markdown(), "run UPDATE_DOCS=1 cargo test -p soci-config");
 }

@@ -9,9 +9,9 @@ pub mod event;
 pub mod filter;
 pub mod job;
 
-mod task;
+mod push_rules;
 
 pub use event::{Event, EventError, PushEvent, Skip, why_not};
 pub use filter::{TagFilter, TagFilters};
 pub use job::{JobError, JobMessage};
-pub use task::{Job, PushRules, SkippedPush, Task, understand};
+pub use push_rules::{Job, PushRules, SkippedPush, Task, understand};
