@@ -15,13 +15,15 @@
 //! What is kept until then is the table of contents, the checkpoints in the form in which they are
 //! stored, and one hash for each span. Nothing of the layer is kept.
 
-use crate::checkpoint::Cut;
+use crate::checkpoint::{Checkpoints, Cut};
 use crate::encode::{Encoded, ZtocParts, tar_zinfo};
 use crate::error::BuildError;
 use crate::gzip::GzipScan;
 use crate::limits::LayerLimits;
+use crate::memory::{MemoryGrant, Unbounded};
 use crate::span::SpanHasher;
 use crate::tar::TarReader;
+use crate::toc::Kept;
 use crate::{Compression, DEFAULT_SPAN_SIZE};
 
 /// How a ztoc is to be built.
@@ -103,6 +105,7 @@ pub struct Scanner {
     settings: ZtocSettings,
     scan: Scan,
     tar: TarReader,
+    kept: Kept,
     cuts: Vec<Cut>,
     /// Cuts found so far.
     cut_count: usize,
@@ -117,8 +120,21 @@ enum Scan {
 }
 
 impl Scanner {
+    /// Bytes that reading a layer takes whatever is in it, at most: the inflater with its window, the
+    /// output, the unfinished pieces of what is kept and of what is written.
+    pub const FIXED_MEMORY: u64 = 3 << 20;
+
     /// A scanner at the start of a layer. Fails if the span size cannot be used.
     pub fn new(settings: ZtocSettings) -> Result<Self, BuildError> {
+        Self::with_memory(settings, Box::new(Unbounded))
+    }
+
+    /// The same with what it keeps, beside some [`Scanner::FIXED_MEMORY`], taken from `memory`. If that gives
+    /// no more, the layer is read to its end all the same, and [`BuildError::OutOfMemory`] says how much is needed.
+    pub fn with_memory(
+        settings: ZtocSettings,
+        memory: Box<dyn MemoryGrant>,
+    ) -> Result<Self, BuildError> {
         let size = settings.span_size;
         if i64::try_from(size).is_err() {
             return Err(BuildError::SpanSize { size, reason: "it is over 2^63 - 1" });
@@ -132,10 +148,12 @@ impl Scanner {
             Compression::Uncompressed => Scan::Uncompressed { spans: 0 },
         };
         let tar = TarReader::new(settings.limits);
+        let kept = Kept::new(Checkpoints::new(size), memory);
         Ok(Self {
             settings,
             scan,
             tar,
+            kept,
             cuts: Vec::new(),
             cut_count: 0,
             compressed_size: 0,
@@ -161,7 +179,7 @@ impl Scanner {
         self.cuts.clear();
         let before = self.compressed_size;
         match &mut self.scan {
-            Scan::Gzip(scan) => scan.push(bytes, &mut self.tar, &mut self.cuts)?,
+            Scan::Gzip(scan) => scan.push(bytes, &mut self.tar, &mut self.kept, &mut self.cuts)?,
             Scan::Uncompressed { spans } => {
                 let after = before + bytes.len() as u64;
                 // Checked before the tar reader sees the piece, so that it never counts further.
@@ -170,7 +188,7 @@ impl Scanner {
                     return Err(BuildError::TooLarge { limit });
                 }
                 self.tar
-                    .push(bytes)
+                    .push(bytes, &mut self.kept)
                     .map_err(|source| BuildError::tar(source, &self.tar, self.tar.position()))?;
                 // A span begins where a byte comes after the end of the one before.
                 let span_size = self.settings.span_size;
@@ -183,6 +201,7 @@ impl Scanner {
                     }
                     self.cuts.push(Cut { offset, bits: 0 });
                     *spans += 1;
+                    self.kept.add_span();
                 }
             }
         }
@@ -198,26 +217,34 @@ impl Scanner {
         if !hasher.has_seen(self.compressed_size, self.cut_count) {
             return Err(BuildError::SpansNotHashed);
         }
-        let Self { settings, scan, tar, compressed_size, .. } = self;
-        let checkpoints = match scan {
-            Scan::Gzip(scan) => scan.finish()?.into_pieces(),
-            Scan::Uncompressed { .. } => tar_zinfo(settings.span_size, compressed_size),
-        };
+        let Self { settings, scan, tar, kept, compressed_size, .. } = self;
+        let is_gzip = matches!(scan, Scan::Gzip(_));
+        if let Scan::Gzip(scan) = scan {
+            scan.finish()?;
+        }
         // An archive may end in the middle of what it announces, which shows only now.
         let archive_offset = tar.position();
-        let (entries, uncompressed_size) = tar.finish().map_err(|source| BuildError::Tar {
+        let uncompressed_size = tar.finish().map_err(|source| BuildError::Tar {
             source,
             archive_offset,
             compressed_offset: compressed_size,
         })?;
+        if let Some(needed) = kept.refused() {
+            return Err(BuildError::OutOfMemory { needed });
+        }
+        let checkpoints = if is_gzip {
+            kept.checkpoints.into_pieces()
+        } else {
+            tar_zinfo(settings.span_size, compressed_size)
+        };
         let span_hashes = hasher.finish();
-        let (files, spans) = (entries.len(), span_hashes.len());
+        let (files, spans) = (kept.files, span_hashes.len());
         let parts = ZtocParts {
             build_tool_identifier: &settings.build_tool_identifier,
             compression: settings.compression,
             compressed_size,
             uncompressed_size,
-            entries,
+            entries: kept.entries,
             checkpoints,
             span_hashes,
         };

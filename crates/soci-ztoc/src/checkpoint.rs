@@ -76,6 +76,16 @@ impl Checkpoints {
         self.len += 1;
     }
 
+    /// Counts a checkpoint that is not kept.
+    pub(crate) fn count(&mut self) {
+        self.len += 1;
+    }
+
+    /// Frees what is kept. The number stays.
+    pub(crate) fn forget(&mut self) {
+        self.pieces = Vec::new();
+    }
+
     /// The stored form, in pieces.
     pub(crate) fn into_pieces(self) -> Vec<Vec<u8>> {
         let mut header = Vec::with_capacity(HEADER_SIZE);

@@ -24,7 +24,7 @@ use crate::Compression;
 use crate::flatbuf::field::{compression_info, file, tar_zinfo, toc, xattr, ztoc};
 use crate::flatbuf::write::{Offset, Writer, unless};
 use crate::span::Hash;
-use crate::toc::{Entry, Record, Stack};
+use crate::toc::{Entry, EntryFields, EntryStack, StoredRecords};
 
 /// The version of the ztoc format, `Version09` in soci-snapshotter.
 pub(crate) const VERSION: &str = "0.9";
@@ -39,7 +39,7 @@ pub(crate) struct ZtocParts<'a> {
     pub(crate) compression: Compression,
     pub(crate) compressed_size: u64,
     pub(crate) uncompressed_size: u64,
-    pub(crate) entries: Stack<Entry>,
+    pub(crate) entries: EntryStack,
     /// The stored form of the checkpoints.
     pub(crate) checkpoints: Vec<Vec<u8>>,
     pub(crate) span_hashes: Vec<Hash>,
@@ -117,10 +117,10 @@ impl ZtocParts<'_> {
 }
 
 /// Writes the entries from the last to the first, and frees each when it is written.
-fn write_toc(writer: &mut Writer, entries: &mut Stack<Entry>) -> Offset {
+fn write_toc(writer: &mut Writer, entries: &mut EntryStack) -> Offset {
     let mut offsets = Vec::with_capacity(entries.len());
-    while let Some(entry) = entries.pop() {
-        offsets.push(write_file(writer, &entry));
+    while let Some((entry, records)) = entries.pop() {
+        offsets.push(write_file(writer, &entry, records));
     }
     offsets.reverse();
     let metadata = writer.offset_vector(&offsets);
@@ -129,35 +129,36 @@ fn write_toc(writer: &mut Writer, entries: &mut Stack<Entry>) -> Offset {
     writer.end_table()
 }
 
-fn write_file(writer: &mut Writer, entry: &Entry) -> Offset {
-    let name = writer.string(&entry.name);
-    let kind = writer.string(entry.kind.as_str().as_bytes());
-    let linkname = writer.string(&entry.linkname);
-    let uname = writer.string(&entry.uname);
-    let gname = writer.string(&entry.gname);
-    let mod_time = writer.string(entry.mtime.to_rfc3339().as_bytes());
-    let xattrs = write_records(writer, &entry.records);
+fn write_file(writer: &mut Writer, entry: &Entry<'_>, records: StoredRecords<'_>) -> Offset {
+    let EntryFields { offset, size, mode, devmajor, devminor, mtime, uid, gid, kind } =
+        entry.fields;
+    let name = writer.string(entry.name);
+    let kind = writer.string(kind.as_str().as_bytes());
+    let linkname = writer.string(entry.linkname);
+    let uname = writer.string(entry.uname);
+    let gname = writer.string(entry.gname);
+    let mod_time = writer.string(mtime.to_rfc3339().as_bytes());
+    let xattrs = write_records(writer, records);
     writer.begin_table(file::COUNT);
     writer.field_offset(file::NAME, name);
     writer.field_offset(file::TYPE, kind);
-    writer.field(file::UNCOMPRESSED_OFFSET, unless(entry.offset, 0, i64::to_le_bytes));
-    writer.field(file::UNCOMPRESSED_SIZE, unless(entry.size, 0, i64::to_le_bytes));
+    writer.field(file::UNCOMPRESSED_OFFSET, unless(offset, 0, i64::to_le_bytes));
+    writer.field(file::UNCOMPRESSED_SIZE, unless(size, 0, i64::to_le_bytes));
     writer.field_offset(file::LINKNAME, linkname);
-    writer.field(file::MODE, unless(entry.mode, 0, i64::to_le_bytes));
-    writer.field(file::UID, unless(entry.uid, 0, u32::to_le_bytes));
-    writer.field(file::GID, unless(entry.gid, 0, u32::to_le_bytes));
+    writer.field(file::MODE, unless(mode, 0, i64::to_le_bytes));
+    writer.field(file::UID, unless(uid, 0, u32::to_le_bytes));
+    writer.field(file::GID, unless(gid, 0, u32::to_le_bytes));
     writer.field_offset(file::UNAME, uname);
     writer.field_offset(file::GNAME, gname);
     writer.field_offset(file::MOD_TIME, mod_time);
-    writer.field(file::DEVMAJOR, unless(entry.devmajor, 0, i64::to_le_bytes));
-    writer.field(file::DEVMINOR, unless(entry.devminor, 0, i64::to_le_bytes));
+    writer.field(file::DEVMAJOR, unless(devmajor, 0, i64::to_le_bytes));
+    writer.field(file::DEVMINOR, unless(devminor, 0, i64::to_le_bytes));
     writer.field_offset(file::XATTRS, xattrs);
     writer.end_table()
 }
 
-fn write_records(writer: &mut Writer, records: &[Record]) -> Offset {
+fn write_records(writer: &mut Writer, records: StoredRecords<'_>) -> Offset {
     let offsets: Vec<Offset> = records
-        .iter()
         .map(|(key, value)| {
             let key = writer.string(key);
             let value = writer.string(value);

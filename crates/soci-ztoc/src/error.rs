@@ -2,7 +2,8 @@
 
 use crate::tar::{TarError, TarReader};
 
-/// Why a layer has no ztoc. None of these goes away by trying again: the layer itself is so.
+/// Why a layer has no ztoc. But for [`BuildError::OutOfMemory`] none of these goes away by trying again: the layer
+/// itself is so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -52,6 +53,13 @@ pub enum BuildError {
         size: usize,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// There is not as much memory as the ztoc needs while it is built. The layer was read to its end,
+    /// and nothing else is wrong with it.
+    #[error("building the ztoc takes {needed} bytes of memory, which are not there")]
+    OutOfMemory {
+        /// What it takes, in bytes, beside [`Scanner::FIXED_MEMORY`](crate::Scanner::FIXED_MEMORY).
+        needed: u64,
     },
     /// The builder or scanner was used again after an error.
     #[error("an earlier error has ended the build")]

@@ -25,10 +25,11 @@
 
 mod member;
 
-use crate::checkpoint::{CHECKPOINT_SIZE, Checkpoints, Cut};
+use crate::checkpoint::{CHECKPOINT_SIZE, Cut};
 use crate::error::BuildError;
 use crate::inflate::{Inflater, Status, Stop, Wrapper};
 use crate::limits::LayerLimits;
+use crate::toc::Kept;
 use crate::{WINDOW_SIZE, tar::TarReader};
 use member::{MemberHeader, Verdict};
 
@@ -52,7 +53,6 @@ pub(crate) struct GzipScan {
     total_out: u64,
     /// Where the last checkpoint was taken, in uncompressed bytes.
     last_out: u64,
-    checkpoints: Checkpoints,
     limits: LayerLimits,
 }
 
@@ -80,13 +80,12 @@ impl GzipScan {
             total_in: 0,
             total_out: 0,
             last_out: 0,
-            checkpoints: Checkpoints::new(span_size),
             limits,
         }
     }
 
-    /// Takes the next compressed bytes, hands what they inflate to `tar`, and notes the
-    /// checkpoints among them in `cuts`.
+    /// Takes the next compressed bytes, hands what they inflate to `tar`, keeps the checkpoints among
+    /// them and notes where they are in `cuts`.
     ///
     /// Everything that these bytes decide is decided when this returns, so the next checkpoint
     /// lies behind them and the result does not depend on how the layer was cut into pieces.
@@ -94,6 +93,7 @@ impl GzipScan {
         &mut self,
         mut input: &[u8],
         tar: &mut TarReader,
+        kept: &mut Kept,
         cuts: &mut Vec<Cut>,
     ) -> Result<(), BuildError> {
         loop {
@@ -121,7 +121,8 @@ impl GzipScan {
             // Before the archive gets what came out: whether it had ended counts as of now.
             self.look_at_header(taken, tar)?;
             let inflated = &self.buffer[self.end..self.end + progress.produced];
-            tar.push(inflated).map_err(|source| BuildError::tar(source, tar, self.total_in))?;
+            tar.push(inflated, kept)
+                .map_err(|source| BuildError::tar(source, tar, self.total_in))?;
             input = rest;
             self.end += progress.produced;
             self.total_in += progress.consumed as u64;
@@ -131,7 +132,7 @@ impl GzipScan {
             }
             match progress.status {
                 Status::End => self.member = Member::Complete,
-                Status::Boundary { bits } => self.take_checkpoint(bits, cuts)?,
+                Status::Boundary { bits } => self.take_checkpoint(bits, kept, cuts)?,
                 Status::Continue => {
                     // With room left and no input zlib has said all. A full buffer says nothing: it
                     // may hold back more, even a boundary.
@@ -144,9 +145,9 @@ impl GzipScan {
     }
 
     /// The layer has ended. Fails if it was cut short.
-    pub(crate) fn finish(self) -> Result<Checkpoints, BuildError> {
+    pub(crate) fn finish(self) -> Result<(), BuildError> {
         match self.member {
-            Member::Complete => Ok(self.checkpoints),
+            Member::Complete => Ok(()),
             _ => Err(BuildError::Truncated { offset: self.total_in }),
         }
     }
@@ -178,22 +179,27 @@ impl GzipScan {
         }
     }
 
-    fn take_checkpoint(&mut self, bits: u8, cuts: &mut Vec<Cut>) -> Result<(), BuildError> {
+    fn take_checkpoint(
+        &mut self,
+        bits: u8,
+        kept: &mut Kept,
+        cuts: &mut Vec<Cut>,
+    ) -> Result<(), BuildError> {
         if self.total_out != 0 && self.total_out - self.last_out <= self.span_size {
             return Ok(());
         }
-        if self.checkpoints.len() >= self.limits.checkpoints {
+        if kept.checkpoints.len() >= self.limits.checkpoints {
             return Err(BuildError::TooManySpans { limit: self.limits.checkpoints });
         }
         // The checkpoints alone would be too much: no need to read the rest of the layer first.
-        let size = (self.checkpoints.len() + 1) * CHECKPOINT_SIZE;
+        let size = (kept.checkpoints.len() + 1) * CHECKPOINT_SIZE;
         if size > self.limits.ztoc_size {
             return Err(BuildError::ZtocTooLarge { size, limit: self.limits.ztoc_size });
         }
         // zlib may have taken whole bytes that belong to the next block; give them back.
         let cut = Cut { offset: self.total_in - u64::from(bits / 8), bits: bits % 8 };
         let window = &self.buffer[self.end - WINDOW_SIZE..self.end];
-        self.checkpoints.push(cut, self.total_out, window);
+        kept.add_checkpoint(cut, self.total_out, window);
         self.last_out = self.total_out;
         cuts.push(cut);
         Ok(())

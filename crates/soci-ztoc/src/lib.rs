@@ -16,6 +16,7 @@ mod flatbuf;
 mod gzip;
 mod inflate;
 mod limits;
+mod memory;
 mod mod_time;
 mod reader;
 mod span;
@@ -32,6 +33,7 @@ pub use checkpoint::Cut;
 pub use encode::Encoded;
 pub use error::BuildError;
 pub use limits::LayerLimits;
+pub use memory::{MemoryGrant, Unbounded};
 pub use reader::{
     Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span, SpanSizePlace,
 };

@@ -21,7 +21,28 @@ impl ModTime {
             .and_then(|time| time.format(&Rfc3339).ok())
             .unwrap_or_default()
     }
+
+    /// Length of that text, at least and at most.
+    pub(crate) const fn text_len(self) -> (usize, usize) {
+        if self.seconds < FIRST_SECOND || self.seconds > LAST_SECOND {
+            (0, 0)
+        } else if self.nanoseconds == 0 {
+            (SECONDS_LEN, SECONDS_LEN)
+        } else {
+            // A dot and one to nine digits.
+            (SECONDS_LEN + 2, SECONDS_LEN + 10)
+        }
+    }
 }
+
+/// The first second of the year 0.
+const FIRST_SECOND: i64 = -62_167_219_200;
+
+/// The last second of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// Length of a text without a fraction.
+const SECONDS_LEN: usize = "1970-01-01T00:00:00Z".len();
 
 #[cfg(test)]
 mod tests {
@@ -38,5 +59,18 @@ mod tests {
         assert_eq!(text(253_402_300_800, 0), "");
         assert_eq!(text(-62_167_219_201, 0), "");
         assert_eq!(text(i64::MIN, 0), "");
+    }
+
+    #[test]
+    fn the_length_of_a_text_is_known_before_it_is_written() {
+        for seconds in
+            [i64::MIN, FIRST_SECOND - 1, FIRST_SECOND, -1, 0, LAST_SECOND, LAST_SECOND + 1]
+        {
+            for nanoseconds in [0, 1, 10, 123_000_000, 999_999_999] {
+                let time = ModTime { seconds, nanoseconds };
+                let (len, (least, most)) = (time.to_rfc3339().len(), time.text_len());
+                assert!((least..=most).contains(&len), "{time:?} {len} {least} {most}");
+            }
+        }
     }
 }

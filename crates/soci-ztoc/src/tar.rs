@@ -27,14 +27,12 @@ mod number;
 mod pax;
 mod sparse;
 
-use std::sync::Arc;
-
 use crate::limits::LayerLimits;
-use crate::toc::{Entry, FileType, Stack};
+use crate::toc::{Entry, EntryFields, FileType, Kept};
 pub use error::TarError;
 pub use header::{BLOCK_SIZE, is_header};
 use header::{BadHeader, Block, Header};
-use pax::Records;
+pub(crate) use pax::Records;
 use sparse::{MAX_SPECIAL_SIZE, MapReader, Place};
 
 /// The kinds of extended header, which describe the entry after them.
@@ -55,7 +53,7 @@ enum NextBytes {
     /// The body of an extended header.
     Extended { kind: Extended, missing: usize, padding: usize },
     /// The sparse map in front of a file's data.
-    SparseMap { map: MapReader, entry: Box<Entry>, remaining: u64, padding: usize },
+    SparseMap { map: MapReader, file: Box<File>, remaining: u64, padding: usize },
     /// A file's data.
     Data { remaining: u64, padding: usize },
     /// The rest of the last block of data.
@@ -63,6 +61,21 @@ enum NextBytes {
     /// Two zero blocks were read: whatever follows does not belong to the archive.
     End,
 }
+
+/// An entry with all that extended headers say about it.
+#[derive(Debug)]
+struct File {
+    header: Header,
+    kind: FileType,
+    records: Records,
+}
+
+/// What an extended header takes in memory, times its size: its body twice, and the places of its records,
+/// of which the next header may have a second set.
+const EXTENDED_HEADER_COST: usize = 8;
+
+/// Extended headers that are no larger cost nothing to speak of.
+const SMALL_EXTENDED_HEADER: usize = 64 << 10;
 
 /// The reader. After an error it must not be used again.
 #[derive(Debug)]
@@ -78,11 +91,8 @@ pub(crate) struct TarReader {
     records: Records,
     long_name: Vec<u8>,
     long_link: Vec<u8>,
-    /// The owner of the entry before.
-    owner: (Arc<[u8]>, Arc<[u8]>),
-    entries: Stack<Entry>,
-    /// What the entries take in a ztoc at least, in bytes.
-    encoded_size: usize,
+    /// Size of the largest extended header that memory was asked for.
+    extended_header: usize,
     limits: LayerLimits,
 }
 
@@ -94,12 +104,10 @@ impl TarReader {
             filled: 0,
             position: 0,
             body: Vec::new(),
-            records: Records::new(),
+            records: Records::default(),
             long_name: Vec::new(),
             long_link: Vec::new(),
-            owner: (Arc::default(), Arc::default()),
-            entries: Stack::new(),
-            encoded_size: 0,
+            extended_header: SMALL_EXTENDED_HEADER,
             limits,
         }
     }
@@ -114,8 +122,8 @@ impl TarReader {
         self.position
     }
 
-    /// Takes the next bytes of the archive.
-    pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<(), TarError> {
+    /// Takes the next bytes of the archive, and gives the entries in them to `kept`.
+    pub(crate) fn push(&mut self, mut data: &[u8], kept: &mut Kept) -> Result<(), TarError> {
         while !data.is_empty() {
             let taken = match &mut self.next {
                 NextBytes::End => return Ok(()),
@@ -151,7 +159,7 @@ impl TarReader {
             self.position += taken as u64;
             if self.filled == BLOCK_SIZE {
                 self.filled = 0;
-                self.end_block()?;
+                self.end_block(kept)?;
             }
             if matches!(self.next, NextBytes::Extended { missing: 0, .. }) {
                 self.end_extended()?;
@@ -160,9 +168,9 @@ impl TarReader {
         Ok(())
     }
 
-    /// The stream has ended. Returns the entries and the size of the archive as Go counts it: up
-    /// to its two zero blocks, or all of the stream.
-    pub(crate) fn finish(self) -> Result<(Stack<Entry>, u64), TarError> {
+    /// The stream has ended. Returns the size of the archive as Go counts it: up to its two zero
+    /// blocks, or all of the stream.
+    pub(crate) fn finish(self) -> Result<u64, TarError> {
         match self.next {
             // Go does not miss the padding behind the last file, nor the zero blocks.
             NextBytes::End | NextBytes::Padding { .. } => {}
@@ -174,7 +182,7 @@ impl TarReader {
             NextBytes::SparseMap { .. } => return Err(TarError::Truncated("a sparse map")),
             NextBytes::Data { .. } => return Err(TarError::Truncated("a file's data")),
         }
-        Ok((self.entries, self.position))
+        Ok(self.position)
     }
 
     /// Leaves a state that has nothing to read.
@@ -185,18 +193,18 @@ impl TarReader {
     }
 
     /// A whole block is there.
-    fn end_block(&mut self) -> Result<(), TarError> {
+    fn end_block(&mut self, kept: &mut Kept) -> Result<(), TarError> {
         match std::mem::replace(&mut self.next, NextBytes::Header) {
-            NextBytes::SparseMap { mut map, entry, remaining, padding } => {
+            NextBytes::SparseMap { mut map, file, remaining, padding } => {
                 // The map is a part of the data, so what is left of the data gets shorter.
                 let complete = map.push(&self.block).map_err(|_| TarError::Sparse)?;
                 let remaining = remaining - BLOCK_SIZE as u64;
                 if complete {
-                    self.add(*entry)?;
+                    self.add(&file, kept)?;
                     self.begin_data(remaining, padding);
                     Ok(())
                 } else {
-                    self.begin_sparse_map(map, entry, remaining, padding)
+                    self.begin_sparse_map(map, file, remaining, padding)
                 }
             }
             NextBytes::SecondZero => {
@@ -215,25 +223,30 @@ impl TarReader {
                     BadHeader::Checksum => TarError::Checksum,
                     BadHeader::Number => TarError::Number("a header"),
                 })?;
-                self.begin_entry(header)
+                self.begin_entry(header, kept)
             }
         }
     }
 
-    fn begin_entry(&mut self, header: Header) -> Result<(), TarError> {
+    fn begin_entry(&mut self, header: Header, kept: &mut Kept) -> Result<(), TarError> {
         // A header's own size must be valid even where a PAX record overrides it.
         if header.size < 0 && !is_header_only(header.kind) {
             return Err(TarError::NegativeSize);
         }
         match header.kind {
-            b'x' => self.begin_extended(Extended::Pax, header.size),
-            b'L' => self.begin_extended(Extended::LongName, header.size),
-            b'K' => self.begin_extended(Extended::LongLink, header.size),
-            _ => self.begin_file(header),
+            b'x' => self.begin_extended(Extended::Pax, header.size, kept),
+            b'L' => self.begin_extended(Extended::LongName, header.size, kept),
+            b'K' => self.begin_extended(Extended::LongLink, header.size, kept),
+            _ => self.begin_file(header, kept),
         }
     }
 
-    fn begin_extended(&mut self, kind: Extended, size: i64) -> Result<(), TarError> {
+    fn begin_extended(
+        &mut self,
+        kind: Extended,
+        size: i64,
+        kept: &mut Kept,
+    ) -> Result<(), TarError> {
         let limit = self.limits.extended_header.min(MAX_SPECIAL_SIZE);
         // The size is not negative, `begin_entry` checked it.
         let claimed = size.cast_unsigned();
@@ -241,6 +254,12 @@ impl TarReader {
         let Some(missing) = size else {
             return Err(TarError::ExtendedHeaderTooLarge { size: claimed, limit });
         };
+        if missing > self.extended_header {
+            let more = (missing - self.extended_header) * EXTENDED_HEADER_COST;
+            self.extended_header = missing;
+            // Read in any case: the archive goes on behind it, and its size is bounded.
+            let _ = kept.take(more as u64);
+        }
         self.body.clear();
         self.next = NextBytes::Extended { kind, missing, padding: padding(claimed) };
         if missing == 0 { self.end_extended() } else { Ok(()) }
@@ -262,7 +281,7 @@ impl TarReader {
     }
 
     /// A header that stands for an entry of its own, with all extended headers before it.
-    fn begin_file(&mut self, mut header: Header) -> Result<(), TarError> {
+    fn begin_file(&mut self, mut header: Header, kept: &mut Kept) -> Result<(), TarError> {
         let records = std::mem::take(&mut self.records);
         pax::apply(&records, &mut header).map_err(bad_pax)?;
         // The GNU names win over those of PAX, unless they are empty.
@@ -291,27 +310,28 @@ impl TarReader {
                 return Err(TarError::Sparse);
             }
             if let Some(name) = sparse::name(&records) {
-                header.name.clone_from(name);
+                header.name = name.to_vec();
             }
             // What a ztoc lists is the file as it is unpacked: its real name and its logical size.
             if let Some(size) = sparse::size(&records).map_err(|_| TarError::Sparse)? {
                 header.size = size;
             }
         }
+        self.check_names(&header)?;
+        let file = File { header, kind, records };
         match place {
             // The entry's data begins behind the map, so it is added once the map has been read.
             Some(Place::Data) => {
-                let map = MapReader::new(header.size).map_err(|_| TarError::Sparse)?;
-                let entry = Box::new(self.entry(header, kind, records)?);
-                return self.begin_sparse_map(map, entry, stored, padding);
+                let map = MapReader::new(file.header.size).map_err(|_| TarError::Sparse)?;
+                return self.begin_sparse_map(map, Box::new(file), stored, padding);
             }
             Some(Place::Records) => {
-                sparse::check_records(&records, header.size).map_err(|_| TarError::Sparse)?;
+                sparse::check_records(&file.records, file.header.size)
+                    .map_err(|_| TarError::Sparse)?;
             }
             None => {}
         }
-        let entry = self.entry(header, kind, records)?;
-        self.add(entry)?;
+        self.add(&file, kept)?;
         self.begin_data(stored, padding);
         Ok(())
     }
@@ -319,7 +339,7 @@ impl TarReader {
     fn begin_sparse_map(
         &mut self,
         map: MapReader,
-        entry: Box<Entry>,
+        file: Box<File>,
         remaining: u64,
         padding: usize,
     ) -> Result<(), TarError> {
@@ -327,7 +347,7 @@ impl TarReader {
         if remaining < BLOCK_SIZE as u64 {
             return Err(TarError::Sparse);
         }
-        self.next = NextBytes::SparseMap { map, entry, remaining, padding };
+        self.next = NextBytes::SparseMap { map, file, remaining, padding };
         Ok(())
     }
 
@@ -340,53 +360,46 @@ impl TarReader {
         self.skip_empty();
     }
 
-    fn entry(
-        &mut self,
-        header: Header,
-        kind: FileType,
-        records: Records,
-    ) -> Result<Entry, TarError> {
+    fn check_names(&self, header: &Header) -> Result<(), TarError> {
         let limit = self.limits.name;
-        for name in [&header.name, &header.linkname, &header.uname, &header.gname] {
-            if name.len() > limit {
-                return Err(TarError::NameTooLong { size: name.len(), limit });
-            }
+        let names = [&header.name, &header.linkname, &header.uname, &header.gname];
+        match names.into_iter().find(|name| name.len() > limit) {
+            Some(name) => Err(TarError::NameTooLong { size: name.len(), limit }),
+            None => Ok(()),
         }
-        // A layer has as many names as entries, and few different ones.
-        share(&mut self.owner.0, header.uname);
-        share(&mut self.owner.1, header.gname);
-        Ok(Entry {
-            name: header.name.into(),
-            linkname: header.linkname.into(),
-            uname: Arc::clone(&self.owner.0),
-            gname: Arc::clone(&self.owner.1),
-            records: records.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-            offset: 0,
-            size: header.size,
-            mode: header.mode,
-            devmajor: header.devmajor,
-            devminor: header.devminor,
-            mtime: header.mtime,
-            uid: low_bits(header.uid),
-            gid: low_bits(header.gid),
-            kind,
-        })
     }
 
     /// Adds an entry whose data begins at the current position.
-    fn add(&mut self, mut entry: Entry) -> Result<(), TarError> {
+    fn add(&self, file: &File, kept: &mut Kept) -> Result<(), TarError> {
+        let File { header, kind, records } = file;
+        let entry = Entry {
+            name: &header.name,
+            linkname: &header.linkname,
+            uname: &header.uname,
+            gname: &header.gname,
+            fields: EntryFields {
+                offset: self.position.cast_signed(),
+                size: header.size,
+                mode: header.mode,
+                devmajor: header.devmajor,
+                devminor: header.devminor,
+                mtime: header.mtime,
+                uid: low_bits(header.uid),
+                gid: low_bits(header.gid),
+                kind: *kind,
+            },
+        };
         let limit = self.limits.entries;
-        if self.entries.len() >= limit {
+        if kept.files >= limit {
             return Err(TarError::TooManyEntries { limit });
         }
         // A ztoc that cannot be written in the end is not gathered in memory either.
-        self.encoded_size += entry.least_encoded_size();
+        let size = entry.encoded_size(records);
         let limit = self.limits.ztoc_size;
-        if self.encoded_size > limit {
+        if kept.least_toc_size + size.least > limit as u64 {
             return Err(TarError::TooLarge { limit });
         }
-        entry.offset = self.position.cast_signed();
-        self.entries.push(entry);
+        kept.add(&entry, records, size);
         Ok(())
     }
 }
@@ -417,13 +430,6 @@ fn clamp(remaining: u64, available: usize) -> usize {
     usize::try_from(remaining).unwrap_or(usize::MAX).min(available)
 }
 
-/// Keeps the shared name if it is the same again.
-fn share(last: &mut Arc<[u8]>, name: Vec<u8>) {
-    if **last != *name {
-        *last = name.into();
-    }
-}
-
 fn bad_pax(error: pax::BadPax) -> TarError {
     match error {
         pax::BadPax::Record => TarError::Pax("has a malformed record"),
@@ -431,4 +437,10 @@ fn bad_pax(error: pax::BadPax) -> TarError {
         pax::BadPax::SparseMap => TarError::Pax("has sparse records out of order"),
         pax::BadPax::Number => TarError::Number("a PAX record"),
     }
+}
+
+/// The records of an extended header, for tests of what keeps them.
+#[cfg(test)]
+pub(crate) fn parse_records(body: &[u8]) -> Option<Records> {
+    pax::parse(body).ok()
 }

@@ -36,7 +36,11 @@ pub(crate) struct Writer {
 
 /// The place of something written: its distance from the end of the buffer in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Offset(usize);
+pub(crate) struct Offset(u32);
+
+/// Size at which a piece is finished, in bytes: a buffer that grows without end would be copied when it grows, and
+/// half of it would be empty.
+const PIECE: usize = 1 << 20;
 
 impl Writer {
     pub(crate) const fn new() -> Self {
@@ -56,13 +60,19 @@ impl Writer {
         self.sealed + self.reversed.len()
     }
 
+    /// The place of what was written last.
+    fn here(&self) -> Offset {
+        Offset(self.len() as u32)
+    }
+
     /// A string: its length, its bytes and a zero.
     pub(crate) fn string(&mut self, bytes: &[u8]) -> Offset {
+        self.seal_if_full();
         self.align(4, bytes.len() + 1);
         self.reversed.push(0);
         self.reversed.extend(bytes.iter().rev());
         self.place_u32(bytes.len());
-        Offset(self.len())
+        self.here()
     }
 
     /// A vector of bytes, given in pieces that become part of the buffer as they are.
@@ -73,17 +83,18 @@ impl Writer {
         self.pieces.extend(pieces.into_iter().rev());
         self.sealed += len;
         self.place_u32(len);
-        Offset(self.len())
+        self.here()
     }
 
     /// A vector of offsets to tables or strings.
     pub(crate) fn offset_vector(&mut self, offsets: &[Offset]) -> Offset {
         self.align(4, 4 * offsets.len());
         for offset in offsets.iter().rev() {
+            self.seal_if_full();
             self.place_offset(*offset);
         }
         self.place_u32(offsets.len());
-        Offset(self.len())
+        self.here()
     }
 
     /// Begins a table with this many fields. What its fields refer to must have been written.
@@ -138,7 +149,7 @@ impl Writer {
         for (index, byte) in distance.to_le_bytes().into_iter().enumerate() {
             self.reversed[at - 1 - index] = byte;
         }
-        Offset(table)
+        Offset(table as u32)
     }
 
     /// Ends the buffer with the offset to its root table and returns its pieces in order.
@@ -159,7 +170,7 @@ impl Writer {
     }
 
     fn place_offset(&mut self, offset: Offset) {
-        self.place_u32(self.len() - offset.0 + 4);
+        self.place_u32(self.len() - offset.0 as usize + 4);
     }
 
     fn place_u16(&mut self, value: u16) {
@@ -171,9 +182,18 @@ impl Writer {
         self.reversed.extend((value as u32).to_be_bytes());
     }
 
+    /// Never within a table, the start of which is written when its end is known.
+    fn seal_if_full(&mut self) {
+        if self.reversed.len() >= PIECE {
+            self.seal();
+            self.reversed = Vec::with_capacity(PIECE + PIECE / 16);
+        }
+    }
+
     fn seal(&mut self) {
         let mut piece = std::mem::take(&mut self.reversed);
         piece.reverse();
+        piece.shrink_to_fit();
         self.sealed += piece.len();
         self.pieces.push(piece);
     }

@@ -8,13 +8,65 @@
 //! record is well-formed is checked when it is read; whether its value is a number only where Go
 //! looks at it, after all of them are known. So a broken number that a later record replaces does no harm.
 
-use std::collections::BTreeMap;
-
 use super::header::Header;
 use super::number::{BadNumber, decimal, pax_time};
 
 /// PAX records by key in byte order, as a ztoc lists them; of equal keys the last wins.
-pub(super) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+///
+/// The records of one entry can be a hundred thousand, so they are places in one text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Records {
+    text: Vec<u8>,
+    /// Sorted by key, each key once.
+    places: Vec<RecordPlace>,
+}
+
+/// Where key and value are. An extended header is far below 4 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RecordPlace {
+    key: u32,
+    key_len: u32,
+    value: u32,
+    value_len: u32,
+}
+
+impl Records {
+    fn part(&self, at: u32, len: u32) -> &[u8] {
+        let at = at as usize;
+        self.text.get(at..at + len as usize).unwrap_or_default()
+    }
+
+    fn key(&self, place: RecordPlace) -> &[u8] {
+        self.part(place.key, place.key_len)
+    }
+
+    fn value(&self, place: RecordPlace) -> &[u8] {
+        self.part(place.value, place.value_len)
+    }
+
+    /// The value of a key; empty, as an empty value is, if there is none.
+    pub(super) fn get(&self, key: &[u8]) -> &[u8] {
+        let found = self.places.binary_search_by(|place| self.key(*place).cmp(key));
+        found.map_or(&[], |index| self.value(self.places[index]))
+    }
+
+    /// Keys and values in the order of the keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.places.iter().map(|place| (self.key(*place), self.value(*place)))
+    }
+
+    /// Sorts what was gathered. Of equal keys the last stays.
+    fn sort(&mut self) {
+        let mut places = std::mem::take(&mut self.places);
+        // Where the key begins tells which record came last.
+        places.sort_unstable_by(|one, two| {
+            self.key(*one).cmp(self.key(*two)).then(two.key.cmp(&one.key))
+        });
+        places.dedup_by(|later, first| self.key(*later) == self.key(*first));
+        places.shrink_to_fit();
+        self.places = places;
+    }
+}
 
 /// The sparse map of formats 0.0 and 0.1: offsets and lengths joined by commas.
 pub(super) const SPARSE_MAP: &[u8] = b"GNU.sparse.map";
@@ -41,12 +93,18 @@ impl From<BadNumber> for BadPax {
 }
 
 /// Splits the body of an extended header into records.
-pub(super) fn parse(mut body: &[u8]) -> Result<Records, BadPax> {
-    let mut records = Records::new();
+pub(super) fn parse(body: &[u8]) -> Result<Records, BadPax> {
+    let mut records = Records { text: body.to_vec(), places: Vec::new() };
     let mut sparse_map: Vec<&[u8]> = Vec::new();
-    while !body.is_empty() {
-        let (key, value, rest) = record(body)?;
-        body = rest;
+    let mut rest = body;
+    let place = |part: &[u8], at: usize| {
+        (u32::try_from(at).unwrap_or(u32::MAX), u32::try_from(part.len()).unwrap_or(u32::MAX))
+    };
+    while !rest.is_empty() {
+        let (key, value, behind) = record(rest)?;
+        // A record ends with its value and a line break, and has an equals sign in front of the value.
+        let at = body.len() - behind.len() - 1 - value.len();
+        rest = behind;
         match key {
             // The one key whose repetitions all count: a map of format 0.0 is pairs of records.
             SPARSE_OFFSET | SPARSE_LENGTH => {
@@ -58,14 +116,23 @@ pub(super) fn parse(mut body: &[u8]) -> Result<Records, BadPax> {
                 sparse_map.push(value);
             }
             _ => {
-                records.insert(key.to_vec(), value.to_vec());
+                let (value, value_len) = place(value, at);
+                let (key, key_len) = place(key, at - 1 - key.len());
+                records.places.push(RecordPlace { key, key_len, value, value_len });
             }
         }
     }
     if !sparse_map.is_empty() {
         // Format 0.0 becomes 0.1, which has the whole map in one record.
-        records.insert(SPARSE_MAP.to_vec(), sparse_map.join(&b','));
+        let at = records.text.len();
+        let map = sparse_map.join(&b',');
+        let (key, key_len) = place(SPARSE_MAP, at);
+        let (value, value_len) = place(&map, at + SPARSE_MAP.len());
+        records.places.push(RecordPlace { key, key_len, value, value_len });
+        records.text.extend_from_slice(SPARSE_MAP);
+        records.text.extend_from_slice(&map);
     }
+    records.sort();
     Ok(records)
 }
 
@@ -100,11 +167,11 @@ fn record(body: &[u8]) -> Result<Split<'_>, BadPax> {
 /// Lets the records override the header's fields; an empty value keeps the header's.
 pub(super) fn apply(records: &Records, header: &mut Header) -> Result<(), BadPax> {
     for (key, value) in records.iter().filter(|(_, value)| !value.is_empty()) {
-        match key.as_slice() {
-            b"path" => header.name.clone_from(value),
-            b"linkpath" => header.linkname.clone_from(value),
-            b"uname" => header.uname.clone_from(value),
-            b"gname" => header.gname.clone_from(value),
+        match key {
+            b"path" => header.name = value.to_vec(),
+            b"linkpath" => header.linkname = value.to_vec(),
+            b"uname" => header.uname = value.to_vec(),
+            b"gname" => header.gname = value.to_vec(),
             b"uid" => header.uid = decimal(value)?,
             b"gid" => header.gid = decimal(value)?,
             b"size" => header.size = decimal(value)?,
@@ -124,7 +191,7 @@ mod tests {
     use super::*;
 
     fn records(body: &[u8]) -> Result<Vec<(String, String)>, BadPax> {
-        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(parse(body)?.iter().map(|(key, value)| (text(key), text(value))).collect())
     }
 

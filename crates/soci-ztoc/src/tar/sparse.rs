@@ -33,7 +33,7 @@ pub(super) enum Place {
 
 /// Tells a sparse entry by its PAX records; versions nobody defined are ordinary files.
 pub(super) fn place(records: &Records) -> Option<Place> {
-    place_by(|key| records.get(key).map_or(&[][..], Vec::as_slice))
+    place_by(|key| records.get(key))
 }
 
 /// The same, given what tells the value of a record, which is empty if there is none.
@@ -47,13 +47,13 @@ pub(super) fn place_by<'a>(get: impl Fn(&[u8]) -> &'a [u8]) -> Option<Place> {
 }
 
 /// The name that the records give a sparse file.
-pub(super) fn name(records: &Records) -> Option<&Vec<u8>> {
-    records.get(&b"GNU.sparse.name"[..]).filter(|name| !name.is_empty())
+pub(super) fn name(records: &Records) -> Option<&[u8]> {
+    Some(records.get(b"GNU.sparse.name")).filter(|name| !name.is_empty())
 }
 
 /// The logical size that the records give a sparse file.
 pub(super) fn size(records: &Records) -> Result<Option<i64>, BadSparse> {
-    let get = |key: &[u8]| records.get(key).filter(|value| !value.is_empty());
+    let get = |key: &[u8]| Some(records.get(key)).filter(|value| !value.is_empty());
     get(b"GNU.sparse.size")
         .or_else(|| get(b"GNU.sparse.realsize"))
         .map(|size| decimal(size).map_err(|_| BadSparse))
@@ -62,9 +62,8 @@ pub(super) fn size(records: &Records) -> Result<Option<i64>, BadSparse> {
 
 /// Checks the map of formats 0.0 and 0.1 against the logical size of the file.
 pub(super) fn check_records(records: &Records, size: i64) -> Result<(), BadSparse> {
-    let get = |key: &[u8]| records.get(key).map_or(&[][..], Vec::as_slice);
-    let entries = count(get(b"GNU.sparse.numblocks"))?;
-    let map = get(SPARSE_MAP);
+    let entries = count(records.get(b"GNU.sparse.numblocks"))?;
+    let map = records.get(SPARSE_MAP);
     let mut regions = Regions::new(size)?;
     let mut numbers = 0usize;
     if !map.is_empty() {
