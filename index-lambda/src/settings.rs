@@ -4,15 +4,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use soci_aws::QueueUrl;
-use soci_config::{IndexSettings, Problems, Program, Reader, Source, name};
+use soci_config::{
+    IndexSettings, LEAST_BUDGET, MOST_BUDGET, Problems, Program, Reader, Source,
+    budget_of_this_process, name,
+};
 use soci_jobs::EndpointOverride;
 use soci_lambda::LogSettings;
-
-/// Least memory for downloads in flight.
-const MIN_MEMORY: u64 = 4 << 20;
-
-/// Most memory for downloads in flight.
-const MAX_MEMORY: u64 = 1 << 40;
 
 /// What the index Lambda is told.
 #[derive(Clone, Debug)]
@@ -52,7 +49,7 @@ impl Settings {
         let deadline_margin = reader.seconds(name::DEADLINE_MARGIN_SECONDS, 1..=300);
         // Lambda has 128 to 10,240 MiB (AWS Lambda developer guide, "Lambda quotas").
         let memory = reader.number(name::LAMBDA_MEMORY, 1..=1 << 20);
-        let memory_budget = reader.bytes(name::MEMORY_BUDGET, MIN_MEMORY..=MAX_MEMORY);
+        let memory_budget = reader.bytes(name::MEMORY_BUDGET, LEAST_BUDGET..=MOST_BUDGET);
         let logs = LogSettings::read(&mut reader);
         let settings = || {
             Some(Self {
@@ -62,19 +59,13 @@ impl Settings {
                 registry_endpoint,
                 put_image_rate: NonZeroU32::new(put_image_rate?.try_into().ok()?)?,
                 deadline_margin: deadline_margin?,
-                memory_budget: memory_budget.unwrap_or_else(|| quarter_of(memory)),
+                memory_budget: memory_budget.unwrap_or_else(|| budget_of_this_process(memory)),
                 layers: cores,
                 logs: logs?,
             })
         };
         reader.finish(settings())
     }
-}
-
-/// A quarter of the function's memory; of the smallest function's where nobody says what it has.
-/// The rest is for ztocs and for what the downloads' connections hold.
-fn quarter_of(mebibytes: Option<u64>) -> u64 {
-    ((mebibytes.unwrap_or(128) << 20) / 4).max(MIN_MEMORY)
 }
 
 #[cfg(test)]
@@ -103,12 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn downloads_get_a_quarter_of_the_memory_unless_told_otherwise() {
+    fn images_get_three_fifths_of_the_memory_unless_told_otherwise() {
         let budget =
             |values: &[(&str, &str)]| read(&[&[QUEUE], values].concat()).unwrap().memory_budget;
-        assert_eq!(budget(&[(name::LAMBDA_MEMORY, "2048")]), 512 << 20);
-        assert_eq!(budget(&[(name::LAMBDA_MEMORY, "1")]), MIN_MEMORY);
-        assert_eq!(budget(&[]), 32 << 20);
+        assert_eq!(budget(&[(name::LAMBDA_MEMORY, "512")]) >> 20, 230);
+        assert_eq!(budget(&[(name::LAMBDA_MEMORY, "1")]), LEAST_BUDGET);
         let told = [(name::LAMBDA_MEMORY, "2048"), (name::MEMORY_BUDGET, "100MiB")];
         assert_eq!(budget(&told), 100 << 20);
     }

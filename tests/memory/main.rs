@@ -1,4 +1,4 @@
-//! Memory does not grow with the layer: it is the download window, the ztoc and a constant.
+//! Memory does not grow with what images contain: it is within the budget, and a constant for the process.
 //!
 //! A binary of its own: its allocator counts, and nothing else may allocate beside the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
@@ -10,11 +10,13 @@
 
 use std::num::NonZeroUsize;
 
+use bytes::Bytes;
 use peak_alloc::PeakAlloc;
-use soci_indexer::{Budget, ImageName, Options, RemoteRepository, index_image};
-use soci_oci::Tag;
+use soci_indexer::{Budget, ImageName, IndexError, Options, Reason, RemoteRepository, index_image};
+use soci_manifest::{ImageError, SociIndexSettings};
+use soci_oci::{Tag, media_type};
 use soci_registry_server::testing::FakeRegistry;
-use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
+use soci_tests::{FakeRegistryClient, TestImage, TestLayer, gzip_layer};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -25,10 +27,11 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// the registry's own sending side, which runs in this process too.
 const CONSTANT: usize = 24 << 20;
 
-const WINDOW: usize = 4 << 20;
+/// The least budget, which is more than the window and the ztoc of these layers take.
+const LEAST: u64 = Budget::LEAST_MEMORY;
 
 /// The memory of the images that are indexed at once.
-const SHARED: usize = 16 << 20;
+const SHARED: u64 = 48 << 20;
 
 /// The tests, of which only one may run.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -36,12 +39,12 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn indexing_holds_the_window_and_the_ztoc_and_not_the_layer() {
     let _alone = ALONE.lock().await;
-    for size in [32 << 20, 256 << 20] {
+    for size in [32 << 20, 512 << 20] {
         let registry = FakeRegistry::start().await;
         let layer = gzip_layer(1, size);
         let layer_size = layer.1.len();
         TestImage::single("linux/amd64", &[layer]).put(&registry, "team/app", "1");
-        let budget = Budget::new(NonZeroUsize::MIN, WINDOW as u64);
+        let budget = Budget::new(NonZeroUsize::MIN, LEAST);
         let store = RemoteRepository::new(registry.client(), registry.repository("team/app"));
         let tag: Tag = "1".parse().unwrap();
         let name = ImageName { target: tag.clone().into(), tag: Some(tag) };
@@ -55,9 +58,9 @@ async fn indexing_holds_the_window_and_the_ztoc_and_not_the_layer() {
         let ztoc_size = report.layers[0].ztoc_size as usize;
         println!("layer {layer_size} ztoc {ztoc_size} peak {peak}");
         // The registry keeps the pushed ztoc as well, hence twice.
-        let allowed = CONSTANT + WINDOW + 2 * ztoc_size + ztoc_size / 2;
+        let allowed = CONSTANT + LEAST as usize + ztoc_size;
         assert!(peak <= allowed, "{peak} bytes, {allowed} allowed");
-        assert!(layer_size < 40 << 20 || allowed < layer_size, "the layer would fit by chance");
+        assert!(layer_size < 80 << 20 || allowed < layer_size, "the layer would fit by chance");
     }
 }
 
@@ -66,7 +69,7 @@ async fn images_that_are_indexed_at_once_share_the_memory() {
     const IMAGES: u64 = 6;
     let _alone = ALONE.lock().await;
     let registry = FakeRegistry::start().await;
-    let budget = Budget::new(NonZeroUsize::new(4).unwrap(), SHARED as u64);
+    let budget = Budget::new(NonZeroUsize::new(4).unwrap(), SHARED);
     let options = Options { budget, ..Options::default() };
     for seed in 0..IMAGES {
         let layer = gzip_layer(seed, 64 << 20);
@@ -90,6 +93,133 @@ async fn images_that_are_indexed_at_once_share_the_memory() {
     }
     let peak = MEMORY.peak_usage() - before;
     println!("ztocs {ztocs} peak {peak}");
-    let allowed = CONSTANT + SHARED + 2 * ztocs;
+    let allowed = CONSTANT + SHARED as usize + ztocs;
     assert!(peak <= allowed, "{peak} bytes, {allowed} allowed");
+}
+
+/// A layer of empty files, whose ztoc is many times as large as the layer.
+fn many_files(files: usize) -> TestLayer {
+    let mut archive = tar::Builder::new(Vec::new());
+    for file in 0..files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        archive.append_data(&mut header, format!("{file}"), &[][..]).unwrap();
+    }
+    let layer = soci_ztoc::testing::gzip(&archive.into_inner().unwrap());
+    (media_type::OCI_LAYER_GZIP, layer.into())
+}
+
+/// Images of layers with so many files, indexed at once within `memory`: for each the reason why it was
+/// not indexed, if so; and the peak of memory.
+async fn index_all(files: &[usize], memory: u64) -> (Vec<Result<(), Reason>>, usize) {
+    let registry = FakeRegistry::start().await;
+    let budget = Budget::new(NonZeroUsize::new(8).unwrap(), memory);
+    let settings = SociIndexSettings { min_layer_size: 0, ..SociIndexSettings::default() };
+    let options = Options { budget, settings, ..Options::default() };
+    for (image, files) in files.iter().enumerate() {
+        let layer = many_files(*files);
+        let image = image.to_string();
+        TestImage::single("linux/amd64", &[layer]).put(&registry, "team/app", &image);
+    }
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let mut images = JoinSet::new();
+    for image in 0..files.len() {
+        let store = RemoteRepository::new(registry.client(), registry.repository("team/app"));
+        let tag: Tag = image.to_string().parse().unwrap();
+        let name = ImageName { target: tag.clone().into(), tag: Some(tag) };
+        let options = options.clone();
+        images.spawn(async move { (image, index_image(&store, &name, &options).await) });
+    }
+    let mut results = vec![Ok(()); files.len()];
+    while let Some(indexed) = images.join_next().await {
+        let (image, result) = indexed.unwrap();
+        results[image] = result.map(|_| ()).map_err(|error| error.reason());
+    }
+    (results, MEMORY.peak_usage() - before)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn layers_of_many_files_wait_for_memory_and_only_what_can_never_fit_fails() {
+    const FILES: [usize; 8] = [100, 60_000, 60_000, 1_000, 400_000, 60_000, 60_000, 10];
+    let _alone = ALONE.lock().await;
+    let (results, peak) = index_all(&FILES, 40 << 20).await;
+    println!("peak {peak}");
+    for (files, result) in FILES.iter().zip(results) {
+        let expected = if *files == 400_000 { Err(Reason::LayerMemory) } else { Ok(()) };
+        assert_eq!(result, expected, "{files}");
+    }
+    // The registry keeps what was pushed: four ztocs of some 9 MB.
+    let allowed = CONSTANT + (40 << 20) + (40 << 20);
+    assert!(peak <= allowed, "{peak} bytes, {allowed} allowed");
+}
+
+/// A manifest of `bytes`, most of which are annotations of few letters.
+fn large_manifest(number: usize, bytes: usize) -> Vec<u8> {
+    let digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+    let mut text = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","config":{{"mediaType":"{}","digest":"{digest}","size":2}},"layers":[],"annotations":{{"number":"{number}""#,
+        media_type::OCI_MANIFEST,
+        media_type::OCI_CONFIG,
+    );
+    let mut key = 0;
+    while text.len() + 12 < bytes {
+        text.push_str(&format!(r#","{key:x}":"""#));
+        key += 1;
+    }
+    text.push_str("}}");
+    text.into_bytes()
+}
+
+/// How an image index of such manifests ends within `memory`, and the peak of memory.
+async fn index_documents(manifests: usize, bytes: usize, memory: u64) -> (IndexError, usize) {
+    let registry = FakeRegistry::start().await;
+    let mut entries = Vec::new();
+    for number in 0..manifests {
+        let manifest = Bytes::from(large_manifest(number, bytes));
+        let size = manifest.len();
+        let digest = registry.put_manifest("team/app", None, media_type::OCI_MANIFEST, manifest);
+        entries.push(format!(
+            r#"{{"mediaType":"{}","digest":"{digest}","size":{size}}}"#,
+            media_type::OCI_MANIFEST
+        ));
+    }
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}}"#,
+        media_type::OCI_INDEX,
+        entries.join(",")
+    );
+    registry.put_manifest("team/app", Some("1"), media_type::OCI_INDEX, index);
+    let store = RemoteRepository::new(registry.client(), registry.repository("team/app"));
+    let tag: Tag = "1".parse().unwrap();
+    let name = ImageName { target: tag.clone().into(), tag: Some(tag) };
+    let budget = Budget::new(NonZeroUsize::MIN, memory);
+    let options = Options { budget, ..Options::default() };
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let error = index_image(&store, &name, &options).await.unwrap_err();
+    (error, MEMORY.peak_usage() - before)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_are_held_against_limits_and_memory_before_they_are_fetched() {
+    let _alone = ALONE.lock().await;
+    for (manifests, bytes, memory, held) in [
+        // Fetched and read: no configuration is there, and no platform.
+        (3, 4 << 20, 2048 << 20, 3 * (4 << 20) * 12),
+        (7, 4 << 20, 64 << 20, 0),
+        (1000, 256 << 10, 2048 << 20, 0),
+    ] {
+        let (error, peak) = index_documents(manifests, bytes, memory).await;
+        println!("{manifests} manifests of {bytes}: peak {peak} {error}");
+        let expected = match held {
+            0 => matches!(
+                error,
+                IndexError::DocumentMemory { .. } | IndexError::Image(ImageError::Limit { .. })
+            ),
+            _ => !matches!(error, IndexError::DocumentMemory { .. }),
+        };
+        assert!(expected, "{error}");
+        assert!(peak <= held + CONSTANT, "{peak} bytes for {manifests} of {bytes}");
+    }
 }

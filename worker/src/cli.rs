@@ -74,9 +74,9 @@ pub(crate) struct ImageArgs {
     /// Speak http instead of https with the registry
     #[arg(long)]
     pub(crate) plain_http: bool,
-    /// Memory for downloads in flight, of all layers together
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "64MiB")]
-    pub(crate) memory: u64,
+    /// Memory for manifests, downloads in flight and ztocs [default: three fifths of what there is]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) memory: Option<u64>,
     /// Layers worked on at once [default: the number of cores]
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<std::num::NonZeroUsize>,

@@ -5,7 +5,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use soci_aws::QueueUrl;
-use soci_config::{IndexSettings, Problems, Program, Reader, Source, name};
+use soci_config::{
+    IndexSettings, LEAST_BUDGET, MOST_BUDGET, Problems, Program, Reader, Source,
+    budget_of_this_process, name,
+};
 use soci_jobs::EndpointOverride;
 use soci_service::telemetry::{EmfNamespace, LogFormat};
 
@@ -57,7 +60,7 @@ impl WorkerConfig {
         let put_image_rate = count(&mut reader, name::PUT_IMAGE_RATE);
         let max_concurrent_images = count(&mut reader, name::MAX_CONCURRENT_IMAGES);
         let max_concurrent_layers = count(&mut reader, name::MAX_CONCURRENT_LAYERS);
-        let memory_budget = reader.bytes(name::MEMORY_BUDGET, 4 << 20..=1 << 40);
+        let memory_budget = reader.bytes(name::MEMORY_BUDGET, LEAST_BUDGET..=MOST_BUDGET);
         let visibility_timeout = reader.seconds(name::VISIBILITY_TIMEOUT_SECONDS, 30..=3_600);
         let max_job_time = reader.seconds(name::MAX_JOB_SECONDS, 60..=MAX_JOB_SECONDS);
         if let (Some(visibility), Some(job)) = (visibility_timeout, max_job_time)
@@ -88,7 +91,7 @@ impl WorkerConfig {
                 put_image_rate: put_image_rate?.try_into().ok()?,
                 max_concurrent_images: max_concurrent_images?,
                 max_concurrent_layers,
-                memory_budget: memory_budget?,
+                memory_budget: memory_budget.unwrap_or_else(|| budget_of_this_process(None)),
                 visibility_timeout: visibility_timeout?,
                 max_job_time: max_job_time?,
                 drain_deadline: drain_deadline?,

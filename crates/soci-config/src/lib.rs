@@ -5,9 +5,10 @@
 //! program asks a [`Reader`] for the variables it needs and gets, beside the values, all
 //! [`Problems`] at the end; a program with problems exits with [`EXIT_CODE`].
 //!
-//! Pure: where values come from is a [`Source`], and only [`Environment`] looks at the process.
+//! Where values come from is a [`Source`]; only [`Environment`] and [`budget_of_this_process`] look at the process.
 
 mod index;
+mod memory;
 mod parse;
 mod reader;
 mod table;
@@ -15,6 +16,9 @@ mod table;
 pub mod testing;
 
 pub use index::{IndexSettings, read_push_rules};
+pub use memory::{
+    LEAST_BUDGET, MOST_BUDGET, WITHOUT_IMAGES, budget_of_this_process, default_budget,
+};
 pub use parse::{bytes, suffix};
 pub use reader::{Environment, Problem, Problems, Reader, Source};
 pub use table::{Need, Program, VARIABLES, Variable, markdown, name};

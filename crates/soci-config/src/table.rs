@@ -261,12 +261,12 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: name::MEMORY_BUDGET,
         programs: &[
-            (Index, Need::Derived("a quarter of the function's memory")),
-            (Worker, Default("128MiB")),
+            (Index, Need::Derived("three fifths of the memory")),
+            (Worker, Need::Derived("three fifths of the memory")),
         ],
-        values: "bytes, with an optional unit; at least `4MiB`",
-        meaning: "memory for downloads in flight, of all layers together. Ztocs (about 0.8 % of a \
-                  layer's uncompressed size) come on top",
+        values: "bytes, with an optional unit; at least `32MiB`",
+        meaning: "memory for everything that grows with images: manifests, downloads in flight, and ztocs \
+                  until they are pushed. See [Memory](#memory)",
     },
     Variable {
         name: name::VISIBILITY_TIMEOUT_SECONDS,
@@ -330,7 +330,7 @@ pub const VARIABLES: &[Variable] = &[
         name: name::LAMBDA_MEMORY,
         programs: &[(Index, Optional)],
         values: "MiB; Lambda sets it",
-        meaning: "memory of the function, of which `MEMORY_BUDGET` is a part",
+        meaning: "memory of the function, of which the default of `MEMORY_BUDGET` is a part",
     },
 ];
 

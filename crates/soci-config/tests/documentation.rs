@@ -15,3 +15,16 @@ fn the_documentation_has_the_table_as_it_is() {
     }
     assert_eq!(table, soci_config::markdown(), "run UPDATE_DOCS=1 cargo test -p soci-config");
 }
+
+#[test]
+fn the_documentation_has_the_rule_for_memory_as_it_is() {
+    let text = include_str!("../../../docs/CONFIGURATION.md");
+    let mib = |bytes: u64| bytes >> 20;
+    let (without, least) = (mib(soci_config::WITHOUT_IMAGES), mib(soci_config::LEAST_BUDGET));
+    let rule = format!("MEMORY_BUDGET = 3/5 x (memory - {without} MiB), and at least {least} MiB");
+    assert!(text.contains(&rule), "{rule}");
+    for memory in [256 << 20, 1 << 30, 4 << 30, 1 << 40] {
+        let budget = (memory - soci_config::WITHOUT_IMAGES) / 5 * 3;
+        assert_eq!(soci_config::default_budget(memory), budget.max(soci_config::LEAST_BUDGET));
+    }
+}

@@ -103,6 +103,37 @@ pub enum IndexError {
         /// Digest of the image.
         image: Digest,
     },
+    /// The image's manifests and configurations take more memory than there is for documents.
+    #[error(
+        "the image's manifests and configurations take {} of memory, and there are {} for documents: \
+         an eighth of `MEMORY_BUDGET` (`--memory`), at most 256 MiB",
+        mebibytes(*needed), mebibytes(*most)
+    )]
+    DocumentMemory {
+        /// What they take, in bytes.
+        needed: u64,
+        /// What there is, in bytes.
+        most: u64,
+    },
+    /// The image's tag names another image since the result was written
+    /// ([`Options::follow_tag`](crate::Options)).
+    #[error("tag {tag} names {now} since the result of {image} was written")]
+    Overtaken {
+        /// The image's tag.
+        tag: Tag,
+        /// Digest of the image.
+        image: Digest,
+        /// What the tag names.
+        now: Digest,
+    },
+    /// The store says that the result was written, and does not have it.
+    #[error("{target} was written, and {}", match found { Some(found) => format!("names {found}"), None => "is not there".to_owned() })]
+    NotStored {
+        /// Tag or digest of the result.
+        target: TagOrDigest,
+        /// What is there.
+        found: Option<Digest>,
+    },
     /// The span size cannot be used.
     #[error("span size {0} is over 2^63 - 1")]
     SpanSize(u64),
@@ -134,9 +165,28 @@ pub enum LayerError {
     /// The layer cannot be described by a ztoc.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The ztoc takes more memory while it is built than all layers have together.
+    #[error(
+        "its ztoc takes {} of memory while it is built, and there are {} for one ztoc: set \
+         `MEMORY_BUDGET` (`--memory`) to {} or more",
+        mebibytes(*needed), mebibytes(*most), mebibytes(*budget)
+    )]
+    Memory {
+        /// What the ztoc takes, in bytes.
+        needed: u64,
+        /// The most that one ztoc may take, in bytes.
+        most: u64,
+        /// The `MEMORY_BUDGET` that would be enough, in bytes.
+        budget: u64,
+    },
     /// The program is shutting down.
     #[error("the build was interrupted")]
     Interrupted,
+}
+
+/// A number of bytes in whole MiB, rounded up.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 /// Why a store failed.
@@ -152,6 +202,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a manifest was refused for want of what it names, so that sending that again may
+    /// help.
+    pub fn is_missing_content(&self) -> bool {
+        false
+    }
+
     /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -29,6 +29,12 @@ pub enum ImageEvent<'a> {
         /// How many bytes more.
         bytes: u64,
     },
+    /// A layer's ztoc needs more memory than was free. All that was read of the layer will be read again when
+    /// there is as much.
+    LayerRestarted {
+        /// Its digest.
+        layer: &'a Digest,
+    },
     /// A layer's ztoc is built and stored.
     LayerDone {
         /// Its digest.

@@ -4,42 +4,76 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use soci_manifest::{
-    Assembly, BuiltZtoc, Image, ImageLimits, LayerKey, LayerToBuild, Missing, MissingKind, Plan,
-    Planned, Version,
-};
+use soci_manifest::{Assembly, BuiltZtoc, LayerKey, LayerToBuild, Plan, Planned, Version};
 use soci_oci::{Digest, Tag, TagOrDigest, referrers};
-use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest};
+use soci_registry::{BlobSource, Manifest};
 use tokio::task::JoinSet;
 
-use crate::error::{IndexError, LayerError};
-use crate::event::ImageEvent;
+use crate::error::{IndexError, LayerError, StoreError};
+use crate::event::{ImageEvent, OnImageEvent};
 use crate::existing;
-use crate::layer::build_layer;
+use crate::gather::{Gathered, gather};
+use crate::layer::{BuiltLayer, LayerProgress, build_layer};
 use crate::options::{ImageName, Options, OutputTag};
-use crate::publish::{publish, push_blob};
+use crate::publish::{Sending, publish, push_blob};
 use crate::report::{LayerReport, Report};
 use crate::source_tag::SourceTag;
 use crate::store::ImageStore;
 
-/// Documents fetched at once.
-const PARALLEL_DOCUMENTS: usize = 8;
+/// How often an image is indexed because its tag has moved on meanwhile, or something that the
+/// store was said to have is missing.
+const MAX_TURNS: usize = 4;
 
 /// Builds the SOCI index of an image and writes it to the image's store. Doing it again does
 /// nothing and gives the same result. [`IndexError::Nothing`] says that the image needs no index.
+///
+/// Where the image's tag is followed, the report may be that of a later image: see `source_tag.rs`.
 pub async fn index_image<S: ImageStore>(
     store: &S,
     name: &ImageName,
     options: &Options,
 ) -> Result<Report, IndexError> {
-    let started = Instant::now();
     if i64::try_from(options.settings.span_size).is_err() {
         return Err(IndexError::SpanSize(options.settings.span_size));
     }
+    let mut name = name.clone();
+    let mut sending = Sending::IfMissing;
+    let mut turn = 1;
+    loop {
+        let error = match index_once(store, &name, options, sending).await {
+            Ok(report) => return Ok(report),
+            Err(error) if turn == MAX_TURNS => return Err(error),
+            Err(error) => error,
+        };
+        turn += 1;
+        match &error {
+            IndexError::Overtaken { now, .. } => name.target = TagOrDigest::Digest(*now),
+            IndexError::Superseded { now, .. }
+                if left_older_result(store, &name, options).await? =>
+            {
+                name.target = TagOrDigest::Digest(*now);
+            }
+            IndexError::Write { source, .. }
+                if source.is_missing_content() && sending == Sending::IfMissing =>
+            {
+                sending = Sending::Again;
+            }
+            _ => return Err(error),
+        }
+        tracing::info!(reason = %error, image = %name.target, "indexing again");
+    }
+}
+
+async fn index_once<S: ImageStore>(
+    store: &S,
+    name: &ImageName,
+    options: &Options,
+    sending: Sending,
+) -> Result<Report, IndexError> {
+    let started = Instant::now();
     let source = SourceTag::of(name, options);
-    let root = fetch_root(store, name, source).await?;
-    let image = gather(store, &root, options.image_limits).await?;
+    // What documents take is held until the image is done.
+    let Gathered { root, image, memory: _memory } = gather(store, name, source, options).await?;
     let plan = match image.plan(&options.settings, &options.platforms)? {
         Planned::Build(plan) => plan,
         Planned::Skip(reason) => return Err(IndexError::Nothing { image: root.digest, reason }),
@@ -66,98 +100,130 @@ pub async fn index_image<S: ImageStore>(
         skipped: plan.skipped_layers(),
         elapsed: started.elapsed(),
     };
+    let target = ResultTarget { store, tag: tag.as_ref(), source };
 
-    if let Some(assembly) = look_for_result(store, &plan, &root, tag.as_ref(), options).await? {
+    // What is sent again is built again.
+    let force = options.force || sending == Sending::Again;
+    if let Some(assembly) =
+        look_for_result(store, &plan, &root, tag.as_ref(), options, force).await?
+    {
         let report = report(&assembly, Vec::new());
         if assembly.root.digest == root.digest && has_suffix(name, &options.output) {
             // The result of an earlier run was given as the image.
             return Ok(Report { tag: name.tag.clone(), ..report });
         }
-        if let Some(source) = source.filter(|source| source.is_replaced()) {
-            source.after(store, assembly.root.digest).await?;
-        }
         // The manifests are there; only the tag may not be, on an image that was converted before.
-        let written = publish(store, assembly, tag.as_ref()).await?;
+        if let Some(source) = source.filter(|source| source.is_replaced()) {
+            source.built(store, assembly.root.digest).await?;
+        }
+        let written = target.write(assembly, sending).await?;
         return Ok(Report { already_there: !written, elapsed: started.elapsed(), ..report });
     }
 
-    let layers = build_layers(store, &plan, options).await?;
+    let layers = build_layers(store, &plan, options, sending).await?;
     let ztocs = layers
         .iter()
         .map(|(key, layer)| (*key, BuiltZtoc { digest: layer.ztoc, size: layer.ztoc_size }));
     let assembly = plan.assemble(&ztocs.collect())?;
     let report = report(&assembly, layers.into_iter().map(|(_, layer)| layer).collect());
     if let Some(source) = source {
-        source.after(store, assembly.root.digest).await?;
+        source.built(store, assembly.root.digest).await?;
     }
-    let written = publish(store, assembly, tag.as_ref()).await?;
+    let written = target.write(assembly, sending).await?;
     // What was built on purpose counts as made, be it equal to what was there.
     let already_there = !written && !options.force;
     Ok(Report { already_there, elapsed: started.elapsed(), ..report })
 }
 
-/// The image's own manifest or image index, if its tag is as it should be.
-async fn fetch_root<S: ImageStore>(
+/// Where a result goes.
+struct ResultTarget<'a, S> {
+    store: &'a S,
+    tag: Option<&'a Tag>,
+    /// The image's own tag, if the result goes by it.
+    source: Option<SourceTag<'a>>,
+}
+
+impl<S: ImageStore> ResultTarget<'_, S> {
+    /// Writes a result, and makes sure that it is there and belongs there. True if anything had to be
+    /// written.
+    async fn write(&self, assembly: Assembly, sending: Sending) -> Result<bool, IndexError> {
+        let Self { store, tag, source } = *self;
+        let result = assembly.root.digest;
+        let condition = source.map(|source| source.condition(result));
+        let written = match publish(store, assembly, tag, condition.as_ref(), sending).await {
+            Ok(written) => written,
+            Err(error) => return Err(moved(error, source)),
+        };
+        if let Some(source) = source {
+            source.after(store, result).await?;
+        }
+        if written {
+            self.look_whether_stored(result).await?;
+        }
+        Ok(written)
+    }
+
+    async fn look_whether_stored(&self, result: Digest) -> Result<(), IndexError> {
+        let (target, found) = match self.tag {
+            Some(tag) => (TagOrDigest::Tag(tag.clone()), self.store.tagged(tag).await),
+            None => {
+                let target = TagOrDigest::Digest(result);
+                let found = self.store.manifest(&target).await;
+                (target, found.map(|found| found.map(|manifest| manifest.digest)))
+            }
+        };
+        match found {
+            Ok(Some(found)) if found == result => Ok(()),
+            Ok(found) => Err(IndexError::NotStored { target, found }),
+            Err(source) => Err(IndexError::Read { target, source }),
+        }
+    }
+}
+
+/// The error of a write that was not made because the image's tag had moved is that of the tag.
+fn moved(error: IndexError, source: Option<SourceTag<'_>>) -> IndexError {
+    match (&error, source) {
+        (
+            IndexError::Write {
+                source: StoreError::Registry(soci_registry::Error::TagMoved { now, .. }),
+                ..
+            },
+            Some(source),
+        ) => source.moved(*now),
+        _ => error,
+    }
+}
+
+/// Whether the tag of the result names the result of this image, whose own tag names a later one: what a process that
+/// ended too early has left.
+async fn left_older_result<S: ImageStore>(
     store: &S,
     name: &ImageName,
-    source: Option<SourceTag<'_>>,
-) -> Result<Manifest, IndexError> {
-    let Some(source) = source else { return fetch(store, &name.target).await };
-    match tokio::join!(source.before(store), fetch(store, &name.target)) {
-        (Ok(()), root) => root,
-        // A repository that holds neither may be the wrong one, which is more than a lost tag, so
-        // then the missing image is the error.
-        (Err(IndexError::TagGone { .. }), Err(error)) | (Err(error), _) => Err(error),
+    options: &Options,
+) -> Result<bool, IndexError> {
+    match find_older_result(store, name, options).await {
+        Ok(found) => Ok(found),
+        Err(error) if error.is_transient() => Err(error),
+        // Of an image that is gone or broken there is no result.
+        Err(_) => Ok(false),
     }
 }
 
-/// A manifest with the media type that it has, be it not the one that was stated.
-async fn fetch<S: ImageStore>(store: &S, target: &TagOrDigest) -> Result<Manifest, IndexError> {
-    let target = || target.clone();
-    let manifest = store.manifest(&target()).await;
-    let manifest = manifest.map_err(|source| IndexError::Read { target: target(), source })?;
-    let manifest = manifest.ok_or_else(|| IndexError::NotFound { target: target() })?;
-    let media_type = soci_oci::root_media_type(&manifest.media_type, &manifest.bytes)
-        .map_err(|source| IndexError::NotADocument { target: target(), source })?;
-    Ok(Manifest { media_type, ..manifest })
-}
-
-/// Fetches every document of an image.
-async fn gather<S: ImageStore>(
+async fn find_older_result<S: ImageStore>(
     store: &S,
-    root: &Manifest,
-    limits: ImageLimits,
-) -> Result<Image, IndexError> {
-    let mut image = Image::new(&root.media_type, root.digest, &root.bytes, limits)?;
-    loop {
-        let missing = image.missing()?;
-        if missing.is_empty() {
-            return Ok(image);
-        }
-        let documents: Vec<(Missing, Bytes)> = stream::iter(missing)
-            .map(|missing| async {
-                let bytes = fetch_document(store, &missing).await?;
-                Ok::<_, IndexError>((missing, bytes))
-            })
-            .buffered(PARALLEL_DOCUMENTS)
-            .try_collect()
-            .await?;
-        for (missing, bytes) in documents {
-            image.supply(&missing, &bytes)?;
-        }
-    }
-}
-
-async fn fetch_document<S: ImageStore>(store: &S, missing: &Missing) -> Result<Bytes, IndexError> {
-    let digest = missing.descriptor.digest;
-    let target = TagOrDigest::Digest(digest);
-    match missing.kind {
-        MissingKind::Manifest => Ok(fetch(store, &target).await?.bytes),
-        MissingKind::Config => {
-            let bytes = store.blob_bytes(&digest, MANIFEST_LIMIT).await;
-            bytes.map_err(|source| IndexError::Read { target, source })
-        }
-    }
+    name: &ImageName,
+    options: &Options,
+) -> Result<bool, IndexError> {
+    let Gathered { root, image, memory: _memory } = gather(store, name, None, options).await?;
+    let Planned::Build(plan) = image.plan(&options.settings, &options.platforms)? else {
+        return Ok(false);
+    };
+    let target = TagOrDigest::Tag(output_tag(name, root.digest, &options.output)?);
+    let failed = |source| IndexError::Read { target: target.clone(), source };
+    let Some(tagged) = store.manifest(&target).await.map_err(failed)? else { return Ok(false) };
+    let roots = [(tagged.digest, &tagged.bytes[..])];
+    let found = existing::find(store, &plan, &options.settings, &roots).await.map_err(failed)?;
+    Ok(found.is_some())
 }
 
 /// The tag that the converted image gets.
@@ -188,8 +254,9 @@ async fn look_for_result<S: ImageStore>(
     root: &Manifest,
     tag: Option<&Tag>,
     options: &Options,
+    force: bool,
 ) -> Result<Option<Assembly>, IndexError> {
-    if options.force {
+    if force {
         return Ok(None);
     }
     let tagged = match tag {
@@ -224,6 +291,7 @@ async fn build_layers<S: ImageStore>(
     store: &S,
     plan: &Plan,
     options: &Options,
+    sending: Sending,
 ) -> Result<Vec<(LayerKey, LayerReport)>, IndexError> {
     let order = plan.layers_to_build();
     let bytes = order.iter().map(|layer| layer.size).sum();
@@ -232,7 +300,7 @@ async fn build_layers<S: ImageStore>(
     queue.sort_by_key(|layer| std::cmp::Reverse(layer.size));
     let mut tasks = JoinSet::new();
     for layer in queue {
-        tasks.spawn(build_and_store(store.clone(), layer, options.clone()));
+        tasks.spawn(build_and_store(store.clone(), layer, options.clone(), sending));
     }
     let mut built = HashMap::new();
     while let Some(joined) = tasks.join_next().await {
@@ -255,6 +323,7 @@ async fn build_and_store<S: ImageStore>(
     store: S,
     layer: LayerToBuild,
     options: Options,
+    sending: Sending,
 ) -> Result<(LayerKey, LayerReport), IndexError> {
     let LayerToBuild { key, size, .. } = layer;
     let digest = key.digest;
@@ -265,15 +334,14 @@ async fn build_and_store<S: ImageStore>(
         limits: options.layer_limits,
     };
     let failed = |source| IndexError::Layer { digest, size, source };
+    let tell = |event| (options.on_event)(&event);
     // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
     let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
-    let share = options.budget.share(size).await;
-    let tell = |event| (options.on_event)(&event);
     tell(ImageEvent::LayerStarted { layer: &digest, size });
-    let on_bytes = |bytes| tell(ImageEvent::LayerRead { layer: &digest, bytes });
-    let built =
-        build_layer(&store, &digest, size, settings, share, on_bytes).await.map_err(failed)?;
-    let ztoc = built.ztoc;
+    let progress = ToldLayer { layer: &digest, on_event: &options.on_event };
+    let built = build_layer(&store, &digest, size, settings, &options.budget, &progress).await;
+    let built = built.map_err(failed)?;
+    let BuiltLayer { ztoc, memory: _memory, elapsed } = built;
     let report = LayerReport {
         digest,
         size,
@@ -281,11 +349,27 @@ async fn build_and_store<S: ImageStore>(
         ztoc_size: ztoc.encoded.size(),
         files: ztoc.files,
         spans: ztoc.spans,
-        elapsed: built.elapsed,
+        elapsed,
     };
     let pieces: Vec<Bytes> = ztoc.encoded.into_pieces().into_iter().map(Bytes::from).collect();
-    push_blob(&store, "ztoc", &report.ztoc, &BlobSource::from(pieces)).await?;
+    push_blob(&store, "ztoc", &report.ztoc, &BlobSource::from(pieces), sending).await?;
     tell(ImageEvent::LayerDone { layer: &digest });
     tracing::debug!(layer = %digest, ztoc = %report.ztoc, files = report.files, "ztoc built");
     Ok((key, report))
+}
+
+/// Tells of one layer as events of its image.
+struct ToldLayer<'a> {
+    layer: &'a Digest,
+    on_event: &'a OnImageEvent,
+}
+
+impl LayerProgress for ToldLayer<'_> {
+    fn read(&self, bytes: u64) {
+        (self.on_event)(&ImageEvent::LayerRead { layer: self.layer, bytes });
+    }
+
+    fn restarted(&self) {
+        (self.on_event)(&ImageEvent::LayerRestarted { layer: self.layer });
+    }
 }

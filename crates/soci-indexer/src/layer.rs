@@ -1,26 +1,41 @@
-//! Builds the ztoc of one layer from its store.
+//! Builds the ztoc of one layer from its store, within the memory that all layers share.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use soci_oci::Digest;
-use soci_registry::MemoryLease;
-use soci_ztoc::{Ztoc, ZtocSettings};
+use soci_ztoc::{BuildError, Ztoc, ZtocSettings};
 use tokio::sync::mpsc;
 
+use crate::budget::{Budget, LayerMemory, ZtocMemory};
 use crate::error::LayerError;
-use crate::pipeline::{PipelineError, build_ztoc};
+use crate::pipeline::{BACKLOG, PipelineError, build_ztoc};
 use crate::store::{BlobStream, ImageStore};
 
 /// Pieces of the layer that wait to be inflated. The download has a window of its own; this only
 /// lets it run on while a piece is being inflated.
-const QUEUE: usize = 4;
+const QUEUE: usize = 2;
+
+/// Pieces of a layer outside of its window at most: those that wait to be inflated and to be
+/// hashed, and the three that are being sent, inflated and hashed.
+pub(crate) const PIECES_UNDER_WAY: u64 = (QUEUE + BACKLOG + 3) as u64;
 
 /// A ztoc, built from a layer whose digest has been verified.
 #[derive(Debug)]
 pub(crate) struct BuiltLayer {
     pub(crate) ztoc: Ztoc,
+    /// Held as long as the ztoc is.
+    pub(crate) memory: ZtocMemory,
     pub(crate) elapsed: Duration,
+}
+
+/// Who is told how a layer gets on.
+pub(crate) trait LayerProgress {
+    /// More bytes have come.
+    fn read(&self, bytes: u64);
+
+    /// The ztoc needs more memory than was free, so the layer will be read again from its start.
+    fn restarted(&self);
 }
 
 /// What goes from the download to the build.
@@ -33,34 +48,67 @@ enum Piece {
 /// The download ended before the layer did.
 struct Abandoned;
 
-/// Reads the layer and builds its ztoc beside it. `on_bytes` hears how many bytes have come.
+/// Reads the layer and builds its ztoc beside it, when there is memory for it.
 pub(crate) async fn build_layer<S: ImageStore>(
     store: &S,
     digest: &Digest,
     size: u64,
     settings: ZtocSettings,
-    share: MemoryLease,
-    on_bytes: impl Fn(u64),
+    budget: &Budget,
+    progress: &impl LayerProgress,
 ) -> Result<BuiltLayer, LayerError> {
     let started = Instant::now();
+    let mut ztoc_bytes = 0;
+    loop {
+        let memory = budget.layer(size, ztoc_bytes).await;
+        let ztoc_memory = memory.ztoc.clone();
+        match try_build(store, digest, size, settings.clone(), memory, progress).await {
+            Ok(ztoc) => {
+                return Ok(BuiltLayer { ztoc, memory: ztoc_memory, elapsed: started.elapsed() });
+            }
+            Err(LayerError::Build(BuildError::OutOfMemory { needed })) => {
+                let most = budget.largest_ztoc();
+                // As much as was said to be enough is enough; were it not, this would have no end.
+                if needed > most || needed <= ztoc_bytes {
+                    let budget = Budget::memory_for_ztoc(needed);
+                    return Err(LayerError::Memory { needed, most, budget });
+                }
+                tracing::debug!(layer = %digest, needed, "waiting for memory for the ztoc");
+                ztoc_bytes = needed;
+                progress.restarted();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn try_build<S: ImageStore>(
+    store: &S,
+    digest: &Digest,
+    size: u64,
+    settings: ZtocSettings,
+    memory: LayerMemory,
+    progress: &impl LayerProgress,
+) -> Result<Ztoc, LayerError> {
+    let LayerMemory { window, ztoc, beside: _beside } = memory;
     let (sender, mut receiver) = mpsc::channel(QUEUE);
     let building = tokio::task::spawn_blocking(move || {
-        build_ztoc(settings, || match receiver.blocking_recv() {
+        build_ztoc(settings, Box::new(ztoc), || match receiver.blocking_recv() {
             Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),
             Some(Piece::Verified) => Ok(None),
             None => Err(Abandoned),
         })
     });
-    let mut blob = store.blob(digest, size, share);
+    let mut blob = store.blob(digest, size, window);
     // A build that fails closes the channel. The layer is read on all the same: if its bytes turn
     // out not to be those of its digest, that is the error, and one that may pass.
     while let Some(bytes) = blob.next().await? {
-        on_bytes(bytes.len() as u64);
+        progress.read(bytes.len() as u64);
         let _ = sender.send(Piece::Bytes(bytes)).await;
     }
     let _ = sender.send(Piece::Verified).await;
     match building.await {
-        Ok(Ok(ztoc)) => Ok(BuiltLayer { ztoc, elapsed: started.elapsed() }),
+        Ok(Ok(ztoc)) => Ok(ztoc),
         Ok(Err(PipelineError::Build(error))) => Err(error.into()),
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
         Ok(Err(PipelineError::Read(Abandoned))) | Err(_) => Err(LayerError::Interrupted),

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
 use soci_registry::{
-    BlobSource, MANIFEST_LIMIT, Manifest, MemoryLease, Referrers, ReferrersSource, Transfer,
+    BlobSource, MANIFEST_LIMIT, Manifest, MemoryLease, Referrers, ReferrersSource, TagNames,
+    Transfer,
 };
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -188,7 +189,11 @@ impl Layout {
 impl ImageStore for Layout {
     type Blob = LayoutBlob;
 
-    async fn manifest(&self, target: &TagOrDigest) -> Result<Option<Manifest>, StoreError> {
+    async fn manifest_within(
+        &self,
+        target: &TagOrDigest,
+        limit: usize,
+    ) -> Result<Option<Manifest>, StoreError> {
         let index = self.read_index().await?;
         let entries = self.entries(&index)?;
         let entry = match target {
@@ -208,7 +213,7 @@ impl ImageStore for Layout {
             (TagOrDigest::Tag(_), None) => return Ok(None),
         };
         let path = self.blob_path(&digest);
-        let bytes = match read_limited(&path, MANIFEST_LIMIT).await {
+        let bytes = match read_limited(&path, limit).await {
             Ok(bytes) => bytes,
             Err(LayoutError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
@@ -279,12 +284,27 @@ impl ImageStore for Layout {
         Ok(true)
     }
 
+    async fn push_blob_again(
+        &self,
+        digest: &Digest,
+        content: &BlobSource,
+    ) -> Result<(), StoreError> {
+        Ok(write_atomically(&self.blob_path(digest), content.segments()).await?)
+    }
+
     async fn push_manifest(
         &self,
         target: &TagOrDigest,
         media_type: &str,
         bytes: Bytes,
+        condition: Option<&TagNames>,
     ) -> Result<bool, StoreError> {
+        if let Some(TagNames { tag, one_of }) = condition {
+            let now = self.tagged(tag).await?;
+            if !now.is_some_and(|now| one_of.contains(&now)) {
+                return Err(soci_registry::Error::TagMoved { tag: tag.clone(), now }.into());
+            }
+        }
         let digest = match target {
             TagOrDigest::Digest(digest) => *digest,
             TagOrDigest::Tag(_) => Digest::sha256_of(&bytes),

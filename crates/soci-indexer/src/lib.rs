@@ -15,6 +15,7 @@ mod budget;
 mod error;
 mod event;
 mod existing;
+mod gather;
 mod index;
 mod layer;
 mod layout;

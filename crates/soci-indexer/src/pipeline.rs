@@ -4,11 +4,11 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
-use soci_ztoc::{BuildError, Cut, Scanner, SpanHasher, Ztoc, ZtocSettings};
+use soci_ztoc::{BuildError, Cut, MemoryGrant, Scanner, SpanHasher, Ztoc, ZtocSettings};
 
 /// Pieces that the hashing may be behind: enough to smooth the two threads' paces, and little
 /// memory, since a piece is what one read of a socket or file gives.
-const BACKLOG: usize = 8;
+pub(crate) const BACKLOG: usize = 4;
 
 /// Why a layer's ztoc was not built.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +21,14 @@ pub enum PipelineError<E> {
     Build(#[from] BuildError),
 }
 
-/// Builds the ztoc of the layer whose pieces `next` returns, until it returns none. Blocks.
+/// Builds the ztoc of the layer whose pieces `next` returns, until it returns none, in memory that `memory`
+/// gives. Blocks.
 pub fn build_ztoc<E>(
     settings: ZtocSettings,
+    memory: Box<dyn MemoryGrant>,
     mut next: impl FnMut() -> Result<Option<Bytes>, E>,
 ) -> Result<Ztoc, PipelineError<E>> {
-    let mut scanner = Scanner::new(settings)?;
+    let mut scanner = Scanner::with_memory(settings, memory)?;
     let (sender, receiver) = sync_channel(BACKLOG);
     std::thread::scope(|scope| {
         let hashing = scope.spawn(|| hash(receiver));

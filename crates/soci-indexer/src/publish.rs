@@ -1,30 +1,49 @@
 //! Writes a finished index: blobs, then manifests, the tag last.
+//!
+//! The tag of the result must not name an older image's result when the image's own tag names a
+//! later one. So it is written only as long as that tag names this image, which the store looks at
+//! directly before it writes ([`TagNames`]). A push that comes between that look and the write is seen after it:
+//! `index.rs` looks at both tags again in the end.
+//!
+//! A registry may have lost a blob that it says it has. That shows when a manifest is refused, and
+//! then everything is sent again without asking ([`Sending::Again`]).
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use soci_manifest::{Assembly, Role, Version, format};
 use soci_oci::{Descriptor, Digest, Tag, TagOrDigest, referrers};
-use soci_registry::{BlobSource, ReferrersSource};
+use soci_registry::{BlobSource, ReferrersSource, TagNames};
 
 use crate::error::IndexError;
 use crate::store::ImageStore;
 
-/// Writes the config and the manifests of an assembly whose ztocs are there. True if anything had
-/// to be written.
+/// Whether the store is believed that it has a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Blobs that are there are not sent.
+    IfMissing,
+    /// Every blob is sent.
+    Again,
+}
+
+/// Writes the config and the manifests of an assembly whose ztocs are there, the tag only as long as
+/// `condition` holds. True if anything had to be written.
 pub(crate) async fn publish<S: ImageStore>(
     store: &S,
     assembly: Assembly,
     tag: Option<&Tag>,
+    condition: Option<&TagNames>,
+    sending: Sending,
 ) -> Result<bool, IndexError> {
     let config = BlobSource::from(Bytes::from_static(format::CONFIG));
-    let mut written = push_blob(store, "config", &assembly.config.digest, &config).await?;
+    let mut written = push_blob(store, "config", &assembly.config.digest, &config, sending).await?;
     let mut lists = Lists { store, sources: HashMap::new() };
     for manifest in assembly.manifests {
-        let target = match (&manifest.role, tag) {
+        let (target, condition) = match (&manifest.role, tag) {
             // By tag at once: by digest first would be a write more.
-            (Role::Root, Some(tag)) => TagOrDigest::Tag(tag.clone()),
-            _ => TagOrDigest::Digest(manifest.descriptor.digest),
+            (Role::Root, Some(tag)) => (TagOrDigest::Tag(tag.clone()), condition),
+            _ => (TagOrDigest::Digest(manifest.descriptor.digest), None),
         };
         let what = match manifest.role {
             Role::Root => "image index",
@@ -33,7 +52,7 @@ pub(crate) async fn publish<S: ImageStore>(
         };
         let media_type = &manifest.descriptor.media_type;
         written |= store
-            .push_manifest(&target, media_type, manifest.bytes.into())
+            .push_manifest(&target, media_type, manifest.bytes.into(), condition)
             .await
             .map_err(|source| IndexError::Write { what, target, source })?;
         if let Some(referrer) = manifest.referrer {
@@ -48,9 +67,13 @@ pub(crate) async fn push_blob<S: ImageStore>(
     what: &'static str,
     digest: &Digest,
     content: &BlobSource,
+    sending: Sending,
 ) -> Result<bool, IndexError> {
     let target = TagOrDigest::Digest(*digest);
-    let pushed = store.push_blob(digest, content).await;
+    let pushed = match sending {
+        Sending::IfMissing => store.push_blob(digest, content).await,
+        Sending::Again => store.push_blob_again(digest, content).await.map(|()| true),
+    };
     pushed.map_err(|source| IndexError::Write { what, target, source })
 }
 
@@ -91,7 +114,7 @@ impl<S: ImageStore> Lists<'_, S> {
             let what = "list of referrers";
             written |= self
                 .store
-                .push_manifest(&target, soci_oci::media_type::OCI_INDEX, list.into())
+                .push_manifest(&target, soci_oci::media_type::OCI_INDEX, list.into(), None)
                 .await
                 .map_err(|source| IndexError::Write { what, target, source })?;
         }

@@ -52,6 +52,8 @@ pub enum Reason {
     LayerRejected,
     /// `layer-limit`: a layer is larger, or has more entries or spans, than are allowed. Permanent.
     LayerLimit,
+    /// `layer-memory`: a layer's ztoc takes more memory than there is. Permanent.
+    LayerMemory,
     /// `output-tag`: the image's tag and the suffix make no tag for the result. Permanent.
     OutputTag,
     /// `tag-immutable`: the result's tag names other content and may not move. Permanent.
@@ -80,7 +82,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::NothingToIndex,
         Self::SociIndex,
         Self::Artifact,
@@ -95,6 +97,7 @@ impl Reason {
         Self::PlatformNotFound,
         Self::LayerRejected,
         Self::LayerLimit,
+        Self::LayerMemory,
         Self::OutputTag,
         Self::TagImmutable,
         Self::ReferrersMalformed,
@@ -127,6 +130,7 @@ impl Reason {
             Self::PlatformNotFound => "platform-not-found",
             Self::LayerRejected => "layer-rejected",
             Self::LayerLimit => "layer-limit",
+            Self::LayerMemory => "layer-memory",
             Self::OutputTag => "output-tag",
             Self::TagImmutable => "tag-immutable",
             Self::ReferrersMalformed => "referrers-malformed",
@@ -174,6 +178,7 @@ impl Reason {
             | Self::PlatformNotFound
             | Self::LayerRejected
             | Self::LayerLimit
+            | Self::LayerMemory
             | Self::OutputTag
             | Self::TagImmutable
             | Self::ReferrersMalformed
@@ -236,7 +241,11 @@ impl IndexError {
             Self::OutputTag { .. } | Self::ReservedTag { .. } => Reason::OutputTag,
             Self::Superseded { .. } => Reason::Superseded,
             Self::TagGone { .. } => Reason::TagGone,
+            // Another try goes on from here: the tag moves faster than images are indexed, or the
+            // registry lost what it was given.
+            Self::Overtaken { .. } | Self::NotStored { .. } => Reason::RegistryUnavailable,
             Self::SpanSize(_) => Reason::Settings,
+            Self::DocumentMemory { .. } => Reason::ImageLimit,
             Self::ReferrersList { .. } => Reason::ReferrersMalformed,
         }
     }
@@ -250,7 +259,9 @@ impl IndexError {
             | Self::Write { source, .. }
             | Self::Referrers { source, .. }
             | Self::Layer { source: LayerError::Read(source), .. } => source.is_transient(),
-            Self::Layer { source: LayerError::Interrupted, .. } => true,
+            Self::Layer { source: LayerError::Interrupted, .. }
+            | Self::Overtaken { .. }
+            | Self::NotStored { .. } => true,
             _ => false,
         }
     }
@@ -283,6 +294,9 @@ fn of_layer(error: &LayerError) -> Reason {
     match error {
         LayerError::Read(error) => of_store(error),
         LayerError::Build(error) if error.is_limit() => Reason::LayerLimit,
+        LayerError::Memory { .. } | LayerError::Build(BuildError::OutOfMemory { .. }) => {
+            Reason::LayerMemory
+        }
         LayerError::Build(BuildError::SpanSize { .. }) => Reason::Settings,
         LayerError::Build(BuildError::Failed | BuildError::SpansNotHashed) => Reason::Internal,
         LayerError::Build(_) => Reason::LayerRejected,

@@ -4,9 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use soci_oci::{Digest, Repository, Tag, TagOrDigest};
-use soci_registry::{
-    BlobReader, BlobSource, Client, Manifest, ManifestHead, MemoryLease, Referrers,
-};
+use soci_registry::{BlobReader, BlobSource, Client, Manifest, MemoryLease, Referrers, TagNames};
 
 use crate::error::StoreError;
 use crate::store::{BlobStream, ImageStore};
@@ -28,23 +26,20 @@ impl RemoteRepository {
 impl ImageStore for RemoteRepository {
     type Blob = BlobReader;
 
-    async fn manifest(&self, target: &TagOrDigest) -> Result<Option<Manifest>, StoreError> {
-        match self.client.manifest(&self.repository, target).await {
+    async fn manifest_within(
+        &self,
+        target: &TagOrDigest,
+        limit: usize,
+    ) -> Result<Option<Manifest>, StoreError> {
+        match self.client.manifest_within(&self.repository, target, limit).await {
             Ok(manifest) => Ok(Some(manifest)),
             Err(soci_registry::Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Asks for the digest alone, and for the manifest only where the registry does not state it.
     async fn tagged(&self, tag: &Tag) -> Result<Option<Digest>, StoreError> {
-        let target = TagOrDigest::Tag(tag.clone());
-        let head = self.client.head_manifest(&self.repository, &target).await?;
-        match head {
-            None => Ok(None),
-            Some(ManifestHead { digest: Some(digest), .. }) => Ok(Some(digest)),
-            Some(_) => Ok(self.manifest(&target).await?.map(|manifest| manifest.digest)),
-        }
+        Ok(self.client.tagged(&self.repository, tag).await?)
     }
 
     fn blob(&self, digest: &Digest, size: u64, share: MemoryLease) -> BlobReader {
@@ -70,14 +65,24 @@ impl ImageStore for RemoteRepository {
         Ok(pushed == soci_registry::PushedBlob::Uploaded)
     }
 
+    async fn push_blob_again(
+        &self,
+        digest: &Digest,
+        content: &BlobSource,
+    ) -> Result<(), StoreError> {
+        Ok(self.push_blob(digest, content).await.map(|_| ())?)
+    }
+
     async fn push_manifest(
         &self,
         target: &TagOrDigest,
         media_type: &str,
         bytes: Bytes,
+        condition: Option<&TagNames>,
     ) -> Result<bool, StoreError> {
-        let put = self.client.put_manifest(&self.repository, target, media_type, bytes).await?;
-        Ok(!put.already_there)
+        let repository = &self.repository;
+        let put = self.client.put_manifest_if(repository, target, media_type, bytes, condition);
+        Ok(!put.await?.already_there)
     }
 
     async fn referrers(

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use soci_oci::{Digest, Tag, TagOrDigest};
-use soci_registry::{BlobSource, Manifest, MemoryLease, Referrers};
+use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest, MemoryLease, Referrers, TagNames};
 
 use crate::error::StoreError;
 
@@ -20,6 +20,15 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     fn manifest(
         &self,
         target: &TagOrDigest,
+    ) -> impl Future<Output = Result<Option<Manifest>, StoreError>> + Send {
+        self.manifest_within(target, MANIFEST_LIMIT)
+    }
+
+    /// The same, of at most `limit` bytes.
+    fn manifest_within(
+        &self,
+        target: &TagOrDigest,
+        limit: usize,
     ) -> impl Future<Output = Result<Option<Manifest>, StoreError>> + Send;
 
     /// The digest of what a tag names; none if the tag does not exist.
@@ -59,12 +68,21 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         content: &BlobSource,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Makes a manifest exist under a digest or a tag; true if it had to be written.
+    /// Makes a blob exist whatever the store says of it, by sending it again.
+    fn push_blob_again(
+        &self,
+        digest: &Digest,
+        content: &BlobSource,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes a manifest exist under a digest or a tag, as long as `condition` holds; true if it had to be
+    /// written.
     fn push_manifest(
         &self,
         target: &TagOrDigest,
         media_type: &str,
         bytes: Bytes,
+        condition: Option<&TagNames>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The referrers of a manifest, of one artifact type where the store can tell them apart.

@@ -58,7 +58,8 @@ impl<S: RepositoryOpener> Runner<S> {
             Ok(report) => {
                 // Results of version V1 are found through the image, so they need not be known.
                 if report.version == Version::V2 {
-                    self.memo.put(repository, job.digest, report.index);
+                    // The tag may have moved on to another image meanwhile.
+                    self.memo.put(repository, report.image, report.index);
                 }
                 report.into()
             }

@@ -132,6 +132,18 @@ impl Image {
         Ok(missing)
     }
 
+    /// Bytes that the documents supplied and those that are missing take together, going by the sizes
+    /// that the image claims. An error if that is more than an image may have.
+    pub fn document_bytes(&self, missing: &[Missing]) -> Result<u64, ImageError> {
+        let claimed = missing.iter().map(|missing| missing.descriptor.size);
+        let bytes = claimed.fold(self.bytes as u64, u64::saturating_add);
+        let most = self.limits.max_document_bytes;
+        if bytes > most as u64 {
+            return Err(limit("bytes of manifests and configurations", most));
+        }
+        Ok(bytes)
+    }
+
     /// Takes the bytes of a document that was missing. The caller has verified their digest.
     pub fn supply(&mut self, missing: &Missing, bytes: &[u8]) -> Result<(), ImageError> {
         match missing.kind {

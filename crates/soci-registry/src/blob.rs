@@ -39,6 +39,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use part::{BlobTarget, Extent, PartReader};
 
+pub use self::queue::MAX_PIECE;
 use self::queue::{BlockPool, PartReceiver, PartSender, part_queue};
 use self::window::Window;
 use crate::error::Error;

@@ -151,6 +151,15 @@ pub enum Error {
         /// The registry's answer.
         status: Box<StatusError>,
     },
+    /// Nothing was written, as the tag does not name any longer what it had to
+    /// ([`TagNames`](crate::TagNames)).
+    #[error("tag {tag} {}", match now { Some(now) => format!("names {now} by now"), None => "does not exist any more".to_owned() })]
+    TagMoved {
+        /// The tag.
+        tag: Tag,
+        /// What it names.
+        now: Option<Digest>,
+    },
     /// The bytes are not those that the digest names.
     #[error("{request}: the bytes have digest {actual}, not {expected}")]
     DigestMismatch {

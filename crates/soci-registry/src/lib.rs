@@ -39,13 +39,13 @@ pub use auth::credentials::{
     StaticCredentials,
 };
 pub use auth::docker_config::{DockerConfig, default_docker_config};
-pub use blob::BlobReader;
-pub use client::manifest::{Manifest, ManifestHead, PutManifest};
+pub use blob::{BlobReader, MAX_PIECE};
+pub use client::manifest::{Manifest, ManifestHead, PutManifest, TagNames};
 pub use client::push::PushedBlob;
 pub use client::referrers::{Referrers, ReferrersSource};
 pub use client::{Client, ClientBuilder, MANIFEST_LIMIT};
 pub use error::Error;
-pub use memory::{MemoryLease, MemoryPool};
+pub use memory::{MemoryHold, MemoryLease, MemoryPool};
 pub use observer::{Observer, RequestDone, RetryScheduled};
 pub use policy::{RetryPolicy, Timeouts, Transfer};
 pub use put_limit::{PutLimit, PutLimitFuture};

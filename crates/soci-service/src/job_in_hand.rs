@@ -112,6 +112,7 @@ impl JobInHand {
             ImageEvent::Planned { layers, bytes } => self.plan(layers, bytes),
             ImageEvent::LayerStarted { layer, size } => self.start_layer(layer, size),
             ImageEvent::LayerRead { layer, bytes } => self.read_layer(layer, bytes),
+            ImageEvent::LayerRestarted { layer } => self.restart_layer(layer),
             ImageEvent::LayerDone { layer } => self.finish_layer(layer),
             _ => {}
         }
@@ -164,6 +165,11 @@ impl JobInHand {
         self.with_layer(digest, |layer| {
             layer.read.fetch_add(bytes, Ordering::Relaxed);
         });
+    }
+
+    /// The layer will be read again. What was read of it stays in the sum of all that was read.
+    fn restart_layer(&self, digest: &Digest) {
+        self.with_layer(digest, |layer| layer.read.store(0, Ordering::Relaxed));
     }
 
     fn finish_layer(&self, digest: &Digest) {

@@ -250,8 +250,12 @@ impl Scanner {
         };
         // A larger ztoc could be written here, but not by the reference, whose buffer ends there.
         let limit = settings.limits.ztoc_size.min(crate::limits::MAX_ZTOC_SIZE);
-        let encoded =
-            parts.encode(limit).map_err(|size| BuildError::ZtocTooLarge { size, limit })?;
+        let checkpoints = parts.checkpoints.iter().map(Vec::len).sum();
+        let encoded = parts.encode(limit).map_err(|size| BuildError::ZtocTooLarge {
+            size,
+            limit,
+            checkpoints,
+        })?;
         Ok(Ztoc { encoded, files, spans, compressed_size, uncompressed_size })
     }
 }

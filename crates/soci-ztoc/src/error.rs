@@ -47,12 +47,14 @@ pub enum BuildError {
         limit: usize,
     },
     /// The ztoc would be larger than the limit, or than the format allows.
-    #[error("the ztoc of {size} bytes is over the limit of {limit}; a larger span size helps")]
+    #[error("the ztoc of {size} bytes is over the limit of {limit}{}", advice(*size, *limit, *checkpoints))]
     ZtocTooLarge {
-        /// What it would be, in bytes.
+        /// What it would be, in bytes; what is known of it, if the layer was not read to its end.
         size: usize,
         /// The limit in bytes.
         limit: usize,
+        /// Bytes of its checkpoints, of which a larger span size makes fewer.
+        checkpoints: usize,
     },
     /// There is not as much memory as the ztoc needs while it is built. The layer was read to its end,
     /// and nothing else is wrong with it.
@@ -75,6 +77,15 @@ pub enum BuildError {
         /// Why.
         reason: &'static str,
     },
+}
+
+/// What helps against a ztoc that is too large.
+fn advice(size: usize, limit: usize, checkpoints: usize) -> &'static str {
+    if size.saturating_sub(checkpoints) < limit {
+        "; a larger span size helps"
+    } else {
+        ": the layer has too many files, for whatever span size"
+    }
 }
 
 impl BuildError {

@@ -194,7 +194,8 @@ impl GzipScan {
         // The checkpoints alone would be too much: no need to read the rest of the layer first.
         let size = (kept.checkpoints.len() + 1) * CHECKPOINT_SIZE;
         if size > self.limits.ztoc_size {
-            return Err(BuildError::ZtocTooLarge { size, limit: self.limits.ztoc_size });
+            let limit = self.limits.ztoc_size;
+            return Err(BuildError::ZtocTooLarge { size, limit, checkpoints: size });
         }
         // zlib may have taken whole bytes that belong to the next block; give them back.
         let cut = Cut { offset: self.total_in - u64::from(bits / 8), bits: bits % 8 };

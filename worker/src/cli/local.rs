@@ -33,9 +33,9 @@ pub(crate) struct LocalArgs {
     /// Images worked on at once
     #[arg(long, value_name = "N", default_value = "2")]
     pub(crate) max_concurrent_images: NonZeroUsize,
-    /// Memory for downloads in flight, of all layers together
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "64MiB")]
-    pub(crate) memory: u64,
+    /// Memory for manifests, downloads in flight and ztocs [default: three fifths of what there is]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(crate) memory: Option<u64>,
     /// Smaller layers get no ztoc
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "10MiB")]
     pub(crate) min_layer_size: u64,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Error as UsageError};
+use soci_config::budget_of_this_process;
 use soci_indexer::{
     Budget, ImageName, ImageStore, IndexError, Layout, Options, OutputTag, Reason,
     RemoteRepository, Verification, VerifyError, index_image, verify_image,
@@ -140,7 +141,10 @@ fn locate(text: &str) -> Location {
 
 fn budget(args: &ImageArgs) -> Budget {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    Budget::new(args.concurrency.unwrap_or(cores), args.memory)
+    Budget::new(
+        args.concurrency.unwrap_or(cores),
+        args.memory.unwrap_or_else(|| budget_of_this_process(None)),
+    )
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use soci_config::budget_of_this_process;
 use soci_indexer::{Budget, Options};
 use soci_jobs::{RegistryOpener, Runner};
 use soci_manifest::Version;
@@ -136,7 +137,7 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
     let (lines, seen) = JobLines::new(!args.demo);
     let client = client(&service.metrics)?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let budget = Budget::new(cores, args.memory);
+    let budget = Budget::new(cores, args.memory.unwrap_or_else(|| budget_of_this_process(None)));
     let options = options(args, &rules, budget.clone());
     let runner = Runner::new(RegistryOpener::new(client.clone(), None), options);
     let handler = IndexHandler { rules: rules.clone(), runner };

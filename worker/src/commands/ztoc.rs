@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use soci_indexer::build_ztoc;
 use soci_oci::Digest;
-use soci_ztoc::{FetchError, LayerLimits, Reader, ZtocSettings};
+use soci_ztoc::{FetchError, LayerLimits, Reader, Unbounded, ZtocSettings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
 use crate::report::human_bytes;
@@ -27,7 +27,7 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
         span_size: args.span_size,
         ..ZtocSettings::new(args.compression, args.build_tool_identifier.clone())
     };
-    let ztoc = build_ztoc(settings, || {
+    let ztoc = build_ztoc(settings, Box::new(Unbounded), || {
         let mut piece = vec![0; READ_SIZE];
         let read = file.read(&mut piece)?;
         piece.truncate(read);

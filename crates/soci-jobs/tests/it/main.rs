@@ -4,5 +4,6 @@
 mod duplicates;
 mod failures;
 mod moved_tags;
+mod order;
 mod outcomes;
 mod support;

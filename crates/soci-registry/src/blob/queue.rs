@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 use crate::error::Error;
 use crate::policy::Transfer;
 
-/// Largest block, in bytes: large enough that a part has few, small against the window. Also the
-/// largest piece that the reader gives.
-pub(super) const MAX_BLOCK: u64 = 256 << 10;
+/// Largest piece that a [`BlobReader`](crate::BlobReader) gives, in bytes. Also the size of the blocks that
+/// it is a slice of: large enough that a part has few, small against the window.
+pub const MAX_PIECE: u64 = 256 << 10;
 
 /// The blocks of one reader that were handed out whole, to be filled again once the caller has
 /// dropped what is in them.
@@ -40,7 +40,7 @@ pub(super) struct BlockPool {
 
 impl BlockPool {
     pub(super) fn new(transfer: Transfer) -> Self {
-        let size = transfer.part_size.clamp(1, MAX_BLOCK);
+        let size = transfer.part_size.clamp(1, MAX_PIECE);
         let limit = usize::try_from(transfer.window() / size).unwrap_or(usize::MAX);
         Self { size: size as usize, limit: AtomicUsize::new(limit), spent: Mutex::default() }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use soci_oci::{Digest, Hasher, Repository, TagOrDigest};
+use soci_oci::{Digest, Hasher, Repository, Tag, TagOrDigest};
 
 use super::{Client, MANIFEST_LIMIT};
 use crate::error::Error;
@@ -57,6 +57,15 @@ pub struct PutManifest {
     pub already_there: bool,
 }
 
+/// A condition for a write: the tag names one of these manifests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagNames {
+    /// The tag.
+    pub tag: Tag,
+    /// What it may name.
+    pub one_of: Vec<Digest>,
+}
+
 impl Client {
     /// Reads a manifest or image index of at most [`MANIFEST_LIMIT`] bytes. By digest, the bytes
     /// are verified against it; by tag, against the digest that the registry states, if any.
@@ -65,13 +74,23 @@ impl Client {
         repository: &Repository,
         target: &TagOrDigest,
     ) -> Result<Manifest, Error> {
+        self.manifest_within(repository, target, MANIFEST_LIMIT).await
+    }
+
+    /// The same with a limit of one's own, in bytes; at most [`MANIFEST_LIMIT`].
+    pub async fn manifest_within(
+        &self,
+        repository: &Repository,
+        target: &TagOrDigest,
+        limit: usize,
+    ) -> Result<Manifest, Error> {
         let registry = self.transport.registry(repository)?;
         let mut call =
             Self::read(&registry, repository, Method::GET, &format!("manifests/{target}"))?;
         call.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
         let mut retries = self.transport.retries();
         loop {
-            match self.try_manifest(&call, target).await {
+            match self.try_manifest(&call, target, limit.min(MANIFEST_LIMIT)).await {
                 Ok(manifest) => return Ok(manifest),
                 Err(error) => self.transport.pause(&mut retries, error).await?,
             }
@@ -108,6 +127,19 @@ impl Client {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<PutManifest, Error> {
+        self.put_manifest_if(repository, target, media_type, bytes, None).await
+    }
+
+    /// The same, as long as `condition` holds: looked at directly before every try, when its turn has come. If it does
+    /// not hold, nothing is written, and the error is [`Error::TagMoved`].
+    pub async fn put_manifest_if(
+        &self,
+        repository: &Repository,
+        target: &TagOrDigest,
+        media_type: &str,
+        bytes: Bytes,
+        condition: Option<&TagNames>,
+    ) -> Result<PutManifest, Error> {
         let registry = self.transport.registry(repository)?;
         let mut call =
             Self::write(&registry, repository, Method::PUT, &format!("manifests/{target}"))?;
@@ -129,7 +161,7 @@ impl Client {
             if there.is_some_and(|head| head.digest == Some(digest)) {
                 return Ok(PutManifest { subject_processed: false, already_there: true });
             }
-            match self.try_put(&call, target, digest).await {
+            match self.try_put(&call, repository, target, digest, condition).await {
                 Ok(put) => return Ok(put),
                 Err(error @ Error::TagImmutable { .. }) => {
                     // Of a registry whose HEAD states no digest, only the manifest itself can tell
@@ -145,7 +177,12 @@ impl Client {
         }
     }
 
-    async fn try_manifest(&self, call: &Call<'_>, target: &TagOrDigest) -> Result<Manifest, Error> {
+    async fn try_manifest(
+        &self,
+        call: &Call<'_>,
+        target: &TagOrDigest,
+        limit: usize,
+    ) -> Result<Manifest, Error> {
         let reply = self.transport.send(call).await?;
         if reply.status() != StatusCode::OK {
             return Err(reply.into_error(Asked::Plain).await);
@@ -153,7 +190,7 @@ impl Client {
         let request = reply.request().clone();
         let media_type = reply.media_type().to_owned();
         let stated = stated_digest(&reply);
-        let bytes = reply.bytes(MANIFEST_LIMIT).await?;
+        let bytes = reply.bytes(limit).await?;
         let expected = match target {
             TagOrDigest::Digest(digest) => Some(*digest),
             TagOrDigest::Tag(_) => stated,
@@ -184,14 +221,48 @@ impl Client {
         Ok(Some(ManifestHead { digest, media_type, size: reply.content_length() }))
     }
 
+    /// Fails if the condition does not hold.
+    async fn check(&self, repository: &Repository, condition: &TagNames) -> Result<(), Error> {
+        let TagNames { tag, one_of } = condition;
+        let now = self.tagged(repository, tag).await?;
+        if now.is_some_and(|now| one_of.contains(&now)) {
+            return Ok(());
+        }
+        Err(Error::TagMoved { tag: tag.clone(), now })
+    }
+
+    /// The digest of what a tag names; none if there is no such tag. Asks for the manifest itself only
+    /// where the registry does not state its digest.
+    pub async fn tagged(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, Error> {
+        let target = TagOrDigest::Tag(tag.clone());
+        match self.head_manifest(repository, &target).await? {
+            None => Ok(None),
+            Some(ManifestHead { digest: Some(digest), .. }) => Ok(Some(digest)),
+            Some(_) => match self.manifest(repository, &target).await {
+                Ok(manifest) => Ok(Some(manifest.digest)),
+                Err(Error::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
     async fn try_put(
         &self,
         call: &Call<'_>,
+        repository: &Repository,
         target: &TagOrDigest,
         digest: Digest,
+        condition: Option<&TagNames>,
     ) -> Result<PutManifest, Error> {
         if let Some(limit) = &self.transport.put_limit {
             limit.wait().await;
+        }
+        if let Some(condition) = condition {
+            self.check(repository, condition).await?;
         }
         let reply = self.transport.send(call).await?;
         if !reply.status().is_success() {

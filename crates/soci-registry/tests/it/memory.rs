@@ -13,7 +13,7 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
     const SIZE: usize = 3_000_000;
     for ranges in [true, false] {
         let fake = FakeRegistry::with(FakeOptions { ranges, ..FakeOptions::default() }).await;
-        let memory = MemoryPool::new(512 << 10);
+        let memory = MemoryPool::new(512 << 10, 512 << 10);
         let transfer = Transfer { part_size: 64 << 10, parallel_parts: 8 };
         let mut readers = JoinSet::new();
         for number in 0..20 {
@@ -22,7 +22,7 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
             let (client, repository) = (fake.client(), fake.repository(NAME));
             let memory = memory.clone();
             readers.spawn(async move {
-                let share = memory.reserve(128 << 10, transfer).await;
+                let share = memory.reserve(128 << 10, 0, transfer).await.0;
                 let mut blob = client.blob_with(&repository, &digest, SIZE as u64, share);
                 while blob.next().await.unwrap().is_some() {}
                 blob.peak_buffered()
@@ -38,16 +38,16 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
 async fn a_reader_that_stands_still_does_not_hold_up_one_that_has_begun() {
     const SIZE: usize = 2 << 20;
     let fake = FakeRegistry::start().await;
-    let memory = MemoryPool::new(1 << 20);
+    let memory = MemoryPool::new(1 << 20, 1 << 20);
     let transfer = Transfer { part_size: 64 << 10, parallel_parts: 16 };
     let slow = fake.put_blob(NAME, vec![1; SIZE]);
     let quick = fake.put_blob(NAME, vec![2; SIZE]);
     let stall = Quirk::on(Kind::BlobGet, Effect::Stall(0)).path(slow.to_string());
     fake.quirk(stall.range("bytes=131072-196607").always());
     let (client, repository) = (fake.client(), fake.repository(NAME));
-    let share = memory.reserve(128 << 10, transfer).await;
+    let share = memory.reserve(128 << 10, 0, transfer).await.0;
     let mut slow = client.blob_with(&repository, &slow, SIZE as u64, share);
-    let share = memory.reserve(128 << 10, transfer).await;
+    let share = memory.reserve(128 << 10, 0, transfer).await.0;
     let mut quick = client.blob_with(&repository, &quick, SIZE as u64, share);
     // By now the slow one has taken all that was left.
     while slow.position() < 128 << 10 {

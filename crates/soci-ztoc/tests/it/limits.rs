@@ -112,7 +112,14 @@ fn the_ztoc_is_limited_when_it_is_written_and_when_it_is_read() {
     assert_eq!(plain(&layer, LayerLimits { ztoc_size: size, ..DEFAULT }), Ok(()));
     let limit = size - 1;
     let error = plain(&layer, LayerLimits { ztoc_size: limit, ..DEFAULT });
-    assert_eq!(error, Err(BuildError::ZtocTooLarge { size, limit }));
+    let Err(error @ BuildError::ZtocTooLarge { size: found, limit: at, checkpoints }) = error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!((found, at), (size, limit));
+    assert!(checkpoints < 100 && error.to_string().ends_with("helps"), "{checkpoints} {error}");
+    let tiny = plain(&layer, LayerLimits { ztoc_size: size / 10, ..DEFAULT }).unwrap_err();
+    assert!(tiny.is_limit() && !tiny.to_string().contains("helps"), "{tiny}");
     let read = |limits| Reader::parse(ztoc.clone(), &limits).map(|_| ());
     assert_eq!(read(DEFAULT), Ok(()));
     let limited = |what, limit| Err(ReadError::Limit { what, limit });
