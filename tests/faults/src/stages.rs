@@ -1,0 +1,17 @@
+//! The stages of the campaign.
+
+mod credentials;
+mod http_clients;
+mod kills;
+mod messages;
+mod queues;
+mod registry;
+mod undisturbed;
+
+pub(crate) use credentials::credentials;
+pub(crate) use http_clients::http_clients;
+pub(crate) use kills::kills;
+pub(crate) use messages::messages;
+pub(crate) use queues::queues;
+pub(crate) use registry::{RegistryStage, registry_faults};
+pub(crate) use undisturbed::undisturbed;
