@@ -16,6 +16,8 @@ use crate::worker::IndexVersion;
 pub(crate) enum RequestClass {
     HeadTag,
     HeadOutputTag,
+    GetOutputTag,
+    HeadManifest,
     GetManifest,
     GetConfig,
     GetLayer,
@@ -50,9 +52,11 @@ type Row = (&'static str, Effect, &'static [&'static str]);
 const GONE: &[&str] = &["image-gone", "tag-gone"];
 
 impl RequestClass {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::HeadTag,
         Self::HeadOutputTag,
+        Self::GetOutputTag,
+        Self::HeadManifest,
         Self::GetManifest,
         Self::GetConfig,
         Self::GetLayer,
@@ -71,6 +75,8 @@ impl RequestClass {
         match self {
             Self::HeadTag => "HEAD manifest by the image's tag",
             Self::HeadOutputTag => "HEAD manifest by the result's tag",
+            Self::GetOutputTag => "GET manifest by the result's tag",
+            Self::HeadManifest => "HEAD manifest by digest",
             Self::GetManifest => "GET manifest by digest",
             Self::GetConfig => "GET config",
             Self::GetLayer => "GET layer",
@@ -89,7 +95,9 @@ impl RequestClass {
     /// Whether a worker that makes this version sends such requests.
     pub(crate) fn is_sent(self, version: IndexVersion) -> bool {
         match self {
-            Self::HeadTag | Self::HeadOutputTag | Self::PutTag => version == IndexVersion::V2,
+            Self::HeadTag | Self::HeadOutputTag | Self::GetOutputTag | Self::PutTag => {
+                version == IndexVersion::V2
+            }
             Self::Referrers => version == IndexVersion::V1,
             _ => true,
         }
@@ -99,15 +107,13 @@ impl RequestClass {
         matches!(self, Self::BeginUpload | Self::EndUpload | Self::PutManifest | Self::PutTag)
     }
 
-    fn is_head(self) -> bool {
-        matches!(self, Self::HeadTag | Self::HeadOutputTag | Self::HeadBlob)
-    }
-
     /// The image that a job needs so that it sends such requests.
     pub(crate) fn shape(self) -> Option<ShapeName> {
         match self {
             Self::GetStoredPart => Some(ShapeName::Large),
-            Self::PutManifest => Some(ShapeName::Index),
+            Self::PutManifest | Self::HeadManifest => Some(ShapeName::Index),
+            // An image index says what its configurations would.
+            Self::GetConfig => Some(ShapeName::Small),
             _ => None,
         }
     }
@@ -116,20 +122,20 @@ impl RequestClass {
     pub(crate) fn kinds(self) -> Vec<FaultKind> {
         let mut rows = statuses(self);
         match self {
-            Self::HeadTag | Self::HeadOutputTag | Self::HeadBlob => rows.extend(heads(self)),
+            Self::HeadTag | Self::HeadOutputTag | Self::HeadManifest | Self::HeadBlob => {
+                rows.extend(heads(self));
+            }
             Self::GetManifest | Self::GetStored | Self::GetStoredPart => {
                 rows.extend(reads());
                 rows.extend(bodies());
             }
-            Self::GetConfig | Self::GetLayer | Self::Token | Self::Referrers => {
-                rows.extend(reads())
-            }
+            Self::GetOutputTag
+            | Self::GetConfig
+            | Self::GetLayer
+            | Self::Token
+            | Self::Referrers => rows.extend(reads()),
             Self::BeginUpload | Self::EndUpload => rows.extend(uploads(self)),
             Self::PutManifest | Self::PutTag => rows.extend(manifests(self)),
-        }
-        if self.is_head() {
-            // There is no connection to close once the head is the whole answer.
-            rows.retain(|(_, effect, _)| !matches!(effect, Effect::DropAfter(_)));
         }
         let kind = |(what, effect, says): Row| {
             let slow = matches!(
@@ -151,6 +157,8 @@ impl RequestClass {
         match self {
             Self::HeadTag => on(Kind::ManifestHead, "manifests/").when(ends(TAG)),
             Self::HeadOutputTag => on(Kind::ManifestHead, "manifests/").when(ends(OUTPUT_TAG)),
+            Self::GetOutputTag => on(Kind::ManifestGet, "manifests/").when(ends(OUTPUT_TAG)),
+            Self::HeadManifest => on(Kind::ManifestHead, "manifests/sha256:"),
             Self::GetManifest => on(Kind::ManifestGet, "manifests/sha256:"),
             Self::GetConfig => on(Kind::BlobGet, &blob(&shape.config)),
             Self::GetLayer => on(Kind::BlobGet, &blob(&shape.layer)),
@@ -237,7 +245,7 @@ fn reads() -> Vec<Row> {
         ("200 with other JSON", Effect::page(200, "application/json", r#"{"a":1}"#), &[]),
         ("204", Effect::status(204), &[]),
         ("sent to nowhere", nowhere(307), &[]),
-        ("sent in a circle", Effect::status_with(307, "location", "/v2/circle"), GONE),
+        ("sent in a circle", Effect::status_with(307, "location", "{path}"), &[]),
         ("sent without a place", Effect::status(302), &[]),
     ]
 }

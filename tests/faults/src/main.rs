@@ -110,6 +110,7 @@ async fn campaign(arguments: &Arguments) -> anyhow::Result<Report> {
         running.spawn(stages::registry_faults(campaign.clone(), which));
     }
     running.spawn(stages::kills(campaign.clone()));
+    running.spawn(stages::pushes(campaign.clone()));
     running.spawn(stages::queues(campaign.clone()));
     running.spawn(stages::credentials(campaign.clone()));
     running.spawn(stages::messages(campaign.clone()));

@@ -134,18 +134,11 @@ impl Report {
         let mut text = String::new();
         // Writing to a string cannot fail.
         for (section, rows) in &self.sections {
-            let _ = writeln!(
-                text,
-                "\n| {section} | injected | indexed | ended with a true code | unexplained | unfinished | lost | wrong |\n\
-                 | --- | --- | --- | --- | --- | --- | --- | --- |"
-            );
-            let mut total = Tally::default();
-            for (row, tally) in rows {
-                total.add(tally);
-                let mark = if tally.bad() > 0 { " **!**" } else { "" };
-                let _ = writeln!(text, "| {row}{mark} | {} |", tally.cells());
-            }
-            let _ = writeln!(text, "| **all** | {} |", total.cells());
+            let _ = write!(text, "\n{}", table(section, rows));
+        }
+        let _ = writeln!(text, "\n## Summary");
+        for (section, rows) in &self.sections {
+            let _ = write!(text, "\n{}", summary(section, rows));
         }
         for (heading, lines) in [("Notes", &self.notes), ("Failures", &self.stories)] {
             if !lines.is_empty() {
@@ -161,4 +154,36 @@ impl Report {
     fn row(&mut self, section: &'static str, row: &str) -> &mut Tally {
         self.sections.entry(section).or_default().entry(row.to_owned()).or_default()
     }
+}
+
+/// The table of a section.
+fn table(section: &str, rows: &BTreeMap<String, Tally>) -> String {
+    let mut text = format!(
+        "| {section} | injected | indexed | ended with a true code | unexplained | unfinished | \
+         lost | wrong |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    );
+    let mut total = Tally::default();
+    for (row, tally) in rows {
+        total.add(tally);
+        let mark = if tally.bad() > 0 { " **!**" } else { "" };
+        let _ = writeln!(text, "| {row}{mark} | {} |", tally.cells());
+    }
+    let _ = writeln!(text, "| **all** | {} |", total.cells());
+    text
+}
+
+/// The same with one row for all that a row's name says before its colon.
+fn summary(section: &str, rows: &BTreeMap<String, Tally>) -> String {
+    let mut groups: BTreeMap<&str, (Tally, usize)> = BTreeMap::new();
+    for (row, tally) in rows {
+        let group = row.split_once(": ").map_or(row.as_str(), |(group, _)| group);
+        let (sum, kinds) = groups.entry(group).or_default();
+        sum.add(tally);
+        *kinds += usize::from(tally.injected > 0);
+    }
+    let named = groups.into_iter().map(|(group, (tally, kinds))| {
+        let kinds = if kinds > 1 { format!(" ({kinds} kinds)") } else { String::new() };
+        (format!("{group}{kinds}"), tally)
+    });
+    table(section, &named.collect())
 }

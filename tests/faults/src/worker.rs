@@ -19,6 +19,16 @@ pub(crate) enum IndexVersion {
     V2,
 }
 
+impl IndexVersion {
+    /// As a part of names.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
 /// What all workers of a stage have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerPlan {

@@ -68,8 +68,8 @@ pub enum Condition {
 #[non_exhaustive]
 pub enum Effect {
     /// The request is not carried out; the answer has this status, these headers and this body.
-    /// In headers and body `{name}` and `{reference}` stand for what the path names. Without a
-    /// `content-type` the body is called JSON.
+    /// In headers and body `{name}` and `{reference}` stand for what the path names, `{path}` for
+    /// the path. Without a `content-type` the body is called JSON.
     Answer {
         /// The status.
         status: u16,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::aws::{AwsTrouble, PlannedTrouble, Series};
@@ -12,54 +13,75 @@ use crate::report::Report;
 use crate::stage::{Campaign, Login};
 use crate::worker::IndexVersion;
 
-const NAME: &str = "credentials";
 const SECTION: &str = "fault of ECR's token";
+
+/// Where the jobs are counted.
+const ROW: &str = "jobs under all of these";
+
+/// How long a worker is left with its trouble.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Workers that meet their trouble at the same time.
+const AT_ONCE: usize = 6;
 
 /// "AWS:not-the-password"
 const REFUSED: &str = "QVdTOm5vdC10aGUtcGFzc3dvcmQ=";
 
 /// Runs the stage.
 pub(crate) async fn credentials(campaign: Campaign) -> anyhow::Result<Report> {
-    let mut stage = campaign.stage(NAME, IndexVersion::V2, Login::Basic, 4).await;
-    let mut random = campaign.random(NAME);
-    let mut troubles = troubles();
-    random.shuffle(&mut troubles);
-    let rounds = campaign.pick(vec![2], vec![1, 4, 8]);
-    let patience = campaign.pick(Duration::from_secs(4), Duration::from_secs(12));
-    let mut number = 0;
-    stage.start_worker()?;
-    for (what, trouble) in &troubles {
-        for times in &rounds {
-            if Instant::now() > campaign.lift_at {
-                break;
-            }
-            let planned =
-                PlannedTrouble { gap: 0, name: (*what).to_owned(), trouble: trouble.clone() };
-            campaign.aws.troubles().add(Series {
-                caller: NAME.to_owned(),
-                operation: "GetAuthorizationToken",
-                queue: "",
-                list: vec![planned; *times].into(),
-            });
-            stage.renew_workers().await?;
-            for _ in 0..2 {
-                let mut job = Job::new(NAME, number, ShapeName::Small, "jobs under all of these");
-                job.prepare(&stage.registry, &campaign.shapes);
-                job.send(&campaign.aws, NAME, &campaign.shapes)?;
-                stage.jobs.push(job);
-                number += 1;
-            }
-            stage.drained(Instant::now() + patience).await;
-            campaign.aws.troubles().lift(NAME);
-        }
+    let mut planned = Vec::new();
+    for times in campaign.pick(vec![4], vec![1, 4, 10]) {
+        planned.extend(troubles().into_iter().map(|(what, trouble)| (what, trouble, times)));
     }
-    stage.renew_workers().await?;
+    campaign.random("credentials").shuffle(&mut planned);
+    let mut report = Report::default();
+    let mut running = JoinSet::new();
+    for (number, (what, trouble, times)) in planned.into_iter().enumerate() {
+        if running.len() >= AT_ONCE
+            && let Some(ended) = running.join_next().await
+        {
+            report.merge(ended??);
+        }
+        let planned = PlannedTrouble { gap: 0, name: what.to_owned(), trouble };
+        running.spawn(meet(campaign.clone(), number, planned, times));
+    }
+    while let Some(ended) = running.join_next().await {
+        report.merge(ended??);
+    }
+    for (what, _) in troubles() {
+        report.injected(SECTION, what, campaign.aws.troubles().come(what));
+    }
+    Ok(report)
+}
+
+/// A worker that gets no good token so many times, and after a while one that does.
+async fn meet(
+    campaign: Campaign,
+    number: usize,
+    planned: PlannedTrouble,
+    times: usize,
+) -> anyhow::Result<Report> {
+    let name = format!("credentials{number:03}");
+    let mut stage = campaign.stage(&name, IndexVersion::V2, Login::Basic, 4).await;
+    campaign.aws.troubles().add(Series {
+        caller: name.clone(),
+        operation: "GetAuthorizationToken",
+        queue: "",
+        list: vec![planned; times].into(),
+    });
+    let jobs = (0..3).map(|number| Job::new(&name, number, ShapeName::Small, ROW));
+    stage.jobs = jobs.collect();
+    stage.prepare();
+    stage.start_worker()?;
+    stage.send(Duration::ZERO).await?;
+    stage.drained(Instant::now() + PATIENCE).await;
+    campaign.aws.troubles().lift(&name);
+    if stage.left() > 0 {
+        // A token that was refused may be held for minutes.
+        stage.renew_workers().await?;
+    }
     stage.drained(campaign.deadline).await;
     stage.end(SECTION).await?;
-    for (what, _) in troubles {
-        let come = campaign.aws.troubles().come(what);
-        stage.report.injected(SECTION, what, come);
-    }
     Ok(stage.report)
 }
 

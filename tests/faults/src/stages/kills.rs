@@ -1,5 +1,4 @@
-//! Workers that are killed, stopped and frozen in the midst of jobs, and images that are pushed again
-//! while an older push is being indexed.
+//! Workers that are killed, stopped and frozen in the midst of jobs.
 
 use std::time::Duration;
 

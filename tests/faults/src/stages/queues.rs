@@ -43,12 +43,11 @@ pub(crate) async fn queues(campaign: Campaign) -> anyhow::Result<Report> {
             for (what, trouble) in &troubles {
                 let name = format!("{title}: {what}");
                 let row = if *trouble == AwsTrouble::Silence { 1 } else { IN_A_ROW };
-                // A single one, and several in a row.
-                for (count, gap) in [(1, 2), (row, 0)] {
+                // A single one, which the SDK sees to, and several in a row.
+                for count in campaign.pick(vec![row], vec![1, row]) {
                     for nth in 0..count {
-                        let gap = if nth == 0 { 2 } else { gap };
-                        let (name, trouble) = (name.clone(), trouble.clone());
-                        list.push(PlannedTrouble { gap, name, trouble });
+                        let (gap, trouble) = (usize::from(nth == 0), trouble.clone());
+                        list.push(PlannedTrouble { gap, name: name.clone(), trouble });
                     }
                 }
                 names.push(name);
@@ -59,11 +58,11 @@ pub(crate) async fn queues(campaign: Campaign) -> anyhow::Result<Report> {
     }
     names.sort();
     names.dedup();
-    stage.jobs = jobs(&mut random, campaign.pick(120, 500));
+    stage.jobs = jobs(&mut random, campaign.pick(200, 900));
     stage.prepare();
     stage.start_worker()?;
     stage.start_worker()?;
-    stage.send(Duration::from_millis(campaign.pick(600, 700))).await?;
+    stage.send(Duration::from_millis(campaign.pick(300, 450))).await?;
     stage.drained(campaign.lift_at).await;
     campaign.aws.troubles().lift(NAME);
     stage.drained(campaign.deadline).await;
@@ -132,9 +131,9 @@ fn jobs(random: &mut Rng, count: usize) -> Vec<Job> {
     let jobs = (0..count).map(|number| {
         let plain = |shape| Job::new(NAME, number, shape, "jobs under all of these");
         let (job, fault) = match random.u8(..8) {
-            0 | 1 => (plain(ShapeName::Small), fails.clone().map(|kind| (kind, Extent::Once))),
-            2 => (plain(ShapeName::Small), slow.clone().map(|kind| (kind, Extent::Once))),
-            3 | 4 => (plain(ShapeName::Broken), None),
+            0..3 => (plain(ShapeName::Small), fails.clone().map(|kind| (kind, Extent::Once))),
+            3 => (plain(ShapeName::Small), slow.clone().map(|kind| (kind, Extent::Once))),
+            4 | 5 => (plain(ShapeName::Broken), None),
             _ => (plain(ShapeName::Index), None),
         };
         fault.into_iter().fold(job, |job, (kind, extent)| job.with(kind, extent))

@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 pub(crate) async fn undisturbed(campaign: &mut Campaign) -> anyhow::Result<()> {
     let mut learned = Shapes::make()?;
     for version in [IndexVersion::V1, IndexVersion::V2] {
-        let name = format!("undisturbed-{version:?}");
+        let name = format!("undisturbed-{}", version.name());
         let mut stage = campaign.stage(&name, version, Login::Basic, 4).await;
         let jobs = ShapeName::SOUND.into_iter().enumerate();
         stage.jobs = jobs.map(|(number, shape)| Job::new(&name, number, shape, "")).collect();
