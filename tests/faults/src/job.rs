@@ -175,8 +175,8 @@ impl Job {
         if let Some(letter) = remains.letters.iter().find(own) {
             return letter.reason().map_or(JobFate::Unexplained, |reason| self.given_up(reason));
         }
-        let skipped = remains.ends.get(&self.repository).into_iter().flatten();
-        let skipped = skipped.filter(|end| end.outcome == "skipped").last();
+        let mut skipped = remains.ends.get(&self.repository).into_iter().flatten();
+        let skipped = skipped.rfind(|end| end.outcome == "skipped");
         match skipped {
             Some(end) => self.given_up(&end.reason),
             None => JobFate::Lost("neither an index nor a message".to_owned()),
@@ -209,4 +209,43 @@ pub(crate) fn message(repository: &str, digest: Digest) -> anyhow::Result<String
         enqueued_at: SystemTime::now().into(),
     };
     Ok(message.encode())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+    use crate::kinds::all;
+
+    fn job(fault: &str, extent: Extent) -> Job {
+        let kind = all().into_iter().find(|kind| kind.name() == fault).unwrap();
+        Job::new("stage", 1, ShapeName::Small, "").with(kind, extent)
+    }
+
+    #[test]
+    fn no_code_is_true_of_a_fault_that_comes_once() {
+        for reason in ["image-gone", "registry-refused", "registry-unavailable"] {
+            let job = job("GET layer: 404", Extent::Once);
+            assert!(matches!(job.given_up(reason), JobFate::Lost(_)), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_code_of_the_image_is_true_only_where_the_fault_says_so() {
+        let clean = |fault, reason: &str| {
+            job(fault, Extent::UntilLifted).given_up(reason) == JobFate::Clean(reason.to_owned())
+        };
+        assert!(clean("GET layer: 404", "image-gone"));
+        assert!(clean("PUT upload: 413", "registry-refused"));
+        assert!(clean("PUT manifest by tag: 400 immutable tag", "tag-immutable"));
+        assert!(!clean("PUT upload: 404", "image-gone"));
+        assert!(!clean("GET layer: 500", "layer-rejected"));
+    }
+
+    #[test]
+    fn a_broken_layer_may_be_rejected_and_a_sound_one_may_not() {
+        let end = |shape| Job::new("stage", 1, shape, "").given_up("layer-rejected");
+        assert!(matches!(end(ShapeName::Broken), JobFate::Clean(_)));
+        assert!(matches!(end(ShapeName::Small), JobFate::Lost(_)));
+    }
 }

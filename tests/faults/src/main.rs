@@ -111,7 +111,9 @@ async fn campaign(arguments: &Arguments) -> anyhow::Result<Report> {
     }
     running.spawn(stages::kills(campaign.clone()));
     running.spawn(stages::pushes(campaign.clone()));
-    running.spawn(stages::queues(campaign.clone()));
+    for share in 0..stages::QUEUE_SHARES {
+        running.spawn(stages::queues(campaign.clone(), share));
+    }
     running.spawn(stages::credentials(campaign.clone()));
     running.spawn(stages::messages(campaign.clone()));
     running.spawn(stages::http_clients(campaign.clone()));

@@ -2,6 +2,7 @@
 //! the stage does to them. All stages run beside each other and share nothing but the machine.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -246,7 +247,8 @@ impl Stage {
                 if acted > 0 {
                     self.report.injected(section, &job.row, 1);
                 }
-                of += &format!(", {} {:?} came {acted}x", fault.kind.name(), fault.extent);
+                // Writing to a string cannot fail.
+                let _ = write!(of, ", {} {:?} came {acted}x", fault.kind.name(), fault.extent);
             }
             self.report.ended(section, &job.row, &job.fate(&remains), &of);
         }

@@ -14,6 +14,6 @@ pub(crate) use http_clients::http_clients;
 pub(crate) use kills::kills;
 pub(crate) use messages::messages;
 pub(crate) use pushes::pushes;
-pub(crate) use queues::queues;
+pub(crate) use queues::{SHARES as QUEUE_SHARES, queues};
 pub(crate) use registry::{RegistryStage, registry_faults};
 pub(crate) use undisturbed::undisturbed;

@@ -159,13 +159,11 @@ impl Worker {
     /// Tells the process to stop and waits for its end; kills it if there is none in time.
     pub(crate) async fn stop(&mut self, longest: Duration) -> Option<ExitStatus> {
         self.signal("TERM").await;
-        match timeout(longest, self.child.wait()).await {
-            Ok(status) => status.ok(),
-            Err(_) => {
-                self.kill().await;
-                None
-            }
+        if let Ok(status) = timeout(longest, self.child.wait()).await {
+            return status.ok();
         }
+        self.kill().await;
+        None
     }
 
     /// Sends a signal by name. The shell does it, as this code has no way of its own to.

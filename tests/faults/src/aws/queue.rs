@@ -31,7 +31,7 @@ const MAX_RECEIVES: u32 = 5;
 pub(crate) struct Queues {
     /// How many times faster waits pass.
     pub(crate) speed: u32,
-    queues: BTreeMap<String, Vec<QueuedMessage>>,
+    by_name: BTreeMap<String, Vec<QueuedMessage>>,
     count: u64,
 }
 
@@ -73,22 +73,22 @@ impl QueuedMessage {
 
 impl Queues {
     pub(crate) fn new(speed: u32) -> Self {
-        Self { speed: speed.max(1), queues: BTreeMap::new(), count: 0 }
+        Self { speed: speed.max(1), by_name: BTreeMap::new(), count: 0 }
     }
 
     /// The messages of a queue, whoever has them.
     pub(crate) fn messages(&self, queue: &str) -> &[QueuedMessage] {
-        self.queues.get(queue).map_or(&[], Vec::as_slice)
+        self.by_name.get(queue).map_or(&[], Vec::as_slice)
     }
 
     /// Creates a queue and `<queue>-dead`, to which its messages go in the end.
     pub(crate) fn create(&mut self, queue: &str) {
-        self.queues.entry(queue.to_owned()).or_default();
-        self.queues.entry(format!("{queue}-dead")).or_default();
+        self.by_name.entry(queue.to_owned()).or_default();
+        self.by_name.entry(format!("{queue}-dead")).or_default();
     }
 
     pub(crate) fn exists(&self, queue: &str) -> bool {
-        self.queues.contains_key(queue)
+        self.by_name.contains_key(queue)
     }
 
     /// Puts a message on a queue and gives its identifier.
@@ -113,7 +113,7 @@ impl Queues {
             visible_at: Instant::now() + Duration::from_secs(delay) / self.speed,
             holder: None,
         };
-        self.queues.get_mut(queue).ok_or("QueueDoesNotExist")?.push(sent);
+        self.by_name.get_mut(queue).ok_or("QueueDoesNotExist")?.push(sent);
         Ok(id)
     }
 
@@ -128,8 +128,8 @@ impl Queues {
     ) -> Vec<Value> {
         let now = Instant::now();
         let dead_letters = format!("{queue}-dead");
-        let redriven = self.queues.contains_key(&dead_letters);
-        let Some(messages) = self.queues.get_mut(queue) else { return Vec::new() };
+        let redriven = self.by_name.contains_key(&dead_letters);
+        let Some(messages) = self.by_name.get_mut(queue) else { return Vec::new() };
         let mut dead = Vec::new();
         if redriven {
             let exhausted =
@@ -148,7 +148,7 @@ impl Queues {
         let taken = taken.collect();
         // It keeps its attributes, and nobody has added a reason.
         let dead = dead.into_iter().map(|message| QueuedMessage { receives: 0, ..message });
-        self.queues.entry(dead_letters).or_default().extend(dead);
+        self.by_name.entry(dead_letters).or_default().extend(dead);
         taken
     }
 
@@ -161,7 +161,7 @@ impl Queues {
     ) -> Result<(), Refusal> {
         let now = Instant::now();
         let time = if time == LEASE { time } else { time / self.speed };
-        let messages = self.queues.get_mut(queue).ok_or("QueueDoesNotExist")?;
+        let messages = self.by_name.get_mut(queue).ok_or("QueueDoesNotExist")?;
         let held = messages.iter_mut().find(|message| message.receipt() == receipt);
         let held = held.ok_or("ReceiptHandleIsInvalid")?;
         if held.visible_at <= now {
@@ -173,7 +173,7 @@ impl Queues {
 
     /// Deletes a message. A receipt that is out of date deletes nothing and is no error, as SQS has it.
     pub(crate) fn delete(&mut self, queue: &str, receipt: &str) {
-        if let Some(messages) = self.queues.get_mut(queue) {
+        if let Some(messages) = self.by_name.get_mut(queue) {
             messages.retain(|message| message.receipt() != receipt);
         }
     }
@@ -181,7 +181,7 @@ impl Queues {
     /// Lets the leases of a process that was killed end sooner: nobody is there to notice.
     pub(crate) fn holder_died(&mut self, caller: &str) {
         let soon = Instant::now() + LEASE / self.speed;
-        for message in self.queues.values_mut().flatten() {
+        for message in self.by_name.values_mut().flatten() {
             if message.holder.as_deref() == Some(caller) {
                 message.visible_at = message.visible_at.min(soon);
             }
@@ -190,7 +190,7 @@ impl Queues {
 
     /// Makes what was received visible at once, as a queue does that forgets its timeouts.
     pub(crate) fn forget_leases(&mut self, queue: &str) {
-        for message in self.queues.get_mut(queue).into_iter().flatten() {
+        for message in self.by_name.get_mut(queue).into_iter().flatten() {
             message.visible_at = message.visible_at.min(Instant::now());
         }
     }
@@ -250,4 +250,74 @@ fn as_received(message: &QueuedMessage) -> Value {
         received["MessageAttributes"] = message.attributes.clone();
     }
     received
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    const WORKER: (&str, bool) = ("worker", false);
+
+    fn with_one(speed: u32) -> Queues {
+        let mut queues = Queues::new(speed);
+        queues.create("q");
+        queues.send("q", &json!({ "MessageBody": "body" })).unwrap();
+        queues
+    }
+
+    fn receipt(queues: &mut Queues) -> Option<String> {
+        let received = queues.receive("q", 10, LEASE, WORKER);
+        Some(received.first()?["ReceiptHandle"].as_str()?.to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_not_sped_up_and_a_wait_is() {
+        let mut queues = with_one(10);
+        let first = receipt(&mut queues).unwrap();
+        tokio::time::advance(LEASE / 2).await;
+        queues.hide("q", &first, LEASE).unwrap();
+        tokio::time::advance(LEASE * 3 / 4).await;
+        assert_eq!(receipt(&mut queues), None);
+        queues.hide("q", &first, Duration::from_secs(100)).unwrap();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(receipt(&mut queues).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_receipt_deletes_nothing() {
+        let mut queues = with_one(1);
+        let old = receipt(&mut queues).unwrap();
+        tokio::time::advance(LEASE).await;
+        let new = receipt(&mut queues).unwrap();
+        queues.delete("q", &old);
+        assert_eq!(queues.hide("q", &old, LEASE), Err("ReceiptHandleIsInvalid"));
+        assert_eq!(queues.messages("q").len(), 1);
+        queues.delete("q", &new);
+        assert!(queues.messages("q").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_was_received_too_often_is_moved() {
+        let mut queues = with_one(1);
+        for _ in 0..MAX_RECEIVES {
+            assert!(receipt(&mut queues).is_some());
+            tokio::time::advance(LEASE).await;
+        }
+        assert_eq!(receipt(&mut queues), None);
+        assert!(queues.messages("q").is_empty());
+        assert_eq!(queues.messages("q-dead")[0].reason(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_dead_process_held_comes_back_sooner() {
+        let mut queues = with_one(31);
+        receipt(&mut queues).unwrap();
+        queues.holder_died("somebody else");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(receipt(&mut queues), None);
+        queues.holder_died("worker");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(receipt(&mut queues).is_some());
+    }
 }

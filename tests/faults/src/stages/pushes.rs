@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use soci_registry_server::testing::{Condition, Effect, Kind, Quirk};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::images::{OUTPUT_TAG, ShapeName, TAG, output};
 use crate::job::{JobFate, message};
@@ -14,6 +14,9 @@ use crate::worker::IndexVersion;
 
 const NAME: &str = "pushes";
 const SECTION: &str = "fault of order";
+
+/// How long the older push may take to come to what is slow.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What is slow for the older push.
 const SLOW: [(&str, Kind, bool); 4] = [
@@ -36,14 +39,18 @@ pub(crate) async fn pushes(campaign: Campaign) -> anyhow::Result<Report> {
             let slow = Effect::Late(Duration::from_millis(random.u64(300..3000)));
             let quirk = Quirk::on(kind, slow).path(format!("{repository}/"));
             let tag = Condition::PathEnds(format!("/{OUTPUT_TAG}"));
-            let _ = stage.registry.quirk(if of_tag { quirk.when(tag) } else { quirk });
+            let order = stage.registry.quirk(if of_tag { quirk.when(tag) } else { quirk });
             push(&stage, &repository, ShapeName::Small)?;
-            sleep(Duration::from_millis(random.u64(50..800))).await;
+            // While the older one stands still, after all that it looks at before.
+            let begun = Instant::now();
+            while stage.registry.acted(order) == 0 && begun.elapsed() < LONGEST_WAIT {
+                sleep(Duration::from_millis(5)).await;
+            }
+            sleep(Duration::from_millis(random.u64(..100))).await;
             push(&stage, &repository, ShapeName::Index)?;
             stage.report.injected(SECTION, what, 1);
             repositories.push((repository, what));
         }
-        sleep(Duration::from_millis(random.u64(100..1000))).await;
     }
     stage.drained(campaign.deadline).await;
     let unfinished = stage.left() > 0;

@@ -13,15 +13,21 @@ use crate::report::Report;
 use crate::stage::{Campaign, Login};
 use crate::worker::IndexVersion;
 
-const NAME: &str = "queues";
 const SECTION: &str = "fault of SQS";
+
+/// Stages among which the troubles are shared, so that there is time for all.
+pub(crate) const SHARES: usize = 3;
+
+/// What the names of the queues begin and end with.
+const NAME: &str = "queues";
+const LIVE: &str = "live";
 
 /// The operations of a worker, and what their queue's name ends with.
 const OPERATIONS: [(&str, &str, &str); 6] = [
-    ("ReceiveMessage", NAME, "ReceiveMessage"),
-    ("DeleteMessage", NAME, "DeleteMessage"),
-    ("ChangeMessageVisibility", NAME, "ChangeMessageVisibility"),
-    ("SendMessage", NAME, "SendMessage"),
+    ("ReceiveMessage", LIVE, "ReceiveMessage"),
+    ("DeleteMessage", LIVE, "DeleteMessage"),
+    ("ChangeMessageVisibility", LIVE, "ChangeMessageVisibility"),
+    ("SendMessage", LIVE, "SendMessage"),
     ("SendMessage", "-dead", "SendMessage to the dead-letter queue"),
     ("GetQueueAttributes", "", "GetQueueAttributes"),
 ];
@@ -29,15 +35,16 @@ const OPERATIONS: [(&str, &str, &str); 6] = [
 /// Calls in a row that fail so that the SDK's own tries are used up.
 const IN_A_ROW: usize = 4;
 
-/// Runs the stage.
-pub(crate) async fn queues(campaign: Campaign) -> anyhow::Result<Report> {
-    let mut random = campaign.random(NAME);
-    let mut stage = campaign.stage(NAME, IndexVersion::V2, Login::Basic, 6).await;
+/// Runs the stage with this share of the troubles.
+pub(crate) async fn queues(campaign: Campaign, share: usize) -> anyhow::Result<Report> {
+    let name = format!("{NAME}{share}-{LIVE}");
+    let mut random = campaign.random(&name);
+    let mut stage = campaign.stage(&name, IndexVersion::V2, Login::Basic, 6).await;
     let rounds = campaign.pick(1, 4);
     let mut names = Vec::new();
     for (operation, queue, title) in OPERATIONS {
         let mut list: Vec<PlannedTrouble> = Vec::new();
-        let mut troubles = troubles(operation);
+        let mut troubles = share_of(share, troubles(operation));
         for _ in 0..rounds {
             random.shuffle(&mut troubles);
             for (what, trouble) in &troubles {
@@ -53,25 +60,31 @@ pub(crate) async fn queues(campaign: Campaign) -> anyhow::Result<Report> {
                 names.push(name);
             }
         }
-        let caller = NAME.to_owned();
+        let caller = name.clone();
         campaign.aws.troubles().add(Series { caller, operation, queue, list: list.into() });
     }
     names.sort();
     names.dedup();
-    stage.jobs = jobs(&mut random, campaign.pick(200, 900));
+    stage.jobs = jobs(&name, &mut random, campaign.pick(100, 600));
     stage.prepare();
     stage.start_worker()?;
     stage.start_worker()?;
-    stage.send(Duration::from_millis(campaign.pick(300, 450))).await?;
+    stage.send(Duration::from_millis(campaign.pick(500, 700))).await?;
     stage.drained(campaign.lift_at).await;
-    campaign.aws.troubles().lift(NAME);
+    campaign.aws.troubles().lift(&name);
     stage.drained(campaign.deadline).await;
     stage.end(SECTION).await?;
+    // The other shares have other troubles.
     for name in names {
         let come = campaign.aws.troubles().come(&name);
         stage.report.injected(SECTION, &name, come);
     }
     Ok(stage.report)
+}
+
+fn share_of<T>(share: usize, all: Vec<T>) -> Vec<T> {
+    let numbered = all.into_iter().enumerate();
+    numbered.filter(|(number, _)| number % SHARES == share).map(|(_, one)| one).collect()
 }
 
 /// What may become of a call.
@@ -121,7 +134,7 @@ fn troubles(operation: &str) -> Vec<(&'static str, AwsTrouble)> {
     troubles
 }
 
-fn jobs(random: &mut Rng, count: usize) -> Vec<Job> {
+fn jobs(name: &str, random: &mut Rng, count: usize) -> Vec<Job> {
     let kinds = all();
     let named = |name: &str| -> Option<FaultKind> {
         kinds.iter().find(|kind| kind.name() == name).cloned()
@@ -129,7 +142,7 @@ fn jobs(random: &mut Rng, count: usize) -> Vec<Job> {
     let fails = named("GET manifest by digest: 400");
     let slow = named("GET layer: an answer after 20 s");
     let jobs = (0..count).map(|number| {
-        let plain = |shape| Job::new(NAME, number, shape, "jobs under all of these");
+        let plain = |shape| Job::new(name, number, shape, "jobs under all of these");
         let (job, fault) = match random.u8(..8) {
             0..3 => (plain(ShapeName::Small), fails.clone().map(|kind| (kind, Extent::Once))),
             3 => (plain(ShapeName::Small), slow.clone().map(|kind| (kind, Extent::Once))),
