@@ -69,6 +69,14 @@ browser:
 image:
     tests/image/run
 
+# Our own fault campaign: registries, queues, credentials and processes that fail. Needs no network.
+faults *FLAGS:
+    tests/faults/run --part {{FLAGS}}
+
+# All of it, for half an hour.
+faults-whole *FLAGS:
+    tests/faults/run --whole {{FLAGS}}
+
 # The programs against real registries and a deployed stack. GROUPS as in tests/e2e/run.
 e2e *GROUPS:
     tests/e2e/run {{GROUPS}}

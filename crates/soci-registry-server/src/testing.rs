@@ -53,6 +53,10 @@ use crate::upload_sessions::UploadSessions;
 use request::Host;
 use state::Fake;
 
+/// An ordered quirk, as the fake that it was ordered of knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuirkOrder(usize);
+
 /// A running fake. Clones are the same registry.
 #[derive(Clone, Debug)]
 pub struct FakeRegistry {
@@ -92,6 +96,7 @@ impl FakeRegistry {
         let folder = done(tempfile::tempdir());
         let mut limits = RegistryServerLimits::default();
         limits.page = options.referrers_page.unwrap_or(limits.page);
+        limits.connections = options.connections.unwrap_or(limits.connections);
         let context = Context {
             // Nothing of it outlives the process, so nothing needs to reach the disk.
             store: done(Store::open(folder.path(), false)),
@@ -124,8 +129,22 @@ impl FakeRegistry {
     }
 
     /// Orders a quirk. Of several ordered ones that hit a request, the one ordered first acts.
-    pub fn quirk(&self, quirk: Quirk) {
-        self.fake().state().ordered.push(quirk);
+    pub fn quirk(&self, quirk: Quirk) -> QuirkOrder {
+        let mut state = self.fake().state();
+        state.ordered.push((quirk, 0));
+        QuirkOrder(state.ordered.len() - 1)
+    }
+
+    /// How often an ordered quirk has acted.
+    pub fn acted(&self, order: QuirkOrder) -> usize {
+        self.fake().state().ordered.get(order.0).map_or(0, |(_, acted)| *acted)
+    }
+
+    /// Ends an ordered quirk, however often it was to act.
+    pub fn lift(&self, order: QuirkOrder) {
+        if let Some((quirk, _)) = self.fake().state().ordered.get_mut(order.0) {
+            quirk.when.times = 0;
+        }
     }
 
     /// Gives the registry a habit: the rows of this name in the table of quirks.
@@ -138,7 +157,7 @@ impl FakeRegistry {
 
     /// Whether ordered quirks are left that have not acted as often as they should.
     pub fn quirks_left(&self) -> bool {
-        self.fake().state().ordered.iter().any(Quirk::is_left)
+        self.fake().state().ordered.iter().any(|(quirk, _)| quirk.is_left())
     }
 
     /// Makes every token that was given out invalid.

@@ -39,6 +39,12 @@ pub(super) async fn answer(fake: Arc<Fake>, request: Request, host: Host) -> Res
     let effects: Vec<Effect> = ordered.iter().cloned().chain(habits.iter().cloned()).collect();
     for effect in &effects {
         change_request(effect, &mut head);
+        match effect {
+            Effect::Late(time) => tokio::time::sleep(*time).await,
+            Effect::Silence => std::future::pending().await,
+            Effect::HangUp => hang_up(),
+            _ => {}
+        }
     }
     let response = match instead(&fake, &asked, ordered.as_slice()) {
         Some(response) => {
@@ -47,6 +53,9 @@ pub(super) async fn answer(fake: Arc<Fake>, request: Request, host: Host) -> Res
         }
         None => carry_out(&fake, &asked, &habits, head, body).await,
     };
+    if effects.contains(&Effect::HangUpAfter) {
+        hang_up();
+    }
     // Its answer is lost, so what became of the request does not show.
     let lost = effects.iter().find_map(|effect| match effect {
         Effect::LoseAnswer(status) => Some(distort::status_of(*status)),
@@ -107,6 +116,12 @@ async fn carry_out(
         return without_registry_headers(response);
     }
     api::answer(Arc::clone(&fake.context), Request::from_parts(head, body)).await
+}
+
+/// Ends the task of the connection, and with it the connection. There is no other way to give no
+/// answer at all: the server would answer a failed service, and sends a head before a body fails.
+fn hang_up() -> ! {
+    std::panic::resume_unwind(Box::new("the quirk closes the connection"))
 }
 
 /// What a quirk changes in a request that is carried out.

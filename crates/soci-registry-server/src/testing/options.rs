@@ -31,6 +31,8 @@ pub struct FakeOptions {
     pub mounts: bool,
     /// Whether HEAD and GET of a manifest send `Docker-Content-Digest`.
     pub digest_header: bool,
+    /// Most connections at once; `None` for the registry's own limit.
+    pub connections: Option<usize>,
     /// Whether upload locations are absolute URLs; relative ones otherwise.
     pub absolute_locations: bool,
     /// Whether uploads are sent to the storage's host and port instead of the registry's.
@@ -51,6 +53,7 @@ impl Default for FakeOptions {
             check_references: true,
             mounts: true,
             digest_header: true,
+            connections: None,
             absolute_locations: false,
             uploads_elsewhere: false,
         }

@@ -50,10 +50,14 @@ pub enum Condition {
     Range(String),
     /// Its query lacks this text.
     QueryLacks(&'static str),
+    /// Its query has this text, as the scope of a token has a repository's name.
+    QueryHas(String),
     /// The tag that it names exists.
     TagTaken,
     /// The blob that it names exists.
     BlobThere,
+    /// Its path ends in this text, such as a tag that other tags begin with.
+    PathEnds(String),
 }
 
 /// What a quirk does to the request that it hits.
@@ -64,8 +68,8 @@ pub enum Condition {
 #[non_exhaustive]
 pub enum Effect {
     /// The request is not carried out; the answer has this status, these headers and this body.
-    /// In headers and body `{name}` and `{reference}` stand for what the path names. Without a
-    /// `content-type` the body is called JSON.
+    /// In headers and body `{name}` and `{reference}` stand for what the path names, `{path}` for
+    /// the path. Without a `content-type` the body is called JSON.
     Answer {
         /// The status.
         status: u16,
@@ -77,6 +81,14 @@ pub enum Effect {
     /// The request is carried out, and the answer has this status all the same, as if the real
     /// one were lost on the way.
     LoseAnswer(u16),
+    /// The request is carried out after this time.
+    Late(Duration),
+    /// The request is not carried out, and nothing is ever answered. The connection stays open.
+    Silence,
+    /// The request is not carried out, and the connection is closed without an answer.
+    HangUp,
+    /// The request is carried out, and the connection is closed without an answer.
+    HangUpAfter,
     /// The client is sent to the same path at the storage, with this status. There the request is
     /// carried out.
     RedirectToStorage(u16),
@@ -216,8 +228,10 @@ impl When {
             Condition::Ranged => asked.range.is_some(),
             Condition::Range(range) => asked.range.as_ref() == Some(range),
             Condition::QueryLacks(text) => !asked.query.contains(text),
+            Condition::QueryHas(text) => asked.query.contains(text),
             Condition::TagTaken => asked.tag_taken,
             Condition::BlobThere => asked.blob_there,
+            Condition::PathEnds(end) => asked.path.ends_with(end),
         };
         if self.kind != asked.kind || self.times == 0 || !asked.path.contains(&self.path) || !holds
         {

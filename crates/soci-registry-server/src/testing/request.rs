@@ -132,11 +132,11 @@ impl Asked {
     }
 
     /// The text with `{name}` and `{reference}` replaced by the repository and the tag, digest or
-    /// upload that the path names.
+    /// upload that the path names, and `{path}` by the path itself.
     pub(super) fn fill(&self, text: &str) -> String {
         let name = self.repository().map(Name::as_str).unwrap_or_default();
         let reference = self.path.rsplit('/').next().unwrap_or_default();
-        text.replace("{name}", name).replace("{reference}", reference)
+        text.replace("{path}", &self.path).replace("{name}", name).replace("{reference}", reference)
     }
 }
 

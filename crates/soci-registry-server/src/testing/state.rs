@@ -29,8 +29,9 @@ pub(super) struct Fake {
 pub(super) struct FakeState {
     /// The registry's habits. All that hit a request act.
     pub(super) habits: Vec<Quirk>,
-    /// What a test has ordered. Of those that hit a request, the first acts.
-    pub(super) ordered: Vec<Quirk>,
+    /// What a test has ordered, and how often each has acted. Of those that hit a request, the first
+    /// acts.
+    pub(super) ordered: Vec<(Quirk, usize)>,
     pub(super) log: Vec<Logged>,
     /// Scopes and ends by token.
     pub(super) tokens: HashMap<String, (String, Instant)>,
@@ -76,7 +77,11 @@ impl Fake {
 impl FakeState {
     /// What a test has ordered for this request, and what the registry's habits make of it.
     pub(super) fn effects(&mut self, asked: &Asked) -> (Option<Effect>, Vec<Effect>) {
-        let ordered = self.ordered.iter_mut().find_map(|quirk| quirk.hit(asked).cloned());
+        let ordered = self.ordered.iter_mut().find_map(|(quirk, acted)| {
+            let effect = quirk.hit(asked)?.clone();
+            *acted += 1;
+            Some(effect)
+        });
         let habits = self.habits.iter_mut().filter_map(|quirk| quirk.hit(asked).cloned());
         (ordered, habits.collect())
     }

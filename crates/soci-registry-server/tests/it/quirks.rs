@@ -28,16 +28,59 @@ async fn send(fake: &FakeRegistry, method: &str, path: &str) -> Response {
 }
 
 async fn put_index(fake: &FakeRegistry, tag: &str) -> Response {
+    index_request(fake, tag).send().await.unwrap()
+}
+
+fn index_request(fake: &FakeRegistry, tag: &str) -> RequestBuilder {
     let subject = Digest::sha256_of(b"{}").to_string();
     let subject = json!({ "mediaType": media_type::OCI_MANIFEST, "digest": subject, "size": 2 });
     let index = json!({ "schemaVersion": 2, "manifests": [], "subject": subject });
     let request = ask(fake, "PUT", &format!("/v2/app/manifests/{tag}"));
-    let request = request.header("content-type", media_type::OCI_INDEX).body(index.to_string());
-    request.send().await.unwrap()
+    request.header("content-type", media_type::OCI_INDEX).body(index.to_string())
 }
 
 async fn begin_upload(fake: &FakeRegistry) -> String {
     header(&send(fake, "POST", "/v2/app/blobs/uploads/").await, "location")
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_before_or_after_the_request_was_carried_out() {
+    let fake = FakeRegistry::start().await;
+    let before = fake.quirk(Quirk::on(Kind::ManifestPut, Effect::HangUp));
+    let after = fake.quirk(Quirk::on(Kind::ManifestPut, Effect::HangUpAfter));
+    for there in [0, 1] {
+        assert!(index_request(&fake, "1").send().await.is_err());
+        assert_eq!(fake.tags("app").len(), there);
+    }
+    assert_eq!((fake.acted(before), fake.acted(after)), (1, 1));
+    assert_eq!(put_index(&fake, "2").await.status(), 201);
+}
+
+#[tokio::test]
+async fn a_quirk_that_is_lifted_acts_no_more() {
+    let fake = FakeRegistry::start().await;
+    let order = fake.quirk(Quirk::on(Kind::Version, Effect::status(500)).always());
+    assert_eq!(send(&fake, "GET", "/v2/").await.status(), 500);
+    fake.lift(order);
+    assert_eq!(send(&fake, "GET", "/v2/").await.status(), 200);
+    assert_eq!(fake.acted(order), 1);
+}
+
+#[tokio::test]
+async fn a_tag_is_told_from_one_that_begins_like_it() {
+    let fake = FakeRegistry::start().await;
+    let ends = Condition::PathEnds("/v1".to_owned());
+    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::status(500)).always().when(ends));
+    assert_eq!(send(&fake, "GET", "/v2/app/manifests/v1").await.status(), 500);
+    assert_eq!(send(&fake, "GET", "/v2/app/manifests/v1-soci").await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_redirect_can_lead_in_a_circle() {
+    let fake = FakeRegistry::start().await;
+    fake.quirk(Quirk::on(Kind::Tags, Effect::status_with(307, "location", "{path}")));
+    let answer = send(&fake, "GET", "/v2/app/tags/list").await;
+    assert_eq!(header(&answer, "location"), "/v2/app/tags/list");
 }
 
 #[tokio::test]
