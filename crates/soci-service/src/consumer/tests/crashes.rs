@@ -76,9 +76,9 @@ async fn a_message_that_comes_again_is_handled_alone_and_then_the_others_go_on()
     service.kill().await;
     let service = setup.start();
     send(&service.live, &["done 20 a", "done 150 b"]).await;
-    service.until(115).await;
+    service.until(80).await;
     send(&service.live, &["done 1 c"]).await;
-    service.until(125).await;
+    service.until(95).await;
     send(&service.live, &["done 1 d"; 4]).await;
     service.until(600).await;
     let starts = service.seen.starts();
@@ -86,7 +86,7 @@ async fn a_message_that_comes_again_is_handled_alone_and_then_the_others_go_on()
         let found = starts.iter().find(|(_, body)| body == wanted);
         found.map_or_else(|| panic!("{wanted} has not begun: {starts:?}"), |(at, _)| *at)
     };
-    assert_eq!((at("done 20 a"), at("done 150 b"), at("done 1 c")), (0, 0, 115));
+    assert_eq!((at("done 20 a"), at("done 150 b"), at("done 1 c")), (0, 0, 80));
     assert_eq!(at("done 100 first"), 150, "it waits for the others");
     assert_eq!(at("done 1 d"), 250, "nothing else begins until it has ended");
     assert!(service.live.messages().is_empty() && service.dead.messages().is_empty());
@@ -108,7 +108,7 @@ async fn a_message_that_cannot_be_handled_alone_soon_goes_back_and_the_intake_go
     let starts = service.seen.starts();
     let at = |wanted: &str| starts.iter().find(|(_, body)| body == wanted).unwrap().0;
     let waited = ALONE_WITHIN.as_secs();
-    assert!((115 + waited..=125 + waited).contains(&at("done 1 other")), "{starts:?}");
+    assert!((90 + waited..=100 + waited).contains(&at("done 1 other")), "{starts:?}");
     assert!(at("done 1 again") >= 3000, "{starts:?}");
     let postponed = service.seen.outcomes();
     let postponed = postponed.iter().filter(|(_, label, _)| *label == "postponed");
@@ -145,8 +145,9 @@ async fn a_process_that_dies_at_any_point_loses_nothing() {
                     });
                     let case = format!("{body}, {operation}, {calls_before}, {seconds} s");
                     match body {
+                        // A copy and its original, where the process died in between.
                         "fail 50" | "panic 50" => {
-                            assert_eq!(service.live.messages().len(), 1, "{case}")
+                            assert!((1..=2).contains(&service.live.messages().len()), "{case}");
                         }
                         "reject 50" | "refused 50" => {
                             assert!(!service.dead.messages().is_empty(), "{case}")

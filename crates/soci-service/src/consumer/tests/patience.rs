@@ -65,14 +65,18 @@ async fn the_age_of_a_job_counts_from_its_first_message_however_often_it_is_copi
     let max_job_age = Duration::from_hours(1);
     let settings = ConsumerSettings { max_job_age, ..setup.settings };
     let setup = Setup { settings, ..setup };
-    // A message that waited for 50 minutes before anybody received it.
-    send(&setup.live, &["fail 1"]).await;
-    tokio::time::sleep(Duration::from_mins(50)).await;
+    // A message that waits for 50 minutes before anybody receives it.
     let service = setup.start();
-    service.until(30 * 60).await;
+    service.live.fail_next(Operation::Receive, 1_000, ErrorKind::Transient);
+    send(&service.live, &["fail 1"]).await;
+    service.until(50 * 60).await;
+    service.live.heal();
+    service.until(80 * 60).await;
     assert_eq!(service.dead.messages().len(), 1);
-    let (last, ..) = *service.seen.outcomes().last().unwrap();
-    assert!((600..600 + 241).contains(&last), "{last}");
+    let outcomes = service.seen.outcomes();
+    let (last, ..) = *outcomes.last().unwrap();
+    assert!((3600..3600 + 481).contains(&last), "{outcomes:?}");
+    assert!(outcomes.len() >= 5, "{outcomes:?}");
 }
 
 #[tokio::test(start_paused = true)]

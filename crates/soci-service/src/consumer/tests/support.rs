@@ -9,7 +9,7 @@ use soci_jobs::{JobSlot, Outcome, WaitsFor, Why};
 use soci_oci::{Digest, Repository};
 use soci_push::Job;
 use soci_queue::{
-    Backlog, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive,
+    Backlog, MAX_WAIT, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive,
 };
 use soci_sandbox::{MemoryQueue, MemoryQueueOptions, Presence, Redrive};
 use tokio::sync::{Notify, oneshot};
@@ -172,9 +172,11 @@ impl Service {
     }
 
     /// The process dies: nothing is given back, and calls that are under way have no effect any more.
+    /// Only what a receive may still take is lost until its timeout ends.
     pub(super) async fn kill(self) {
         self.running.abort();
         let _ = self.running.await;
+        sleep(MAX_WAIT).await;
         self.live.heal();
         self.dead.heal();
     }
