@@ -100,7 +100,7 @@ fn log(handled: &Handled, message: &Incoming<'_>, request_id: &str, elapsed: Dur
             let index = report.index.to_string();
             line!(info, "already-indexed", index, "the SOCI index was there");
         }
-        (Outcome::Skipped(_), _) => line!(info, "skipped", "{detail}"),
+        (Outcome::Skipped(_), Delivery::NotNeeded) => line!(info, "skipped", "{detail}"),
         (_, Delivery::HandedOver(job)) => {
             line!(warn, "handed-over", job_id = &*job.0, "{detail}");
         }

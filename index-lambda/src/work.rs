@@ -1,13 +1,13 @@
 //! What is done about one message.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use soci_jobs::{Outcome, RepositoryOpener, Runner, Why};
+use soci_jobs::{Outcome, RepositoryOpener, Runner, SECOND_LOOK_AFTER, Why};
 use soci_lambda::Invocation;
 use soci_push::job::JobError;
 use soci_push::{Job, JobMessage, PushRules, Task, understand};
-use soci_queue::{DeadLetter, Group, MessageId, Outgoing, Queue};
+use soci_queue::{DeadLetter, Group, JobHistory, MessageId, Outgoing, Queue};
 use soci_text::error_chain;
 use tokio::time::{Instant, timeout_at};
 
@@ -94,8 +94,14 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             _ => None,
         };
         let delivery = match (&outcome, job) {
+            // Only a registry says that it has ended: a worker has a second look, some time later.
+            (outcome, Some(job)) if outcome.doubt().is_some() => {
+                self.hand_over(message, job, outcome, invocation).await
+            }
             (Outcome::Rejected(why), _) => self.reject(message, why, job, invocation).await,
-            (Outcome::Failed(_), Some(job)) => self.hand_over(message, job, invocation).await,
+            (Outcome::Failed(_) | Outcome::Postponed(_), Some(job)) => {
+                self.hand_over(message, job, &outcome, invocation).await
+            }
             _ => Delivery::NotNeeded,
         };
         Handled { asked, outcome, delivery }
@@ -114,10 +120,13 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         outcome.unwrap_or_else(|_| out_of_time("the invocation has no time left to finish"))
     }
 
+    /// Puts a job on the queue with what was found out here: how it failed, or what is to be looked at
+    /// again.
     async fn hand_over(
         &self,
         message: &Incoming<'_>,
         job: &Job,
+        outcome: &Outcome,
         invocation: &Invocation,
     ) -> Delivery {
         if message.stays {
@@ -131,8 +140,20 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             enqueued_at: invocation.now,
         }
         .encode();
-        let outgoing = Outgoing { body, group: Some(group_of(job)), attributes: Vec::new() };
-        match send(&self.queue, &outgoing, invocation.deadline).await {
+        let now = SystemTime::now();
+        let (history, delay) = match (outcome.doubt(), outcome) {
+            (Some(why), _) => {
+                let doubt = Some(why.reason.to_owned());
+                (JobHistory { doubt, ..JobHistory::since(now) }, SECOND_LOOK_AFTER)
+            }
+            // That there was no time says nothing of the job.
+            (None, Outcome::Failed(why)) if why.found.is_some() => {
+                (JobHistory::since(now).failed(why.reason, &why.detail, now), Duration::ZERO)
+            }
+            _ => (JobHistory::since(now), Duration::ZERO),
+        };
+        let outgoing = history.carried_by(&body, Some(&group_of(job)), &[]);
+        match send(&self.queue, &outgoing, delay, invocation.deadline).await {
             Ok(message) => Delivery::HandedOver(message),
             Err(error) => Delivery::Failed { error: Some(error) },
         }
@@ -158,9 +179,12 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             reason: why.reason,
             detail: &why.detail,
             at: &invocation.now.to_string(),
+            attempts: 0,
+            first_failed_at: "",
+            first_sent_at: "",
         }
         .outgoing();
-        match send(dead_letters, &letter, invocation.deadline).await {
+        match send(dead_letters, &letter, Duration::ZERO, invocation.deadline).await {
             Ok(message) => Delivery::DeadLettered(message),
             Err(error) => Delivery::Failed { error: Some(error) },
         }
@@ -176,10 +200,11 @@ fn group_of(job: &Job) -> Group {
 async fn send<Q: Queue>(
     queue: &Q,
     outgoing: &Outgoing,
+    delay: Duration,
     deadline: Instant,
 ) -> Result<MessageId, String> {
     let until = deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline);
-    match timeout_at(until, queue.send(outgoing)).await {
+    match timeout_at(until, queue.send_after(outgoing, delay)).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(error)) => Err(error_chain(&error)),
         Err(_) => Err(format!("queue {} did not answer before the invocation ends", queue.name())),

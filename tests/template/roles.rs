@@ -156,7 +156,7 @@ fn each_queue_is_open_to_those_who_use_it() {
         (INDEX, "sqs:SendMessage", &[live, dead]),
         (WORKER, "sqs:ReceiveMessage", &[live, backfill]),
         (WORKER, "sqs:DeleteMessage", &[live, backfill]),
-        (WORKER, "sqs:SendMessage", &[dead]),
+        (WORKER, "sqs:SendMessage", &[live, backfill, dead]),
         (OPERATOR, "sqs:SendMessage", &[live, backfill]),
         (OPERATOR, "sqs:ReceiveMessage", &[dead]),
         (OPERATOR, "sqs:StartMessageMoveTask", &[dead]),

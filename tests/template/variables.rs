@@ -21,6 +21,7 @@ const LEFT: &[(Program, &str, &str)] = &[
     (Program::Worker, "MAX_CONCURRENT_LAYERS", "follows the task's CPU"),
     (Program::Worker, "VISIBILITY_TIMEOUT_SECONDS", "the queue's own is the same"),
     (Program::Worker, "MAX_JOB_SECONDS", "the most that SQS allows"),
+    (Program::Worker, "MAX_JOB_AGE_SECONDS", "a day of patience is a choice of the program"),
     (Program::Worker, "HTTP_ADDRESS", "the port of the container is the default"),
     (Program::Worker, "LOG_FORMAT", "JSON where there is no terminal"),
     (Program::Filter, "LOG_FORMAT", "JSON by default"),

@@ -31,6 +31,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) memory_budget: u64,
     pub(crate) visibility_timeout: Duration,
     pub(crate) max_job_time: Duration,
+    pub(crate) max_job_age: Duration,
     pub(crate) drain_deadline: Duration,
     pub(crate) http_address: SocketAddr,
     pub(crate) log_format: LogFormat,
@@ -69,6 +70,7 @@ impl WorkerConfig {
             let reason = "with VISIBILITY_TIMEOUT_SECONDS it has to stay below 12 hours";
             reader.reject(name::MAX_JOB_SECONDS, reason);
         }
+        let max_job_age = reader.seconds(name::MAX_JOB_AGE_SECONDS, 900..=1_209_600);
         let drain_deadline = reader.seconds(name::DRAIN_DEADLINE_SECONDS, 0..=3_600);
         let http_address = reader.parsed(name::HTTP_ADDRESS, |text| {
             text.trim()
@@ -94,6 +96,7 @@ impl WorkerConfig {
                 memory_budget: memory_budget.unwrap_or_else(|| budget_of_this_process(None)),
                 visibility_timeout: visibility_timeout?,
                 max_job_time: max_job_time?,
+                max_job_age: max_job_age?,
                 drain_deadline: drain_deadline?,
                 http_address: http_address?,
                 log_format: log_format?,
@@ -162,6 +165,7 @@ mod tests {
         let config = WorkerConfig::read(&only("", "")).unwrap();
         assert_eq!(config.max_concurrent_images.get(), 4);
         assert_eq!(config.drain_deadline, Duration::from_secs(100));
+        assert_eq!(config.max_job_age, Duration::from_hours(24));
         assert_eq!(config.http_address.to_string(), "0.0.0.0:8080");
         assert_eq!(config.put_image_rate.to_string(), "5");
         assert_eq!(config.index.output_suffix, "-soci");
@@ -187,6 +191,8 @@ mod tests {
             (name::MEMORY_BUDGET, "1MiB"),
             (name::VISIBILITY_TIMEOUT_SECONDS, "3601"),
             (name::MAX_JOB_SECONDS, "42901"),
+            (name::MAX_JOB_AGE_SECONDS, "899"),
+            (name::MAX_JOB_AGE_SECONDS, "1209601"),
             (name::DRAIN_DEADLINE_SECONDS, "1.5"),
             (name::HTTP_ADDRESS, ":8080"),
             (name::LOG_FORMAT, "xml"),

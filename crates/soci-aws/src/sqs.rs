@@ -34,8 +34,8 @@ use aws_sdk_sqs::types::{
     QueueAttributeName as Attribute,
 };
 use soci_queue::{
-    Backlog, ErrorKind, Group, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT, Message, MessageId,
-    Operation, Outgoing, Queue, QueueError, Receipt, Receive,
+    Backlog, ErrorKind, Group, MAX_DELAY, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT, Message,
+    MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive,
 };
 use tokio::time::Instant;
 
@@ -146,7 +146,13 @@ impl Queue for SqsQueue {
         Ok(())
     }
 
-    async fn send(&self, message: &Outgoing) -> Result<MessageId, QueueError> {
+    async fn send_after(
+        &self,
+        message: &Outgoing,
+        delay: Duration,
+    ) -> Result<MessageId, QueueError> {
+        // Without one the queue's own would hold, which is somebody's wish.
+        let delay = Some(delay).filter(|delay| !delay.is_zero());
         let attributes = attributes(message);
         let attributes = attributes.map_err(|e| self.failed(Operation::Send, e.into()))?;
         let call = self
@@ -154,6 +160,7 @@ impl Queue for SqsQueue {
             .send_message()
             .queue_url(self.url.as_str())
             .message_body(&message.body)
+            .set_delay_seconds(delay.map(|delay| seconds(delay.min(MAX_DELAY))))
             .set_message_attributes(attributes)
             .set_message_group_id(message.group.as_ref().map(|group| group.as_str().to_owned()));
         let sent = call.send().await.map_err(|e| self.failed(Operation::Send, e.into()))?;
@@ -171,6 +178,13 @@ impl Queue for SqsQueue {
         let [visible, in_flight, delayed] =
             found.map(|count| count.and_then(|count| count.parse().ok()).unwrap_or(0));
         Ok(Backlog { visible, in_flight, delayed })
+    }
+
+    async fn max_receives(&self) -> Result<Option<u32>, QueueError> {
+        let found = self.attributes([Attribute::RedrivePolicy]).await;
+        let found = found.map_err(|failure| self.failed(Operation::MaxReceives, failure))?;
+        let [policy] = found;
+        Ok(policy.as_deref().and_then(redrive::max_receives))
     }
 }
 

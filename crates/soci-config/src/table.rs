@@ -105,6 +105,8 @@ pub mod name {
     pub const VISIBILITY_TIMEOUT_SECONDS: &str = "VISIBILITY_TIMEOUT_SECONDS";
     /// Longest time for a job.
     pub const MAX_JOB_SECONDS: &str = "MAX_JOB_SECONDS";
+    /// Age at which a job is given up.
+    pub const MAX_JOB_AGE_SECONDS: &str = "MAX_JOB_AGE_SECONDS";
     /// Time to finish after SIGTERM.
     pub const DRAIN_DEADLINE_SECONDS: &str = "DRAIN_DEADLINE_SECONDS";
     /// Where the HTTP server listens.
@@ -281,6 +283,13 @@ pub const VARIABLES: &[Variable] = &[
         values: "seconds, 60 to 42900",
         meaning: "a job that takes longer is given up. SQS hides a message for 12 hours at most, so with \
                   `VISIBILITY_TIMEOUT_SECONDS` it has to stay below that",
+    },
+    Variable {
+        name: name::MAX_JOB_AGE_SECONDS,
+        programs: &[(Worker, Default("86400"))],
+        values: "seconds, 900 to 1209600",
+        meaning: "a job that fails for what may pass is tried until it is so old, counted from its first \
+                  message, and then goes to the dead-letter queue with its last reason",
     },
     Variable {
         name: name::DRAIN_DEADLINE_SECONDS,

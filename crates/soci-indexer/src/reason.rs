@@ -6,6 +6,8 @@
 //!
 //! - There is nothing to index. That is an ordinary end and no failure.
 //! - It lies in the image or in its repository's rules. The same image fails again, so it is permanent.
+//!   Where only the registry's word stands for that, and no bytes whose digest was verified, one answer is
+//!   not enough: registries say wrong things in passing, too ([`Reason::is_believed_at_once`]).
 //! - It lies in what is around the image: the network, the registry, a permission that is missing, a
 //!   certificate that is not trusted. These fail every image alike and end when somebody or time mends
 //!   them. A service must not condemn an image for them, or one wrong permission would sweep the whole
@@ -192,6 +194,31 @@ impl Reason {
             | Self::Layout
             | Self::Interrupted => false,
         }
+    }
+
+    /// Whether it may end a job as soon as it was seen once.
+    ///
+    /// What follows from bytes whose digest was verified, from the job itself or from the settings is
+    /// the same at every look. What a registry only says, by a status or a digest of a tag, may be one
+    /// wrong answer: a 404 of a replica that lags behind, a refusal in the midst of a change. A service
+    /// believes that when it is said again some time later. Whether a failure may pass is another
+    /// question; those that may are tried again in any case.
+    pub fn is_believed_at_once(self) -> bool {
+        !matches!(
+            self,
+            Self::Superseded
+                | Self::TagGone
+                | Self::ImageGone
+                | Self::TagImmutable
+                | Self::ReferrersMalformed
+                | Self::RegistryRefused
+        )
+    }
+
+    /// Whether it is of the registry, or of the way to it, so that other images fail alike as long as
+    /// it lasts.
+    pub fn is_of_the_registry(self) -> bool {
+        matches!(self, Self::Unauthorized | Self::Throttled | Self::RegistryUnavailable)
     }
 
     /// What a person can do about it, where the error does not say so.

@@ -9,8 +9,10 @@ mod memo;
 mod outcome;
 mod repositories;
 mod runner;
+mod slot;
 
 pub use limiter::RateLimiter;
-pub use outcome::{JobEnd, MessageAction, Outcome, Why};
+pub use outcome::{JobEnd, MessageAction, Outcome, SECOND_LOOK_AFTER, Why};
 pub use repositories::{EndpointError, EndpointOverride, RegistryOpener, RepositoryOpener};
-pub use runner::Runner;
+pub use runner::{MAX_WAIT, Runner};
+pub use slot::{JobSlot, SlotFuture, Unlimited, WaitsFor};

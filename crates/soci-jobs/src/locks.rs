@@ -19,20 +19,33 @@ impl<K> Default for Locks<K> {
 }
 
 impl<K: Eq + Hash> Locks<K> {
-    /// Waits for the lock of `key`, first come first served. Dropping what is returned frees it.
-    pub(crate) async fn lock(&self, key: K) -> OwnedMutexGuard<()> {
-        let lock = {
-            // Nothing in this block panics halfway through a change.
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.retain(|_, lock| lock.strong_count() > 0);
-            let known = held.get(&key).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let new = Arc::default();
-                held.insert(key, Arc::downgrade(&new));
-                new
-            })
-        };
-        lock.lock_owned().await
+    /// The lock of `key`, not yet taken.
+    pub(crate) fn of(&self, key: K) -> KeyLock {
+        // Nothing here panics halfway through a change.
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, lock| lock.strong_count() > 0);
+        let known = held.get(&key).and_then(Weak::upgrade);
+        KeyLock(known.unwrap_or_else(|| {
+            let new = Arc::default();
+            held.insert(key, Arc::downgrade(&new));
+            new
+        }))
+    }
+}
+
+/// The lock of one key.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyLock(Arc<tokio::sync::Mutex<()>>);
+
+impl KeyLock {
+    /// Takes the lock if nobody holds or awaits it. Dropping what is returned frees it.
+    pub(crate) fn try_lock(&self) -> Option<OwnedMutexGuard<()>> {
+        self.0.clone().try_lock_owned().ok()
+    }
+
+    /// Waits for the lock, first come first served. Dropping what is returned frees it.
+    pub(crate) async fn lock(self) -> OwnedMutexGuard<()> {
+        self.0.lock_owned().await
     }
 }
 
@@ -45,20 +58,21 @@ mod tests {
     #[tokio::test]
     async fn a_key_is_held_by_one_at_a_time_and_others_are_free() {
         let locks = Locks::default();
-        let first = locks.lock("a").await;
-        assert!(locks.lock("b").now_or_never().is_some());
-        assert!(locks.clone().lock("a").now_or_never().is_none());
+        let first = locks.of("a").lock().await;
+        assert!(locks.of("b").lock().now_or_never().is_some());
+        assert!(locks.clone().of("a").lock().now_or_never().is_none());
+        assert!(locks.of("a").try_lock().is_none() && locks.of("b").try_lock().is_some());
         drop(first);
-        assert!(locks.lock("a").now_or_never().is_some());
+        assert!(locks.of("a").lock().now_or_never().is_some());
     }
 
     #[tokio::test]
     async fn locks_that_nobody_holds_are_forgotten() {
         let locks = Locks::default();
         for key in 0..100 {
-            drop(locks.lock(key).await);
+            drop(locks.of(key).lock().await);
         }
-        let _held = locks.lock(100).await;
+        let _held = locks.of(100).lock().await;
         assert_eq!(locks.held.lock().unwrap().len(), 1);
     }
 }

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use soci_indexer::{IndexError, Report};
+use soci_indexer::{IndexError, Reason, Report};
 use soci_text::{error_chain, truncate};
+
+/// Time between a registry's word that would end a job ([`Outcome::doubt`]) and the second look, at
+/// least: a minute is longer than replicas of a registry lag behind each other.
+pub const SECOND_LOOK_AFTER: Duration = Duration::from_mins(1);
 
 /// Longest [`Why::detail`] of a failure in bytes: a message may carry it as an attribute.
 const MAX_DETAIL: usize = 2 << 10;
@@ -21,6 +25,8 @@ pub enum Outcome {
     Rejected(Why),
     /// It failed for what is around it, and may be done later.
     Failed(Why),
+    /// It was not begun, as it would have had to wait here for too long. Nothing has failed.
+    Postponed(Why),
     /// It was stopped before its end, or not begun, because the process stops.
     Stopped,
     /// Its message belongs to nobody or to somebody else now, so it was stopped.
@@ -34,12 +40,25 @@ pub struct Why {
     pub reason: &'static str,
     /// The same for people, in one line.
     pub detail: String,
+    /// What was found out about the image, if that is the reason; nothing where it lies in the message
+    /// or in how the job ran.
+    pub found: Option<Reason>,
 }
 
 impl Why {
-    /// A reason and what there is to say about it.
+    /// A reason that lies in the message or in how the job ran, and what there is to say about it.
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), found: None }
+    }
+
+    /// A reason that was found at the image or around it.
+    pub fn found(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason: reason.code(), detail: detail.into(), found: Some(reason) }
+    }
+
+    /// Whether the job may end for it as soon as it was seen once.
+    pub fn is_believed_at_once(&self) -> bool {
+        self.found.is_none_or(Reason::is_believed_at_once)
     }
 }
 
@@ -55,10 +74,21 @@ impl Outcome {
     /// Why the job was not done; nothing where the outcome says it all.
     pub fn why(&self) -> Option<&Why> {
         match self {
-            Self::Skipped(why) | Self::Rejected(why) | Self::Failed(why) | Self::Lost(why) => {
-                Some(why)
-            }
+            Self::Skipped(why)
+            | Self::Rejected(why)
+            | Self::Failed(why)
+            | Self::Postponed(why)
+            | Self::Lost(why) => Some(why),
             Self::Indexed(_) | Self::AlreadyIndexed(_) | Self::Stopped => None,
+        }
+    }
+
+    /// Why the job would end here if one look were enough, and it is not: a registry said so, and
+    /// nothing that was verified does.
+    pub fn doubt(&self) -> Option<&Why> {
+        match self {
+            Self::Skipped(why) | Self::Rejected(why) if !why.is_believed_at_once() => Some(why),
+            _ => None,
         }
     }
 }
@@ -74,13 +104,15 @@ impl From<&IndexError> for Outcome {
     /// What an error means is [`soci_indexer::Reason`]'s to say. The detail is the chain of errors and
     /// what can be done: one line of at most 2 KiB, without credentials, which the errors of the
     /// registry leave out.
+    ///
+    /// An image that is gone is an ordinary end for a job: somebody deleted what they had pushed.
     fn from(error: &IndexError) -> Self {
         let reason = error.reason();
         let advice = reason.advice().map(|advice| format!(" ({advice})")).unwrap_or_default();
         let mut detail = error_chain(error);
         truncate(&mut detail, MAX_DETAIL - advice.len());
-        let why = Why::new(reason.code(), detail + &advice);
-        if reason.is_skip() {
+        let why = Why::found(reason, detail + &advice);
+        if reason.is_skip() || reason == Reason::ImageGone {
             Self::Skipped(why)
         } else if reason.is_permanent() {
             Self::Rejected(why)
@@ -97,12 +129,17 @@ pub enum MessageAction {
     Delete,
     /// It is on the dead-letter queue with its reason, and deleted.
     DeadLetter,
-    /// It stays on its queue and is visible again after this time.
+    /// It is on its queue for another try, and visible after this time.
     Retry {
         /// Time until it is visible.
         again_in: Duration,
     },
-    /// It is visible at once, for somebody else.
+    /// It is on its queue for a second look at what would end its job, and visible after this time.
+    SecondLook {
+        /// Time until it is visible.
+        again_in: Duration,
+    },
+    /// It is on its queue and visible at once, for somebody else.
     GiveBack,
     /// Nothing: it is not ours any more.
     Leave,
@@ -118,18 +155,20 @@ pub struct JobEnd {
 }
 
 impl JobEnd {
-    /// Short stable name: `indexed`, `already-indexed`, `skipped`, `rejected`, `retried`,
-    /// `given-back`, `abandoned`.
+    /// Short stable name: `indexed`, `already-indexed`, `skipped`, `rejected`, `retried`, `doubted`,
+    /// `postponed`, `given-back`, `abandoned`.
     ///
-    /// A job is told as rejected only when its message is on the dead-letter queue: until then it
-    /// comes again.
+    /// A job is told as rejected when its message is on the dead-letter queue, also if it failed for
+    /// what is around it and was given up for its age: until then it comes again.
     pub fn label(&self) -> &'static str {
         match (&self.outcome, self.action) {
             (Outcome::Indexed(_), _) => "indexed",
             (Outcome::AlreadyIndexed(_), _) => "already-indexed",
+            (Outcome::Rejected(_) | Outcome::Failed(_), MessageAction::DeadLetter) => "rejected",
+            (_, MessageAction::SecondLook { .. }) => "doubted",
             (Outcome::Skipped(_), _) => "skipped",
-            (Outcome::Rejected(_), MessageAction::DeadLetter) => "rejected",
             (Outcome::Rejected(_) | Outcome::Failed(_), _) => "retried",
+            (Outcome::Postponed(_), _) => "postponed",
             (Outcome::Stopped, _) => "given-back",
             (Outcome::Lost(_), _) => "abandoned",
         }
@@ -148,14 +187,17 @@ impl JobEnd {
     /// Time until the message is visible again, if that was decided.
     pub fn again_in(&self) -> Option<Duration> {
         match self.action {
-            MessageAction::Retry { again_in } => Some(again_in),
+            MessageAction::Retry { again_in } | MessageAction::SecondLook { again_in } => {
+                Some(again_in)
+            }
             _ => None,
         }
     }
 
     /// Whether the job can never be done and is on no dead-letter queue, which a person has to know.
     pub fn is_stuck(&self) -> bool {
-        matches!(self.outcome, Outcome::Rejected(_)) && self.action != MessageAction::DeadLetter
+        matches!(self.outcome, Outcome::Rejected(_))
+            && !matches!(self.action, MessageAction::DeadLetter | MessageAction::SecondLook { .. })
     }
 }
 
@@ -176,10 +218,42 @@ mod tests {
             end(Outcome::Rejected(why()), MessageAction::DeadLetter),
             ("rejected", "layer-rejected", false)
         );
+        assert_eq!(
+            end(Outcome::Failed(why()), MessageAction::DeadLetter),
+            ("rejected", "layer-rejected", false)
+        );
         assert_eq!(end(Outcome::Rejected(why()), again), ("retried", "layer-rejected", true));
         assert_eq!(end(Outcome::Failed(why()), again), ("retried", "layer-rejected", false));
         assert_eq!(end(Outcome::Stopped, MessageAction::GiveBack), ("given-back", "", false));
+        assert_eq!(end(Outcome::Postponed(why()), again).0, "postponed");
         let lost = Outcome::Lost(Why::new("not-extended", ""));
         assert_eq!(end(lost, MessageAction::Leave), ("abandoned", "not-extended", false));
+    }
+
+    #[test]
+    fn what_is_looked_at_a_second_time_has_not_ended() {
+        let look = MessageAction::SecondLook { again_in: Duration::from_mins(1) };
+        for outcome in [
+            Outcome::Skipped(Why::found(Reason::TagGone, "")),
+            Outcome::Rejected(Why::found(Reason::RegistryRefused, "")),
+        ] {
+            assert_eq!(outcome.doubt(), outcome.why());
+            let (label, _, stuck) = end(outcome, look);
+            assert_eq!((label, stuck), ("doubted", false));
+        }
+    }
+
+    #[test]
+    fn one_look_is_enough_for_what_was_verified_and_for_what_may_pass() {
+        for outcome in [
+            Outcome::Skipped(Why::found(Reason::NothingToIndex, "")),
+            Outcome::Skipped(Why::new("unmatched", "")),
+            Outcome::Rejected(Why::found(Reason::LayerRejected, "")),
+            Outcome::Rejected(Why::new("malformed", "")),
+            Outcome::Failed(Why::found(Reason::RegistryUnavailable, "")),
+            Outcome::Stopped,
+        ] {
+            assert_eq!(outcome.doubt(), None, "{outcome:?}");
+        }
     }
 }

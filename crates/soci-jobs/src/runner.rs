@@ -1,14 +1,23 @@
 //! Runs jobs.
 
+use std::time::Duration;
+
 use soci_indexer::{ImageName, OnImageEvent, Options, index_image};
 use soci_manifest::Version;
 use soci_oci::{Digest, Repository, Tag, TagOrDigest};
 use soci_push::Job;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
 
-use crate::locks::Locks;
+use crate::locks::{KeyLock, Locks};
 use crate::memo::Memo;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Why};
 use crate::repositories::RepositoryOpener;
+use crate::slot::{JobSlot, Unlimited, WaitsFor};
+
+/// Longest time that a job waits for another one of its image or tag. Whoever waits longer goes back to
+/// the queue, as the time for which its message can be kept is for work.
+pub const MAX_WAIT: Duration = Duration::from_mins(15);
 
 /// Runs jobs, all with the same settings and one budget. Clones are the same runner.
 ///
@@ -32,20 +41,33 @@ impl<S: RepositoryOpener> Runner<S> {
         Self { opener, options, tags, images, memo }
     }
 
+    /// Runs a job for somebody who has no slots; see [`Runner::run_in`].
+    pub async fn run(&self, job: &Job, on_event: OnImageEvent) -> Outcome {
+        self.run_in(&Unlimited, job, on_event).await
+    }
+
     /// Runs a job, telling `on_event` what happens. Dropping the future stops it; nothing of what
-    /// it has written so far is wrong.
+    /// it has written so far is wrong. While it waits for another job, `slot` is free.
     ///
     /// In version V2 the result goes by the tag. A tag that names another image by now belongs to
     /// that image's job, and a tag that is gone to nobody; both are skipped. V1 needs no tag: its
     /// SOCI indexes refer to the digest.
-    pub async fn run(&self, job: &Job, on_event: OnImageEvent) -> Outcome {
+    pub async fn run_in(&self, slot: &dyn JobSlot, job: &Job, on_event: OnImageEvent) -> Outcome {
         let repository = &job.repository;
         // Always in this order, so that no two jobs wait for each other.
-        let _tag = match &job.tag {
-            Some(tag) => Some(self.tags.lock((repository.clone(), tag.clone())).await),
+        let tag = job.tag.as_ref().map(|tag| self.tags.of((repository.clone(), tag.clone())));
+        let _tag = match tag {
+            Some(tag) => match hold(tag, slot, WaitsFor::SameTag).await {
+                Ok(held) => Some(held),
+                Err(postponed) => return postponed,
+            },
             None => None,
         };
-        let _image = self.images.lock((repository.clone(), job.digest)).await;
+        let image = self.images.of((repository.clone(), job.digest));
+        let _image = match hold(image, slot, WaitsFor::SameImage).await {
+            Ok(held) => held,
+            Err(postponed) => return postponed,
+        };
         let store = self.opener.open(repository);
         let name = ImageName { target: TagOrDigest::Digest(job.digest), tag: job.tag.clone() };
         let options = Options {
@@ -64,6 +86,36 @@ impl<S: RepositoryOpener> Runner<S> {
                 report.into()
             }
             Err(error) => Outcome::from(&error),
+        }
+    }
+}
+
+/// Takes a lock, and waits for it without the slot if somebody else has it. Whoever waits for a slot
+/// here may hold locks, but nobody waits for a lock while holding a slot, so this comes to an end.
+async fn hold(
+    lock: KeyLock,
+    slot: &dyn JobSlot,
+    waits_for: WaitsFor,
+) -> Result<OwnedMutexGuard<()>, Outcome> {
+    if let Some(held) = lock.try_lock() {
+        return Ok(held);
+    }
+    let what = match waits_for {
+        WaitsFor::SameTag => "another job for the same tag is under way",
+        WaitsFor::SameImage => "another job for the same image is under way",
+    };
+    if !slot.leave(waits_for) {
+        let detail = format!("{what}, and as many jobs wait as may");
+        return Err(Outcome::Postponed(Why::new(waits_for.label(), detail)));
+    }
+    match timeout(MAX_WAIT, lock.lock()).await {
+        Ok(held) => {
+            slot.take_again().await;
+            Ok(held)
+        }
+        Err(_) => {
+            let detail = format!("{what}, and was not done within {MAX_WAIT:?}");
+            Err(Outcome::Postponed(Why::new(waits_for.label(), detail)))
         }
     }
 }

@@ -1,13 +1,10 @@
 //! What is put on the dead-letter queue.
 
 use crate::MAX_MESSAGE_BYTES;
-use crate::message::{ATTRIBUTE_TYPE, Group, Outgoing, failure, is_allowed};
+use crate::message::{ATTRIBUTE_TYPE, Group, MAX_ATTRIBUTES, Outgoing, failure, history, sendable};
 
 /// Most characters of [`failure::MESSAGE`].
 const MAX_DETAIL: usize = 2000;
-
-/// Attributes of a message that may be kept beside those of [`failure`]: SQS has ten at most.
-const MAX_KEPT: usize = 5;
 
 /// A message that can never be worked off, and why.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +14,8 @@ pub struct DeadLetter<'a> {
     /// What the message belongs to.
     pub group: Option<&'a Group>,
     /// Attributes that the message has. Those of [`failure`], which one has that was replayed from a
-    /// dead-letter queue, are replaced; of the others the first five are kept.
+    /// dead-letter queue, are replaced, those of [`history`] left out, as a letter that is replayed
+    /// begins anew. Of the others the first are kept, as many as there is room for.
     pub attributes: &'a [(String, String)],
     /// The message's identifier; left out if it is empty.
     pub id: &'a str,
@@ -29,119 +27,45 @@ pub struct DeadLetter<'a> {
     pub detail: &'a str,
     /// When that was, RFC 3339 in UTC.
     pub at: &'a str,
+    /// Tries that failed before; left out if there were none.
+    pub attempts: u32,
+    /// When the first of them failed, RFC 3339 in UTC; left out if it is empty.
+    pub first_failed_at: &'a str,
+    /// When the first message of the job was sent, RFC 3339 in UTC; left out if it is empty.
+    pub first_sent_at: &'a str,
 }
 
 impl DeadLetter<'_> {
     /// The letter as a message. Any queue takes it that took the original, unless that has not left
     /// the few hundred bytes that the reason needs.
     pub fn outgoing(&self) -> Outgoing {
-        let own =
-            [failure::REASON, failure::MESSAGE, failure::MESSAGE_ID, failure::QUEUE, failure::AT];
-        let kept = self.attributes.iter().filter(|(name, _)| !own.contains(&name.as_str()));
-        let mut attributes: Vec<_> = kept.take(MAX_KEPT).cloned().collect();
-        for (name, value) in [
+        let attempts = if self.attempts > 0 { self.attempts.to_string() } else { String::new() };
+        let told = [
             (failure::REASON, self.reason),
             (failure::MESSAGE_ID, self.id),
             (failure::QUEUE, self.queue),
             (failure::AT, self.at),
-        ] {
-            if !value.is_empty() {
-                attributes.push((name.to_owned(), value.to_owned()));
-            }
-        }
+            (failure::ATTEMPTS, &attempts),
+            (failure::FIRST_AT, self.first_failed_at),
+            (failure::FIRST_SENT_AT, self.first_sent_at),
+        ];
+        let told: Vec<_> = told.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let ours = |name: &str| failure::ALL.contains(&name) || history::ALL.contains(&name);
+        let kept = self.attributes.iter().filter(|(name, _)| !ours(name));
+        // One is for the message that comes last.
+        let mut attributes: Vec<_> = kept.take(MAX_ATTRIBUTES - 1 - told.len()).cloned().collect();
+        attributes
+            .extend(told.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let size =
             |(name, value): &(String, String)| name.len() + ATTRIBUTE_TYPE.len() + value.len();
         let taken = self.body.len()
             + attributes.iter().map(size).sum::<usize>()
             + failure::MESSAGE.len()
             + ATTRIBUTE_TYPE.len();
-        let detail = sendable(self.detail, MAX_MESSAGE_BYTES.saturating_sub(taken));
+        let detail = sendable(self.detail, MAX_DETAIL, MAX_MESSAGE_BYTES.saturating_sub(taken));
         if !detail.is_empty() {
             attributes.push((failure::MESSAGE.to_owned(), detail));
         }
         Outgoing { body: self.body.to_owned(), group: self.group.cloned(), attributes }
-    }
-}
-
-/// As much of a text as an attribute is to hold and as fits into `max_bytes`. Control characters and
-/// what a queue refuses become spaces.
-fn sendable(text: &str, max_bytes: usize) -> String {
-    let mut sendable = String::new();
-    for letter in text.chars().take(MAX_DETAIL) {
-        let letter = if letter.is_control() || !is_allowed(letter) { ' ' } else { letter };
-        if sendable.len() + letter.len_utf8() > max_bytes {
-            break;
-        }
-        sendable.push(letter);
-    }
-    sendable
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LETTER: DeadLetter<'_> = DeadLetter {
-        body: "body",
-        group: None,
-        attributes: &[],
-        id: "id-1",
-        queue: "live",
-        reason: "layer-rejected",
-        detail: "detail",
-        at: "1970-01-01T00:00:00Z",
-    };
-
-    fn attributes(letter: &Outgoing) -> Vec<(&str, &str)> {
-        letter.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
-    }
-
-    fn detail(letter: &Outgoing) -> Option<&str> {
-        let found = letter.attributes.iter().find(|(name, _)| name == failure::MESSAGE);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    #[test]
-    fn a_letter_is_the_message_with_what_became_of_it() {
-        let group = Group::of_repository("team/app");
-        let letter = DeadLetter { group: Some(&group), ..LETTER }.outgoing();
-        assert_eq!((letter.body.as_str(), &letter.group), ("body", &Some(group)));
-        assert_eq!(
-            attributes(&letter),
-            [
-                (failure::REASON, "layer-rejected"),
-                (failure::MESSAGE_ID, "id-1"),
-                (failure::QUEUE, "live"),
-                (failure::AT, "1970-01-01T00:00:00Z"),
-                (failure::MESSAGE, "detail"),
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_not_known_is_left_out() {
-        let letter = DeadLetter { queue: "", id: "", detail: "", ..LETTER }.outgoing();
-        assert_eq!(
-            attributes(&letter),
-            [(failure::REASON, "layer-rejected"), (failure::AT, "1970-01-01T00:00:00Z")]
-        );
-    }
-
-    #[test]
-    fn a_message_that_fails_again_keeps_its_own_attributes_and_has_one_reason() {
-        let mut had = vec![("trace".to_owned(), "1".to_owned())];
-        had.extend(DeadLetter { reason: "image-gone", ..LETTER }.outgoing().attributes);
-        let letter = DeadLetter { attributes: &had, ..LETTER }.outgoing();
-        let first = DeadLetter { attributes: &had[..1], ..LETTER }.outgoing();
-        assert_eq!(attributes(&letter)[..2], [("trace", "1"), (failure::REASON, "layer-rejected")]);
-        assert_eq!(letter, first);
-    }
-
-    #[test]
-    fn details_lose_what_cannot_be_sent_and_nothing_else() {
-        let letter = DeadLetter { detail: "a\u{1b}b\u{ffff}c\nd é", ..LETTER }.outgoing();
-        assert_eq!(detail(&letter), Some("a b c d é"));
-        assert_eq!(sendable("aéb", 2), "a");
-        assert_eq!(sendable("aéb", 3), "aé");
     }
 }

@@ -17,6 +17,8 @@ pub enum Operation {
     Send,
     /// Read the queue's attributes.
     Backlog,
+    /// Read how often a message can be received.
+    MaxReceives,
 }
 
 impl fmt::Display for Operation {
@@ -27,6 +29,7 @@ impl fmt::Display for Operation {
             Self::Delete => "delete a message",
             Self::Send => "send a message",
             Self::Backlog => "count the messages",
+            Self::MaxReceives => "tell how often a message can be received",
         })
     }
 }

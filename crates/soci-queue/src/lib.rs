@@ -8,11 +8,13 @@
 //! - A message that was received stays in the queue. It is hidden until its visibility timeout
 //!   ends, then it can be received again with a receive count that is one higher.
 //! - Delivery is at least once and in no promised order.
+//! - A message that was sent with a delay cannot be received before that is over.
 //! - A receipt belongs to one receive. Once the message has been received again it may be refused
 //!   with [`ErrorKind::ReceiptExpired`].
 
 mod dead_letter;
 mod error;
+mod history;
 mod message;
 
 use std::fmt;
@@ -21,8 +23,10 @@ use std::time::Duration;
 
 pub use dead_letter::DeadLetter;
 pub use error::{ErrorKind, Operation, QueueError};
+pub use history::{JobHistory, LastFailure};
 pub use message::{
-    ATTRIBUTE_TYPE, Group, Message, MessageId, Outgoing, Receipt, failure, is_allowed,
+    ATTRIBUTE_TYPE, Group, MAX_ATTRIBUTES, Message, MessageId, Outgoing, Receipt, failure,
+    history as history_attribute, is_allowed,
 };
 
 /// Longest visibility timeout, and longest time that a message can stay hidden after a receive
@@ -31,6 +35,9 @@ pub const MAX_VISIBILITY: Duration = Duration::from_hours(12);
 
 /// Longest that a receive can wait for a message: 20 seconds (same source, "Long polling").
 pub const MAX_WAIT: Duration = Duration::from_secs(20);
+
+/// Longest that a message can be delayed when it is sent: 15 minutes (same source, "Delay queues").
+pub const MAX_DELAY: Duration = Duration::from_mins(15);
 
 /// Most messages of one receive (same source, "Message quotas").
 pub const MAX_RECEIVE: usize = 10;
@@ -86,11 +93,25 @@ pub trait Queue: Clone + fmt::Debug + Send + Sync + 'static {
     /// Takes a message off the queue for good.
     fn delete(&self, receipt: &Receipt) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Puts a message on the queue. It is there once this has returned its identifier.
+    /// Puts a message on the queue that can be received after `delay`, at most [`MAX_DELAY`]. It is
+    /// there once this has returned its identifier.
+    fn send_after(
+        &self,
+        message: &Outgoing,
+        delay: Duration,
+    ) -> impl Future<Output = Result<MessageId, QueueError>> + Send;
+
+    /// Puts a message on the queue that can be received at once.
     fn send(
         &self,
         message: &Outgoing,
-    ) -> impl Future<Output = Result<MessageId, QueueError>> + Send;
+    ) -> impl Future<Output = Result<MessageId, QueueError>> + Send {
+        self.send_after(message, Duration::ZERO)
+    }
+
+    /// How often a message can be received before the queue moves it to its dead-letter queue, which
+    /// the receive after that does; `None` if the queue keeps it.
+    fn max_receives(&self) -> impl Future<Output = Result<Option<u32>, QueueError>> + Send;
 
     /// How many messages there are.
     fn backlog(&self) -> impl Future<Output = Result<Backlog, QueueError>> + Send;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Names of the attributes that a message on the dead-letter queue carries beside its body.
 pub mod failure {
     /// Why it is there: a short stable name, lower case, words joined by hyphens. A message without
-    /// it was moved by the queue itself because it was received too often.
+    /// it was moved by the queue itself because it was received too often, and nobody knows why.
     pub const REASON: &str = "failure_reason";
     /// The same for people: the chain of errors, shortened.
     pub const MESSAGE: &str = "failure_message";
@@ -18,7 +18,43 @@ pub mod failure {
     pub const QUEUE: &str = "failed_queue";
     /// When it failed, RFC 3339 in UTC.
     pub const AT: &str = "failed_at";
+    /// Tries that failed before.
+    pub const ATTEMPTS: &str = "failed_attempts";
+    /// When the first of them failed, RFC 3339 in UTC.
+    pub const FIRST_AT: &str = "first_failed_at";
+    /// When the first message of the job was sent, RFC 3339 in UTC.
+    pub const FIRST_SENT_AT: &str = "first_sent_at";
+
+    /// All of them.
+    pub const ALL: [&str; 8] =
+        [REASON, MESSAGE, MESSAGE_ID, QUEUE, AT, ATTEMPTS, FIRST_AT, FIRST_SENT_AT];
 }
+
+/// Names of the attributes by which a copy of a message knows of the tries before it; see
+/// [`JobHistory`](crate::JobHistory).
+pub mod history {
+    /// When the first message of the job was sent, in seconds since 1970.
+    pub const FIRST_SENT_AT: &str = "job_first_sent_at";
+    /// Tries that failed and count.
+    pub const ATTEMPTS: &str = "job_attempts";
+    /// When the first of them failed, in seconds since 1970.
+    pub const FIRST_FAILED_AT: &str = "job_first_failed_at";
+    /// Why the last of them failed: a short stable name.
+    pub const LAST_REASON: &str = "job_last_reason";
+    /// The same for people, shortened.
+    pub const LAST_MESSAGE: &str = "job_last_message";
+    /// The reason that was given once for ending the job.
+    pub const DOUBT: &str = "job_doubt";
+    /// Receives of earlier copies after which nothing came.
+    pub const CRASHES: &str = "job_crashes";
+
+    /// All of them.
+    pub const ALL: [&str; 7] =
+        [FIRST_SENT_AT, ATTEMPTS, FIRST_FAILED_AT, LAST_REASON, LAST_MESSAGE, DOUBT, CRASHES];
+}
+
+/// Most attributes of a message (Amazon SQS developer guide, "Message quotas").
+pub const MAX_ATTRIBUTES: usize = 10;
 
 /// Data type of the attributes, which counts as part of them (Amazon SQS developer guide, "Message
 /// metadata").
@@ -27,6 +63,20 @@ pub const ATTRIBUTE_TYPE: &str = "String";
 /// Whether messages may have a character: those of XML 1.0 (Amazon SQS API reference, `SendMessage`).
 pub fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// As much of a text as an attribute is to hold and as fits into `max_bytes`. Control characters and
+/// what a queue refuses become spaces.
+pub(crate) fn sendable(text: &str, max_chars: usize, max_bytes: usize) -> String {
+    let mut sendable = String::new();
+    for letter in text.chars().take(max_chars) {
+        let letter = if letter.is_control() || !is_allowed(letter) { ' ' } else { letter };
+        if sendable.len() + letter.len_utf8() > max_bytes {
+            break;
+        }
+        sendable.push(letter);
+    }
+    sendable
 }
 
 /// The identifier that a queue gives a message.
@@ -94,7 +144,7 @@ pub struct Outgoing {
     pub body: String,
     /// What it belongs to.
     pub group: Option<Group>,
-    /// Names and values beside the body, at most ten. Names have letters, digits, `_`, `-` and `.`;
+    /// Names and values beside the body, at most [`MAX_ATTRIBUTES`]. Names have letters, digits, `_`, `-` and `.`;
     /// values are not empty.
     pub attributes: Vec<(String, String)>,
 }
@@ -110,7 +160,7 @@ pub struct Message {
     pub body: String,
     /// How often it was received, this time included.
     pub receive_count: u32,
-    /// When it was sent.
+    /// When it was sent, this copy of it.
     pub sent_at: SystemTime,
     /// When it was received, or, where the queue does not tell, when this receive was asked for,
     /// which is up to [`MAX_WAIT`](crate::MAX_WAIT) earlier. The 12 hours of
@@ -146,6 +196,14 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!((one.as_str().len(), two.as_str().len()), (128, 128));
         assert!(Group::of_repository(&"é".repeat(100)).as_str().is_ascii());
+    }
+
+    #[test]
+    fn texts_lose_what_cannot_be_sent_and_nothing_else() {
+        assert_eq!(sendable("a\u{1b}b\u{ffff}c\nd é", 100, 100), "a b c d é");
+        assert_eq!(sendable("aéb", 100, 2), "a");
+        assert_eq!(sendable("aéb", 100, 3), "aé");
+        assert_eq!(sendable("aéb", 2, 100), "aé");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - Every call is one step under one lock. What a receive gives is hidden before anybody else looks.
 //! - A receive that finds nothing waits for a change or for the next message to become visible, up
 //!   to its deadline. A call that is dropped while it waits has taken nothing.
+//! - A message that was sent with a delay is there and cannot be received before that is over.
 //! - A message that was received too often is moved to the dead-letter queue in the same step, so it
 //!   is always in exactly one of the two.
 //! - It is stricter than SQS where SQS is vague: a receipt that is out of date is always refused,
@@ -204,15 +205,27 @@ impl Queue for MemoryQueue {
         deleted.map_err(|refused| self.refuse(Operation::Delete, refused))
     }
 
-    async fn send(&self, message: &Outgoing) -> Result<MessageId, QueueError> {
+    async fn send_after(
+        &self,
+        message: &Outgoing,
+        delay: Duration,
+    ) -> Result<MessageId, QueueError> {
         #[cfg(any(test, feature = "testing"))]
-        self.fault(Call::Send(message.clone())).await?;
-        check_outgoing(message, self.core.options.max_message_bytes)
+        self.fault(Call::Send(message.clone(), delay)).await?;
+        check_outgoing(message, delay, self.core.options.max_message_bytes)
             .map_err(|refused| self.refuse(Operation::Send, refused))?;
-        let (clock, started) = self.core.started;
-        let id = self.store().send(message.clone(), clock + started.elapsed());
+        let ((clock, started), now) = (self.core.started, Instant::now());
+        // SQS counts delays in seconds, and a part of one is a whole one.
+        let delay = Duration::from_secs(delay.as_secs() + u64::from(delay.subsec_nanos() > 0));
+        let id = self.store().send(message.clone(), clock + (now - started), now + delay, now);
         self.core.changed.notify_waiters();
         Ok(id)
+    }
+
+    async fn max_receives(&self) -> Result<Option<u32>, QueueError> {
+        #[cfg(any(test, feature = "testing"))]
+        self.fault(Call::MaxReceives).await?;
+        Ok(self.core.options.redrive.as_ref().map(|redrive| redrive.max_receives.max(1)))
     }
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {

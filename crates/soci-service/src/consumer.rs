@@ -7,12 +7,28 @@
 //! | --- | --- |
 //! | done, or nothing to do | deleted |
 //! | permanent failure, or too long | sent to the dead-letter queue with its reason, then deleted |
-//! | failure that may pass, or panic | hidden for a while that grows with every receive |
+//! | failure that may pass, or panic | a copy, visible after a while that grows with every failure |
+//! | the same, and the job is too old | sent to the dead-letter queue with its last reason, then deleted |
+//! | only a registry says that it has ended | a copy for a second look a minute later |
 //! | the timeout could not be extended | left: the queue gives it to somebody else |
-//! | the service stops | visible again at once |
+//! | the service stops | a copy, visible at once |
 //!
-//! Nothing else deletes a message. All of it may happen twice, as queues deliver at least once: jobs
-//! must bear that.
+//! Nothing else deletes a message, and a copy is sent before its original is deleted (`settle.rs`,
+//! `next_step.rs`). All of it may happen twice, as queues deliver at least once: jobs must bear that.
+//!
+//! # Crashes
+//!
+//! A copy counts its receives from one. So a message that is received again is one on which a process
+//! died, or which was lost. It is handled alone: only when no other job is in hand, and nothing is
+//! received until it has ended, so that a job that kills the process takes no neighbour with it. At most
+//! one such message is in hand; others that come with it go back. If other jobs run for longer than
+//! [`ALONE_WITHIN`] it goes back, too, for the longest time, as the intake stands still meanwhile. At
+//! the last receive that the queue allows it is not tried again but put on the dead-letter queue, which
+//! the queue itself would do without a reason.
+//!
+//! # Outages
+//!
+//! When images fail alike for what is of the registry, one job at a time goes on, see `outage.rs`.
 //!
 //! # Which queue
 //!
@@ -37,23 +53,29 @@ mod context;
 mod intake;
 mod job_task;
 mod lease;
+mod next_step;
+mod outage;
 mod receive_loop;
 mod settings;
 mod settle;
+mod slots;
+mod wall_clock;
 
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use soci_queue::{Operation, Queue, QueueError};
 use soci_text::error_chain;
 use tokio::task::JoinSet;
-use tracing::warn;
+use tokio::time::sleep;
+use tracing::{debug, warn};
 
 pub use context::Queues;
-pub use receive_loop::{Drained, GIVE_BACK_TIME, MAX_TURN};
+pub use receive_loop::{ALONE_WITHIN, Drained, GIVE_BACK_TIME, MAX_TURN};
 pub use settings::{ConsumerSettings, SettingsError};
 pub use soci_retry::Backoff;
 
@@ -99,10 +121,11 @@ pub async fn run<Q: Queue, H: Handler>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Drained, ConsumerError> {
     settings.check()?;
-    let context = Arc::new(ConsumerContext { queues, handler, events, settings });
+    let context = Arc::new(ConsumerContext::new(queues, handler, events, settings));
     // Ends when it is dropped, which is when this function returns.
     let mut counting = JoinSet::new();
     counting.spawn(count_backlogs(context.clone()));
+    counting.spawn(read_max_receives(context.clone()));
     ReceiveLoop::new(context).run(shutdown).await.map_err(ConsumerError::Queue)
 }
 
@@ -129,5 +152,31 @@ async fn count_backlogs<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>
                 }
             }
         }
+    }
+}
+
+/// Time between two looks at how often messages can be received, which hardly ever changes.
+const POLICY_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Reads again and again how often messages of the queues can be received.
+async fn read_max_receives<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>>) {
+    let ConsumerContext { queues, events, settings, .. } = &*context;
+    let kinds =
+        [(QueueKind::Live, Some(&queues.live)), (QueueKind::Backfill, queues.backfill.as_ref())];
+    loop {
+        let mut next = POLICY_INTERVAL;
+        for (kind, queue) in kinds {
+            let Some(queue) = queue else { continue };
+            let limit = settings.call_timeout;
+            let told = call(events, queue, Operation::MaxReceives, limit, queue.max_receives());
+            match told.await {
+                Ok(told) => context.set_max_receives(kind, told),
+                Err(error) => {
+                    next = settings.backlog_interval;
+                    debug!(reason = error_chain(&error), "the redrive policy was not read");
+                }
+            }
+        }
+        sleep(next).await;
     }
 }

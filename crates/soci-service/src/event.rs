@@ -9,9 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use soci_indexer::{ImageEvent, OnImageEvent};
+use soci_indexer::{ImageEvent, OnImageEvent, Reason};
 use soci_jobs::JobEnd;
 use soci_queue::{Backlog, Operation, QueueError};
+use tokio::time::Instant;
 
 use crate::job_in_hand::JobInHand;
 pub use crate::queue_kind::QueueKind;
@@ -37,6 +38,16 @@ pub enum Event<'a> {
     /// The message is understood and its image is being worked on.
     JobStarted {
         /// The job, which knows its image now.
+        job: &'a Arc<JobInHand>,
+    },
+    /// The job waits for another one, and has no slot meanwhile.
+    JobWaits {
+        /// The job, which knows what for.
+        job: &'a Arc<JobInHand>,
+    },
+    /// The job has waited and has a slot again.
+    JobGoesOn {
+        /// The job.
         job: &'a Arc<JobInHand>,
     },
     /// Something has happened to the job's image.
@@ -75,6 +86,31 @@ pub enum Event<'a> {
         queue: QueueKind,
         /// How many there are.
         backlog: Backlog,
+    },
+    /// Different images have failed alike for what is of the registry: one job at a time goes on.
+    OutageBegan {
+        /// For what.
+        reason: Reason,
+        /// When the first of them failed.
+        since: Instant,
+    },
+    /// Another job has failed for it.
+    OutageLasts {
+        /// For what.
+        reason: Reason,
+        /// When it began.
+        since: Instant,
+        /// Jobs that have failed one at a time.
+        probes: u32,
+        /// When the next one is taken.
+        next_probe: Instant,
+    },
+    /// A job has come to an end for which the registry had to work.
+    OutageEnded {
+        /// What it was, when last seen.
+        reason: Reason,
+        /// When it began.
+        since: Instant,
     },
     /// The service has been told to stop; it receives nothing any more.
     Draining,

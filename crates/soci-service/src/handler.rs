@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use soci_jobs::{Outcome, RepositoryOpener, Runner, Why};
+use soci_jobs::{JobSlot, Outcome, RepositoryOpener, Runner, Why};
 use soci_push::{Job, PushRules, Task, understand};
 use soci_queue::Message;
 use soci_text::error_chain;
@@ -19,12 +19,13 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// That the job was received and has ended is told by others; what comes between is for the
     /// handler to tell. It runs in the job's span, of which it fills in what it learns: `repository`,
-    /// `digest`, `tag`.
+    /// `digest`, `tag`. While it waits for another job it leaves its slot.
     fn handle(
         &self,
         job: &Arc<JobInHand>,
         message: &Message,
         events: &Events,
+        slot: &dyn JobSlot,
     ) -> impl Future<Output = Outcome> + Send;
 }
 
@@ -38,7 +39,13 @@ pub struct IndexHandler<S> {
 }
 
 impl<S: RepositoryOpener> Handler for IndexHandler<S> {
-    async fn handle(&self, job: &Arc<JobInHand>, message: &Message, events: &Events) -> Outcome {
+    async fn handle(
+        &self,
+        job: &Arc<JobInHand>,
+        message: &Message,
+        events: &Events,
+        slot: &dyn JobSlot,
+    ) -> Outcome {
         let asked = match understand(message.body.as_bytes(), &self.rules) {
             Ok(Task::Index(asked)) => asked,
             Ok(Task::Skip { why, pushed }) => {
@@ -52,7 +59,7 @@ impl<S: RepositoryOpener> Handler for IndexHandler<S> {
         record(&asked);
         job.name_image(&asked);
         events.tell(&Event::JobStarted { job });
-        self.runner.run(&asked, events.of_image(job)).await
+        self.runner.run_in(slot, &asked, events.of_image(job)).await
     }
 }
 

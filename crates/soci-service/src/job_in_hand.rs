@@ -5,13 +5,14 @@
 //! layers, and [`MAX_TEXT`](crate::shown_text::MAX_TEXT) characters of any text.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use soci_indexer::ImageEvent;
+use soci_jobs::WaitsFor;
 use soci_oci::Digest;
 use soci_push::Job;
-use soci_queue::Message;
+use soci_queue::{JobHistory, Message};
 use tokio::time::Instant;
 
 use crate::queue_kind::QueueKind;
@@ -35,11 +36,14 @@ pub struct JobInHand {
     pub message_id: String,
     /// How often the message was received, this time included.
     pub receive_count: u32,
-    /// When the message was sent.
+    /// Tries before this one that failed.
+    pub attempts: u32,
+    /// When the first message of the job was sent.
     pub sent_at: SystemTime,
     pub(crate) received_at: SystemTime,
     pub(crate) received: Instant,
     image: OnceLock<JobImage>,
+    waiting: Mutex<Option<Waiting>>,
     pub(crate) plan: OnceLock<LayerPlan>,
     /// Bytes read, of all layers, repeated ones included.
     pub(crate) read: AtomicU64,
@@ -58,6 +62,25 @@ pub struct JobImage {
     pub digest: Digest,
     /// The tag it was pushed under.
     pub tag: Option<String>,
+}
+
+/// What a job waits for that is not being worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// For another job.
+    ForJob(WaitsFor),
+    /// For all others to end, as the process died on its message before.
+    ToBeAlone,
+}
+
+impl Waiting {
+    /// Short stable name: `same-tag`, `same-image`, `alone`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ForJob(waits_for) => waits_for.label(),
+            Self::ToBeAlone => "alone",
+        }
+    }
 }
 
 /// What will be read of an image.
@@ -80,15 +103,18 @@ pub(crate) struct LayerInHand {
 impl JobInHand {
     /// The record of a message that has just been received.
     pub fn new(id: JobId, queue: QueueKind, message: &Message) -> Self {
+        let history = JobHistory::of(message);
         Self {
             id,
             queue,
             message_id: shown(&message.id.0),
             receive_count: message.receive_count,
-            sent_at: message.sent_at,
+            attempts: history.attempts,
+            sent_at: history.first_sent_at,
             received_at: SystemTime::now(),
             received: Instant::now(),
             image: OnceLock::new(),
+            waiting: Mutex::default(),
             plan: OnceLock::new(),
             read: AtomicU64::new(0),
             layers_done: AtomicUsize::new(0),
@@ -123,6 +149,15 @@ impl JobInHand {
         self.image.get()
     }
 
+    /// What it waits for, if it does.
+    pub fn waiting(&self) -> Option<Waiting> {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn waits(&self, waiting: Option<Waiting>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = waiting;
+    }
+
     /// Bytes of layers that were read, repeated ones included.
     pub fn bytes_read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
@@ -133,7 +168,7 @@ impl JobInHand {
         self.layers_open.load(Ordering::Relaxed)
     }
 
-    /// Time since the message was sent; clocks that differ make it zero, not negative.
+    /// Time since the first message of the job was sent; clocks that differ make it zero, not negative.
     pub fn age(&self) -> Duration {
         SystemTime::now().duration_since(self.sent_at).unwrap_or_default()
     }

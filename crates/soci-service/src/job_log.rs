@@ -1,24 +1,46 @@
-//! The one line in the log about how a job ended.
+//! The one line in the log about how a job ended, and those about outages of the registry.
 
-use soci_jobs::{JobEnd, Outcome};
+use soci_jobs::{JobEnd, MessageAction, Outcome};
 use soci_queue::QueueError;
 use soci_text::error_chain;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::event::{Event, EventSink};
 
 /// Writes a line for every job that ends, in the span of the job: an error for what needs a person, a
-/// warning for what comes again.
+/// warning for what comes again. An outage has a line when it begins, one for every job that has failed
+/// in it, and one when it is over.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JobLog;
 
 impl EventSink for JobLog {
     fn event(&self, event: &Event<'_>) {
-        if let Event::JobEnded { end, trouble, elapsed, .. } = event {
-            job_ended(end, *trouble, elapsed.as_secs_f64());
+        let seconds = |since: Instant| since.elapsed().as_secs();
+        match *event {
+            Event::JobEnded { end, trouble, elapsed, .. } => {
+                job_ended(end, trouble, elapsed.as_secs_f64());
+            }
+            Event::OutageBegan { reason, since } => {
+                let (reason, seconds) = (reason.code(), seconds(since));
+                warn!(outage = "began", reason, seconds, "{OUTAGE_BEGAN}");
+            }
+            Event::OutageLasts { reason, since, probes, next_probe } => {
+                let (reason, seconds) = (reason.code(), seconds(since));
+                let again_in = (next_probe - Instant::now()).as_secs();
+                warn!(outage = "lasts", reason, seconds, probes, again_in, "the outage lasts");
+            }
+            Event::OutageEnded { reason, since } => {
+                let (reason, seconds) = (reason.code(), seconds(since));
+                info!(outage = "ended", reason, seconds, "the outage is over");
+            }
+            _ => {}
         }
     }
 }
+
+const OUTAGE_BEGAN: &str =
+    "different images fail alike: jobs are tried one at a time until one works, and not counted";
 
 fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64) {
     let (outcome, reason, detail) = (end.label(), end.reason(), end.detail());
@@ -32,9 +54,11 @@ fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64) {
             $level!(outcome, reason, detail, seconds, bytes, again_in, trouble, "job ended")
         };
     }
-    match &end.outcome {
-        Outcome::Rejected(_) => line!(error),
-        Outcome::Failed(_) | Outcome::Lost(_) => line!(warn),
+    match (&end.outcome, end.action) {
+        (_, MessageAction::SecondLook { .. }) if trouble.is_none() => line!(info),
+        (_, MessageAction::DeadLetter) => line!(error),
+        _ if end.is_stuck() => line!(error),
+        (Outcome::Failed(_) | Outcome::Lost(_), _) => line!(warn),
         _ if trouble.is_some() => line!(warn),
         _ => line!(info),
     }

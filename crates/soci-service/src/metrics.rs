@@ -226,11 +226,13 @@ fn operation_label(operation: Operation) -> &'static str {
         Operation::Delete => "delete",
         Operation::Send => "send",
         Operation::Backlog => "backlog",
+        Operation::MaxReceives => "max-receives",
         _ => "other",
     }
 }
 
-/// Says at every scrape what is in hand: images, layers, and how old the oldest message is. It reads
+/// Says at every scrape what is in hand, and whether the registry is away: images, layers, jobs that wait,
+/// and how old the oldest one is. It reads
 /// the same records as the status page.
 #[derive(Debug)]
 struct JobsInHand(Arc<StatusStore>);
@@ -242,6 +244,15 @@ impl Collector for JobsInHand {
         let layers: u64 = jobs.iter().map(|job| job.layers_open()).sum();
         let oldest = jobs.iter().map(|job| job.age()).max().unwrap_or_default();
         let count = |count: u64| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+        let waiting = jobs.iter().filter(|job| job.waiting().is_some()).count();
+        let outage = self.0.outage_since();
+        let since = outage.map_or(0.0, |since| {
+            let since = SystemTime::now() - since.elapsed();
+            since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+        });
+        process::gauge(&mut encoder, &names::OUTAGE, &count(u64::from(outage.is_some())))?;
+        process::gauge(&mut encoder, &names::OUTAGE_SINCE, &ConstGauge::new(since))?;
+        process::gauge(&mut encoder, &names::JOBS_WAITING, &count(waiting as u64))?;
         process::gauge(&mut encoder, &names::IMAGES_IN_FLIGHT, &count(images as u64))?;
         process::gauge(&mut encoder, &names::LAYERS_IN_FLIGHT, &count(layers))?;
         process::gauge(&mut encoder, &names::OLDEST_JOB, &ConstGauge::new(oldest.as_secs_f64()))

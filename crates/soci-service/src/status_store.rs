@@ -16,8 +16,8 @@ use soci_indexer::ImageEvent;
 use tokio::time::Instant;
 
 pub use snapshot::{
-    EndedStatus, LayerStatus, QueueStatus, RunningStatus, SCHEMA, ServiceState, ServiceStatus,
-    Status, Totals,
+    EndedStatus, LayerStatus, OutageStatus, QueueStatus, RunningStatus, SCHEMA, ServiceState,
+    ServiceStatus, Status, Totals,
 };
 
 use crate::about::About;
@@ -25,7 +25,7 @@ use crate::event::{Event, EventSink, QueueKind};
 pub use crate::job_in_hand::MAX_LAYERS;
 use crate::job_in_hand::{JobId, JobInHand};
 pub use crate::shown_text::MAX_TEXT;
-use snapshot::{Counted, Ended, seconds, time};
+use snapshot::{Counted, Ended, Outage, seconds, time};
 
 /// How many finished jobs are remembered.
 pub const MAX_ENDED: usize = 100;
@@ -112,6 +112,7 @@ impl StatusStore {
                 bytes_read: self.bytes_read.load(Ordering::Relaxed),
                 ..past.totals.clone()
             },
+            outage: past.outage.as_ref().map(OutageStatus::of),
             running,
             ended: past.ended.iter().map(Ended::status).collect(),
         }
@@ -121,6 +122,11 @@ impl StatusStore {
     pub fn jobs(&self) -> Vec<Arc<JobInHand>> {
         let in_hand = self.in_hand.read().unwrap_or_else(PoisonError::into_inner);
         in_hand.values().cloned().collect()
+    }
+
+    /// Since when the registry has been away, if it is.
+    pub fn outage_since(&self) -> Option<Instant> {
+        self.past().outage.as_ref().map(|outage| outage.since)
     }
 
     /// Time since the receive loop's last turn, or since the start if there was none.
@@ -141,6 +147,7 @@ struct Past {
     ended: VecDeque<Ended>,
     totals: Totals,
     queues: [Option<Counted>; 2],
+    outage: Option<Outage>,
 }
 
 #[derive(Debug, Default)]
@@ -186,6 +193,14 @@ impl EventSink for StatusStore {
                 let counted = Counted { backlog, at: Instant::now() };
                 self.past().queues[queue as usize] = Some(counted);
             }
+            Event::OutageBegan { reason, since } => {
+                self.past().outage = Some(Outage { reason, since, probes: 0, next_probe: None });
+            }
+            Event::OutageLasts { reason, since, probes, next_probe } => {
+                let next_probe = Some(next_probe);
+                self.past().outage = Some(Outage { reason, since, probes, next_probe });
+            }
+            Event::OutageEnded { .. } => self.past().outage = None,
             Event::Draining => self.health.draining.store(true, Ordering::Relaxed),
             _ => {}
         }

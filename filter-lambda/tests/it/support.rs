@@ -66,7 +66,7 @@ impl Queue for Sent {
         unreachable!("the filter only sends")
     }
 
-    async fn send(&self, message: &Outgoing) -> Result<MessageId, QueueError> {
+    async fn send_after(&self, message: &Outgoing, _: Duration) -> Result<MessageId, QueueError> {
         if let Err(error) = self.mood.act().await {
             return Err(QueueError {
                 queue: "live".to_owned(),
@@ -81,6 +81,10 @@ impl Queue for Sent {
     }
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {
+        unreachable!("the filter only sends")
+    }
+
+    async fn max_receives(&self) -> Result<Option<u32>, QueueError> {
         unreachable!("the filter only sends")
     }
 }

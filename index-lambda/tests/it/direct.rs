@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use soci_index_lambda::Answer;
 use soci_oci::Digest;
-use soci_queue::{ErrorKind, Operation, failure};
+use soci_queue::{ErrorKind, JobHistory, Operation, failure};
 use soci_registry_server::testing::{Effect, Kind, Quirk};
+use soci_sandbox::Presence;
 use soci_tests::TestImage;
 use tokio::time::Instant;
 
@@ -138,16 +139,27 @@ async fn without_a_dead_letter_queue_what_cannot_be_done_is_an_error_in_the_know
             "the event's 'account' must be a valid AWS account ID",
         ),
         (json!({}), "ECRImageActionEvent validation error", source),
-        (
-            event("v1", gone),
-            "Exited early due to manifest validation error",
-            &*format!("manifest {gone} does not exist"),
-        ),
     ] {
         let fault = world.invoke(&payload).await.unwrap_err();
         assert_eq!(fault.kind, kind);
         assert!(fault.message.starts_with(message), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn what_only_the_registry_says_is_left_to_a_worker_s_second_look() {
+    let world = world().await;
+    // The tag does not exist, so nobody could use a result: if that is true.
+    let gone = Digest::sha256_of(b"gone");
+    let sentence = world.sentence(&event("v1", gone)).await;
+    assert!(sentence.starts_with("Handed over to the queue: "), "{sentence}");
+    assert!(messages(&world.dead).is_empty());
+    let found = world.live.messages().remove(0);
+    assert_eq!(found.presence, Presence::Delayed);
+    let body: Value = serde_json::from_str(&found.message.body).unwrap();
+    assert_eq!(body, job("v1", gone));
+    let history = JobHistory::of(&found.message);
+    assert_eq!((history.doubt.as_deref(), history.attempts), (Some("tag-gone"), 0));
 }
 
 #[tokio::test]
@@ -184,6 +196,9 @@ async fn a_failure_that_may_pass_is_handed_over_to_the_queue_as_a_job() {
     let message = message(&world.live);
     assert_eq!(serde_json::from_str::<Value>(&message.body).unwrap(), job("v1", digest));
     assert_eq!(message.group.unwrap().as_str(), REPOSITORY);
+    let history = JobHistory::of(&world.live.messages()[0].message);
+    assert_eq!(history.last.unwrap().reason, "registry-unavailable");
+    assert_eq!(history.attempts, 1);
     assert!(messages(&world.dead).is_empty());
 }
 

@@ -132,6 +132,10 @@ impl Counts {
         *self.0.entry(reason.to_owned()).or_default() += 1;
     }
 
+    pub(super) fn has(&self, reason: &str) -> bool {
+        self.0.contains_key(reason)
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         for (reason, count) in &other.0 {
             *self.0.entry(reason.clone()).or_default() += count;

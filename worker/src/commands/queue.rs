@@ -11,12 +11,17 @@ use soci_aws::sdk;
 use soci_queue::{Backlog, MAX_RECEIVE, Message, Queue, QueueError, Receive};
 
 use super::enqueue::{self, CommandOutput, Counts};
-use super::replay::reason;
+use super::replay::{RECEIVED_TOO_OFTEN, reason};
 use crate::cli::QueueArgs;
 use crate::report::table;
 
 /// How long messages are hidden that are looked at, if giving them back fails.
 const VISIBILITY: Duration = Duration::from_mins(1);
+
+/// What there is to say about letters without a reason.
+const NO_REASON: &str = "  received-too-often: SQS moved these by itself after too many receives, so \
+                         nothing on them says why. Either a worker died at the last receive, or may not \
+                         send to its queues, or something else than a worker received them\n";
 
 /// How long to wait for messages. A short poll asks a part of the servers only.
 const WAIT: Duration = Duration::from_secs(1);
@@ -163,6 +168,9 @@ fn text(standings: &[Standing], now: SystemTime) -> String {
         if peek.messages > 0 {
             let Peek { messages, reasons, .. } = peek;
             let _ = writeln!(text, "  reasons of {messages} dead letters: {reasons}");
+            if reasons.has(RECEIVED_TOO_OFTEN) {
+                text.push_str(NO_REASON);
+            }
         }
     }
     text
@@ -240,5 +248,6 @@ mod tests {
         assert!(lines[1].contains("live") && lines[1].ends_with('-'), "{text}");
         assert!(lines[2].contains("dead letters") && lines[2].ends_with("2 h"), "{text}");
         assert!(lines[3].contains("1 received-too-often"), "{text}");
+        assert!(lines[4].contains("nothing on them says why"), "{text}");
     }
 }

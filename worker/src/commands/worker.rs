@@ -75,6 +75,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         max_jobs: config.max_concurrent_images.get(),
         visibility: config.visibility_timeout,
         max_job_time: config.max_job_time,
+        max_job_age: config.max_job_age,
         drain_deadline: config.drain_deadline,
         ..ConsumerSettings::default()
     };

@@ -117,6 +117,32 @@ async fn a_message_is_sent_with_its_group_and_attributes() {
     queue(&fake).send(&message("{}")).await.unwrap();
     let bare = &fake.calls("SendMessage")[1];
     assert!(bare.get("MessageAttributes").is_none() && bare.get("MessageGroupId").is_none());
+    assert!(bare.get("DelaySeconds").is_none(), "the queue's own delay holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_sent_with_a_delay_that_sqs_takes() {
+    let fake = Fake::new(|_, _| Answer::Ok(json!({"MessageId": "m"})));
+    for delay in [Duration::from_millis(29_001), Duration::from_mins(15), Duration::from_hours(1)] {
+        queue(&fake).send_after(&message("{}"), delay).await.unwrap();
+    }
+    let asked = fake.calls("SendMessage");
+    let delays: Vec<_> = asked.iter().map(|call| call["DelaySeconds"].clone()).collect();
+    assert_eq!(delays, [30, 900, 900]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_often_a_message_can_be_received_is_read_from_the_redrive_policy() {
+    for (attributes, expected) in [
+        (json!({"RedrivePolicy": r#"{"deadLetterTargetArn":"arn","maxReceiveCount":7}"#}), Some(7)),
+        (json!({}), None),
+    ] {
+        let fake = Fake::new(move |_, _| Answer::Ok(json!({ "Attributes": attributes.clone() })));
+        assert_eq!(queue(&fake).max_receives().await.unwrap(), expected);
+        assert_eq!(fake.calls("GetQueueAttributes")[0]["AttributeNames"], json!(["RedrivePolicy"]));
+    }
+    let error = queue(&Fake::refusing(403, "AccessDenied")).max_receives().await.unwrap_err();
+    assert_eq!((error.operation, error.kind), (Operation::MaxReceives, ErrorKind::Permanent));
 }
 
 #[tokio::test(start_paused = true)]

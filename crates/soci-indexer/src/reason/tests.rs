@@ -34,6 +34,24 @@ fn the_runbook_says_what_to_do_about_every_reason() {
 }
 
 #[test]
+fn only_what_ends_a_job_on_a_registry_s_word_alone_needs_a_second_look() {
+    for reason in Reason::ALL {
+        let word_alone = [
+            Reason::Superseded,
+            Reason::TagGone,
+            Reason::ImageGone,
+            Reason::TagImmutable,
+            Reason::ReferrersMalformed,
+            Reason::RegistryRefused,
+        ];
+        assert_eq!(reason.is_believed_at_once(), !word_alone.contains(&reason), "{reason:?}");
+        // What may pass is tried again as it is, and ends nothing that had to be doubted.
+        assert!(reason.is_believed_at_once() || reason.is_permanent(), "{reason:?}");
+        assert!(!(reason.is_of_the_registry() && reason.is_permanent()), "{reason:?}");
+    }
+}
+
+#[test]
 fn errors_that_no_registry_causes_have_reasons_too() {
     let layout = LayoutError::NotALayout { path: PathBuf::from("x"), reason: String::new() };
     let digest = Digest::sha256_of(b"");

@@ -1,6 +1,9 @@
 //! The same work twice at once.
 
-use soci_jobs::Outcome;
+use std::sync::{Arc, Mutex};
+
+use soci_indexer::OnImageEvent;
+use soci_jobs::{JobSlot, Outcome, SlotFuture, WaitsFor};
 use soci_manifest::Version;
 use soci_registry_server::testing::{FakeRegistry, Kind};
 use tokio::task::JoinSet;
@@ -43,6 +46,55 @@ async fn of_duplicates_at_once_one_builds_and_uploads_and_the_others_find_it_the
         assert_eq!(layer_reads(&fake, &image(1)), 2);
         for kind in [Kind::UploadPost, Kind::UploadPut, Kind::ManifestPut] {
             assert_eq!(fake.requests_of(kind).len(), alone.requests_of(kind).len(), "{kind:?}");
+        }
+    }
+}
+
+/// A slot that tells what became of it.
+#[derive(Default)]
+struct Told {
+    may_wait: bool,
+    steps: Mutex<Vec<Option<WaitsFor>>>,
+}
+
+impl JobSlot for Told {
+    fn leave(&self, waits_for: WaitsFor) -> bool {
+        self.steps.lock().unwrap().push(Some(waits_for));
+        self.may_wait
+    }
+
+    fn take_again(&self) -> SlotFuture<'_> {
+        self.steps.lock().unwrap().push(None);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_waits_leaves_its_slot_and_takes_one_again() {
+    for (tags, waits_for) in [(["1", "1"], WaitsFor::SameTag), (["1", "2"], WaitsFor::SameImage)] {
+        for may_wait in [true, false] {
+            let fake = FakeRegistry::start().await;
+            let digest = image(1).put(&fake, NAME, "1");
+            image(1).put(&fake, NAME, "2");
+            let runner = runner(&fake, Version::V2);
+            let jobs = tags.map(|tag| job(&fake, digest, tag));
+            let slots = [Told::default(), Told { may_wait, ..Told::default() }];
+            let nothing: OnImageEvent = Arc::new(|_| {});
+            let (first, second) = tokio::join!(
+                runner.run_in(&slots[0], &jobs[0], nothing.clone()),
+                runner.run_in(&slots[1], &jobs[1], nothing.clone()),
+            );
+            indexed(first);
+            let [first, second_steps] = slots.map(|slot| slot.steps.into_inner().unwrap());
+            assert_eq!(first, [], "nobody was there before it");
+            if may_wait {
+                assert_eq!(second_steps, [Some(waits_for), None]);
+                assert!(second.report().is_some(), "{second:?}");
+            } else {
+                assert_eq!(second_steps, [Some(waits_for)]);
+                let Outcome::Postponed(why) = second else { panic!("{second:?}") };
+                assert_eq!(why.reason, waits_for.label());
+            }
         }
     }
 }

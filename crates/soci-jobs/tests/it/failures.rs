@@ -53,16 +53,24 @@ fn largest_layer(image: &TestImage) -> Digest {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_a_permanent_failure() {
+async fn what_is_gone_is_skipped_once_that_is_believed() {
+    let gone = async |fake: &FakeRegistry, job: &Job, version| {
+        let outcome = run(&runner_with(fake, options(version)), job).await;
+        assert_eq!(outcome.doubt().map(|why| why.reason), Some("image-gone"));
+        match outcome {
+            Outcome::Skipped(why) => why,
+            other => panic!("not skipped: {other:?}"),
+        }
+    };
     for version in [Version::V1, Version::V2] {
         let fake = FakeRegistry::start().await;
         let missing = job(&fake, image(1).digest(), "1");
-        let why = fails(&fake, &missing, options(version), "image-gone", PERMANENT).await;
+        let why = gone(&fake, &missing, version).await;
         assert!(why.detail.contains(&missing.digest.to_string()), "{}", why.detail);
 
         let (fake, job) = pushed(&image(1)).await;
         fake.remove_blob(NAME, &largest_layer(&image(1)));
-        fails(&fake, &job, options(version), "image-gone", PERMANENT).await;
+        gone(&fake, &job, version).await;
         assert_eq!(tags(&fake), ["1"]);
     }
 }

@@ -16,10 +16,12 @@ pub enum Call {
     SetVisibility(Receipt, Duration),
     /// [`Queue::delete`](soci_queue::Queue::delete).
     Delete(Receipt),
-    /// [`Queue::send`](soci_queue::Queue::send).
-    Send(Outgoing),
+    /// [`Queue::send_after`](soci_queue::Queue::send_after).
+    Send(Outgoing, Duration),
     /// [`Queue::backlog`](soci_queue::Queue::backlog).
     Backlog,
+    /// [`Queue::max_receives`](soci_queue::Queue::max_receives).
+    MaxReceives,
 }
 
 impl Call {
@@ -29,8 +31,9 @@ impl Call {
             Self::Receive(_) => Operation::Receive,
             Self::SetVisibility(..) => Operation::SetVisibility,
             Self::Delete(_) => Operation::Delete,
-            Self::Send(_) => Operation::Send,
+            Self::Send(..) => Operation::Send,
             Self::Backlog => Operation::Backlog,
+            Self::MaxReceives => Operation::MaxReceives,
         }
     }
 }

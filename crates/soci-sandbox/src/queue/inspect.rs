@@ -16,6 +16,8 @@ pub enum Presence {
     Visible,
     /// Somebody has it.
     InFlight,
+    /// It was sent with a delay that is not over.
+    Delayed,
 }
 
 /// A message that is in the queue.
@@ -58,10 +60,7 @@ impl MemoryQueue {
     /// The messages in the queue, in the order in which they came.
     pub fn messages(&self) -> Vec<Snapshot> {
         let messages = self.store().messages(Instant::now());
-        let snapshot = |(message, in_flight)| Snapshot {
-            message,
-            presence: if in_flight { Presence::InFlight } else { Presence::Visible },
-        };
+        let snapshot = |(message, presence)| Snapshot { message, presence };
         messages.into_iter().map(snapshot).collect()
     }
 

@@ -1,8 +1,9 @@
 //! The messages of a queue in memory, and who has them. Knows no clock: every call says what time it
 //! is.
 //!
-//! A message is visible or in flight. A receive hides it until its visibility timeout ends, and
-//! every call first makes those visible again whose time is over, so that none needs a timer.
+//! A message is visible, in flight, or delayed since it was sent. A receive hides it until its
+//! visibility timeout ends, and every call first makes those visible whose time is over, so that none
+//! needs a timer.
 //!
 //! - The receipt is the message's number and how often it was received. With one more receive it
 //!   is out of date, which is how SQS keeps a slow worker from deleting what another one has.
@@ -17,6 +18,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+#[cfg(any(test, feature = "testing"))]
+use super::inspect::Presence;
 use super::rules::Refused;
 use soci_queue::{Backlog, Group, MAX_VISIBILITY, Message, MessageId, Outgoing, Receipt};
 
@@ -28,7 +31,7 @@ type Number = u64;
 #[derive(Debug, Default)]
 pub(super) struct MessageStore {
     messages: HashMap<Number, StoredMessage>,
-    /// Messages in flight, by when they become visible.
+    /// Messages in flight or delayed, by when they become visible.
     hidden: BTreeSet<(Instant, Number)>,
     ready: ReadyMessages,
     /// Numbers that were given out.
@@ -45,6 +48,8 @@ pub(super) struct StoredMessage {
     receives: u32,
     /// While it is in flight.
     flight: Option<Flight>,
+    /// Until when it is delayed; once that is over, nothing.
+    delayed_until: Option<Instant>,
 }
 
 /// One receive of a message.
@@ -63,7 +68,13 @@ pub(super) struct TakenMessages {
 }
 
 impl MessageStore {
-    pub(super) fn send(&mut self, content: Outgoing, sent_at: SystemTime) -> MessageId {
+    pub(super) fn send(
+        &mut self,
+        content: Outgoing,
+        sent_at: SystemTime,
+        visible_at: Instant,
+        now: Instant,
+    ) -> MessageId {
         // As unique as a queue in one process needs it, and like SQS's in form.
         let (high, low) = (fastrand::u64(..), fastrand::u64(..));
         let id = MessageId(format!(
@@ -74,13 +85,21 @@ impl MessageStore {
             low >> 48,
             low & 0xffff_ffff_ffff,
         ));
-        self.add(StoredMessage { id: id.clone(), content, sent_at, receives: 0, flight: None });
+        let delayed_until = (visible_at > now).then_some(visible_at);
+        self.add(StoredMessage {
+            id: id.clone(),
+            content,
+            sent_at,
+            receives: 0,
+            flight: None,
+            delayed_until,
+        });
         id
     }
 
     /// Takes over a message of another queue. It keeps its identifier and the time it was sent at.
     pub(super) fn adopt(&mut self, message: StoredMessage) {
-        self.add(StoredMessage { receives: 0, flight: None, ..message });
+        self.add(StoredMessage { receives: 0, flight: None, delayed_until: None, ..message });
     }
 
     /// Takes up to `max` visible messages and hides them for `visibility`. A message that was
@@ -150,24 +169,31 @@ impl MessageStore {
 
     pub(super) fn backlog(&mut self, now: Instant) -> Backlog {
         self.surface(now);
-        let (all, in_flight) = (self.messages.len() as u64, self.hidden.len() as u64);
-        Backlog { visible: all - in_flight, in_flight, delayed: 0 }
+        let (all, hidden) = (self.messages.len() as u64, self.hidden.len() as u64);
+        let delayed = self.messages.values().filter(|message| message.delayed_until.is_some());
+        let delayed = delayed.count() as u64;
+        Backlog { visible: all - hidden, in_flight: hidden - delayed, delayed }
     }
 
-    /// When the next message in flight becomes visible.
+    /// When the next message becomes visible that is in flight or delayed.
     pub(super) fn next_visible(&self) -> Option<Instant> {
         self.hidden.first().map(|(ends_at, _)| *ends_at)
     }
 
-    /// The messages in the order in which they came, and whether they are in flight.
+    /// The messages in the order in which they came, and whether they can be received.
     #[cfg(any(test, feature = "testing"))]
-    pub(super) fn messages(&mut self, now: Instant) -> Vec<(Message, bool)> {
+    pub(super) fn messages(&mut self, now: Instant) -> Vec<(Message, Presence)> {
         self.surface(now);
         let mut numbers: Vec<_> = self.messages.keys().copied().collect();
         numbers.sort_unstable();
         let message = |number: &Number| {
             let message = self.messages.get(number)?;
-            Some((message.received(*number, now), message.flight.is_some()))
+            let presence = match (message.flight, message.delayed_until) {
+                (Some(_), _) => Presence::InFlight,
+                (None, Some(_)) => Presence::Delayed,
+                (None, None) => Presence::Visible,
+            };
+            Some((message.received(*number, now), presence))
         };
         numbers.iter().filter_map(message).collect()
     }
@@ -175,18 +201,23 @@ impl MessageStore {
     fn add(&mut self, message: StoredMessage) {
         let number = self.count;
         self.count += 1;
-        self.ready.push(message.content.group.clone(), number);
+        match message.delayed_until {
+            Some(until) => {
+                self.hidden.insert((until, number));
+            }
+            None => self.ready.push(message.content.group.clone(), number),
+        }
         self.messages.insert(number, message);
     }
 
-    /// Makes those messages visible whose time in flight has ended.
+    /// Makes those messages visible whose time in flight, or whose delay, has ended.
     fn surface(&mut self, now: Instant) {
         while let Some(&(ends_at, number)) = self.hidden.first()
             && ends_at <= now
         {
             self.hidden.pop_first();
             if let Some(message) = self.messages.get_mut(&number) {
-                message.flight = None;
+                (message.flight, message.delayed_until) = (None, None);
                 self.ready.push(message.content.group.clone(), number);
             }
         }

@@ -15,6 +15,7 @@ const MAX_RECEIVES: u32 = 3;
 enum Step {
     Send {
         group: Option<u8>,
+        delay: u64,
     },
     Receive {
         max: usize,
@@ -35,7 +36,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => proptest::option::of(0..3_u8).prop_map(|group| Step::Send { group }),
+        3 => (proptest::option::of(0..3_u8), prop_oneof![Just(0), 1..60_u64])
+            .prop_map(|(group, delay)| Step::Send { group, delay }),
         4 => (1..=MAX_RECEIVE, 0..60_u64)
             .prop_map(|(max, seconds)| Step::Receive { max, seconds }),
         2 => any::<usize>().prop_map(|which| Step::Delete { which }),
@@ -96,7 +98,7 @@ async fn run(steps: Vec<Step>) {
         let there: BTreeSet<_> = model.all().difference(&model.deleted).cloned().collect();
         assert_eq!(here, there, "messages were lost or came back");
         let backlog = queue.backlog().await.unwrap();
-        assert_eq!(backlog.visible + backlog.in_flight, live.len() as u64);
+        assert_eq!(backlog.visible + backlog.in_flight + backlog.delayed, live.len() as u64);
     }
     // In the end everybody gets what is left.
     advance(MAX_VISIBILITY).await;
@@ -116,10 +118,13 @@ async fn run(steps: Vec<Step>) {
 
 async fn take_step(step: Step, queue: &MemoryQueue, model: &mut Model) {
     match step {
-        Step::Send { group } => {
+        Step::Send { group, delay } => {
             let group = group.map(|group| Group::of_repository(&group.to_string()));
             let body = model.sent.to_string();
-            queue.send(&Outgoing { body, group, attributes: Vec::new() }).await.unwrap();
+            let delay = Duration::from_secs(delay);
+            model.hidden.insert(body.clone(), Instant::now() + delay);
+            let message = Outgoing { body, group, attributes: Vec::new() };
+            queue.send_after(&message, delay).await.unwrap();
             model.sent += 1;
         }
         Step::Receive { max, seconds } => {

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use soci_queue::{
-    ATTRIBUTE_TYPE, ErrorKind, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT, Outgoing, Receive, is_allowed,
+    ATTRIBUTE_TYPE, ErrorKind, MAX_ATTRIBUTES, MAX_DELAY, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT,
+    Outgoing, Receive, is_allowed,
 };
 
 /// Why this queue refuses a request.
@@ -16,6 +17,8 @@ pub(super) enum Refused {
     Wait { wait: Duration },
     #[error("a visibility timeout cannot be {visibility:?}, at most {MAX_VISIBILITY:?}")]
     Visibility { visibility: Duration },
+    #[error("a message cannot be delayed for {delay:?}, at most {MAX_DELAY:?}")]
+    Delay { delay: Duration },
     #[error("the message would be hidden for more than {MAX_VISIBILITY:?} after it was received")]
     TotalVisibility,
     #[error("the receipt is none of this queue")]
@@ -45,9 +48,6 @@ impl Refused {
     }
 }
 
-/// Most attributes of a message (Amazon SQS developer guide, "Message quotas").
-const MAX_ATTRIBUTES: usize = 10;
-
 /// Longest name of an attribute (Amazon SQS developer guide, "Message metadata").
 const MAX_ATTRIBUTE_NAME: usize = 256;
 
@@ -65,7 +65,14 @@ pub(super) fn check_receive(Receive { max, wait, visibility }: Receive) -> Resul
 }
 
 /// Holds a message against the limits and characters of SQS.
-pub(super) fn check_outgoing(message: &Outgoing, limit: usize) -> Result<(), Refused> {
+pub(super) fn check_outgoing(
+    message: &Outgoing,
+    delay: Duration,
+    limit: usize,
+) -> Result<(), Refused> {
+    if delay > MAX_DELAY {
+        return Err(Refused::Delay { delay });
+    }
     let Outgoing { body, attributes, .. } = message;
     if body.is_empty() {
         return Err(Refused::NoBody);

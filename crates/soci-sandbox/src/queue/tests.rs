@@ -1,7 +1,8 @@
 use tokio::time::advance;
 
+use super::inspect::Presence;
 use super::*;
-use soci_queue::{ErrorKind, Group, MAX_VISIBILITY, MAX_WAIT};
+use soci_queue::{ErrorKind, Group, MAX_DELAY, MAX_VISIBILITY, MAX_WAIT};
 
 const VISIBILITY: Duration = Duration::from_secs(30);
 
@@ -336,4 +337,50 @@ async fn calls_fail_as_a_test_wants_it_and_are_logged() {
     queue.delete(&held.receipt).await.unwrap();
     assert_eq!(queue.calls_of(Operation::Receive).len(), 3);
     assert_eq!(queue.calls().last().unwrap().1, Call::Delete(held.receipt));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_message_is_there_and_cannot_be_received_before_its_time() {
+    let queue = filled(&[]).await;
+    queue.send_after(&text("late"), Duration::from_millis(59_001)).await.unwrap();
+    let delayed = Backlog { visible: 0, in_flight: 0, delayed: 1 };
+    assert_eq!(queue.backlog().await.unwrap(), delayed);
+    assert_eq!(queue.messages()[0].presence, Presence::Delayed);
+    advance(Duration::from_millis(59_999)).await;
+    assert!(none(&queue).await);
+    advance(Duration::from_millis(1)).await;
+    let received = one(&queue).await;
+    assert_eq!((received.body.as_str(), received.receive_count), ("late", 1));
+    // Afterwards it is a message like any other.
+    queue.set_visibility(&received.receipt, Duration::ZERO).await.unwrap();
+    assert_eq!(one(&queue).await.receive_count, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_ends_when_a_delay_is_over() {
+    let queue = filled(&[]).await;
+    queue.send_after(&text("late"), Duration::from_secs(7)).await.unwrap();
+    let started = Instant::now();
+    assert_eq!(bodies(&queue.receive(long(20)).await.unwrap()), ["late"]);
+    assert_eq!(started.elapsed().as_secs(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_has_the_limit_of_sqs() {
+    let queue = filled(&[]).await;
+    queue.send_after(&text("a"), MAX_DELAY).await.unwrap();
+    let beyond = queue.send_after(&text("b"), MAX_DELAY + Duration::from_secs(1)).await;
+    assert_eq!(beyond.unwrap_err().kind, ErrorKind::Permanent);
+    assert_eq!(queue.messages().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_tells_how_often_a_message_can_be_received() {
+    let redrive = Redrive { dead_letters: MemoryQueue::named("dead"), max_receives: 5 };
+    let redriving = MemoryQueue::new(MemoryQueueOptions {
+        redrive: Some(redrive),
+        ..MemoryQueueOptions::default()
+    });
+    assert_eq!(redriving.max_receives().await.unwrap(), Some(5));
+    assert_eq!(filled(&[]).await.max_receives().await.unwrap(), None);
 }

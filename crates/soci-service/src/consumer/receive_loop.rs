@@ -1,7 +1,7 @@
 //! The receive loop: keeps the free slots full, and ends the work in time.
 //!
-//! It waits for one of four things at once: the order to stop, a job that leaves its slot, the answer of
-//! the one receive that may be pending, the time for another turn. It turns at least every
+//! It waits for one of five things at once: the order to stop, a job that ends, one that gives up its slot
+//! to wait, the answer of the one receive that may be pending, the time for another turn. It turns at least every
 //! [`MAX_TURN`], so that a loop that does not is one that hangs.
 
 use std::future::Future;
@@ -9,9 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use soci_queue::{ErrorKind, Message, Operation, Queue, QueueError, Receive};
+use soci_jobs::{Outcome, Why};
+use soci_queue::{ErrorKind, JobHistory, Message, Operation, Queue, QueueError, Receive};
 use soci_text::error_chain;
-use tokio::sync::watch as channel;
+use tokio::sync::{oneshot, watch as channel};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
@@ -19,7 +20,8 @@ use tracing::{error, info, warn};
 use super::call::call;
 use super::context::ConsumerContext;
 use super::intake::{Intake, Poll};
-use super::job_task::{SlotLeft, attend};
+use super::job_task::{Arrival, Entry, SlotLeft, attend};
+use super::outage::Allowance;
 use crate::event::{Event, QueueKind};
 use crate::handler::Handler;
 use crate::job_in_hand::JobId;
@@ -27,6 +29,10 @@ use crate::job_in_hand::JobId;
 /// Longest time between two turns of the receive loop, as [`Event::Turned`] tells of them: it turns
 /// also while it waits for a message or a slot.
 pub const MAX_TURN: Duration = Duration::from_secs(5);
+
+/// How long a message that is to be handled alone waits for the other jobs to end, while nothing is
+/// received. After that it goes back to its queue.
+pub const ALONE_WITHIN: Duration = Duration::from_mins(5);
 
 /// Longest time to give back what was not finished by the drain deadline.
 pub const GIVE_BACK_TIME: Duration = Duration::from_secs(10);
@@ -47,13 +53,24 @@ pub struct Drained {
 pub(super) struct ReceiveLoop<Q, H> {
     context: Arc<ConsumerContext<Q, H>>,
     intake: Intake,
-    /// A task for each message, which is a taken slot.
-    jobs: JoinSet<SlotLeft>,
+    /// A task for each message in hand.
+    jobs: JoinSet<(JobId, SlotLeft)>,
+    /// The message in hand that is to be handled alone.
+    alone: Option<Alone>,
     receiving: Option<Receiving>,
     /// Tells the jobs to stop.
     stop: channel::Sender<bool>,
     /// How many messages were received so far.
     received: u64,
+}
+
+/// A message that is to be handled alone.
+struct Alone {
+    id: JobId,
+    /// Lets it begin; dropped, it goes back.
+    begin: Option<oneshot::Sender<()>>,
+    /// Until when it waits for that.
+    until: Instant,
 }
 
 /// A receive that has not answered.
@@ -74,7 +91,8 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
     pub(super) fn new(context: Arc<ConsumerContext<Q, H>>) -> Self {
         let intake = Intake::new(context.queues.backfill.is_some(), &context.settings);
         let (stop, _) = channel::channel(false);
-        Self { context, intake, jobs: JoinSet::new(), receiving: None, stop, received: 0 }
+        let jobs = JoinSet::new();
+        Self { context, intake, jobs, alone: None, receiving: None, stop, received: 0 }
     }
 
     /// Receives until `shutdown` is done or the live queue has been unusable for too long, then drains.
@@ -86,18 +104,19 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
         let broken = loop {
             let now = Instant::now();
             self.context.events.tell(&Event::Turned);
-            let free = self.context.settings.max_jobs.saturating_sub(self.jobs.len());
-            if self.receiving.is_none() && free > 0 && self.intake.resume_at() <= now {
+            self.let_alone_begin(now);
+            let (free, resume_at) = self.free_slots(now);
+            if self.receiving.is_none() && free > 0 {
                 self.receiving = Some(self.receive(free, now));
             }
-            let resume_at = Some(self.intake.resume_at()).filter(|resume_at| *resume_at > now);
             let turn_ends = (now + MAX_TURN).min(resume_at.unwrap_or(now + MAX_TURN));
             tokio::select! {
                 biased;
                 () = &mut shutdown => break None,
                 Some(ended) = self.jobs.join_next(), if !self.jobs.is_empty() => {
-                    slot_freed(&ended);
+                    self.ended(&ended);
                 }
+                () = self.context.slots.freed() => {}
                 received = answer(&mut self.receiving) => {
                     if let Err(error) = self.take(received) {
                         break Some(error);
@@ -108,6 +127,52 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
         };
         let drained = self.drain().await;
         broken.map_or(Ok(drained), Err)
+    }
+
+    /// How many messages may be received now, and when that may have changed by itself.
+    fn free_slots(&self, now: Instant) -> (usize, Option<Instant>) {
+        if let Some(alone) = &self.alone {
+            return (0, alone.begin.as_ref().map(|_| alone.until));
+        }
+        if self.intake.resume_at() > now {
+            return (0, Some(self.intake.resume_at()));
+        }
+        let parked = self.context.slots.parked();
+        let working = self.jobs.len().saturating_sub(parked);
+        let free = self.context.settings.max_jobs.saturating_sub(working);
+        match self.context.outage().allowance(now) {
+            Allowance::All => (free, None),
+            Allowance::Probe => (free.min(1), None),
+            Allowance::NoneUntil(until) => (0, Some(until)),
+        }
+    }
+
+    /// Lets the message begin that is to be handled alone, if it is, or gives it back when that takes
+    /// too long.
+    fn let_alone_begin(&mut self, now: Instant) {
+        let Some(alone) = &mut self.alone else { return };
+        if self.jobs.len() > 1 && now < alone.until {
+            return;
+        }
+        if let Some(begin) = alone.begin.take()
+            && self.jobs.len() == 1
+        {
+            // It has been stopped if it does not listen any more.
+            let _ = begin.send(());
+        }
+    }
+
+    /// A job has ended.
+    fn ended(&mut self, ended: &Result<(JobId, SlotLeft), JoinError>) {
+        match ended {
+            Ok((id, _)) => {
+                self.alone.take_if(|alone| alone.id == *id);
+            }
+            Err(panic) => tell_of_panic(panic),
+        }
+        if self.jobs.is_empty() {
+            self.alone = None;
+        }
     }
 
     /// Begins a receive for the free slots.
@@ -159,7 +224,31 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
     fn start(&mut self, queue: QueueKind, message: Message, stop: channel::Receiver<bool>) {
         self.received += 1;
         let id = JobId(self.received);
-        self.jobs.spawn(attend(self.context.clone(), id, queue, message, stop));
+        let mut history = JobHistory::of(&message);
+        history.crashes = history.crashes.saturating_add(message.receive_count.saturating_sub(1));
+        let entry = self.entry(id, queue, &history);
+        self.context.outage().begun(id, Instant::now());
+        let arrival = Arrival { id, queue, message, history, entry };
+        self.jobs.spawn(attend(self.context.clone(), arrival, stop));
+    }
+
+    /// On what condition a message is handled, from what its earlier receives came to.
+    fn entry(&mut self, id: JobId, queue: QueueKind, history: &JobHistory) -> Entry {
+        let max = self.context.max_receives(queue);
+        if history.crashes == 0 {
+            return Entry::Slot;
+        }
+        if history.crashes.saturating_add(1) >= max && self.context.queues.dead_letters.is_some() {
+            return Entry::Refused(Outcome::Rejected(process_ended(history.crashes)));
+        }
+        if self.alone.is_some() {
+            let detail = "another message is handled alone";
+            return Entry::Refused(Outcome::Postponed(Why::new(BEHIND_ANOTHER, detail)));
+        }
+        let (begin, may_begin) = oneshot::channel();
+        let until = Instant::now() + ALONE_WITHIN;
+        self.alone = Some(Alone { id, begin: Some(begin), until });
+        Entry::Alone(may_begin)
     }
 
     /// Ends the work in time: see "Stopping" in the documentation of [`super`].
@@ -181,10 +270,11 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
             tokio::select! {
                 biased;
                 Some(ended) = self.jobs.join_next(), if busy => {
-                    slot_freed(&ended);
+                    self.ended(&ended);
+                    self.let_alone_begin(Instant::now());
                     match ended {
-                        Ok(SlotLeft::Finished) => drained.finished += 1,
-                        Ok(SlotLeft::GivenBack) => drained.given_back += 1,
+                        Ok((_, SlotLeft::Finished)) => drained.finished += 1,
+                        Ok((_, SlotLeft::GivenBack)) => drained.given_back += 1,
                         Err(_) => drained.cut_off += 1,
                     }
                 }
@@ -224,12 +314,20 @@ async fn answer(receiving: &mut Option<Receiving>) -> Received {
     received
 }
 
+/// Reason of a message that came together with one that is handled alone, and would have to be as well.
+const BEHIND_ANOTHER: &str = "behind-another";
+
+/// Why a message is given up that was received again and again and never brought to an end.
+fn process_ended(crashes: u32) -> Why {
+    let detail = format!(
+        "it was received {crashes} times and nothing came of it: each time the process ended while it \
+         had the message, or lost it. Look at why tasks stopped and at the log of these times; most \
+         often it is memory, and a larger task helps"
+    );
+    Why::new("process-ended", detail)
+}
+
 /// A panic of a handler is caught where it runs; one beside it must not go unseen.
-fn slot_freed(ended: &Result<SlotLeft, JoinError>) {
-    if let Err(panic) = ended {
-        error!(
-            reason = error_chain(panic),
-            "the task of a job failed; its message will come again"
-        );
-    }
+fn tell_of_panic(panic: &JoinError) {
+    error!(reason = error_chain(panic), "the task of a job failed; its message will come again");
 }

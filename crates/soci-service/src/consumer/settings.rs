@@ -32,8 +32,12 @@ pub struct ConsumerSettings {
     /// [`GIVE_BACK_TIME`](super::GIVE_BACK_TIME) it is to stay below the time after which the
     /// service is killed, 120 s at most on Fargate.
     pub drain_deadline: Duration,
-    /// When a message is visible again after a failure that may pass, by how often it was received.
+    /// When a job is tried again after a failure that may pass, by how often it has failed; at most
+    /// [`soci_queue::MAX_DELAY`].
     pub retry: Backoff,
+    /// How old a job becomes at most while it fails for what may pass. One that is older is given up,
+    /// with its last reason.
+    pub max_job_age: Duration,
     /// When a queue is asked again after it failed.
     pub queue_retry: Backoff,
     /// How long an answer of a queue may take, beyond the wait of a long poll.
@@ -54,6 +58,7 @@ impl Default for ConsumerSettings {
             max_job_time: Duration::from_hours(11),
             drain_deadline: Duration::from_secs(100),
             retry: Backoff { first: Duration::from_secs(30), max: Duration::from_mins(15) },
+            max_job_age: Duration::from_hours(24),
             queue_retry: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) },
             call_timeout: Duration::from_secs(10),
             backlog_interval: Duration::from_secs(30),

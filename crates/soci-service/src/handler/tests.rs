@@ -2,7 +2,7 @@ use std::sync::Mutex;
 use std::time::SystemTime;
 
 use soci_indexer::{ImageEvent, Options};
-use soci_jobs::RegistryOpener;
+use soci_jobs::{RegistryOpener, Unlimited};
 use soci_manifest::{SociIndexSettings, Version};
 use soci_push::event::Timestamp;
 use soci_push::{JobMessage, TagFilters};
@@ -83,7 +83,7 @@ impl Setup {
         };
         let events = Events::to([self.seen.clone() as Arc<dyn EventSink>]);
         let job = Arc::new(JobInHand::new(JobId(7), QueueKind::Live, &message));
-        self.handler.handle(&job, &message, &events).await
+        self.handler.handle(&job, &message, &events, &Unlimited).await
     }
 
     fn job(&self, digest: Digest) -> String {
@@ -153,7 +153,8 @@ async fn a_push_that_is_no_work_is_skipped_without_a_request() {
             "image-digest": image().digest().to_string(), "image-tag": "1-soci",
         },
     });
-    let Outcome::Skipped(Why { reason, detail }) = setup.handle(&event.to_string()).await else {
+    let Outcome::Skipped(Why { reason, detail, .. }) = setup.handle(&event.to_string()).await
+    else {
         panic!("not skipped")
     };
     assert_eq!(reason, "output-tag");
@@ -167,7 +168,7 @@ async fn a_push_that_is_no_work_is_skipped_without_a_request() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_gone_is_rejected() {
+async fn an_image_that_is_gone_is_skipped_and_doubted_at_first() {
     let setup = Setup::new().await;
     image().put(&setup.registry, REPOSITORY, "1");
     let other = TestImage::single("linux/arm64", &[gzip_layer(3, 1000)]);
@@ -178,10 +179,10 @@ async fn an_image_that_is_gone_is_rejected() {
     };
     assert_eq!(reason, "superseded");
     let job = job.replace(r#""tag":"1","#, "");
-    let Outcome::Rejected(Why { reason, .. }) = setup.handle(&job).await else {
-        panic!("not rejected")
-    };
+    let outcome = setup.handle(&job).await;
+    let Outcome::Skipped(Why { reason, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(reason, "image-gone");
+    assert!(outcome.doubt().is_some());
 }
 
 #[tokio::test]
@@ -211,7 +212,7 @@ async fn a_malformed_message_is_rejected_in_words_that_name_its_fields() {
              tag \"1 0\" must be a tag",
         ),
     ] {
-        let Outcome::Rejected(Why { reason, detail: found }) = setup.handle(body).await else {
+        let Outcome::Rejected(Why { reason, detail: found, .. }) = setup.handle(body).await else {
             panic!("{body} was not rejected")
         };
         assert_eq!((reason, found.as_str()), ("malformed", detail));

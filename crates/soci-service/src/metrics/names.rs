@@ -72,9 +72,15 @@ metrics! {
     JOB_SECONDS: Histogram "job" (Seconds) ["outcome"]
         "Time from a message's receive to the end of its job";
     JOB_AGE: Histogram "job_age" (Seconds) ["lane"]
-        "Time from the sending of a message to its receive, at every receive";
+        "Time from the first sending of a job to its receive, at every receive";
     OLDEST_JOB: Gauge "oldest_job_age" (Seconds) []
-        "Time since the oldest message that this process holds was sent, 0 without one";
+        "Time since the oldest job that this process holds was first sent, 0 without one";
+    OUTAGE: Gauge "outage" []
+        "1 while different images fail alike for what is of the registry, else 0";
+    OUTAGE_SINCE: Gauge "outage_since" (Seconds) []
+        "When that began, in seconds since 1970, 0 without one";
+    JOBS_WAITING: Gauge "jobs_waiting" []
+        "Jobs in hand that wait for another job and have no slot";
     IMAGES_IN_FLIGHT: Gauge "images_in_flight" []
         "Images that are being worked on";
     LAYERS_IN_FLIGHT: Gauge "layers_in_flight" []

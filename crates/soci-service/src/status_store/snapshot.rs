@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use soci_indexer::Reason;
 use soci_jobs::{JobEnd, MessageAction, Outcome};
 use soci_push::event::Timestamp;
 use soci_queue::Backlog;
 use tokio::time::Instant;
 
 use crate::event::QueueKind;
-use crate::job_in_hand::{JobImage, JobInHand};
+use crate::job_in_hand::{JobImage, JobInHand, Waiting};
 use crate::shown_text::shown;
 
 /// The version of the shape.
@@ -30,6 +31,8 @@ pub struct Status {
     pub queues: Vec<QueueStatus>,
     /// Counts since the start.
     pub totals: Totals,
+    /// The outage of the registry, while there is one.
+    pub outage: Option<OutageStatus>,
     /// Jobs in hand, the first received first.
     pub running: Vec<RunningStatus>,
     /// Finished jobs, the last one first, at most [`MAX_ENDED`](super::MAX_ENDED).
@@ -51,6 +54,21 @@ pub struct ServiceStatus {
     pub uptime_seconds: f64,
     /// Time since the receive loop last began a turn, or since the start if it has not.
     pub last_turn_seconds: f64,
+}
+
+/// An outage of the registry: different images fail alike, and one job at a time goes on.
+#[derive(Clone, Debug, Serialize)]
+pub struct OutageStatus {
+    /// Short stable name of what they fail for.
+    pub reason: &'static str,
+    /// When the first of them failed.
+    pub since: String,
+    /// Time since then.
+    pub since_seconds: f64,
+    /// Jobs that have failed one at a time.
+    pub probes: u32,
+    /// Time until the next one is taken, if that is known.
+    pub next_probe_seconds: Option<f64>,
 }
 
 /// What a service is doing.
@@ -95,10 +113,14 @@ pub struct Totals {
     pub already_indexed: u64,
     /// Messages and images with nothing to do.
     pub skipped: u64,
-    /// Jobs that cannot be done and are on the dead-letter queue.
+    /// Jobs that cannot be done, or were given up for their age, and are on the dead-letter queue.
     pub rejected: u64,
-    /// Jobs that failed in passing and were given back.
+    /// Jobs that failed in passing and are tried again.
     pub retried: u64,
+    /// Jobs that get a second look, as only a registry says that they have ended.
+    pub doubted: u64,
+    /// Jobs that were put off, as they would have had to wait for another one for too long.
+    pub postponed: u64,
     /// Jobs that were given back because the service stops.
     pub given_back: u64,
     /// Jobs whose message was lost.
@@ -120,6 +142,10 @@ pub struct RunningStatus {
     pub lane: &'static str,
     /// How often the message was received, this time included.
     pub receive_count: u32,
+    /// Tries before this one that failed.
+    pub attempts: u32,
+    /// What it waits for instead of being worked on: `same-tag`, `same-image`, `alone`, or `null`.
+    pub waits_for: Option<&'static str>,
     /// Host and name of the repository; `null` until the message is understood.
     pub repository: Option<String>,
     /// Digest of the image.
@@ -128,7 +154,7 @@ pub struct RunningStatus {
     pub tag: Option<String>,
     /// When the message was received.
     pub received_at: String,
-    /// Time from the message's sending to its receive.
+    /// Time from the sending of the job's first message to this receive.
     pub queued_seconds: f64,
     /// Time since it was received.
     pub elapsed_seconds: f64,
@@ -172,6 +198,8 @@ pub struct EndedStatus {
     pub lane: &'static str,
     /// How often the message was received, that time included.
     pub receive_count: u32,
+    /// Tries before that one that failed.
+    pub attempts: u32,
     /// Host and name of the repository; `null` if the message was not understood.
     pub repository: Option<String>,
     /// Digest of the image.
@@ -209,9 +237,13 @@ impl Totals {
         *match (&end.outcome, end.action) {
             (Outcome::Indexed(_), _) => &mut self.indexed,
             (Outcome::AlreadyIndexed(_), _) => &mut self.already_indexed,
+            (Outcome::Rejected(_) | Outcome::Failed(_), MessageAction::DeadLetter) => {
+                &mut self.rejected
+            }
+            (_, MessageAction::SecondLook { .. }) => &mut self.doubted,
             (Outcome::Skipped(_), _) => &mut self.skipped,
-            (Outcome::Rejected(_), MessageAction::DeadLetter) => &mut self.rejected,
             (Outcome::Rejected(_) | Outcome::Failed(_), _) => &mut self.retried,
+            (Outcome::Postponed(_), _) => &mut self.postponed,
             (Outcome::Stopped, _) => &mut self.given_back,
             (Outcome::Lost(_), _) => &mut self.abandoned,
         } += 1;
@@ -223,6 +255,29 @@ impl Totals {
 pub(super) struct Counted {
     pub(super) backlog: Backlog,
     pub(super) at: Instant,
+}
+
+/// An outage, and when it is looked at again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outage {
+    pub(super) reason: Reason,
+    pub(super) since: Instant,
+    pub(super) probes: u32,
+    pub(super) next_probe: Option<Instant>,
+}
+
+impl OutageStatus {
+    pub(super) fn of(outage: &Outage) -> Self {
+        let Outage { reason, since, probes, next_probe } = *outage;
+        let elapsed = since.elapsed();
+        Self {
+            reason: reason.code(),
+            since: time(SystemTime::now() - elapsed),
+            since_seconds: seconds(elapsed),
+            probes,
+            next_probe_seconds: next_probe.map(|next| seconds(next - Instant::now())),
+        }
+    }
 }
 
 /// A finished job as it is shown, and since when it is finished.
@@ -241,6 +296,7 @@ impl Ended {
             message_id: job.message_id.clone(),
             lane: job.queue.label(),
             receive_count: job.receive_count,
+            attempts: job.attempts,
             repository,
             digest,
             tag,
@@ -289,6 +345,8 @@ impl RunningStatus {
             message_id: job.message_id.clone(),
             lane: job.queue.label(),
             receive_count: job.receive_count,
+            attempts: job.attempts,
+            waits_for: job.waiting().map(Waiting::label),
             repository,
             digest,
             tag,

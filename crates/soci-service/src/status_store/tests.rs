@@ -312,7 +312,7 @@ async fn the_shape_is_stable() {
         value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(status["schema"], 1);
-    assert_eq!(names(&status), "schema now service queues totals running ended");
+    assert_eq!(names(&status), "schema now service queues totals outage running ended");
     assert_eq!(
         names(&status["service"]),
         "version commit state started_at uptime_seconds last_turn_seconds"
@@ -320,19 +320,19 @@ async fn the_shape_is_stable() {
     assert_eq!(names(&status["queues"][0]), "lane visible in_flight delayed counted_seconds_ago");
     assert_eq!(
         names(&status["totals"]),
-        "received indexed already_indexed skipped rejected retried given_back abandoned \
-         layers_built bytes_read"
+        "received indexed already_indexed skipped rejected retried doubted postponed given_back \
+         abandoned layers_built bytes_read"
     );
     assert_eq!(
         names(&status["running"][0]),
-        "ticket message_id lane receive_count repository digest tag received_at queued_seconds \
-         elapsed_seconds planned_layers planned_bytes layers_done bytes_read bytes_per_second \
+        "ticket message_id lane receive_count attempts waits_for repository digest tag received_at \
+         queued_seconds elapsed_seconds planned_layers planned_bytes layers_done bytes_read bytes_per_second \
          remaining_seconds layers"
     );
     assert_eq!(names(&status["running"][0]["layers"][0]), "digest size read done");
     assert_eq!(
         names(&status["ended"][0]),
-        "ticket message_id lane receive_count repository digest tag outcome reason detail index \
+        "ticket message_id lane receive_count attempts repository digest tag outcome reason detail index \
          index_tag layers_built layers_skipped bytes_read again_in_seconds ended_at \
          ended_seconds_ago elapsed_seconds"
     );

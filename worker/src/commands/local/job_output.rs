@@ -173,11 +173,12 @@ fn line(image: &JobImage, end: &JobEnd, elapsed: Duration) -> String {
             elapsed.as_secs_f64()
         ),
         (Outcome::AlreadyIndexed(report), _) => format!("unchanged  {}", result(report)),
-        (Outcome::Skipped(_), _) => format!("skipped    {name}: {detail}"),
-        (_, MessageAction::Retry { again_in }) => {
+        (_, MessageAction::Retry { again_in } | MessageAction::SecondLook { again_in }) => {
             format!("again in {:.0} s {name}: {detail}", again_in.as_secs_f64())
         }
+        (Outcome::Skipped(_), _) => format!("skipped    {name}: {detail}"),
         (Outcome::Rejected(_) | Outcome::Failed(_), _) => format!("failed     {name}: {detail}"),
+        (Outcome::Postponed(_), _) => format!("put off    {name}: {detail}"),
         (Outcome::Stopped, _) => format!("stopped    {name}"),
         (Outcome::Lost(_), _) => format!("abandoned  {name}: {detail}"),
     }

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use soci_jobs::RateLimiter;
 use soci_queue::{
     MAX_RECEIVE, Message, MessageId, Outgoing, Queue, QueueError, Receipt, Receive, failure,
+    history_attribute,
 };
 
-/// Reason of messages that carry none: the queue itself has moved them.
+/// Reason of messages that carry none: the queue itself has moved them, and nobody knows why.
 pub(in super::super) const RECEIVED_TOO_OFTEN: &str = "received-too-often";
 
 /// How long messages stay hidden: long enough for a receive's worth of them at one a second, and
@@ -100,12 +101,11 @@ pub(super) async fn give_back<Q: Queue>(from: &Q, tally: &mut Tally) -> Result<(
     Ok(())
 }
 
-/// The message as it was before it failed.
+/// The message as it was before it failed for the first time: its tries and its age count anew.
 fn again(message: &Message) -> Outgoing {
-    let of_the_failure =
-        [failure::REASON, failure::MESSAGE, failure::MESSAGE_ID, failure::QUEUE, failure::AT];
+    let ours = |name: &str| failure::ALL.contains(&name) || history_attribute::ALL.contains(&name);
     let mut attributes = message.attributes.clone();
-    attributes.retain(|(name, _)| !of_the_failure.contains(&name.as_str()));
+    attributes.retain(|(name, _)| !ours(name));
     Outgoing { body: message.body.clone(), group: message.group.clone(), attributes }
 }
 
@@ -122,6 +122,10 @@ mod tests {
             attributes.push((failure::REASON.to_owned(), reason.to_owned()));
             attributes.push((failure::MESSAGE.to_owned(), "why".to_owned()));
         }
+        // What the letters say of earlier tries, and what copies that SQS itself has moved carry.
+        let told = [failure::ATTEMPTS, failure::FIRST_AT, failure::FIRST_SENT_AT];
+        let carried = [history_attribute::ATTEMPTS, history_attribute::FIRST_SENT_AT];
+        attributes.extend(told.into_iter().chain(carried).map(|n| (n.to_owned(), "1".to_owned())));
         let group = Some(Group::of_repository("team/app"));
         Outgoing { body: body.to_owned(), group, attributes }
     }

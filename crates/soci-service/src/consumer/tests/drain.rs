@@ -138,6 +138,7 @@ async fn giving_back_is_tried_again_within_its_time() {
     let told = Instant::now();
     let trouble = async {
         tokio::time::sleep(Duration::from_secs(99)).await;
+        live.fail_next(Operation::Send, 1, ErrorKind::Transient);
         live.fail_next(Operation::SetVisibility, 3, ErrorKind::Transient);
     };
     let (drained, ()) = tokio::join!(service.end(), trouble);
@@ -156,6 +157,7 @@ async fn a_service_ends_in_time_even_if_its_queue_does_not_answer() {
     let told = Instant::now();
     let trouble = async {
         tokio::time::sleep(Duration::from_secs(99)).await;
+        live.hang_next(Operation::Send, 9);
         live.hang_next(Operation::SetVisibility, 9);
     };
     let (drained, ()) = tokio::join!(service.end(), trouble);

@@ -1,15 +1,18 @@
 //! A service whose jobs do what their messages say, and what was seen of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use soci_jobs::{Outcome, Why};
+use soci_indexer::Reason;
+use soci_jobs::{JobSlot, Outcome, WaitsFor, Why};
+use soci_oci::{Digest, Repository};
+use soci_push::Job;
 use soci_queue::{
-    Backlog, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive,
+    Backlog, MAX_WAIT, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive,
 };
-use soci_sandbox::{MemoryQueue, Presence};
-use tokio::sync::oneshot;
+use soci_sandbox::{MemoryQueue, MemoryQueueOptions, Presence, Redrive};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -33,6 +36,7 @@ pub(super) struct Service {
 /// What a service has; all but the live queue may be left out.
 pub(super) struct Setup {
     pub(super) live: MemoryQueue,
+    pub(super) dead: MemoryQueue,
     pub(super) backfill: bool,
     pub(super) dead_letters: bool,
     pub(super) settings: ConsumerSettings,
@@ -42,6 +46,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             live: MemoryQueue::named("live"),
+            dead: MemoryQueue::named("dead"),
             backfill: true,
             dead_letters: true,
             settings: settings(),
@@ -61,6 +66,25 @@ impl Setup {
         Self { settings: ConsumerSettings { max_jobs, ..settings() }, ..Self::default() }
     }
 
+    /// A service with so many slots, on a live queue that moves messages after five receives, as the
+    /// one of the template does, and without a backfill queue.
+    pub(super) fn as_deployed(max_jobs: usize) -> Self {
+        let dead = MemoryQueue::named("dead");
+        let redrive = Redrive { dead_letters: dead.clone(), max_receives: 5 };
+        let live = MemoryQueue::new(MemoryQueueOptions {
+            name: "live".to_owned(),
+            redrive: Some(redrive),
+            ..MemoryQueueOptions::default()
+        });
+        Self { live, dead, backfill: false, ..Self::slots(max_jobs) }
+    }
+
+    /// The same on the same queues, as a service that starts after this one has.
+    pub(super) fn again(&self) -> Self {
+        let (live, dead) = (self.live.clone(), self.dead.clone());
+        Self { live, dead, ..*self }
+    }
+
     /// The service runs on queues that behave like those of a server.
     pub(super) fn start(self) -> Service {
         self.start_on(Remote)
@@ -73,7 +97,7 @@ impl Setup {
 
     fn start_on<Q: Queue>(self, reach: impl Fn(MemoryQueue) -> Q) -> Service {
         let seen = Arc::new(Seen::new());
-        let (backfill, dead) = (MemoryQueue::named("backfill"), MemoryQueue::named("dead"));
+        let (backfill, dead) = (MemoryQueue::named("backfill"), self.dead.clone());
         let queues = Queues {
             live: reach(self.live.clone()),
             backfill: self.backfill.then(|| reach(backfill.clone())),
@@ -113,12 +137,20 @@ impl Queue for Remote {
         self.0.delete(receipt).await
     }
 
-    async fn send(&self, message: &Outgoing) -> Result<MessageId, QueueError> {
-        self.0.send(message).await
+    async fn send_after(
+        &self,
+        message: &Outgoing,
+        delay: Duration,
+    ) -> Result<MessageId, QueueError> {
+        self.0.send_after(message, delay).await
     }
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {
         self.0.backlog().await
+    }
+
+    async fn max_receives(&self) -> Result<Option<u32>, QueueError> {
+        self.0.max_receives().await
     }
 }
 
@@ -137,6 +169,16 @@ impl Service {
     pub(super) async fn end(self) -> Drained {
         self.stop.send(()).expect("the service runs");
         self.running.await.expect("the service does not panic").expect("the queues work")
+    }
+
+    /// The process dies: nothing is given back, and calls that are under way have no effect any more.
+    /// Only what a receive may still take is lost until its timeout ends.
+    pub(super) async fn kill(self) {
+        self.running.abort();
+        let _ = self.running.await;
+        sleep(MAX_WAIT).await;
+        self.live.heal();
+        self.dead.heal();
     }
 
     /// How the service ended by itself.
@@ -162,6 +204,10 @@ pub(super) struct Seen {
     pub(super) started: Instant,
     running: AtomicUsize,
     most: AtomicUsize,
+    /// Whether the registry is away.
+    pub(super) away: AtomicBool,
+    /// Told when a job has begun that kills the process.
+    pub(super) poisoned: Notify,
     events: Mutex<Vec<(u64, Told)>>,
     starts: Mutex<Vec<(u64, String)>>,
     stops: Mutex<Vec<(u64, String)>>,
@@ -177,6 +223,9 @@ pub(super) enum Told {
     Heartbeat(bool),
     Failed(String, Operation),
     Counted(QueueKind, Backlog),
+    Waits(JobId),
+    GoesOn(JobId),
+    Outage(&'static str, Reason),
     Draining,
 }
 
@@ -186,6 +235,8 @@ impl Seen {
             started: Instant::now(),
             running: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            away: AtomicBool::new(false),
+            poisoned: Notify::new(),
             events: Mutex::default(),
             starts: Mutex::default(),
             stops: Mutex::default(),
@@ -258,6 +309,11 @@ impl EventSink for Seen {
                 self.note(Told::Failed(queue.to_owned(), operation));
             }
             Event::Counted { queue, backlog } => self.note(Told::Counted(queue, backlog)),
+            Event::JobWaits { job } => self.note(Told::Waits(job.id)),
+            Event::JobGoesOn { job } => self.note(Told::GoesOn(job.id)),
+            Event::OutageBegan { reason, .. } => self.note(Told::Outage("began", reason)),
+            Event::OutageLasts { reason, .. } => self.note(Told::Outage("lasts", reason)),
+            Event::OutageEnded { reason, .. } => self.note(Told::Outage("ended", reason)),
             Event::Draining => self.note(Told::Draining),
             _ => {}
         }
@@ -265,11 +321,27 @@ impl EventSink for Seen {
 }
 
 /// Does what a message says: works for some seconds, then ends so. `done 10` has nothing to do after
-/// ten seconds; the others are `reject`, `fail` and `panic`.
+/// ten seconds. The others are `reject`, `fail` and `panic`; `index`, which needs the registry;
+/// `gone` and `refused`, which it says of an image, and `gone-once`, which it says the first time;
+/// `wait`, which waits for another job before it works; and `poison`, which kills the process.
 struct Script(Arc<Seen>);
 
 impl Handler for Script {
-    async fn handle(&self, _: &Arc<JobInHand>, message: &Message, _: &Events) -> Outcome {
+    async fn handle(
+        &self,
+        job: &Arc<JobInHand>,
+        message: &Message,
+        _: &Events,
+        slot: &dyn JobSlot,
+    ) -> Outcome {
+        job.name_image(&Job {
+            repository: Repository::new("r.example", "app").unwrap(),
+            digest: Digest::sha256_of(message.body.as_bytes()),
+            tag: None,
+            event_id: None,
+            since: None,
+        });
+        let before = self.0.starts().iter().filter(|(_, body)| *body == message.body).count();
         let at = self.0.now();
         self.0.starts.lock().unwrap().push((at, message.body.clone()));
         let running = self.0.running.fetch_add(1, Ordering::Relaxed) + 1;
@@ -278,13 +350,33 @@ impl Handler for Script {
         let mut words = message.body.split(' ');
         let what = words.next().unwrap_or_default();
         let seconds = words.next().map_or(0, |seconds| seconds.parse().unwrap());
-        sleep(Duration::from_secs(seconds)).await;
+        if what == "poison" {
+            self.0.poisoned.notify_one();
+            std::future::pending::<()>().await;
+        }
+        if what == "wait" {
+            if !slot.leave(WaitsFor::SameImage) {
+                guard.is_done = true;
+                return Outcome::Postponed(Why::new("same-image", "too many wait"));
+            }
+            sleep(Duration::from_secs(seconds)).await;
+            slot.take_again().await;
+        } else {
+            sleep(Duration::from_secs(seconds)).await;
+        }
         guard.is_done = true;
         let detail = format!("{what} after {seconds} s");
         match what {
             "reject" => Outcome::Rejected(Why::new("bad", detail)),
             "fail" => Outcome::Failed(Why::new("weak", detail)),
             "panic" => panic!("{detail}"),
+            "index" if self.0.away.load(Ordering::Relaxed) => {
+                Outcome::Failed(Why::found(Reason::RegistryUnavailable, detail))
+            }
+            "index" => Outcome::Skipped(Why::found(Reason::NothingToIndex, detail)),
+            "gone" => Outcome::Skipped(Why::found(Reason::ImageGone, detail)),
+            "gone-once" if before == 0 => Outcome::Skipped(Why::found(Reason::TagGone, detail)),
+            "refused" => Outcome::Rejected(Why::found(Reason::RegistryRefused, detail)),
             _ => Outcome::Skipped(Why::new("no-work", detail)),
         }
     }

@@ -5,7 +5,8 @@ use maud::{Markup, html};
 
 use super::words::{ago, count, duration, grouped, percent, size};
 use crate::status_store::{
-    EndedStatus, LayerStatus, MAX_ENDED, QueueStatus, RunningStatus, ServiceState, Status, Totals,
+    EndedStatus, LayerStatus, MAX_ENDED, OutageStatus, QueueStatus, RunningStatus, ServiceState,
+    Status, Totals,
 };
 
 /// Details longer than this are folded, in characters.
@@ -25,6 +26,7 @@ pub(super) fn page(status: &Status) -> Markup {
     html! {
         (top(status))
         main {
+            @if let Some(outage) = &status.outage { (away(outage)) }
             (figures(status))
             section aria-labelledby="now" {
                 h2 #now { "Now" }
@@ -59,6 +61,22 @@ fn top(status: &Status) -> Markup {
                 }
                 ", up for " (duration(service.uptime_seconds))
             }
+        }
+    }
+}
+
+/// That the registry is away, for what and since when.
+fn away(outage: &OutageStatus) -> Markup {
+    html! {
+        p.outage role="status" data-key="outage" {
+            strong { "The registry is away " }
+            "for " (duration(outage.since_seconds)) ", since "
+            time datetime=(outage.since) { (outage.since) } ": "
+            code.reason { (outage.reason) }
+            ". Jobs are tried one at a time until one works, and no try is counted. "
+            (grouped(outage.probes.into())) " failed so far"
+            @if let Some(next) = outage.next_probe_seconds { ", the next in " (duration(next)) }
+            "."
         }
     }
 }
@@ -133,11 +151,16 @@ fn running(job: &RunningStatus) -> Markup {
                 "for " (duration(job.elapsed_seconds))
                 ", after " (duration(job.queued_seconds)) " in the queue"
                 @if job.lane != "live" { " · " span.chip { (job.lane) } }
+                @if job.attempts > 0 {
+                    " · " span.chip.warn { (ordinal(job.attempts.saturating_add(1))) " try" }
+                }
                 @if job.receive_count > 1 {
-                    " · " span.chip.warn { (ordinal(job.receive_count)) " try" }
+                    " · " span.chip.warn { (ordinal(job.receive_count)) " receive" }
                 }
             }
-            @if let (Some(layers), Some(bytes)) = (job.planned_layers, job.planned_bytes) {
+            @if let Some(waits_for) = job.waits_for {
+                p.facts data-key="waiting" { (waiting_for(waits_for)) }
+            } @else if let (Some(layers), Some(bytes)) = (job.planned_layers, job.planned_bytes) {
                 (whole(job, layers, bytes))
                 ul.layers {
                     @for layer in job.layers.iter().filter(|layer| !layer.done) {
@@ -155,6 +178,18 @@ fn running(job: &RunningStatus) -> Markup {
             } @else if job.repository.is_some() {
                 p.facts data-key="planning" { "Reading manifests…" }
             }
+        }
+    }
+}
+
+/// What a job waits for, in words.
+fn waiting_for(label: &str) -> &'static str {
+    match label {
+        "same-tag" => "Waits for another job for the same tag…",
+        "same-image" => "Waits for another job for the same image…",
+        _ => {
+            "Waits until no other job runs: a process ended while it had this message, so it is \
+             handled alone…"
         }
     }
 }
@@ -224,8 +259,11 @@ fn finished(job: &EndedStatus) -> Markup {
                 p.facts {
                     (origin(job.repository.as_deref(), job.digest.as_deref()))
                     @if job.lane != "live" { " " span.chip { (job.lane) } }
+                    @if job.attempts > 0 {
+                        " " span.chip.warn { (ordinal(job.attempts.saturating_add(1))) " try" }
+                    }
                     @if job.receive_count > 1 {
-                        " " span.chip.warn { (ordinal(job.receive_count)) " try" }
+                        " " span.chip.warn { (ordinal(job.receive_count)) " receive" }
                     }
                 }
             }
@@ -344,6 +382,8 @@ fn outcome(label: &'static str) -> (&'static str, &'static str) {
         "skipped" => ("Skipped", ""),
         "rejected" => ("Failed", "bad"),
         "retried" => ("Tried again", "warn"),
+        "doubted" => ("Second look", ""),
+        "postponed" => ("Put off", ""),
         "given-back" => ("Given back", "warn"),
         "abandoned" => ("Lost", "warn"),
         other => (other, ""),

@@ -1,0 +1,287 @@
+//! Decides what becomes of a message whose job has ended. Does nothing itself, and knows no clock.
+//!
+//! - What is done, or has nothing to do, is deleted. What can never be done is put on the dead-letter
+//!   queue with its reason.
+//! - Unless only a registry says so. Then the job gets a second look, at least [`SECOND_LOOK_AFTER`]
+//!   later: its copy carries the reason, and the same reason found again ends it. Because the copy is
+//!   sent with that delay, whoever finds the doubt on a message knows that the time has passed, and no
+//!   two clocks are compared. During an outage nothing that is doubted is believed.
+//! - What failed and may pass goes on being tried, with pauses that grow to
+//!   [`ConsumerSettings::retry`]`.max`, until the job is older than [`ConsumerSettings::max_job_age`].
+//!   Then it is given up with its last reason. What fails during an outage is not counted.
+//! - What was not begun goes back as it was.
+//!
+//! All that goes back does so as a fresh copy, of which the receives count from one. So only receives
+//! after which nothing came count against the queue's limit: the process died, or the message was lost.
+//! A try that came to an end of its own clears that count, as the job has shown that it kills nobody.
+//!
+//! Without a dead-letter queue that the service knows, what can never be done stays on its queue as it
+//! is, so that the queue's own limit of receives ends it.
+
+use std::time::{Duration, SystemTime};
+
+use soci_jobs::{MessageAction, Outcome, SECOND_LOOK_AFTER, Why};
+use soci_queue::{JobHistory, LastFailure, MAX_DELAY};
+
+use super::settings::ConsumerSettings;
+
+/// Time after which a job comes again that waits for another one and was put off.
+const POSTPONED_FOR: Duration = Duration::from_secs(30);
+
+/// Time after which a job comes again that could not be handled alone: long, as the intake stands still
+/// meanwhile.
+const NOT_ALONE_FOR: Duration = MAX_DELAY;
+
+/// Reason of a job that is to be handled alone and could not be.
+pub(super) const NOT_ALONE: &str = "not-alone";
+
+/// What is known when a job has ended.
+pub(super) struct JobFacts<'a> {
+    /// What its message says; receives after which nothing came are all counted.
+    pub(super) history: &'a JobHistory,
+    /// How often this message was received.
+    pub(super) receive_count: u32,
+    /// Whether the handler had it.
+    pub(super) was_handled: bool,
+    pub(super) outage: bool,
+    pub(super) has_dead_letters: bool,
+    pub(super) now: SystemTime,
+    /// A number from 0 to 1.
+    pub(super) random: f64,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum NextStep {
+    /// Delete the message.
+    Delete,
+    /// Put it on the dead-letter queue for this reason, then delete it.
+    DeadLetter(Why),
+    /// Put a copy with this history on the queue, visible after this time, then delete it.
+    Copy { history: JobHistory, delay: Duration, action: MessageAction },
+    /// Hide the message itself for this time.
+    Hide { delay: Duration },
+    /// Nothing.
+    Leave,
+}
+
+impl NextStep {
+    pub(super) fn of(outcome: &Outcome, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
+        if let Some(why) = outcome.doubt()
+            && (facts.outage || facts.history.doubt.as_deref() != Some(why.reason))
+        {
+            let doubt = Some(why.reason.to_owned());
+            let history = JobHistory { doubt, crashes: 0, ..facts.history.clone() };
+            let action = MessageAction::SecondLook { again_in: SECOND_LOOK_AFTER };
+            return Self::Copy { history, delay: SECOND_LOOK_AFTER, action };
+        }
+        match outcome {
+            Outcome::Lost(_) => Self::Leave,
+            Outcome::Stopped => Self::back(facts, Duration::ZERO, MessageAction::GiveBack),
+            Outcome::Postponed(why) => {
+                let delay = if why.reason == NOT_ALONE { NOT_ALONE_FOR } else { POSTPONED_FOR };
+                Self::back(facts, delay, MessageAction::Retry { again_in: delay })
+            }
+            Outcome::Indexed(_) | Outcome::AlreadyIndexed(_) | Outcome::Skipped(_) => Self::Delete,
+            Outcome::Rejected(why) if facts.has_dead_letters => Self::DeadLetter(why.clone()),
+            Outcome::Rejected(_) => Self::hide(facts, settings),
+            Outcome::Failed(why) => Self::after_failure(why, facts, settings),
+        }
+    }
+
+    /// The next try of a job that failed, or whose dead letter is not taken.
+    pub(super) fn again(why: &Why, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
+        let crashes = if facts.was_handled { 0 } else { facts.history.crashes };
+        let history = JobHistory { crashes, ..facts.history.clone() };
+        let history = if facts.outage {
+            let first_failed_at = history.first_failed_at.or(Some(facts.now));
+            let (reason, detail) = (why.reason.to_owned(), why.detail.clone());
+            JobHistory { first_failed_at, last: Some(LastFailure { reason, detail }), ..history }
+        } else {
+            history.failed(why.reason, &why.detail, facts.now)
+        };
+        let delay = settings.retry.delay(history.attempts.max(1), facts.random).min(MAX_DELAY);
+        Self::Copy { history, delay, action: MessageAction::Retry { again_in: delay } }
+    }
+
+    fn after_failure(why: &Why, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
+        let history = facts.history;
+        let age = facts.now.duration_since(history.first_sent_at).unwrap_or_default();
+        if age < settings.max_job_age {
+            return Self::again(why, facts, settings);
+        }
+        if !facts.has_dead_letters {
+            return Self::hide(facts, settings);
+        }
+        let hours = age.as_secs() / 3600;
+        let tries = u64::from(history.attempts) + 1;
+        let detail =
+            format!("given up after {hours} h and {tries} tries; the last: {}", why.detail);
+        Self::DeadLetter(Why { detail, ..why.clone() })
+    }
+
+    /// Back to the queue as it was.
+    fn back(facts: &JobFacts<'_>, delay: Duration, action: MessageAction) -> Self {
+        Self::Copy { history: facts.history.clone(), delay, action }
+    }
+
+    fn hide(facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
+        Self::Hide { delay: settings.retry.delay(facts.receive_count, facts.random) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use soci_indexer::Reason;
+
+    use super::*;
+
+    const HOUR: u64 = 3600;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn facts(history: &JobHistory) -> JobFacts<'_> {
+        JobFacts {
+            history,
+            receive_count: 1,
+            was_handled: true,
+            outage: false,
+            has_dead_letters: true,
+            now: at(HOUR),
+            random: 0.0,
+        }
+    }
+
+    fn step(outcome: &Outcome, facts: &JobFacts<'_>) -> NextStep {
+        NextStep::of(outcome, facts, &ConsumerSettings::default())
+    }
+
+    fn copied(step: NextStep) -> (JobHistory, u64) {
+        match step {
+            NextStep::Copy { history, delay, .. } => (history, delay.as_secs()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn failed() -> Outcome {
+        Outcome::Failed(Why::found(Reason::Throttled, "too much"))
+    }
+
+    fn doubted(reason: Reason) -> [Outcome; 2] {
+        [Outcome::Skipped(Why::found(reason, "")), Outcome::Rejected(Why::found(reason, ""))]
+    }
+
+    #[test]
+    fn pauses_grow_to_a_quarter_of_an_hour_and_the_tries_go_on_for_a_day() {
+        let mut history = JobHistory::since(at(0));
+        let (mut now, mut pauses) = (0, Vec::new());
+        let why = loop {
+            let facts = JobFacts { now: at(now), ..facts(&history) };
+            match step(&failed(), &facts) {
+                NextStep::Copy { history: next, delay, .. } => {
+                    pauses.push(delay.as_secs());
+                    now += delay.as_secs();
+                    history = next;
+                }
+                NextStep::DeadLetter(why) => break why,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(pauses[..7], [30, 60, 120, 240, 480, 900, 900]);
+        assert!((24 * HOUR..24 * HOUR + 900).contains(&now), "{now}");
+        assert_eq!(history.first_failed_at, Some(at(0)));
+        assert_eq!(why.reason, "throttled");
+        let tries = pauses.len() + 1;
+        let expected = format!("given up after 24 h and {tries} tries; the last: too much");
+        assert_eq!(why.detail, expected);
+    }
+
+    #[test]
+    fn what_fails_in_an_outage_is_not_counted_and_is_told_nevertheless() {
+        let history = JobHistory::since(at(0));
+        let facts = JobFacts { outage: true, ..facts(&history) };
+        let (copy, delay) = copied(step(&failed(), &facts));
+        assert_eq!((copy.attempts, delay), (0, 30));
+        assert_eq!(copy.first_failed_at, Some(at(HOUR)));
+        assert_eq!(copy.last.unwrap().reason, "throttled");
+    }
+
+    #[test]
+    fn what_is_given_back_or_postponed_counts_nothing_and_keeps_what_it_carries() {
+        let mut history = JobHistory::since(at(0)).failed("throttled", "", at(1));
+        (history.crashes, history.doubt) = (2, Some("tag-gone".to_owned()));
+        for (outcome, expected) in [
+            (Outcome::Stopped, 0),
+            (Outcome::Postponed(Why::new("same-tag", "")), 30),
+            (Outcome::Postponed(Why::new(NOT_ALONE, "")), 900),
+        ] {
+            let (copy, delay) = copied(step(&outcome, &facts(&history)));
+            assert_eq!((copy, delay), (history.clone(), expected), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_try_that_came_to_an_end_clears_the_count_of_crashes() {
+        let history = JobHistory { crashes: 3, ..JobHistory::since(at(0)) };
+        for outcome in [failed(), doubted(Reason::TagGone)[0].clone()] {
+            assert_eq!(copied(step(&outcome, &facts(&history))).0.crashes, 0, "{outcome:?}");
+        }
+        let unhandled = JobFacts { was_handled: false, ..facts(&history) };
+        let why = Why::new("process-ended", "");
+        let again = NextStep::again(&why, &unhandled, &ConsumerSettings::default());
+        assert_eq!(copied(again).0.crashes, 3);
+    }
+
+    #[test]
+    fn only_the_same_word_said_again_is_believed() {
+        for reason in Reason::ALL.into_iter().filter(|reason| !reason.is_believed_at_once()) {
+            for outcome in doubted(reason) {
+                let history = JobHistory::since(at(0)).failed("throttled", "", at(1));
+                let (doubting, delay) = copied(step(&outcome, &facts(&history)));
+                assert_eq!((doubting.doubt.as_deref(), delay), (Some(reason.code()), 60));
+                assert_eq!(doubting.attempts, 1, "a doubt is no failure");
+                let believed = step(&outcome, &facts(&doubting));
+                let ended = matches!(believed, NextStep::Delete | NextStep::DeadLetter(_));
+                assert!(ended, "{believed:?}");
+                let other = JobHistory { doubt: Some("other".to_owned()), ..history };
+                let (doubting, _) = copied(step(&outcome, &facts(&other)));
+                assert_eq!(doubting.doubt.as_deref(), Some(reason.code()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_doubt_outlasts_a_failure_and_is_not_believed_in_an_outage() {
+        let doubt = Some("image-gone".to_owned());
+        let doubting = JobHistory { doubt: doubt.clone(), ..JobHistory::since(at(0)) };
+        assert_eq!(copied(step(&failed(), &facts(&doubting))).0.doubt, doubt);
+        let [outcome, _] = doubted(Reason::ImageGone);
+        let outage = JobFacts { outage: true, ..facts(&doubting) };
+        assert_eq!(copied(step(&outcome, &outage)).0.doubt, doubt);
+        assert_eq!(step(&outcome, &facts(&doubting)), NextStep::Delete);
+    }
+
+    #[test]
+    fn what_was_verified_ends_at_once() {
+        let history = JobHistory::since(at(0));
+        let facts = facts(&history);
+        let nothing = Outcome::Skipped(Why::found(Reason::NothingToIndex, ""));
+        assert_eq!(step(&nothing, &facts), NextStep::Delete);
+        let rejected = Why::found(Reason::LayerRejected, "");
+        let letter = NextStep::DeadLetter(rejected.clone());
+        assert_eq!(step(&Outcome::Rejected(rejected), &facts), letter);
+    }
+
+    #[test]
+    fn without_a_dead_letter_queue_the_queue_s_own_limit_ends_what_never_works() {
+        let history = JobHistory::since(at(0));
+        let facts = |now| JobFacts { has_dead_letters: false, now: at(now), ..facts(&history) };
+        let rejected = Outcome::Rejected(Why::new("malformed", ""));
+        let hidden = NextStep::Hide { delay: Duration::from_secs(30) };
+        assert_eq!(step(&rejected, &facts(0)), hidden);
+        assert_eq!(step(&failed(), &facts(25 * HOUR)), hidden);
+        assert!(matches!(step(&failed(), &facts(HOUR)), NextStep::Copy { .. }));
+    }
+}
