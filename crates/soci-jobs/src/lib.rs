@@ -11,6 +11,6 @@ mod repositories;
 mod runner;
 
 pub use limiter::RateLimiter;
-pub use outcome::{JobEnd, MessageAction, Outcome, Why};
+pub use outcome::{EndKind, JobEnd, MessageAction, Outcome, Why};
 pub use repositories::{EndpointError, EndpointOverride, RegistryOpener, RepositoryOpener};
 pub use runner::Runner;

@@ -63,7 +63,9 @@ pub fn install(layers: Vec<Box<dyn Layer<Registry> + Send + Sync>>) -> Result<()
 }
 
 /// What [`install`] installs, for tests that need it on one thread.
-pub fn capped(layers: Vec<Box<dyn Layer<Registry> + Send + Sync>>) -> impl Subscriber + Send + Sync {
+pub fn capped(
+    layers: Vec<Box<dyn Layer<Registry> + Send + Sync>>,
+) -> impl Subscriber + Send + Sync {
     Registry::default().with(layers).with(filter_fn(may_be_said))
 }
 
@@ -141,9 +143,11 @@ mod tests {
     #[test]
     fn the_spans_of_libraries_are_capped_as_their_events_are() {
         let text = logged(|| {
-            let span = tracing::info_span!(target: "aws_sdk_sqs::operation", "call", body = "SECRET");
+            let span =
+                tracing::info_span!(target: "aws_sdk_sqs::operation", "call", body = "SECRET");
             let _span = span.entered();
-            let _own = tracing::debug_span!(target: "soci_jobs", "job", repository = "r/app").entered();
+            let _own =
+                tracing::debug_span!(target: "soci_jobs", "job", repository = "r/app").entered();
             tracing::info!(target: "soci_jobs", "within");
         });
         assert!(text.contains("within") && text.contains("r/app"), "{text}");

@@ -1,7 +1,7 @@
 //! What is put on the dead-letter queue.
 
 use crate::MAX_MESSAGE_BYTES;
-use crate::message::{ATTRIBUTE_TYPE, Group, Outgoing, failure, is_allowed};
+use crate::message::{Group, Outgoing, attribute_size, failure, is_allowed};
 
 /// Most characters of [`failure::MESSAGE`].
 const MAX_DETAIL: usize = 2000;
@@ -49,17 +49,14 @@ impl DeadLetter<'_> {
                 attributes.push((name.to_owned(), value.to_owned()));
             }
         }
-        let size =
-            |(name, value): &(String, String)| name.len() + ATTRIBUTE_TYPE.len() + value.len();
-        let taken = self.body.len()
-            + attributes.iter().map(size).sum::<usize>()
-            + failure::MESSAGE.len()
-            + ATTRIBUTE_TYPE.len();
+        let mut letter =
+            Outgoing { body: self.body.to_owned(), group: self.group.cloned(), attributes };
+        let taken = letter.size() + attribute_size(failure::MESSAGE, "");
         let detail = sendable(self.detail, MAX_MESSAGE_BYTES.saturating_sub(taken));
         if !detail.is_empty() {
-            attributes.push((failure::MESSAGE.to_owned(), detail));
+            letter.attributes.push((failure::MESSAGE.to_owned(), detail));
         }
-        Outgoing { body: self.body.to_owned(), group: self.group.cloned(), attributes }
+        letter
     }
 }
 

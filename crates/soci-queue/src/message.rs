@@ -99,6 +99,20 @@ pub struct Outgoing {
     pub attributes: Vec<(String, String)>,
 }
 
+impl Outgoing {
+    /// What counts towards [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES): the body, and the attributes'
+    /// names, types and values (Amazon SQS developer guide, "Message metadata").
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        self.body.len() + attributes.map(|(name, value)| attribute_size(name, value)).sum::<usize>()
+    }
+}
+
+/// What an attribute adds to a message's size.
+pub(crate) fn attribute_size(name: &str, value: &str) -> usize {
+    name.len() + ATTRIBUTE_TYPE.len() + value.len()
+}
+
 /// A message that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -146,6 +160,13 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!((one.as_str().len(), two.as_str().len()), (128, 128));
         assert!(Group::of_repository(&"é".repeat(100)).as_str().is_ascii());
+    }
+
+    #[test]
+    fn attributes_count_towards_the_size() {
+        let attributes = vec![("name".to_owned(), "value".to_owned())];
+        let message = Outgoing { body: "0123456789".to_owned(), group: None, attributes };
+        assert_eq!(message.size(), 10 + 4 + 6 + 5);
     }
 
     #[test]

@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use soci_queue::{
-    ATTRIBUTE_TYPE, ErrorKind, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT, Outgoing, Receive, is_allowed,
-};
+use soci_queue::{ErrorKind, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT, Outgoing, Receive, is_allowed};
 
 /// Why this queue refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,9 +82,7 @@ pub(super) fn check_outgoing(message: &Outgoing, limit: usize) -> Result<(), Ref
     if !texts.flat_map(|text| text.chars()).all(is_allowed) {
         return Err(Refused::Characters);
     }
-    let attribute =
-        |(name, value): &(String, String)| name.len() + ATTRIBUTE_TYPE.len() + value.len();
-    let size = body.len() + attributes.iter().map(attribute).sum::<usize>();
+    let size = message.size();
     if size > limit {
         return Err(Refused::Size { size, limit });
     }
