@@ -33,7 +33,13 @@ async fn a_worker_tells_no_secret_at_any_level() {
     for (number, filter) in FILTERS.iter().enumerate() {
         let stage = Stage::set().await;
         let format = ["json", "text"][number % 2];
-        stage.perform("worker", filter, format, Cap::On).await.is_without_secrets();
+        let heard = stage.perform("worker", filter, format, Cap::On).await;
+        heard.has("traces", "team/good").has("dead letters", "malformed");
+        for shown in ["already", "ExpiredToken: The provided token has expired.", "rejected"] {
+            // On the page and in its JSON, whatever is logged.
+            heard.has("standard output", shown);
+        }
+        heard.is_without_secrets();
     }
 }
 
@@ -43,7 +49,8 @@ async fn a_function_tells_no_secret_at_any_level() {
     for (number, filter) in FILTERS[..6].iter().enumerate() {
         let stage = Stage::set().await;
         let format = ["json", "text"][number % 2];
-        stage.perform("function", filter, format, Cap::On).await.is_without_secrets();
+        let heard = stage.perform("function", filter, format, Cap::On).await;
+        heard.has("dead letters", "malformed").is_without_secrets();
     }
 }
 
@@ -51,7 +58,11 @@ async fn a_function_tells_no_secret_at_any_level() {
 async fn what_fails_tells_no_secret_in_either_form_of_its_errors() {
     for filter in ["error", "trace"] {
         let stage = Stage::set().await;
-        stage.perform("errors", filter, "text", Cap::On).await.is_without_secrets();
+        let heard = stage.perform("errors", filter, "text", Cap::On).await;
+        for shown in ["Value [redacted] for", "ExpiredToken", "tunnel", "not found"] {
+            heard.has("standard output", shown);
+        }
+        heard.is_without_secrets();
     }
 }
 

@@ -242,6 +242,15 @@ impl Heard {
         assert!(found.is_empty(), "\n{}\n", found.join("\n"));
     }
 
+    /// Fails unless the text came out there, which shows that what leads to it was played.
+    #[track_caller]
+    pub(crate) fn has(&self, place: &str, text: &str) -> &Self {
+        let output = self.outputs.iter().find(|(known, _)| *known == place);
+        let output = String::from_utf8_lossy(&output.unwrap().1);
+        assert!(output.contains(text), "{text:?} is not in {place}:\n{output}");
+        self
+    }
+
     /// The secrets that can be found, and where.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let mut found = Vec::new();
