@@ -15,7 +15,7 @@ use serde_json::json;
 use soci_lambda::testing::FakeRuntime;
 use soci_oci::Digest;
 use soci_registry_server::testing::{
-    Effect, FakeAuth, FakeOptions, FakeRegistry, Kind, Quirk, TokenUser,
+    Effect, FakeAuth, FakeOptions, FakeRegistry, Quirk, RequestKind, TokenUser,
 };
 use soci_tests::{TestImage, gzip_layer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -90,7 +90,7 @@ impl Stage {
             Self::STORAGE_TOKEN
         );
         let refused = Effect::page(403, "application/xml", &refused);
-        registry.quirk(Quirk::on(Kind::BlobGet, refused).path("team/broken").always());
+        registry.quirk(Quirk::on(RequestKind::BlobGet, refused).path("team/broken").always());
 
         let job = |repository: &str, digest: Digest| {
             json!({
@@ -222,7 +222,7 @@ impl Stage {
             if let Some((_, credential)) = authorization.split_once(' ') {
                 secrets.push(("bearer token or password in a header", credential.to_owned()));
             }
-            if request.kind == Kind::StorageGet {
+            if request.kind == RequestKind::StorageGet {
                 secrets.push(("query of a presigned URL", request.query));
             }
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::options::FakeAuth;
 use super::quirk::{Effect, Quirk};
-use super::request::{Asked, Logged};
+use super::request::{Asked, LoggedRequest};
 use crate::context::Context;
 
 /// What both servers of a fake share.
@@ -31,7 +31,7 @@ pub(super) struct FakeState {
     pub(super) habits: Vec<Quirk>,
     /// What a test has ordered. Of those that hit a request, the first acts.
     pub(super) ordered: Vec<Quirk>,
-    pub(super) log: Vec<Logged>,
+    pub(super) log: Vec<LoggedRequest>,
     /// Scopes and ends by token.
     pub(super) tokens: HashMap<String, (String, Instant)>,
     pub(super) signatures: HashMap<String, Signature>,
