@@ -45,7 +45,7 @@ pub(crate) const MAY_USE: &[MayUse] = &[
     crates("soci-sandbox", &["soci-oci", "soci-queue"]),
     crates("soci-registry", &["soci-oci", "soci-retry", "soci-text"]),
     crates("soci-registry-server", &["soci-oci"]),
-    crates("soci-indexer", &["soci-manifest", "soci-oci", "soci-registry", "soci-ztoc"]),
+    crates("soci-indexer", &["soci-manifest", "soci-oci", "soci-registry", "soci-retry", "soci-ztoc"]),
     crates("soci-jobs", &["soci-indexer", "soci-manifest", "soci-oci", "soci-push", "soci-registry", "soci-text"]),
     crates("soci-service", &["soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
     crates("soci-aws", &["soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
@@ -54,7 +54,7 @@ pub(crate) const MAY_USE: &[MayUse] = &[
     crates("soci-faults", &["soci-oci", "soci-push", "soci-registry-server", "soci-tests"]),
     crates("soci-filter-lambda", &["soci-aws", "soci-config", "soci-lambda", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-text"]),
     crates("soci-index-lambda", &["soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-lambda", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-text"]),
-    crates("soci-index-builder", &["soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-registry-server", "soci-sandbox", "soci-service", "soci-text", "soci-ztoc"]),
+    crates("soci-index-builder", &["soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-registry-server", "soci-sandbox", "soci-service", "soci-text", "soci-ztoc"]),
 ];
 
 /// Ends the table of `ARCHITECTURE.md`, and begins it.

@@ -9,6 +9,7 @@
 //! - `circles.rs`: no two files of a crate need each other.
 //! - `files.rs`: how a file begins, how long it may be, why it may break a lint, and what its types
 //!   are not called.
+//! - `logs.rs`: one file gives a process its subscriber, and knows whose crates are whose.
 //! - `documents.rs`: what a document names exists.
 //! - `commands.rs`: the justfile, `.ci/run` and the workflows do the same, and run only what is pinned.
 //!
@@ -21,6 +22,7 @@ mod commands;
 mod crates;
 mod documents;
 mod files;
+mod logs;
 mod module;
 mod pure;
 mod tree;

@@ -14,6 +14,8 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// Where it lies, from the root of the repository, as `crates/soci-oci`.
     pub(crate) folder: String,
+    /// What its library and its programs are called in sources, as `soci_oci`.
+    pub(crate) crates: BTreeSet<String>,
     /// What it needs outside of its tests, by name.
     pub(crate) dependencies: BTreeSet<String>,
     /// Its Rust files: path from the root of the repository, and text.
@@ -65,8 +67,18 @@ fn package(metadata: &serde_json::Value) -> Package {
         .filter(|dependency| dependency["kind"].is_null())
         .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
         .collect();
-    let files = texts(&folder, ".rs");
-    Package { name: metadata["name"].as_str().unwrap().to_owned(), folder, dependencies, files }
+    let compiled = metadata["targets"].as_array().unwrap().iter().filter(|target| {
+        let kinds = target["kind"].as_array().unwrap();
+        kinds.iter().any(|kind| kind == "lib" || kind == "bin")
+    });
+    let crates = compiled.map(|target| target["name"].as_str().unwrap().replace('-', "_"));
+    Package {
+        name: metadata["name"].as_str().unwrap().to_owned(),
+        crates: crates.collect(),
+        files: texts(&folder, ".rs"),
+        folder,
+        dependencies,
+    }
 }
 
 /// The files of the repository whose names end so, with their text, below a folder.

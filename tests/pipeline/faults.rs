@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use soci_indexer::{Budget, IndexError, LayerError, Options};
 use soci_manifest::Version;
 use soci_oci::media_type;
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::{TestImage, TestLayer, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, options, tags};
@@ -26,19 +26,20 @@ async fn faults_that_pass_do_not_change_the_result() {
     image().put(&registry, REPOSITORY, "1");
     let expected = indexed(index(&registry, "1", &options(Version::V2)).await).index;
     let faults: [&[Quirk]; 6] = [
-        &[Quirk::on(Kind::BlobGet, Effect::DropAfter(10_000)).times(3)],
-        &[Quirk::on(Kind::BlobGet, Effect::ShortBody(100)).times(2)],
-        &[Quirk::on(Kind::BlobGet, Effect::status(503)).times(2)],
+        &[Quirk::on(RequestKind::BlobGet, Effect::DropAfter(10_000)).times(3)],
+        &[Quirk::on(RequestKind::BlobGet, Effect::ShortBody(100)).times(2)],
+        &[Quirk::on(RequestKind::BlobGet, Effect::status(503)).times(2)],
         &[
-            Quirk::on(Kind::ManifestGet, Effect::status_with(429, "retry-after", "0")).times(2),
-            Quirk::on(Kind::UploadPut, Effect::LoseAnswer(500)),
+            Quirk::on(RequestKind::ManifestGet, Effect::status_with(429, "retry-after", "0"))
+                .times(2),
+            Quirk::on(RequestKind::UploadPut, Effect::LoseAnswer(500)),
         ],
         &[
-            Quirk::on(Kind::UploadPost, Effect::status(500)),
-            Quirk::on(Kind::UploadPut, Effect::status(502)),
-            Quirk::on(Kind::ManifestPut, Effect::status(500)).times(2),
+            Quirk::on(RequestKind::UploadPost, Effect::status(500)),
+            Quirk::on(RequestKind::UploadPut, Effect::status(502)),
+            Quirk::on(RequestKind::ManifestPut, Effect::status(500)).times(2),
         ],
-        &[Quirk::on(Kind::ManifestPut, Effect::LoseAnswer(504)).times(2)],
+        &[Quirk::on(RequestKind::ManifestPut, Effect::LoseAnswer(504)).times(2)],
     ];
     for faults in faults {
         for redirect_blobs in [false, true] {
@@ -54,7 +55,7 @@ async fn faults_that_pass_do_not_change_the_result() {
             let options = Options { budget, ..options(Version::V2) };
             let report = indexed(index(&registry, "1", &options).await);
             assert_eq!(report.index, expected, "{faults:?}");
-            let ranged = [Kind::BlobGet, Kind::StorageGet]
+            let ranged = [RequestKind::BlobGet, RequestKind::StorageGet]
                 .iter()
                 .flat_map(|kind| registry.requests_of(*kind))
                 .filter(|request| request.range.is_some());
@@ -74,7 +75,8 @@ async fn a_layer_whose_bytes_are_not_those_of_its_digest_leaves_nothing_behind()
         let registry = FakeRegistry::start().await;
         image.put(&registry, REPOSITORY, "1");
         let layer = image.blobs.iter().max_by_key(|(_, blob)| blob.len()).unwrap().0;
-        let fault = Quirk::on(Kind::BlobGet, Effect::Corrupt(at)).path(layer.to_string()).always();
+        let fault =
+            Quirk::on(RequestKind::BlobGet, Effect::Corrupt(at)).path(layer.to_string()).always();
         registry.quirk(fault);
         let error = index(&registry, "1", &options(Version::V2)).await.unwrap_err();
         let IndexError::Layer { digest, source, .. } = &error else { panic!("{error:?}") };
@@ -111,10 +113,10 @@ async fn a_broken_layer_is_a_permanent_error_that_says_where() {
 #[tokio::test]
 async fn a_registry_that_refuses_writes_is_left_without_a_tag() {
     for (kind, path) in [
-        (Kind::UploadPost, ""),
-        (Kind::UploadPut, ""),
-        (Kind::ManifestPut, "sha256:"),
-        (Kind::ManifestPut, "1-soci"),
+        (RequestKind::UploadPost, ""),
+        (RequestKind::UploadPut, ""),
+        (RequestKind::ManifestPut, "sha256:"),
+        (RequestKind::ManifestPut, "1-soci"),
     ] {
         let registry = FakeRegistry::start().await;
         image().put(&registry, REPOSITORY, "1");
@@ -148,13 +150,17 @@ async fn a_build_that_is_given_up_writes_no_manifest() {
     let image = image();
     image.put(&registry, REPOSITORY, "1");
     let layer = image.blobs.iter().max_by_key(|(_, blob)| blob.len()).unwrap().0;
-    registry
-        .quirk(Quirk::on(Kind::BlobGet, Effect::Stall(50_000)).path(layer.to_string()).always());
+    registry.quirk(
+        Quirk::on(RequestKind::BlobGet, Effect::Stall(50_000)).path(layer.to_string()).always(),
+    );
     let options = options(Version::V2);
     let work = index(&registry, "1", &options);
     tokio::pin!(work);
     // Until the layer has been asked for, which then stalls.
-    while !registry.requests_of(Kind::BlobGet).iter().any(|r| r.path.ends_with(&layer.to_string()))
+    while !registry
+        .requests_of(RequestKind::BlobGet)
+        .iter()
+        .any(|r| r.path.ends_with(&layer.to_string()))
     {
         tokio::select! {
             outcome = &mut work => panic!("{outcome:?}"),
@@ -204,9 +210,11 @@ async fn broken_leftovers_do_not_keep_an_image_from_being_indexed() {
     image().put(&registry, REPOSITORY, "1");
     let first = indexed(index(&registry, "1", &options(Version::V2)).await);
     for broken in [
-        Quirk::on(Kind::BlobGet, Effect::status(416)).path(first.layers[1].ztoc.to_string()),
-        Quirk::on(Kind::ManifestGet, Effect::Corrupt(3)).path(first.indexes[0].digest.to_string()),
-        Quirk::on(Kind::ManifestGet, Effect::status(404)).path(first.indexes[0].digest.to_string()),
+        Quirk::on(RequestKind::BlobGet, Effect::status(416)).path(first.layers[1].ztoc.to_string()),
+        Quirk::on(RequestKind::ManifestGet, Effect::Corrupt(3))
+            .path(first.indexes[0].digest.to_string()),
+        Quirk::on(RequestKind::ManifestGet, Effect::status(404))
+            .path(first.indexes[0].digest.to_string()),
     ] {
         registry.quirk(broken.clone());
         let again = index(&registry, "1", &options(Version::V2)).await.unwrap();
@@ -224,7 +232,7 @@ async fn a_list_of_referrers_that_somebody_else_replaces_is_written_again() {
     let tag = format!("sha256-{}", subject.hex());
     // The first write is acknowledged and lost.
     let lost = Effect::Answer { status: 201, headers: Vec::new(), body: String::new() };
-    registry.quirk(Quirk::on(Kind::ManifestPut, lost).path(tag.clone()));
+    registry.quirk(Quirk::on(RequestKind::ManifestPut, lost).path(tag.clone()));
     let report = indexed(index(&registry, "1", &options(Version::V1)).await);
     let tag: soci_oci::Tag = tag.parse().unwrap();
     let referrers = registry.manifest(REPOSITORY, &tag.into()).unwrap().1;

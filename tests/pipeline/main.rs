@@ -10,5 +10,6 @@ mod faults;
 mod golden;
 mod layout;
 mod outcomes;
+mod parallel_lists;
 mod support;
 mod verify;

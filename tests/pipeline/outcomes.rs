@@ -3,7 +3,7 @@
 use soci_indexer::{IndexError, Options};
 use soci_manifest::{Platforms, SkipReason, SociIndexSettings, Version};
 use soci_oci::media_type;
-use soci_registry_server::testing::{FakeOptions, FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeOptions, FakeRegistry, RequestKind};
 use soci_tests::{TestImage, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, options, suffix, tags};
@@ -17,7 +17,7 @@ fn two_platforms() -> TestImage {
 
 /// Requests that change the registry.
 fn writes(registry: &FakeRegistry) -> usize {
-    [Kind::UploadPost, Kind::UploadPut, Kind::ManifestPut]
+    [RequestKind::UploadPost, RequestKind::UploadPut, RequestKind::ManifestPut]
         .into_iter()
         .map(|kind| registry.requests_of(kind).len())
         .sum()
@@ -32,7 +32,7 @@ async fn a_layer_that_platforms_share_is_read_and_built_once() {
     assert_eq!(report.layers.len(), 3);
     assert_eq!(report.indexes.len(), 2);
     for layer in &report.layers {
-        let reads = registry.requests_of(Kind::BlobGet);
+        let reads = registry.requests_of(RequestKind::BlobGet);
         let reads = reads.iter().filter(|read| read.path.ends_with(&layer.digest.to_string()));
         assert_eq!(reads.count(), 1);
         assert!(layer.spans > 1 && layer.files > 1);
@@ -57,7 +57,7 @@ async fn doing_it_again_reads_no_layer_and_writes_nothing() {
             assert_eq!(writes(&registry), 0);
             let layers = first.layers.iter().map(|layer| layer.digest.to_string());
             for layer in layers {
-                let reads = registry.requests_of(Kind::BlobGet);
+                let reads = registry.requests_of(RequestKind::BlobGet);
                 assert!(!reads.iter().any(|read| read.path.ends_with(&layer)), "{layer} was read");
             }
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use soci_indexer::{Budget, VerifyError, verify_image};
 use soci_manifest::Version;
 use soci_oci::{Digest, media_type};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::{TestImage, gzip_layer};
 
 use crate::support::{REPOSITORY, index, indexed, name, options, store};
@@ -148,8 +148,8 @@ async fn a_layer_that_is_gone_or_changed_fails() {
     image().put(&registry, REPOSITORY, "1");
     let report = indexed(index(&registry, "1", &options(Version::V2)).await);
     let layer = report.layers[0].digest.to_string();
-    registry.quirk(Quirk::on(Kind::BlobGet, Effect::Corrupt(9)).path(layer.clone()));
-    registry.quirk(Quirk::on(Kind::BlobGet, Effect::status(404)).path(layer).after(1));
+    registry.quirk(Quirk::on(RequestKind::BlobGet, Effect::Corrupt(9)).path(layer.clone()));
+    registry.quirk(Quirk::on(RequestKind::BlobGet, Effect::status(404)).path(layer).after(1));
     let budget = Budget::of_this_machine();
     for _ in 0..2 {
         let error = verify_image(&store(&registry), &name("1-soci").target, &budget).await;

@@ -6,13 +6,14 @@ use std::io;
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 /// Sets up logs for a command that people run: to standard error, what `RUST_LOG` says or else
-/// `default` lets through.
+/// `default` lets through. Does nothing the second time.
 pub(crate) fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let layer = fmt::layer().with_writer(io::stderr).with_filter(filter);
+    let _ = soci_logs::install(vec![layer.boxed()]);
 }
 
 /// A runtime with a thread for each core.

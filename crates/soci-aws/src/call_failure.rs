@@ -56,6 +56,15 @@ pub(crate) struct CallFailure {
 }
 
 impl CallFailure {
+    /// Without `secret`, which was in the request, and parts of it in what the service says: services repeat
+    /// what they refuse ("Value ... for parameter ReceiptHandle is invalid").
+    pub(crate) fn without(mut self, secret: &str) -> Self {
+        if let Some(refusal) = self.source.downcast_mut::<Refusal>() {
+            refusal.message = without(&refusal.message, secret);
+        }
+        self
+    }
+
     /// Whether the service answered with one of `codes`.
     pub(crate) fn is(&self, codes: &[&str]) -> bool {
         self.code.as_deref().is_some_and(|code| codes.contains(&code))
@@ -127,10 +136,42 @@ fn without_credentials(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
+/// Longest part of a secret that may be repeated: shorter ones are words like others.
+const MAX_REPEATED: usize = 11;
+
+/// A message in which the words that are parts of a secret are left out.
+fn without(message: &str, secret: &str) -> String {
+    let whole = message.replace(secret, "[redacted]");
+    let is_part = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        bare.len() > MAX_REPEATED && secret.contains(bare)
+    };
+    let words = whole.split(' ').map(|word| if is_part(word) { "[redacted]" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// What a service answered.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {message}")]
 struct Refusal {
     code: String,
     message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_repeats_of_a_secret_is_left_out() {
+        let receipt = "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a+Zq/Wd8W==";
+        let said =
+            format!("Value {receipt} for parameter ReceiptHandle is invalid. Reason: expired.");
+        assert_eq!(
+            without(&said, receipt),
+            "Value [redacted] for parameter ReceiptHandle is invalid. Reason: expired."
+        );
+        let cut = format!("The handle \"{}...\" is not valid.", &receipt[..20]);
+        assert_eq!(without(&cut, receipt), "The handle [redacted] is not valid.");
+    }
 }

@@ -75,6 +75,16 @@ impl SqsQueue {
         QueueError { queue: self.url.name().to_owned(), operation, kind, request_id, source }
     }
 
+    /// A failed call about a receipt, which SQS repeats in what it says of one that it refuses.
+    fn refused_receipt(
+        &self,
+        operation: Operation,
+        receipt: &Receipt,
+        failure: CallFailure,
+    ) -> QueueError {
+        self.failed(operation, failure.without(&receipt.0))
+    }
+
     async fn attributes<const N: usize>(
         &self,
         names: [Attribute; N],
@@ -131,7 +141,9 @@ impl Queue for SqsQueue {
             .visibility_timeout(seconds(visibility.min(MAX_VISIBILITY)))
             .send()
             .await
-            .map_err(|error| self.failed(Operation::SetVisibility, error.into()))?;
+            .map_err(|error| {
+                self.refused_receipt(Operation::SetVisibility, receipt, error.into())
+            })?;
         Ok(())
     }
 
@@ -142,7 +154,7 @@ impl Queue for SqsQueue {
             .receipt_handle(&receipt.0)
             .send()
             .await
-            .map_err(|error| self.failed(Operation::Delete, error.into()))?;
+            .map_err(|error| self.refused_receipt(Operation::Delete, receipt, error.into()))?;
         Ok(())
     }
 

@@ -23,6 +23,7 @@ mod options;
 mod pipeline;
 mod publish;
 mod reason;
+mod referrers_lists;
 mod remote;
 mod report;
 mod source_tag;

@@ -8,14 +8,13 @@
 //! A registry may have lost a blob that it says it has. That shows when a manifest is refused, and
 //! then everything is sent again without asking ([`Sending::Again`]).
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
-use soci_manifest::{Assembly, Role, Version, format};
-use soci_oci::{Descriptor, Digest, Tag, TagOrDigest, referrers};
-use soci_registry::{BlobSource, ReferrersSource, TagNames};
+use soci_manifest::{Assembly, Role, format};
+use soci_oci::{Digest, Tag, TagOrDigest};
+use soci_registry::{BlobSource, TagNames};
 
 use crate::error::IndexError;
+use crate::referrers_lists::ReferrersLists;
 use crate::store::ImageStore;
 
 /// Whether the store is believed that it has a blob.
@@ -38,7 +37,7 @@ pub(crate) async fn publish<S: ImageStore>(
 ) -> Result<bool, IndexError> {
     let config = BlobSource::from(Bytes::from_static(format::CONFIG));
     let mut written = push_blob(store, "config", &assembly.config.digest, &config, sending).await?;
-    let mut lists = Lists { store, sources: HashMap::new() };
+    let mut lists = ReferrersLists::new(store);
     for manifest in assembly.manifests {
         let (target, condition) = match (&manifest.role, tag) {
             // By tag at once: by digest first would be a write more.
@@ -59,6 +58,7 @@ pub(crate) async fn publish<S: ImageStore>(
             written |= lists.add(referrer.subject, &referrer.descriptor).await?;
         }
     }
+    lists.settle().await?;
     Ok(written)
 }
 
@@ -75,49 +75,4 @@ pub(crate) async fn push_blob<S: ImageStore>(
         Sending::Again => store.push_blob_again(digest, content).await.map(|()| true),
     };
     pushed.map_err(|source| IndexError::Write { what, target, source })
-}
-
-/// How often a list of referrers is written before other writers are let win.
-const LIST_TRIES: usize = 8;
-
-/// The lists of referrers that clients keep where the registry does not.
-struct Lists<'a, S> {
-    store: &'a S,
-    sources: HashMap<Digest, ReferrersSource>,
-}
-
-impl<S: ImageStore> Lists<'_, S> {
-    /// Adds a referrer to its subject's list; true if that had to be written.
-    async fn add(&mut self, subject: Digest, referrer: &Descriptor) -> Result<bool, IndexError> {
-        if self.sources.get(&subject) == Some(&ReferrersSource::Api) {
-            return Ok(false);
-        }
-        let mut written = false;
-        // Without a referrers API nothing keeps another writer from replacing the list between
-        // reading and writing it, so it is read again until the entry is there.
-        for _ in 0..LIST_TRIES {
-            let known = self
-                .store
-                .referrers(&subject, Version::V1.artifact_type())
-                .await
-                .map_err(|source| IndexError::Referrers { subject, source })?;
-            self.sources.insert(subject, known.source);
-            let (ReferrersSource::TagSchema, Some(tag)) = (known.source, referrers::tag(&subject))
-            else {
-                return Ok(false);
-            };
-            let existing = known.pages.first().map(|page| &page[..]);
-            let list = referrers::add(existing, referrer)
-                .map_err(|source| IndexError::ReferrersList { subject, source })?;
-            let Some(list) = list else { return Ok(written) };
-            let target = TagOrDigest::Tag(tag);
-            let what = "list of referrers";
-            written |= self
-                .store
-                .push_manifest(&target, soci_oci::media_type::OCI_INDEX, list.into(), None)
-                .await
-                .map_err(|source| IndexError::Write { what, target, source })?;
-        }
-        Ok(written)
-    }
 }

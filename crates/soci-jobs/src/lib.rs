@@ -12,7 +12,7 @@ mod runner;
 mod slot;
 
 pub use limiter::RateLimiter;
-pub use outcome::{JobEnd, MessageAction, Outcome, SECOND_LOOK_AFTER, Why};
+pub use outcome::{EndKind, JobEnd, MessageAction, Outcome, SECOND_LOOK_AFTER, Why};
 pub use repositories::{EndpointError, EndpointOverride, RegistryOpener, RepositoryOpener};
 pub use runner::{MAX_WAIT, Runner};
 pub use slot::{JobSlot, SlotFuture, Unlimited, WaitsFor};

@@ -145,6 +145,47 @@ pub enum MessageAction {
     Leave,
 }
 
+/// What became of a job, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndKind {
+    /// Its index was built and pushed.
+    Indexed,
+    /// The same index was there.
+    AlreadyIndexed,
+    /// There was nothing to do.
+    Skipped,
+    /// It can never be done and is on the dead-letter queue.
+    Rejected,
+    /// It comes again.
+    Retried,
+    /// It comes again for a second look at what only a registry says.
+    Doubted,
+    /// It comes again because it would have waited for another one.
+    Postponed,
+    /// It was given back because the process stops.
+    GivenBack,
+    /// Its message was lost.
+    Abandoned,
+}
+
+impl EndKind {
+    /// Short stable name: `indexed`, `already-indexed`, `skipped`, `rejected`, `retried`, `doubted`,
+    /// `postponed`, `given-back`, `abandoned`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Indexed => "indexed",
+            Self::AlreadyIndexed => "already-indexed",
+            Self::Skipped => "skipped",
+            Self::Rejected => "rejected",
+            Self::Retried => "retried",
+            Self::Doubted => "doubted",
+            Self::Postponed => "postponed",
+            Self::GivenBack => "given-back",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// How a job ended and what was done with its message, as counters, logs and the page tell it.
 #[derive(Clone, Debug)]
 pub struct JobEnd {
@@ -155,23 +196,29 @@ pub struct JobEnd {
 }
 
 impl JobEnd {
-    /// Short stable name: `indexed`, `already-indexed`, `skipped`, `rejected`, `retried`, `doubted`,
-    /// `postponed`, `given-back`, `abandoned`.
+    /// What became of the job, with what was done with its message taken into account.
     ///
     /// A job is told as rejected when its message is on the dead-letter queue, also if it failed for
     /// what is around it and was given up for its age: until then it comes again.
-    pub fn label(&self) -> &'static str {
+    pub fn kind(&self) -> EndKind {
         match (&self.outcome, self.action) {
-            (Outcome::Indexed(_), _) => "indexed",
-            (Outcome::AlreadyIndexed(_), _) => "already-indexed",
-            (Outcome::Rejected(_) | Outcome::Failed(_), MessageAction::DeadLetter) => "rejected",
-            (_, MessageAction::SecondLook { .. }) => "doubted",
-            (Outcome::Skipped(_), _) => "skipped",
-            (Outcome::Rejected(_) | Outcome::Failed(_), _) => "retried",
-            (Outcome::Postponed(_), _) => "postponed",
-            (Outcome::Stopped, _) => "given-back",
-            (Outcome::Lost(_), _) => "abandoned",
+            (Outcome::Indexed(_), _) => EndKind::Indexed,
+            (Outcome::AlreadyIndexed(_), _) => EndKind::AlreadyIndexed,
+            (Outcome::Rejected(_) | Outcome::Failed(_), MessageAction::DeadLetter) => {
+                EndKind::Rejected
+            }
+            (_, MessageAction::SecondLook { .. }) => EndKind::Doubted,
+            (Outcome::Skipped(_), _) => EndKind::Skipped,
+            (Outcome::Rejected(_) | Outcome::Failed(_), _) => EndKind::Retried,
+            (Outcome::Postponed(_), _) => EndKind::Postponed,
+            (Outcome::Stopped, _) => EndKind::GivenBack,
+            (Outcome::Lost(_), _) => EndKind::Abandoned,
         }
+    }
+
+    /// [`EndKind::label`] of its kind.
+    pub fn label(&self) -> &'static str {
+        self.kind().label()
     }
 
     /// Why the job was not done, as a short stable code; empty where the label says it all.

@@ -5,9 +5,7 @@ use std::str::FromStr;
 use soci_config::{Reader, name};
 use soci_logs::JsonLines;
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, Registry, fmt};
+use tracing_subscriber::{Layer as _, fmt};
 
 /// Where `lambda_runtime` logs the failure of a handler, which the handler has logged with more.
 /// A panic is on standard error before it gets there.
@@ -44,7 +42,7 @@ pub fn start_logging(settings: LogSettings) {
         // CloudWatch shows no colours.
         fmt::layer().with_ansi(false).boxed()
     };
-    let _ = Registry::default().with(layer.with_filter(targets)).try_init();
+    let _ = soci_logs::install(vec![layer.with_filter(targets).boxed()]);
 }
 
 /// A word alone has to be a level: as the name of a target it would silence everything else.

@@ -4,6 +4,10 @@
 //! CloudWatch Logs Insights asks for `repository` or `message_id` by such a name and finds it
 //! whichever program wrote the line. `tracing_subscriber` does not write such lines: it nests the
 //! fields of spans, and the libraries that do not repeat a name that an event shares with its spans.
+//!
+//! [`install`] makes a process log, and caps what libraries say.
+
+mod process;
 
 use std::error::Error;
 use std::fmt;
@@ -20,6 +24,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
+
+pub use process::{OWN_CRATES, capped, install};
 
 /// Writes each event as one JSON object on a line: `timestamp` (RFC 3339), `level`, `target`, then
 /// the fields of the event, `message` among them, and those of the spans around it. Of fields that

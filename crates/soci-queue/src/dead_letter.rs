@@ -1,7 +1,7 @@
 //! What is put on the dead-letter queue.
 
 use crate::MAX_MESSAGE_BYTES;
-use crate::message::{ATTRIBUTE_TYPE, Group, MAX_ATTRIBUTES, Outgoing, failure, history, sendable};
+use crate::message::{Group, MAX_ATTRIBUTES, Outgoing, attribute_size, failure, history, sendable};
 
 /// Most characters of [`failure::MESSAGE`].
 const MAX_DETAIL: usize = 2000;
@@ -56,16 +56,12 @@ impl DeadLetter<'_> {
         let mut attributes: Vec<_> = kept.take(MAX_ATTRIBUTES - 1 - told.len()).cloned().collect();
         attributes
             .extend(told.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let size =
-            |(name, value): &(String, String)| name.len() + ATTRIBUTE_TYPE.len() + value.len();
-        let taken = self.body.len()
-            + attributes.iter().map(size).sum::<usize>()
-            + failure::MESSAGE.len()
-            + ATTRIBUTE_TYPE.len();
+        let mut letter = Outgoing { body: self.body.to_owned(), group: self.group.cloned(), attributes };
+        let taken = letter.size() + attribute_size(failure::MESSAGE, "");
         let detail = sendable(self.detail, MAX_DETAIL, MAX_MESSAGE_BYTES.saturating_sub(taken));
         if !detail.is_empty() {
-            attributes.push((failure::MESSAGE.to_owned(), detail));
+            letter.attributes.push((failure::MESSAGE.to_owned(), detail));
         }
-        Outgoing { body: self.body.to_owned(), group: self.group.cloned(), attributes }
+        letter
     }
 }

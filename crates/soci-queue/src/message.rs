@@ -149,6 +149,20 @@ pub struct Outgoing {
     pub attributes: Vec<(String, String)>,
 }
 
+impl Outgoing {
+    /// What counts towards [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES): the body, and the attributes'
+    /// names, types and values (Amazon SQS developer guide, "Message metadata").
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        self.body.len() + attributes.map(|(name, value)| attribute_size(name, value)).sum::<usize>()
+    }
+}
+
+/// What an attribute adds to a message's size.
+pub(crate) fn attribute_size(name: &str, value: &str) -> usize {
+    name.len() + ATTRIBUTE_TYPE.len() + value.len()
+}
+
 /// A message that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -204,6 +218,13 @@ mod tests {
         assert_eq!(sendable("aéb", 100, 2), "a");
         assert_eq!(sendable("aéb", 100, 3), "aé");
         assert_eq!(sendable("aéb", 2, 100), "aé");
+    }
+
+    #[test]
+    fn attributes_count_towards_the_size() {
+        let attributes = vec![("name".to_owned(), "value".to_owned())];
+        let message = Outgoing { body: "0123456789".to_owned(), group: None, attributes };
+        assert_eq!(message.size(), 10 + 4 + 6 + 5);
     }
 
     #[test]

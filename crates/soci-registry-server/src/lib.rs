@@ -42,4 +42,4 @@ mod uploads;
 pub use error::OpenError;
 pub use push::Push;
 pub use server::LocalRegistry;
-pub use settings::{RegistryServerLimits, RegistryServerSettings, Storage};
+pub use settings::{RegistryServerLimits, RegistryServerSettings, RegistryStorage};

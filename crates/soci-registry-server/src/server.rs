@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::error::OpenError;
 use crate::listen::Limited;
 use crate::push::Push;
-use crate::settings::{RegistryServerSettings, Storage};
+use crate::settings::{RegistryServerSettings, RegistryStorage};
 use crate::store::Store;
 use crate::upload_sessions::UploadSessions;
 
@@ -95,10 +95,10 @@ async fn answer(State(context): State<Arc<Context>>, request: Request) -> Respon
     api::answer(context, request).await
 }
 
-fn open(storage: Storage) -> Result<(Store, Option<TempDir>), OpenError> {
+fn open(storage: RegistryStorage) -> Result<(Store, Option<TempDir>), OpenError> {
     match storage {
-        Storage::Folder(folder) => Ok((Store::open(&folder, true)?, None)),
-        Storage::Temporary => {
+        RegistryStorage::Folder(folder) => Ok((Store::open(&folder, true)?, None)),
+        RegistryStorage::Temporary => {
             let folder = tempfile::Builder::new().prefix("soci-index-builder-").tempdir();
             let path = std::env::temp_dir();
             let folder = folder.map_err(|source| OpenError::File { path, source })?;

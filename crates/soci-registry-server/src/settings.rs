@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Where the registry keeps its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
+pub enum RegistryStorage {
     /// In a folder among the system's temporary files, which is removed when the registry stops.
     #[default]
     Temporary,
@@ -17,7 +17,7 @@ pub enum Storage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryServerSettings {
     /// Where content is kept.
-    pub storage: Storage,
+    pub storage: RegistryStorage,
     /// What clients may ask for.
     pub limits: RegistryServerLimits,
 }

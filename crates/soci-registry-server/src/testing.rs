@@ -3,14 +3,14 @@
 //!
 //! ```no_run
 //! # async fn example() {
-//! use soci_registry_server::testing::{Effect, FakeRegistry, Kind, Quirk};
+//! use soci_registry_server::testing::{Effect, FakeRegistry, RequestKind, Quirk};
 //!
 //! let fake = FakeRegistry::start().await;
 //! let digest = fake.put_blob("team/app", b"content".to_vec());
 //! // The first download breaks after three bytes.
-//! fake.quirk(Quirk::on(Kind::BlobGet, Effect::DropAfter(3)));
+//! fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::DropAfter(3)));
 //! /* a client downloads the blob */
-//! assert_eq!(fake.requests_of(Kind::BlobGet)[1].range.as_deref(), Some("bytes=3-6"));
+//! assert_eq!(fake.requests_of(RequestKind::BlobGet)[1].range.as_deref(), Some("bytes=3-6"));
 //! # }
 //! ```
 //!
@@ -41,7 +41,7 @@ use tokio::task::AbortHandle;
 
 pub use options::{FakeAuth, FakeOptions, TokenUser};
 pub use quirk::{Condition, Effect, Quirk, When};
-pub use request::{Kind, Logged};
+pub use request::{LoggedRequest, RequestKind};
 
 use crate::catalogue::ManifestRecord;
 use crate::context::Context;
@@ -256,12 +256,12 @@ impl FakeRegistry {
     }
 
     /// All requests so far, in the order in which their answers were begun.
-    pub fn requests(&self) -> Vec<Logged> {
+    pub fn requests(&self) -> Vec<LoggedRequest> {
         self.fake().state().log.clone()
     }
 
     /// The requests of one kind.
-    pub fn requests_of(&self, kind: Kind) -> Vec<Logged> {
+    pub fn requests_of(&self, kind: RequestKind) -> Vec<LoggedRequest> {
         let mut requests = self.requests();
         requests.retain(|request| request.kind == kind);
         requests

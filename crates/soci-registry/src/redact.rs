@@ -17,6 +17,32 @@ pub(crate) fn sanitize(text: &str) -> String {
     clean
 }
 
+/// What the body of an error says to people, if it is no list of errors.
+///
+/// Such a body comes from whatever stands in between, most often from the storage, whose XML repeats parts of
+/// the request: S3 puts the session token into `<Token-0>`, and what it signed into others. So of XML, HTML
+/// and JSON only those members are taken that are made for people; text without any markup is taken as it is.
+pub(crate) fn words_of(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    let words: Vec<String> = if text.starts_with('<') {
+        ["Code", "Message", "title"].iter().filter_map(|name| element(text, name)).collect()
+    } else if text.starts_with(['{', '[', '"']) {
+        let document: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        let member = |name: &&str| document.get(name)?.as_str().map(str::to_owned);
+        ["code", "message", "Message"].iter().filter_map(member).collect()
+    } else {
+        vec![text.to_owned()]
+    };
+    words.join(": ")
+}
+
+/// The text of the first element of this name that has no attributes, without what is inside of it.
+fn element(text: &str, name: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    rest.split_once('<').map(|(words, _)| words.trim().to_owned())
+}
+
 /// A password or token. Its `Debug` form is `[redacted]`, and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -95,6 +121,20 @@ mod tests {
         let line = RequestLine::new(&Method::GET, &url);
         assert_eq!(line.to_string(), "GET https://s3.example:8443/a/b");
         assert!(!format!("{line:?}").contains("Signature"));
+    }
+
+    #[test]
+    fn of_a_body_only_the_words_for_people_are_taken() {
+        let s3 = "<?xml version=\"1.0\"?>\n<Error><Code>ExpiredToken</Code><Message>The provided token has \
+                  expired.</Message><Token-0>SECRET</Token-0><HostId>h</HostId></Error>";
+        assert_eq!(words_of(s3.as_bytes()), "ExpiredToken: The provided token has expired.");
+        let page = "<html><head><title>403 Forbidden</title></head><body>SECRET</body></html>";
+        assert_eq!(words_of(page.as_bytes()), "403 Forbidden");
+        assert_eq!(words_of(br#"{"message":"denied","token":"SECRET"}"#), "denied");
+        for nothing in ["<Error><Token-0>SECRET", "{\"token\":\"SECRET\"", "[\"SECRET\"]", ""] {
+            assert_eq!(words_of(nothing.as_bytes()), "", "{nothing}");
+        }
+        assert_eq!(words_of(b"404 page not found"), "404 page not found");
     }
 
     #[test]

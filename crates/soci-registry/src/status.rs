@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::redact::{RequestLine, sanitize};
+use crate::redact::{RequestLine, sanitize, words_of};
 
 /// Most entries kept of a registry's list of errors.
 const MAX_MESSAGES: usize = 4;
@@ -85,7 +85,7 @@ impl fmt::Display for StatusError {
 pub struct RegistryMessage {
     /// The code, for example `MANIFEST_UNKNOWN`; empty if there was none.
     pub code: String,
-    /// The message; of a body in another format, its beginning.
+    /// The message; of a body in another format, its words for people.
     pub message: String,
 }
 
@@ -99,7 +99,8 @@ impl fmt::Display for RegistryMessage {
     }
 }
 
-/// Reads the error list of a response body; a body in another format becomes one message.
+/// Reads the error list of a response body; of a body in another format the words for people become one
+/// message.
 pub(crate) fn messages(body: &[u8]) -> Vec<RegistryMessage> {
     #[derive(Deserialize)]
     struct List {
@@ -114,10 +115,10 @@ pub(crate) fn messages(body: &[u8]) -> Vec<RegistryMessage> {
     }
     let entries = match serde_json::from_slice::<List>(body) {
         Ok(list) => list.errors,
-        Err(_) if body.is_empty() => Vec::new(),
-        Err(_) => {
-            vec![Entry { code: String::new(), message: String::from_utf8_lossy(body).into_owned() }]
-        }
+        Err(_) => match words_of(body) {
+            message if message.is_empty() => Vec::new(),
+            message => vec![Entry { code: String::new(), message }],
+        },
     };
     let entry = |entry: Entry| RegistryMessage {
         code: sanitize(&entry.code),
@@ -158,9 +159,10 @@ mod tests {
 
     #[test]
     fn a_body_in_another_format_is_cut() {
-        let long = "<html>".repeat(1000);
-        assert_eq!(messages(long.as_bytes())[0].message.len(), MAX_TEXT);
+        let long = "words ".repeat(1000);
+        assert_eq!(messages(long.as_bytes())[0].message.len(), MAX_TEXT - 1);
         assert_eq!(messages(b""), []);
+        assert_eq!(messages(b"<html><body>SECRET</body></html>"), []);
         let many = format!(r#"{{"errors":[{}{{}}]}}"#, r#"{"code":"A"},"#.repeat(100));
         assert_eq!(messages(many.as_bytes()).len(), MAX_MESSAGES);
     }

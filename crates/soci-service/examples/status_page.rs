@@ -14,7 +14,7 @@ use soci_oci::{Digest, Repository};
 use soci_push::Job;
 use soci_queue::{Backlog, Message, MessageId, Receipt};
 use soci_service::event::{Event, EventSink, Events, QueueKind};
-use soci_service::http::{Limits, STUCK_AFTER, Site, router, serve};
+use soci_service::http::{STUCK_AFTER, Site, SiteLimits, router, serve};
 use soci_service::metrics::Metrics;
 use soci_service::status_store::StatusStore;
 use soci_service::{About, JobId, JobInHand};
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address).await?;
     println!("http://{}/", listener.local_addr()?);
     tokio::spawn(play(Scene { events: Events::to(sinks) }, scene));
-    serve(listener, router(site), Limits::default(), std::future::pending()).await;
+    serve(listener, router(site), SiteLimits::default(), std::future::pending()).await;
     Ok(())
 }
 

@@ -8,10 +8,14 @@
 //! | `/livez` | 200, or 503 when the receive loop has stopped turning |
 //! | `/readyz` | 200 while the service takes messages, else 503: it starts, or drains |
 //!
-//! `GET` and `HEAD` work. No answer may be cached, and none can be framed.
+//! `GET` and `HEAD` work. No answer may be cached, and none can be framed. `serve.rs` and `places.rs` keep
+//! clients from starving each other.
 
 mod page;
+mod places;
 mod serve;
+#[cfg(test)]
+mod slow_clients;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +31,9 @@ use http::header::{
 };
 use http::{HeaderValue, StatusCode, Uri};
 
-pub use serve::{Limits, serve};
+pub use serve::{SiteLimits, serve};
 
+use crate::health_socket;
 use crate::metrics::{self, Metrics};
 use crate::status_store::StatusStore;
 
@@ -86,11 +91,10 @@ async fn metrics_text(State(site): State<Site>) -> Response {
 }
 
 async fn livez(State(site): State<Site>) -> Response {
-    if site.status_store.is_live(site.stuck_after) {
-        return (StatusCode::OK, "alive\n").into_response();
-    }
-    let text = format!("the receive loop has not turned for {:?}\n", site.stuck_after);
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    let text = health_socket::answer(&site.status_store, site.stuck_after);
+    let live = site.status_store.is_live(site.stuck_after);
+    let status = if live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, text).into_response()
 }
 
 async fn readyz(State(site): State<Site>) -> Response {

@@ -4,6 +4,7 @@ mod about;
 pub mod consumer;
 pub mod event;
 pub mod handler;
+pub mod health_socket;
 pub mod http;
 mod job_in_hand;
 mod job_log;

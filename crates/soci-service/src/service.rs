@@ -11,7 +11,8 @@ use crate::About;
 use crate::consumer::{self, ConsumerError, ConsumerSettings, Drained, Queues};
 use crate::event::{EventSink, Events};
 use crate::handler::Handler;
-use crate::http::{self, Limits, Site};
+use crate::health_socket::HealthSocket;
+use crate::http::{self, Site, SiteLimits};
 use crate::job_log::JobLog;
 use crate::metrics::Metrics;
 use crate::protection::{EcsAgent, OpenJobs, ProtectionSettings, protect};
@@ -26,6 +27,8 @@ pub struct Service {
     pub status_store: Arc<StatusStore>,
     /// Where the site is served.
     pub listener: TcpListener,
+    /// Where health checks of the container are answered, apart from the site.
+    pub health: Option<HealthSocket>,
     /// How jobs are taken.
     pub settings: ConsumerSettings,
     /// The agent that protects the task while jobs run, if the process is a task of ECS.
@@ -33,11 +36,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service that has not begun, without an agent.
+    /// A service that has not begun, without an agent and without a socket for health checks.
     pub fn new(listener: TcpListener, settings: ConsumerSettings) -> Self {
         let status_store = Arc::new(StatusStore::new(About::THIS));
         let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
-        Self { metrics, status_store, listener, settings, agent: None }
+        Self { metrics, status_store, listener, health: None, settings, agent: None }
     }
 
     /// Works off the queues until `shutdown` is done and the jobs are drained. The site answers to
@@ -49,16 +52,26 @@ impl Service {
         others: Vec<Arc<dyn EventSink>>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<Drained, ConsumerError> {
-        let Self { metrics, status_store, listener, settings, agent } = self;
+        let Self { metrics, status_store, listener, health, settings, agent } = self;
         let (open, jobs) = OpenJobs::new();
         let own: [Arc<dyn EventSink>; 4] =
             [Arc::new(JobLog), metrics.clone(), status_store.clone(), Arc::new(open)];
         let events = Events::to(own.into_iter().chain(others));
+        let (stop_health, health_stops) = oneshot::channel::<()>();
+        let checked = status_store.clone();
+        let answering = async {
+            if let Some(health) = health {
+                let stops = async {
+                    let _ = health_stops.await;
+                };
+                health.serve(checked, http::STUCK_AFTER, stops).await;
+            }
+        };
         let site = http::router(Site { status_store, metrics, stuck_after: http::STUCK_AFTER });
         let (stop_site, site_stops) = oneshot::channel::<()>();
         let (release, released) = oneshot::channel::<()>();
-        // A sender that is dropped is one that has sent: both end when this function does.
-        let site = http::serve(listener, site, Limits::default(), async {
+        // A sender that is dropped is one that has sent: all end when this function does.
+        let site = http::serve(listener, site, SiteLimits::default(), async {
             let _ = site_stops.await;
         });
         let protecting = async {
@@ -71,9 +84,9 @@ impl Service {
         };
         let consuming = async {
             let drained = consumer::run(queues, handler, events, settings, shutdown).await;
-            drop((stop_site, release));
+            drop((stop_site, stop_health, release));
             drained
         };
-        tokio::join!(consuming, site, protecting).0
+        tokio::join!(consuming, site, answering, protecting).0
     }
 }

@@ -11,9 +11,7 @@ mod otlp;
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, Registry};
+use tracing_subscriber::Layer as _;
 
 pub use emf::{Emf, EmfNamespace, EmfNamespaceError};
 pub use error::TelemetryError;
@@ -26,7 +24,8 @@ pub struct Telemetry {
     /// Shape of the log lines.
     pub format: LogFormat,
     /// What is logged: directives of `tracing_subscriber::EnvFilter`, such as
-    /// `info,soci_registry=debug`. Empty stands for `info`.
+    /// `info,soci_registry=debug`. Empty stands for `info`. What libraries say is capped by
+    /// [`soci_logs::install`], whatever is asked for here.
     pub level: String,
     /// Where traces go; `None` for nowhere.
     pub otlp: Option<Otlp>,
@@ -38,10 +37,9 @@ pub fn init(telemetry: &Telemetry) -> Result<Guard, TelemetryError> {
     let filter = logs::filter(&telemetry.level)?;
     let logs = logs::layer(telemetry.format.resolve(), std::io::stderr, logs::stderr_colours());
     let provider = telemetry.otlp.as_ref().map(otlp::provider).transpose()?;
-    // One list, so that every layer is one of a plain registry.
     let mut layers = vec![logs.with_filter(filter).boxed()];
     layers.extend(provider.as_ref().map(otlp::layer));
-    Registry::default().with(layers).try_init().map_err(TelemetryError::Twice)?;
+    soci_logs::install(layers).map_err(TelemetryError::Twice)?;
     Ok(Guard { provider })
 }
 

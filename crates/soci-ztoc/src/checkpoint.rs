@@ -27,9 +27,10 @@ impl Cut {
         self.offset
     }
 
-    /// Where the span after this place begins: the byte that is shared belongs to both.
+    /// Where the span after this place begins: the byte that is shared belongs to both. At the very
+    /// beginning there is no byte to share, whatever `bits` says.
     pub const fn start(self) -> u64 {
-        if self.bits == 0 { self.offset } else { self.offset - 1 }
+        if self.bits == 0 { self.offset } else { self.offset.saturating_sub(1) }
     }
 }
 
@@ -95,5 +96,19 @@ impl Checkpoints {
         let mut pieces = self.pieces;
         pieces.insert(0, header);
         pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_begins_with_the_byte_that_is_shared_if_there_is_one() {
+        for (offset, bits, start) in [(10, 0, 10), (10, 3, 9), (1, 7, 0), (0, 0, 0), (0, 3, 0)] {
+            let cut = Cut { offset, bits };
+            assert_eq!((cut.start(), cut.end()), (start, offset), "{cut:?}");
+        }
+        assert_eq!(Cut { offset: u64::MAX, bits: 7 }.start(), u64::MAX - 1);
     }
 }

@@ -289,15 +289,12 @@ impl<B: AsRef<[u8]>> Reader<B> {
     /// archive has a path more than once, the last entry is the one that an extracted archive
     /// would show.
     pub fn find(&self, path: &[u8]) -> Option<Entry<'_>> {
-        self.find_before(path, self.entries)
+        self.find_before(&ArchivePath::new(path), self.entries)
     }
 
     /// The last entry at `path` in front of entry `end`.
-    fn find_before(&self, path: &[u8], end: usize) -> Option<Entry<'_>> {
-        (0..end)
-            .rev()
-            .filter_map(|index| self.entry(index))
-            .find(|entry| components(entry.name).eq(components(path)))
+    fn find_before(&self, path: &ArchivePath<'_>, end: usize) -> Option<Entry<'_>> {
+        (0..end).rev().filter_map(|index| self.entry(index)).find(|entry| path.names(entry.name))
     }
 
     /// The window of a checkpoint.
@@ -313,6 +310,21 @@ impl<B: AsRef<[u8]>> Reader<B> {
 
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|c| *c == b'/').filter(|part| !part.is_empty() && *part != b".")
+}
+
+/// A path that is looked for. It is taken apart once, so that comparing it with an entry costs no more than
+/// the entry is long, whatever a link's target is padded with.
+struct ArchivePath<'a>(Vec<&'a [u8]>);
+
+impl<'a> ArchivePath<'a> {
+    fn new(path: &'a [u8]) -> Self {
+        Self(components(path).collect())
+    }
+
+    /// Whether an entry of this name lies at the path.
+    fn names(&self, name: &[u8]) -> bool {
+        components(name).eq(self.0.iter().copied())
+    }
 }
 
 fn read_compression(info: &Table<'_>) -> Result<Compression, ReadError> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use soci_index_lambda::{Answer, BatchAnswer, ItemFailure};
 use soci_oci::Digest;
 use soci_queue::{ErrorKind, Operation, failure};
-use soci_registry_server::testing::{Effect, Kind, Quirk};
+use soci_registry_server::testing::{Effect, Quirk, RequestKind};
 
 use crate::support::{
     Stuck, event, invocation, job, message, messages, records, world, world_with,
@@ -60,7 +60,7 @@ async fn without_a_dead_letter_queue_the_message_stays_on_its_own() {
 async fn what_fails_in_passing_is_handed_over_and_stays_only_if_that_fails() {
     let world = world().await;
     let digest = world.push("v1", 1);
-    world.registry.quirk(Quirk::on(Kind::ManifestGet, Effect::status(503)).always());
+    world.registry.quirk(Quirk::on(RequestKind::ManifestGet, Effect::status(503)).always());
     world.live.fail_next(Operation::Send, 1, ErrorKind::Transient);
     let body = event("v1", digest).to_string();
     assert_eq!(world.batch(&[body.clone(), body]).await, ["0"]);
@@ -72,7 +72,7 @@ async fn what_fails_in_passing_is_handed_over_and_stays_only_if_that_fails() {
 async fn a_message_of_the_queue_that_jobs_are_handed_to_stays_there() {
     let world = world().await;
     let digest = world.push("v1", 1);
-    world.registry.quirk(Quirk::on(Kind::ManifestGet, Effect::status(503)).always());
+    world.registry.quirk(Quirk::on(RequestKind::ManifestGet, Effect::status(503)).always());
     assert_eq!(world.batch_of("live", &[job("v1", digest).to_string()]).await, ["0"]);
     assert!(messages(&world.live).is_empty(), "its receives go on being counted");
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use soci_index_lambda::Answer;
 use soci_oci::Digest;
 use soci_queue::{ErrorKind, JobHistory, Operation, failure};
-use soci_registry_server::testing::{Effect, Kind, Quirk};
+use soci_registry_server::testing::{Effect, Quirk, RequestKind};
 use soci_sandbox::Presence;
 use soci_tests::TestImage;
 use tokio::time::Instant;
@@ -27,7 +27,7 @@ async fn an_image_is_indexed_once_and_the_answer_is_the_same_again() {
     world.registry.clear_requests();
     assert_eq!(world.sentence(&event("v1", digest)).await, DONE);
     assert_eq!(world.registry.manifests(REPOSITORY), written);
-    let writes = [Kind::UploadPost, Kind::UploadPut, Kind::ManifestPut];
+    let writes = [RequestKind::UploadPost, RequestKind::UploadPut, RequestKind::ManifestPut];
     assert!(writes.iter().all(|kind| world.registry.requests_of(*kind).is_empty()));
     assert!(messages(&world.live).is_empty() && messages(&world.dead).is_empty());
 }
@@ -190,7 +190,7 @@ async fn a_dead_letter_queue_that_fails_makes_the_invocation_fail() {
 async fn a_failure_that_may_pass_is_handed_over_to_the_queue_as_a_job() {
     let world = world().await;
     let digest = world.push("v1", 1);
-    world.registry.quirk(Quirk::on(Kind::ManifestGet, Effect::status(503)).always());
+    world.registry.quirk(Quirk::on(RequestKind::ManifestGet, Effect::status(503)).always());
     let sentence = world.sentence(&event("v1", digest)).await;
     assert!(sentence.starts_with("Handed over to the queue: "), "{sentence}");
     let message = message(&world.live);
@@ -206,7 +206,7 @@ async fn a_failure_that_may_pass_is_handed_over_to_the_queue_as_a_job() {
 async fn a_queue_that_does_not_take_the_job_makes_the_invocation_fail() {
     let world = world().await;
     let digest = world.push("v1", 1);
-    world.registry.quirk(Quirk::on(Kind::ManifestGet, Effect::status(503)).always());
+    world.registry.quirk(Quirk::on(RequestKind::ManifestGet, Effect::status(503)).always());
     world.live.fail_next(Operation::Send, 1, ErrorKind::Transient);
     let fault = world.invoke(&event("v1", digest)).await.unwrap_err();
     assert_eq!(fault.kind, "SOCI index build error");

@@ -1,4 +1,7 @@
 //! `healthcheck`: asks the worker on this machine whether it lives.
+//!
+//! It asks on the worker's socket for health checks, where nobody else can be in its way. Only where there
+//! is none, as with a worker of before or outside of Linux, it asks `/livez` on the worker's port.
 
 use soci_text::error_chain;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,6 +14,7 @@ use http::{Request, StatusCode, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use soci_config::{Program, Reader, Source, name};
+use soci_service::health_socket::{self, HealthError};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -33,7 +37,12 @@ pub(crate) fn healthcheck(args: &HealthcheckArgs) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let asked = match runtime {
-        Ok(runtime) => runtime.block_on(ask(address, TIME)),
+        Ok(runtime) => {
+            let asked = runtime.block_on(ask(address, TIME));
+            // A worker that hangs keeps the thread that asks it, and nobody waits for that.
+            runtime.shutdown_background();
+            asked
+        }
         Err(error) => Err(error.into()),
     };
     match asked {
@@ -45,11 +54,20 @@ pub(crate) fn healthcheck(args: &HealthcheckArgs) -> ExitCode {
     }
 }
 
-/// Whether the worker that listens on `address` says that it is alive.
-async fn ask(address: SocketAddr, time: Duration) -> anyhow::Result<()> {
-    let address = SocketAddr::new(reachable(address.ip()), address.port());
-    let status = match timeout(time, livez(address)).await {
-        Ok(status) => status.with_context(|| format!("the worker on {address} does not answer"))?,
+/// Whether the worker whose site is configured to be at `site` says that it is alive.
+async fn ask(site: SocketAddr, time: Duration) -> anyhow::Result<()> {
+    let address = SocketAddr::new(reachable(site.ip()), site.port());
+    let asking = async {
+        let socket = tokio::task::spawn_blocking(move || health_socket::ask(site, time)).await?;
+        match socket {
+            Ok(()) => return Ok(StatusCode::OK),
+            Err(HealthError::Nobody { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        livez(address).await.with_context(|| format!("the worker on {address} does not answer"))
+    };
+    let status = match timeout(time, asking).await {
+        Ok(status) => status?,
         Err(_) => bail!("the worker on {address} has not answered in {} s", time.as_secs()),
     };
     if status != StatusCode::OK {

@@ -21,7 +21,7 @@ use soci_manifest::Version;
 use soci_push::PushRules;
 use soci_push::TagFilters;
 use soci_registry::Client;
-use soci_registry_server::{LocalRegistry, RegistryServerSettings, Storage};
+use soci_registry_server::{LocalRegistry, RegistryServerSettings, RegistryStorage};
 use soci_sandbox::{MemoryQueue, MemoryQueueOptions};
 use soci_service::Service;
 use soci_service::consumer::{ConsumerError, ConsumerSettings, Drained, Queues};
@@ -125,8 +125,8 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
     let page_listener = listen("--http", args.http, port(PAGE_PORT)).await?;
     let page = page_listener.local_addr().map_err(|error| error.to_string())?;
     let storage = match &args.storage {
-        Some(folder) => Storage::Folder(folder.clone()),
-        None => Storage::Temporary,
+        Some(folder) => RegistryStorage::Folder(folder.clone()),
+        None => RegistryStorage::Temporary,
     };
     let rules = rules(args);
     let settings = RegistryServerSettings { storage, ..RegistryServerSettings::default() };

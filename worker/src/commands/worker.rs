@@ -1,6 +1,7 @@
 //! `worker`: takes jobs off a queue until it is told to stop.
 
 use soci_text::error_chain;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use soci_registry::Client;
 use soci_service::consumer::{ConsumerSettings, Queues};
 use soci_service::event::EventSink;
 use soci_service::handler::IndexHandler;
+use soci_service::health_socket::HealthSocket;
 use soci_service::metrics::Metrics;
 use soci_service::protection::EcsAgent;
 use soci_service::telemetry::{self, Emf, Otlp, Telemetry};
@@ -63,6 +65,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     let address = config.http_address;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("{address} cannot be listened on"))?;
+    let health = health_socket(address);
     let address = listener.local_addr().context("the address of the site is unknown")?;
     let sdk = soci_aws::sdk::load().await;
     let queue = |url: &soci_aws::QueueUrl| SqsQueue::new(&sdk, url.as_str());
@@ -80,6 +83,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         ..ConsumerSettings::default()
     };
     let mut service = Service::new(listener, settings);
+    service.health = health;
     service.agent = config.ecs_agent_uri.as_deref().map(EcsAgent::new).transpose()?;
     let handler = handler(&config, &sdk, service.metrics.clone())?;
     let emf = config.emf_namespace.map(|name| Arc::new(Emf::new(name)) as Arc<dyn EventSink>);
@@ -95,6 +99,17 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     );
     service.run(queues, handler, emf.into_iter().collect(), stop).await?;
     Ok(())
+}
+
+/// The way of `healthcheck`, which finds it by the configured address. Without one it goes through the site.
+fn health_socket(site: SocketAddr) -> Option<HealthSocket> {
+    match HealthSocket::bind(site) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            tracing::warn!(%site, %error, "health checks have no socket of their own");
+            None
+        }
+    }
 }
 
 /// What is done about a message.

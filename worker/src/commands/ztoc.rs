@@ -1,8 +1,9 @@
 //! `ztoc build`, `ztoc info` and `ztoc extract`.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::process;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
@@ -45,11 +46,34 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
 }
 
 fn write(path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    for piece in pieces {
-        file.write_all(piece)?;
+    replace(path, |file| pieces.iter().try_for_each(|piece| file.write_all(piece)))
+}
+
+/// Writes a file beside `path` and puts it there once it is whole, so that nobody ever finds a part of it, and
+/// what was there stays if that fails. A pipe or a device is written to as it is.
+fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let there = match fs::metadata(path) {
+        Ok(there) => Some(there),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        return write(&mut File::options().write(true).open(path)?);
     }
-    Ok(())
+    // A link stays, and what it leads to is replaced.
+    let path = if there.is_some() { fs::canonicalize(path)? } else { path.to_owned() };
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", process::id()));
+    let partial = path.with_file_name(name);
+    let mut file = File::options().write(true).create_new(true).open(&partial)?;
+    let written = write(&mut file)
+        .and_then(|()| there.map_or(Ok(()), |there| file.set_permissions(there.permissions())))
+        .and_then(|()| fs::rename(&partial, &path));
+    if written.is_err() {
+        // What is left is of no use, and the first error is the one to tell.
+        let _ = fs::remove_file(&partial);
+    }
+    written
 }
 
 fn open(path: &Path) -> Result<Reader<Vec<u8>>> {
@@ -168,4 +192,55 @@ pub(crate) fn extract(args: &ZtocExtractArgs) -> Result<()> {
     }
     extraction.finish().with_context(in_layer)?;
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<OsString> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_is_there_as_a_whole_or_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.ztoc");
+        let fails = |file: &mut File| {
+            file.write_all(b"half")?;
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        assert!(replace(&path, fails).is_err());
+        assert!(names(folder.path()).is_empty());
+
+        write(&path, &[b"o".to_vec(), b"ld".to_vec()]).unwrap();
+        assert!(replace(&path, fails).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        write(&path, &[b"new".to_vec()]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(names(folder.path()), ["out.ztoc"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_stays_and_a_device_is_written_to() {
+        use std::os::unix::fs::FileTypeExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        write(&file, &[b"old".to_vec()]).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write(&link, &[b"new".to_vec()]).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+
+        write(Path::new("/dev/null"), &[b"nothing".to_vec()]).unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert!(write(folder.path(), &[]).is_err());
+    }
 }

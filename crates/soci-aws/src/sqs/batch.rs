@@ -126,7 +126,7 @@ fn not_taken(
 fn batches<'a>(messages: &[Outgoing], left: &'a [usize]) -> Vec<&'a [usize]> {
     let (mut batches, mut from, mut bytes) = (Vec::new(), 0, 0);
     for (position, &at) in left.iter().enumerate() {
-        let size = size(&messages[at]);
+        let size = messages[at].size();
         let full = position - from == MAX_ENTRIES || bytes + size > MAX_MESSAGE_BYTES;
         if full && position > from {
             batches.push(&left[from..position]);
@@ -138,12 +138,6 @@ fn batches<'a>(messages: &[Outgoing], left: &'a [usize]) -> Vec<&'a [usize]> {
         batches.push(&left[from..]);
     }
     batches
-}
-
-/// What counts towards the limit: the body, and the attributes' names, types and values.
-fn size(message: &Outgoing) -> usize {
-    let attribute = |(name, value): &(String, String)| name.len() + "String".len() + value.len();
-    message.body.len() + message.attributes.iter().map(attribute).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -168,12 +162,5 @@ mod tests {
         assert_eq!(sizes(&vec![message(300 << 10); 7]), [3, 3, 1]);
         assert_eq!(sizes(&[message(1), message(2 << 20), message(1)]), [1, 1, 1]);
         assert_eq!(sizes(&[message(1 << 20), message(0), message(1)]), [2, 1]);
-    }
-
-    #[test]
-    fn attributes_count_towards_the_size() {
-        let attributes = vec![("name".to_owned(), "value".to_owned())];
-        let message = Outgoing { attributes, ..message(10) };
-        assert_eq!(size(&message), 10 + 4 + 6 + 5);
     }
 }

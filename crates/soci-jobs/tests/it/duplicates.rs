@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use soci_indexer::OnImageEvent;
 use soci_jobs::{JobSlot, Outcome, SlotFuture, WaitsFor};
 use soci_manifest::Version;
-use soci_registry_server::testing::{FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeRegistry, RequestKind};
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -44,7 +44,7 @@ async fn of_duplicates_at_once_one_builds_and_uploads_and_the_others_find_it_the
         }
         assert_eq!((built, found), (1, 7));
         assert_eq!(layer_reads(&fake, &image(1)), 2);
-        for kind in [Kind::UploadPost, Kind::UploadPut, Kind::ManifestPut] {
+        for kind in [RequestKind::UploadPost, RequestKind::UploadPut, RequestKind::ManifestPut] {
             assert_eq!(fake.requests_of(kind).len(), alone.requests_of(kind).len(), "{kind:?}");
         }
     }

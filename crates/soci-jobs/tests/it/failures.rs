@@ -9,7 +9,9 @@ use soci_manifest::{ImageLimits, Platforms, SociIndexSettings, Version};
 use soci_oci::{Digest, Repository, media_type};
 use soci_push::Job;
 use soci_registry::Client;
-use soci_registry_server::testing::{Effect, FakeAuth, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_registry_server::testing::{
+    Effect, FakeAuth, FakeOptions, FakeRegistry, Quirk, RequestKind,
+};
 use soci_tests::{FakeRegistryClient, TestImage, TestLayer, gzip_layer};
 
 use crate::support::{
@@ -136,17 +138,17 @@ async fn a_malformed_list_of_referrers_is_a_permanent_failure() {
 async fn what_the_registry_says_of_its_own_state_may_pass() {
     let corrupt = || Effect::Corrupt(9);
     for (kind, effect, reason, permanent) in [
-        (Kind::ManifestGet, Effect::status(403), "unauthorized", TRANSIENT),
-        (Kind::ManifestPut, Effect::status(403), "unauthorized", TRANSIENT),
-        (Kind::UploadPost, Effect::status(401), "unauthorized", TRANSIENT),
-        (Kind::ManifestPut, Effect::status(429), "throttled", TRANSIENT),
-        (Kind::BlobGet, corrupt(), "digest-mismatch", TRANSIENT),
-        (Kind::ManifestGet, corrupt(), "digest-mismatch", TRANSIENT),
-        (Kind::BlobGet, Effect::status(503), "registry-unavailable", TRANSIENT),
-        (Kind::ManifestGet, Effect::status(501), "registry-unavailable", TRANSIENT),
-        (Kind::ManifestGet, Effect::status(400), "registry-unavailable", TRANSIENT),
-        (Kind::ManifestPut, Effect::status(400), "registry-refused", PERMANENT),
-        (Kind::ManifestPut, Effect::status(413), "registry-refused", PERMANENT),
+        (RequestKind::ManifestGet, Effect::status(403), "unauthorized", TRANSIENT),
+        (RequestKind::ManifestPut, Effect::status(403), "unauthorized", TRANSIENT),
+        (RequestKind::UploadPost, Effect::status(401), "unauthorized", TRANSIENT),
+        (RequestKind::ManifestPut, Effect::status(429), "throttled", TRANSIENT),
+        (RequestKind::BlobGet, corrupt(), "digest-mismatch", TRANSIENT),
+        (RequestKind::ManifestGet, corrupt(), "digest-mismatch", TRANSIENT),
+        (RequestKind::BlobGet, Effect::status(503), "registry-unavailable", TRANSIENT),
+        (RequestKind::ManifestGet, Effect::status(501), "registry-unavailable", TRANSIENT),
+        (RequestKind::ManifestGet, Effect::status(400), "registry-unavailable", TRANSIENT),
+        (RequestKind::ManifestPut, Effect::status(400), "registry-refused", PERMANENT),
+        (RequestKind::ManifestPut, Effect::status(413), "registry-refused", PERMANENT),
     ] {
         let (fake, job) = pushed(&image(1)).await;
         fake.quirk(Quirk::on(kind, effect).always());
@@ -214,7 +216,7 @@ async fn the_detail_names_the_request_and_is_short_whatever_the_registry_says() 
     let entry = serde_json::json!({ "code": "C".repeat(800), "message": "é\u{1b}[2J".repeat(800) });
     let body = serde_json::json!({ "errors": [entry, entry, entry, entry] }).to_string();
     let effect = Effect::Answer { status: 400, headers: Vec::new(), body };
-    fake.quirk(Quirk::on(Kind::ManifestPut, effect).always());
+    fake.quirk(Quirk::on(RequestKind::ManifestPut, effect).always());
     let why = fails(&fake, &job, options(Version::V2), "registry-refused", PERMANENT).await;
     let detail = why.detail;
     assert!(detail.len() <= 2048 && detail.ends_with("[...]"), "{detail}");

@@ -3,7 +3,7 @@
 use soci_indexer::{Options, OutputTag};
 use soci_manifest::Version;
 use soci_oci::TagOrDigest;
-use soci_registry_server::testing::{FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeRegistry, RequestKind};
 
 use crate::support::{
     NAME, already_indexed, image, indexed, job, layer_reads, meanwhile, options, run, runner,
@@ -40,7 +40,7 @@ async fn a_tag_that_moves_during_the_build_keeps_its_result_from_being_written()
     let done = runner(&fake, Version::V2).run(&old, push).await;
     assert_eq!(skipped(done, "tag 1 names"), "superseded");
     assert!(layer_reads(&fake, &image(1)) > 0);
-    assert_eq!(fake.requests_of(Kind::ManifestPut).len(), 0);
+    assert_eq!(fake.requests_of(RequestKind::ManifestPut).len(), 0);
     assert_eq!(tags(&fake), ["1"]);
 }
 

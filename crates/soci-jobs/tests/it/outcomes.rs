@@ -3,7 +3,7 @@
 use soci_jobs::{EndpointOverride, RegistryOpener, Runner};
 use soci_manifest::Version;
 use soci_oci::{Repository, media_type};
-use soci_registry_server::testing::{FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeRegistry, RequestKind};
 use soci_tests::{FakeRegistryClient, TestImage, TestLayer, gzip_layer};
 
 use crate::support::{
@@ -111,5 +111,5 @@ async fn an_endpoint_takes_the_place_of_the_registry_and_the_job_keeps_its_name(
     indexed(run(&runner, &job).await);
     assert_eq!(job.repository.registry(), ecr);
     assert_eq!(tags(&fake), ["1", "1-soci"]);
-    assert!(!fake.requests_of(Kind::ManifestPut).is_empty());
+    assert!(!fake.requests_of(RequestKind::ManifestPut).is_empty());
 }

@@ -7,7 +7,7 @@ use soci_jobs::{Outcome, RegistryOpener, Runner};
 use soci_manifest::{SociIndexSettings, Version};
 use soci_oci::{Digest, media_type};
 use soci_push::Job;
-use soci_registry_server::testing::{FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeRegistry, RequestKind};
 use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
 
 /// The repository that the tests use.
@@ -81,7 +81,7 @@ pub(crate) fn skipped(outcome: Outcome, words: &str) -> &'static str {
 
 /// Requests that write.
 pub(crate) fn writes(fake: &FakeRegistry) -> usize {
-    let kinds = [Kind::UploadPost, Kind::UploadPut, Kind::ManifestPut];
+    let kinds = [RequestKind::UploadPost, RequestKind::UploadPut, RequestKind::ManifestPut];
     kinds.into_iter().map(|kind| fake.requests_of(kind).len()).sum()
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn layer_reads(fake: &FakeRegistry, image: &TestImage) -> usize {
         let mut layers = manifest.layers().iter();
         layers.any(|layer| path.ends_with(&layer.digest.to_string()))
     };
-    fake.requests_of(Kind::BlobGet).iter().filter(|request| is_layer(&request.path)).count()
+    fake.requests_of(RequestKind::BlobGet).iter().filter(|request| is_layer(&request.path)).count()
 }
 
 pub(crate) fn tags(fake: &FakeRegistry) -> Vec<String> {

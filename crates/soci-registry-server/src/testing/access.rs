@@ -67,7 +67,7 @@ pub(super) fn token(fake: &Fake, asked: &Asked, form: &[u8]) -> Response {
     let scopes: Vec<String> =
         sent.split('&').filter_map(|pair| parameter(Some(pair), "scope")).collect();
     let mut state = fake.state();
-    let token = state.fresh("token");
+    let token = state.fresh("bearer-of-the-fake-");
     state.tokens.insert(token.clone(), (scopes.join(" "), Instant::now() + *lifetime));
     let answer = json!({ "token": token, "expires_in": lifetime.as_secs() });
     json_response(StatusCode::OK, "application/json", &answer)

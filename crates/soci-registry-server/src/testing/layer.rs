@@ -23,7 +23,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::quirk::Effect;
-use super::request::{Asked, Host, Kind, Logged};
+use super::request::{Asked, Host, LoggedRequest, RequestKind};
 use super::state::{Fake, Signature};
 use super::{access, distort};
 use crate::api;
@@ -67,7 +67,7 @@ pub(super) async fn answer(fake: Arc<Fake>, request: Request, host: Host) -> Res
         Method::HEAD => response,
         _ => distort::body(response, &effects).await,
     };
-    fake.state().log.push(Logged {
+    fake.state().log.push(LoggedRequest {
         kind: asked.kind,
         method: asked.method,
         path: asked.path,
@@ -88,7 +88,7 @@ async fn carry_out(
     body: Body,
 ) -> Response {
     let refusal = match asked.host {
-        _ if asked.kind == Kind::Token => {
+        _ if asked.kind == RequestKind::Token => {
             let form = drain(body).await;
             let token = access::token(fake, asked, &form);
             return instead(fake, asked, habits).unwrap_or(token);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::quirk::{Condition, Effect, Quirk};
-use super::request::Kind;
+use super::request::RequestKind;
 use super::table::named;
 
 /// How the fake behaves.
@@ -77,7 +77,7 @@ impl FakeOptions {
         let mut rows: Vec<Quirk> = names.flat_map(named).collect();
         if self.redirect_blobs {
             let presigned = Effect::Presigned { status: 307, uses: self.url_uses };
-            let row = Quirk::every("blobs-presigned", Kind::BlobGet, presigned);
+            let row = Quirk::every("blobs-presigned", RequestKind::BlobGet, presigned);
             rows.push(row.when(Condition::BlobThere));
         }
         rows

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::request::{Asked, Kind};
+use super::request::{Asked, RequestKind};
 
 /// A way in which a registry differs from the specification, or fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Quirk {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct When {
     /// The verb and what it is for.
-    pub kind: Kind,
+    pub kind: RequestKind,
     /// Text that the path contains, such as a repository or a digest; empty for any path.
     pub path: String,
     /// What else must hold.
@@ -164,14 +164,14 @@ impl Effect {
 
 impl Quirk {
     /// `effect` on the next request of this kind.
-    pub fn on(kind: Kind, effect: Effect) -> Self {
+    pub fn on(kind: RequestKind, effect: Effect) -> Self {
         let path = String::new();
         let when = When { kind, path, condition: Condition::Any, skip: 0, times: 1 };
         Self { name: "of a test", when, effect }
     }
 
     /// A row of a table: `effect` on every request of this kind.
-    pub fn every(name: &'static str, kind: Kind, effect: Effect) -> Self {
+    pub fn every(name: &'static str, kind: RequestKind, effect: Effect) -> Self {
         Self { name, ..Self::on(kind, effect).always() }
     }
 

@@ -11,7 +11,7 @@ use crate::route::{Name, Route};
 /// The kinds of requests that quirks and tests tell apart: a verb and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum RequestKind {
     /// HEAD of a blob.
     BlobHead,
     /// GET of a blob at the registry: its bytes, or the redirect to the storage.
@@ -46,9 +46,9 @@ pub enum Kind {
 
 /// A request and how it was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
+pub struct LoggedRequest {
     /// The kind.
-    pub kind: Kind,
+    pub kind: RequestKind,
     /// The method.
     pub method: Method,
     /// The path.
@@ -76,7 +76,7 @@ pub(super) enum Host {
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) host: Host,
-    pub(super) kind: Kind,
+    pub(super) kind: RequestKind,
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: String,
@@ -140,25 +140,25 @@ impl Asked {
     }
 }
 
-fn kind(method: &Method, path: &str, route: Option<&Route>, host: Host) -> Kind {
+fn kind(method: &Method, path: &str, route: Option<&Route>, host: Host) -> RequestKind {
     let method = method.as_str();
     if path == "/token" && matches!(method, "GET" | "POST") {
-        return Kind::Token;
+        return RequestKind::Token;
     }
     match (method, host, route) {
-        ("GET", Host::Storage, _) => Kind::StorageGet,
-        ("HEAD", Host::Storage, _) => Kind::StorageHead,
-        ("POST", _, Some(Route::Uploads(_))) => Kind::UploadPost,
-        ("PATCH", _, Some(Route::Upload(..))) => Kind::UploadPatch,
-        ("PUT", _, Some(Route::Upload(..))) => Kind::UploadPut,
-        ("HEAD", _, Some(Route::Blob(..))) => Kind::BlobHead,
-        ("GET", _, Some(Route::Blob(..))) => Kind::BlobGet,
-        ("HEAD", _, Some(Route::Manifest(..))) => Kind::ManifestHead,
-        ("GET", _, Some(Route::Manifest(..))) => Kind::ManifestGet,
-        ("PUT", _, Some(Route::Manifest(..))) => Kind::ManifestPut,
-        ("GET", _, Some(Route::Referrers(..))) => Kind::Referrers,
-        ("GET", _, Some(Route::Tags(_))) => Kind::Tags,
-        ("GET", _, Some(Route::Version)) => Kind::Version,
-        _ => Kind::Other,
+        ("GET", Host::Storage, _) => RequestKind::StorageGet,
+        ("HEAD", Host::Storage, _) => RequestKind::StorageHead,
+        ("POST", _, Some(Route::Uploads(_))) => RequestKind::UploadPost,
+        ("PATCH", _, Some(Route::Upload(..))) => RequestKind::UploadPatch,
+        ("PUT", _, Some(Route::Upload(..))) => RequestKind::UploadPut,
+        ("HEAD", _, Some(Route::Blob(..))) => RequestKind::BlobHead,
+        ("GET", _, Some(Route::Blob(..))) => RequestKind::BlobGet,
+        ("HEAD", _, Some(Route::Manifest(..))) => RequestKind::ManifestHead,
+        ("GET", _, Some(Route::Manifest(..))) => RequestKind::ManifestGet,
+        ("PUT", _, Some(Route::Manifest(..))) => RequestKind::ManifestPut,
+        ("GET", _, Some(Route::Referrers(..))) => RequestKind::Referrers,
+        ("GET", _, Some(Route::Tags(_))) => RequestKind::Tags,
+        ("GET", _, Some(Route::Version)) => RequestKind::Version,
+        _ => RequestKind::Other,
     }
 }

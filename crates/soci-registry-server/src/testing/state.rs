@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::options::FakeAuth;
 use super::quirk::{Effect, Quirk};
-use super::request::{Asked, Logged};
+use super::request::{Asked, LoggedRequest};
 use crate::context::Context;
 
 /// What both servers of a fake share.
@@ -32,7 +32,7 @@ pub(super) struct FakeState {
     /// What a test has ordered, and how often each has acted. Of those that hit a request, the first
     /// acts.
     pub(super) ordered: Vec<(Quirk, usize)>,
-    pub(super) log: Vec<Logged>,
+    pub(super) log: Vec<LoggedRequest>,
     /// Scopes and ends by token.
     pub(super) tokens: HashMap<String, (String, Instant)>,
     pub(super) signatures: HashMap<String, Signature>,

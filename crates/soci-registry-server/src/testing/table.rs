@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::quirk::{Condition, Effect, Quirk};
-use super::request::Kind;
+use super::request::RequestKind;
 
 /// What the locations of uploads end in: a state that the client must hand back as it is, escapes
 /// included.
@@ -25,7 +25,7 @@ pub(super) fn named(name: &str) -> Vec<Quirk> {
 }
 
 fn table() -> Vec<Quirk> {
-    use Kind::{
+    use RequestKind::{
         BlobGet, BlobHead, ManifestGet, ManifestHead, ManifestPut, Referrers, StorageGet,
         StorageHead, Token, UploadPost, UploadPut,
     };

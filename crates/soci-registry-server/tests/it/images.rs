@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use soci_oci::{Digest, TagOrDigest, media_type};
 use soci_registry::{BlobSource, Client, PushedBlob, ReferrersSource, Transfer};
-use soci_registry_server::{Push, RegistryServerSettings, Storage};
+use soci_registry_server::{Push, RegistryServerSettings, RegistryStorage};
 
 use crate::support::{Local, code, header, json_of};
 
@@ -194,7 +194,7 @@ async fn referrers_are_listed_with_their_artifact_types() {
 #[tokio::test]
 async fn what_a_folder_keeps_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = Storage::Folder(folder.path().join("made/by/it"));
+    let storage = RegistryStorage::Folder(folder.path().join("made/by/it"));
     let settings = RegistryServerSettings { storage, ..RegistryServerSettings::default() };
     let local = Local::open(settings.clone()).await;
     let image = local.push_image("team/app", "1", &json!({})).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use soci_oci::{Digest, media_type};
 use soci_registry::Client;
 use soci_registry_server::testing::{
-    Condition, Effect, FakeAuth, FakeOptions, FakeRegistry, Kind, Quirk, TokenUser,
+    Condition, Effect, FakeAuth, FakeOptions, FakeRegistry, Quirk, RequestKind, TokenUser,
 };
 
 use crate::support::{code, header, json_of};
@@ -99,7 +99,7 @@ async fn without_quirks_it_is_the_registry_behind_the_layer() {
         Digest::sha256_of(b"{}").to_string()
     );
     let kinds: Vec<_> = fake.requests().into_iter().map(|one| (one.kind, one.status)).collect();
-    assert_eq!(kinds, [(Kind::BlobGet, 206), (Kind::ManifestPut, 201)]);
+    assert_eq!(kinds, [(RequestKind::BlobGet, 206), (RequestKind::ManifestPut, 201)]);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn an_upload_keeps_the_state_of_its_location() {
 async fn ordered_quirks_hit_what_they_name_as_often_as_they_say() {
     let fake = FakeRegistry::start().await;
     let (one, two) = (fake.put_blob("app", "one"), fake.put_blob("app", "two"));
-    let quirk = Quirk::on(Kind::BlobHead, Effect::status(503)).path(one.to_string());
+    let quirk = Quirk::on(RequestKind::BlobHead, Effect::status(503)).path(one.to_string());
     fake.quirk(quirk.after(1).times(2));
     let head = async |digest: &Digest| {
         send(&fake, "HEAD", &format!("/v2/app/blobs/{digest}")).await.status().as_u16()
@@ -241,7 +241,7 @@ async fn conditions_decide_which_requests_are_hit() {
     let fake = FakeRegistry::start().await;
     fake.put_manifest("app", Some("1"), media_type::OCI_MANIFEST, "{}");
     let effect = Effect::SetHeader("x-quirk", "yes".to_owned());
-    fake.quirk(Quirk::on(Kind::ManifestHead, effect).when(Condition::TagTaken).always());
+    fake.quirk(Quirk::on(RequestKind::ManifestHead, effect).when(Condition::TagTaken).always());
     for (tag, hit) in [("1", true), ("2", false)] {
         let head = send(&fake, "HEAD", &format!("/v2/app/manifests/{tag}")).await;
         assert_eq!(head.headers().contains_key("x-quirk"), hit);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use soci_oci::{Digest, Repository, media_type};
 use soci_registry::Client;
 use soci_registry_server::{
-    LocalRegistry, Push, RegistryServerLimits, RegistryServerSettings, Storage,
+    LocalRegistry, Push, RegistryServerLimits, RegistryServerSettings, RegistryStorage,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -24,7 +24,7 @@ impl Local {
     }
 
     pub(crate) async fn with(limits: RegistryServerLimits) -> Self {
-        Self::open(RegistryServerSettings { storage: Storage::Temporary, limits }).await
+        Self::open(RegistryServerSettings { storage: RegistryStorage::Temporary, limits }).await
     }
 
     pub(crate) async fn open(settings: RegistryServerSettings) -> Self {

@@ -10,7 +10,7 @@ use soci_registry::{
     Client, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, DockerConfig,
     Error, Granted, PushedBlob, Secret, StaticCredentials,
 };
-use soci_registry_server::testing::{FakeAuth, FakeOptions, FakeRegistry, Kind, TokenUser};
+use soci_registry_server::testing::{FakeAuth, FakeOptions, FakeRegistry, RequestKind, TokenUser};
 use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, content, download, tag};
@@ -69,7 +69,7 @@ async fn tokens_are_fetched_once_per_scope_and_used_again() {
     for (user, credentials) in credentials {
         let fake = FakeRegistry::with(bearer(user, Duration::from_mins(1))).await;
         works(&fake, &client(&fake, credentials)).await.unwrap();
-        assert_eq!(fake.requests_of(Kind::Token).len(), 2);
+        assert_eq!(fake.requests_of(RequestKind::Token).len(), 2);
         let refused = fake.requests().iter().filter(|request| request.status == 401).count();
         assert_eq!(refused, 2);
     }
@@ -96,7 +96,7 @@ async fn parallel_parts_share_one_new_token() {
         got.extend_from_slice(&chunk);
     }
     assert_eq!(got, bytes);
-    assert_eq!(fake.requests_of(Kind::Token).len(), 2);
+    assert_eq!(fake.requests_of(RequestKind::Token).len(), 2);
 }
 
 #[tokio::test]
@@ -111,8 +111,8 @@ async fn an_expired_token_is_replaced_without_a_refusal() {
     tokio::time::advance(Duration::from_secs(11)).await;
     tokio::time::resume();
     client.manifest(&repository, &tag("1")).await.unwrap();
-    let kinds: Vec<Kind> = fake.requests().iter().map(|request| request.kind).collect();
-    assert_eq!(kinds, [Kind::Token, Kind::ManifestGet]);
+    let kinds: Vec<RequestKind> = fake.requests().iter().map(|request| request.kind).collect();
+    assert_eq!(kinds, [RequestKind::Token, RequestKind::ManifestGet]);
 }
 
 #[tokio::test]
@@ -125,8 +125,8 @@ async fn a_revoked_token_is_replaced_after_one_refusal() {
     fake.revoke_tokens();
     fake.clear_requests();
     client.manifest(&repository, &tag("1")).await.unwrap();
-    let kinds: Vec<Kind> = fake.requests().iter().map(|request| request.kind).collect();
-    assert_eq!(kinds, [Kind::ManifestGet, Kind::Token, Kind::ManifestGet]);
+    let kinds: Vec<RequestKind> = fake.requests().iter().map(|request| request.kind).collect();
+    assert_eq!(kinds, [RequestKind::ManifestGet, RequestKind::Token, RequestKind::ManifestGet]);
 }
 
 #[tokio::test]
@@ -197,10 +197,12 @@ async fn uploads_sent_to_another_host_go_without_authorization() {
     options.redirect_blobs = true;
     let fake = FakeRegistry::with(options).await;
     works(&fake, &client(&fake, basic("u", "p"))).await.unwrap();
-    let puts = fake.requests_of(Kind::UploadPut);
+    let puts = fake.requests_of(RequestKind::UploadPut);
     assert_eq!(puts.len(), 1);
     assert_eq!(puts[0].authorization, None);
-    assert!(fake.requests_of(Kind::StorageGet).iter().all(|get| get.authorization.is_none()));
+    assert!(
+        fake.requests_of(RequestKind::StorageGet).iter().all(|get| get.authorization.is_none())
+    );
 }
 
 /// Writes a credential helper that answers with `body` and records what it was given.

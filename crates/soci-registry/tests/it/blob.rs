@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use soci_oci::Digest;
 use soci_registry::{Error, Observer, RetryPolicy, RetryScheduled, Transfer};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, content, download, parts, ranges, read, resumes_within};
@@ -18,7 +18,7 @@ async fn a_small_blob_is_one_plain_request() {
     let bytes = content(1000);
     let digest = fake.put_blob(NAME, bytes.clone());
     assert_eq!(download(&fake, &parts(&fake, 1000, 4), &digest, 1000).await.unwrap(), bytes);
-    assert_eq!(ranges(&fake, Kind::BlobGet), [""]);
+    assert_eq!(ranges(&fake, RequestKind::BlobGet), [""]);
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn a_large_blob_arrives_in_order_by_parallel_parts_within_the_window() {
     let rest = read(&mut blob).await.unwrap();
     assert_eq!([&first[..], &rest[..]].concat(), bytes);
     assert!((window - PART..=window).contains(&blob.peak_buffered()), "{}", blob.peak_buffered());
-    let mut asked = ranges(&fake, Kind::BlobGet);
+    let mut asked = ranges(&fake, RequestKind::BlobGet);
     asked.sort();
     let mut expected: Vec<String> = (0..16)
         .map(|part| format!("bytes={}-{}", part * PART, (part * PART + PART).min(1_000_000) - 1))
@@ -63,14 +63,14 @@ async fn parts_behind_the_window_are_not_asked_for() {
     let bytes = content(640_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     // The first part stays incomplete for as long as it stalls.
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::Stall(10)).range("bytes=0-63999"));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Stall(10)).range("bytes=0-63999"));
     let client = parts(&fake, 64_000, 3);
     let mut blob = client.blob(&fake.repository(NAME), &digest, 640_000);
     assert_eq!(blob.next().await.unwrap().unwrap(), bytes[..10]);
     let next = blob.next().await.unwrap().unwrap();
     assert_eq!(next, bytes[10..10 + next.len()]);
     // Until the first part was resumed, only two others were begun.
-    let asked = ranges(&fake, Kind::BlobGet);
+    let asked = ranges(&fake, RequestKind::BlobGet);
     let resumed = asked.iter().position(|range| range == "bytes=10-63999").unwrap();
     assert_eq!(resumed, 3, "{asked:?}");
     assert_eq!(read(&mut blob).await.unwrap(), bytes[10 + next.len()..]);
@@ -81,11 +81,11 @@ async fn a_part_flows_before_it_is_complete() {
     let fake = FakeRegistry::start().await;
     let bytes = content(200_000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::Stall(5)).always());
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Stall(5)).always());
     let client = fake.client_builder().transfer(Transfer { part_size: PART, parallel_parts: 2 });
     let mut blob = client.build().unwrap().blob(&fake.repository(NAME), &digest, 200_000);
     assert_eq!(blob.next().await.unwrap().unwrap(), bytes[..5]);
-    assert_eq!(ranges(&fake, Kind::BlobGet)[0], "bytes=0-65535");
+    assert_eq!(ranges(&fake, RequestKind::BlobGet)[0], "bytes=0-65535");
 }
 
 /// Every fault of a body at every kind of place: the blob is whole, and each resumption asks for
@@ -97,22 +97,22 @@ async fn a_broken_body_is_resumed_at_the_byte_reached() {
         // One plain request.
         let fake = FakeRegistry::start().await;
         let digest = fake.put_blob(NAME, bytes.clone());
-        fake.quirk(Quirk::on(Kind::BlobGet, effect.clone()));
+        fake.quirk(Quirk::on(RequestKind::BlobGet, effect.clone()));
         let client = parts(&fake, 1 << 20, 4);
         assert_eq!(download(&fake, &client, &digest, 100_000).await.unwrap(), bytes);
-        let asked = ranges(&fake, Kind::BlobGet);
+        let asked = ranges(&fake, RequestKind::BlobGet);
         assert_eq!(asked.len(), 2, "{effect:?}");
         resumes_within(&asked[1], 99_999, 20_000);
 
         // Parts, of which the second breaks twice.
         let fake = FakeRegistry::start().await;
         let digest = fake.put_blob(NAME, bytes.clone());
-        let second = Quirk::on(Kind::BlobGet, effect.clone()).range("bytes=40000-79999");
+        let second = Quirk::on(RequestKind::BlobGet, effect.clone()).range("bytes=40000-79999");
         fake.quirk(second);
-        fake.quirk(Quirk::on(Kind::BlobGet, effect.clone()).range("bytes=60000-79999"));
+        fake.quirk(Quirk::on(RequestKind::BlobGet, effect.clone()).range("bytes=60000-79999"));
         let client = parts(&fake, 40_000, 3);
         assert_eq!(download(&fake, &client, &digest, 100_000).await.unwrap(), bytes);
-        let asked = ranges(&fake, Kind::BlobGet);
+        let asked = ranges(&fake, RequestKind::BlobGet);
         let resumed: Vec<_> = asked
             .iter()
             .filter(|range| range.ends_with("-79999") && *range != "bytes=40000-79999")
@@ -126,10 +126,10 @@ async fn a_short_body_resumes_at_exactly_its_end() {
     let fake = FakeRegistry::start().await;
     let bytes = content(1000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::ShortBody(300)));
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::ShortBody(1)));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ShortBody(300)));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ShortBody(1)));
     assert_eq!(download(&fake, &fake.client(), &digest, 1000).await.unwrap(), bytes);
-    assert_eq!(ranges(&fake, Kind::BlobGet), ["", "bytes=300-999", "bytes=301-999"]);
+    assert_eq!(ranges(&fake, RequestKind::BlobGet), ["", "bytes=300-999", "bytes=301-999"]);
 }
 
 #[tokio::test]
@@ -137,10 +137,10 @@ async fn a_server_that_ignores_the_range_of_a_resumption_gives_no_wrong_bytes() 
     let fake = FakeRegistry::with(FakeOptions { ranges: false, ..FakeOptions::default() }).await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::ShortBody(70_001)));
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::ShortBody(300)));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ShortBody(70_001)));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ShortBody(300)));
     assert_eq!(download(&fake, &fake.client(), &digest, 100_000).await.unwrap(), bytes);
-    let asked = ranges(&fake, Kind::BlobGet);
+    let asked = ranges(&fake, RequestKind::BlobGet);
     assert_eq!(asked, ["", "bytes=70001-99999", "bytes=70001-99999"]);
 }
 
@@ -157,7 +157,7 @@ async fn a_server_without_ranges_is_read_by_one_request_within_the_window() {
     }
     let rest = read(&mut blob).await.unwrap();
     assert_eq!([&first[..], &rest[..]].concat(), bytes);
-    assert_eq!(ranges(&fake, Kind::BlobGet), ["bytes=0-49999"]);
+    assert_eq!(ranges(&fake, RequestKind::BlobGet), ["bytes=0-49999"]);
     assert!(blob.peak_buffered() <= 100_000, "{}", blob.peak_buffered());
 }
 
@@ -166,7 +166,7 @@ async fn a_later_part_whose_range_is_ignored_is_cut_out() {
     let fake = FakeRegistry::start().await;
     let bytes = content(300_000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::IgnoreRange).range("bytes=100000-199999"));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::IgnoreRange).range("bytes=100000-199999"));
     let client = parts(&fake, 100_000, 2);
     assert_eq!(download(&fake, &client, &digest, 300_000).await.unwrap(), bytes);
     assert!(!fake.quirks_left());
@@ -179,7 +179,7 @@ async fn a_wrong_content_range_is_refused() {
     {
         let fake = FakeRegistry::start().await;
         let digest = fake.put_blob(NAME, content(200_000));
-        fake.quirk(Quirk::on(Kind::BlobGet, Effect::ContentRange(value.to_owned())));
+        fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ContentRange(value.to_owned())));
         let error = download(&fake, &parts(&fake, 50_000, 2), &digest, 200_000).await.unwrap_err();
         assert!(matches!(&error, Error::ContentRange { value: v, .. } if v == value), "{error}");
         assert!(!error.is_transient());
@@ -192,7 +192,7 @@ async fn a_changed_byte_is_found_wherever_it_is() {
     {
         let fake = FakeRegistry::start().await;
         let digest = fake.put_blob(NAME, content(100_000));
-        fake.quirk(Quirk::on(Kind::BlobGet, Effect::Corrupt(offset)).always());
+        fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Corrupt(offset)).always());
         let client = parts(&fake, part_size, 2);
         let mut blob = client.blob(&fake.repository(NAME), &digest, 100_000);
         let error = read(&mut blob).await.unwrap_err();
@@ -206,7 +206,7 @@ async fn more_bytes_than_the_descriptor_says_are_an_error() {
     for (effect, part_size) in [(Effect::LongBody(1), 1 << 20), (Effect::Chunked, 1 << 20)] {
         let fake = FakeRegistry::start().await;
         let digest = fake.put_blob(NAME, content(100_000));
-        fake.quirk(Quirk::on(Kind::BlobGet, effect.clone()).always());
+        fake.quirk(Quirk::on(RequestKind::BlobGet, effect.clone()).always());
         // With Chunked the descriptor is what is wrong: one byte short.
         let size = if effect == Effect::Chunked { 99_999 } else { 100_000 };
         let error = download(&fake, &parts(&fake, part_size, 2), &digest, size).await.unwrap_err();
@@ -228,7 +228,7 @@ async fn chunked_bodies_without_a_length_are_read() {
     let fake = FakeRegistry::start().await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::Chunked).always());
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Chunked).always());
     assert_eq!(download(&fake, &parts(&fake, 30_000, 2), &digest, 100_000).await.unwrap(), bytes);
     assert_eq!(download(&fake, &fake.client(), &digest, 100_000).await.unwrap(), bytes);
 }
@@ -248,8 +248,8 @@ async fn throttling_and_server_errors_are_waited_out_as_the_server_asks() {
     let fake = FakeRegistry::start().await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::status_with(429, "retry-after", "3")));
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::status(503)));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::status_with(429, "retry-after", "3")));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::status(503)));
     let waits = Arc::new(Waits::default());
     let retry = RetryPolicy {
         base: Duration::from_millis(1),
@@ -268,13 +268,13 @@ async fn throttling_and_server_errors_are_waited_out_as_the_server_asks() {
 async fn a_server_that_stays_down_is_given_up_after_the_tries() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_blob(NAME, content(10));
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::status(500)).always());
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::status(500)).always());
     let retry = RetryPolicy { tries: 3, base: Duration::from_millis(1), ..RetryPolicy::default() };
     let client = fake.client_builder().retry(retry).build().unwrap();
     let error = download(&fake, &client, &digest, 10).await.unwrap_err();
     assert!(matches!(error, Error::Exhausted { failures: 3, .. }), "{error}");
     assert!(error.is_transient());
-    assert_eq!(fake.requests_of(Kind::BlobGet).len(), 3);
+    assert_eq!(fake.requests_of(RequestKind::BlobGet).len(), 3);
 }
 
 #[tokio::test]
@@ -282,11 +282,11 @@ async fn progress_gives_new_tries() {
     let fake = FakeRegistry::start().await;
     let bytes = content(100);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::ShortBody(1)).times(20));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ShortBody(1)).times(20));
     let retry = RetryPolicy { tries: 2, base: Duration::from_millis(1), ..RetryPolicy::default() };
     let client = fake.client_builder().retry(retry).build().unwrap();
     assert_eq!(download(&fake, &client, &digest, 100).await.unwrap(), bytes);
-    assert_eq!(fake.requests_of(Kind::BlobGet).len(), 21);
+    assert_eq!(fake.requests_of(RequestKind::BlobGet).len(), 21);
 }
 
 #[tokio::test]
@@ -325,9 +325,9 @@ async fn a_redirect_is_asked_for_once_and_never_sees_the_password() {
         .build()
         .unwrap();
     assert_eq!(download(&fake, &client, &digest, 500_000).await.unwrap(), bytes);
-    let asked = fake.requests_of(Kind::BlobGet);
+    let asked = fake.requests_of(RequestKind::BlobGet);
     assert_eq!(asked.iter().map(|r| r.status).collect::<Vec<_>>(), [401, 307]);
-    let stored = fake.requests_of(Kind::StorageGet);
+    let stored = fake.requests_of(RequestKind::StorageGet);
     assert_eq!(stored.len(), 10);
     assert!(stored.iter().all(|r| r.authorization.is_none() && r.status == 206));
 }
@@ -338,14 +338,14 @@ async fn an_expired_redirect_is_asked_for_again() {
     let fake = FakeRegistry::with(options).await;
     let bytes = content(200_000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::StorageGet, Effect::ShortBody(7)).after(1));
+    fake.quirk(Quirk::on(RequestKind::StorageGet, Effect::ShortBody(7)).after(1));
     let client = parts(&fake, 20_000, 1);
     assert_eq!(download(&fake, &client, &digest, 200_000).await.unwrap(), bytes);
     // Ten parts and one resumption, two per URL.
-    let served = fake.requests_of(Kind::StorageGet);
+    let served = fake.requests_of(RequestKind::StorageGet);
     assert_eq!(served.iter().filter(|r| r.status == 206).count(), 11);
     assert_eq!(served.iter().filter(|r| r.status == 403).count(), 5);
-    assert_eq!(fake.requests_of(Kind::BlobGet).len(), 6);
+    assert_eq!(fake.requests_of(RequestKind::BlobGet).len(), 6);
 }
 
 #[tokio::test]
@@ -353,7 +353,7 @@ async fn a_storage_that_refuses_fresh_urls_is_given_up_as_passing() {
     let options = FakeOptions { redirect_blobs: true, ..FakeOptions::default() };
     let fake = FakeRegistry::with(options).await;
     let digest = fake.put_blob(NAME, content(10));
-    fake.quirk(Quirk::on(Kind::StorageGet, Effect::status(403)).always());
+    fake.quirk(Quirk::on(RequestKind::StorageGet, Effect::status(403)).always());
     let error = download(&fake, &fake.client(), &digest, 10).await.unwrap_err();
     assert!(error.is_transient());
     assert!(!format!("{error:?}").contains("X-Signature"), "{error:?}");
@@ -367,7 +367,7 @@ async fn redirects_are_bounded_and_lead_to_http_only() {
     for (location, requests) in [(around.as_str(), 6), ("ftp://x/", 1), ("file:///etc/passwd", 1)] {
         fake.clear_requests();
         fake.quirk(
-            Quirk::on(Kind::BlobGet, Effect::status_with(307, "location", location))
+            Quirk::on(RequestKind::BlobGet, Effect::status_with(307, "location", location))
                 .times(requests),
         );
         let error = download(&fake, &fake.client(), &digest, 10).await.unwrap_err();
@@ -387,7 +387,7 @@ async fn a_range_is_exact_with_and_without_range_support() {
             let got = client.blob_range(&repository, &digest, start as u64..end as u64).await;
             assert_eq!(got.unwrap(), bytes[start..end], "{start}..{end} ranges: {ranges}");
         }
-        fake.quirk(Quirk::on(Kind::BlobGet, Effect::DropAfter(20_000)));
+        fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::DropAfter(20_000)));
         let got = client.blob_range(&repository, &digest, 10_000..90_000).await.unwrap();
         assert_eq!(got, bytes[10_000..90_000]);
         assert!(client.blob_range(&repository, &digest, 99_999..100_001).await.is_err());
@@ -401,13 +401,13 @@ async fn whole_blobs_in_memory_are_verified_and_limited() {
     let digest = fake.put_blob(NAME, bytes.clone());
     let (client, repository) = (fake.client(), fake.repository(NAME));
     assert_eq!(client.blob_bytes(&repository, &digest, 1000).await.unwrap(), bytes);
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::Chunked));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Chunked));
     let error = client.blob_bytes(&repository, &digest, 999).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { limit: 999, .. }), "{error}");
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::Corrupt(3)));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Corrupt(3)));
     let error = client.blob_bytes(&repository, &digest, 1000).await.unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::DropAfter(3)));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::DropAfter(3)));
     assert_eq!(client.blob_bytes(&repository, &digest, 1000).await.unwrap(), bytes);
 }
 
@@ -416,7 +416,7 @@ async fn the_size_of_a_blob_is_known_without_reading_it() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_blob(NAME, content(1000));
     let (client, repository) = (fake.client(), fake.repository(NAME));
-    fake.quirk(Quirk::on(Kind::BlobHead, Effect::status(502)));
+    fake.quirk(Quirk::on(RequestKind::BlobHead, Effect::status(502)));
     assert_eq!(client.has_blob(&repository, &digest).await.unwrap(), Some(1000));
     assert_eq!(client.has_blob(&repository, &Digest::sha256_of(b"x")).await.unwrap(), None);
 }
@@ -426,7 +426,9 @@ async fn a_dropped_reader_stops_its_requests() {
     let fake = FakeRegistry::start().await;
     let failing = fake.put_blob(NAME, content(1000));
     let small = fake.put_blob(NAME, content(10));
-    fake.quirk(Quirk::on(Kind::BlobGet, Effect::status(500)).path(failing.to_string()).always());
+    fake.quirk(
+        Quirk::on(RequestKind::BlobGet, Effect::status(500)).path(failing.to_string()).always(),
+    );
     let retry = RetryPolicy {
         tries: u32::MAX,
         base: Duration::from_micros(100),
@@ -435,7 +437,7 @@ async fn a_dropped_reader_stops_its_requests() {
     };
     let client = fake.client_builder().retry(retry).build().unwrap();
     let asked = || {
-        let requests = fake.requests_of(Kind::BlobGet).into_iter();
+        let requests = fake.requests_of(RequestKind::BlobGet).into_iter();
         requests.filter(|request| request.path.contains(&failing.to_string())).count()
     };
     let mut blob = client.blob(&fake.repository(NAME), &failing, 1000);
@@ -462,7 +464,7 @@ async fn a_reader_may_have_a_window_of_its_own() {
     let client = fake.client();
     let mut blob = client.blob_with(&fake.repository(NAME), &digest, 100_000, transfer);
     assert_eq!(read(&mut blob).await.unwrap(), bytes);
-    let asked = ranges(&fake, Kind::BlobGet);
+    let asked = ranges(&fake, RequestKind::BlobGet);
     assert_eq!(asked, ["bytes=0-39999", "bytes=40000-79999", "bytes=80000-99999"]);
     assert!(blob.peak_buffered() <= 40_000);
 }

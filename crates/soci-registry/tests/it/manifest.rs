@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use soci_oci::{Digest, TagOrDigest};
 use soci_registry::{Error, MANIFEST_LIMIT, PutLimit, PutLimitFuture, PutManifest};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, tag};
@@ -45,7 +45,7 @@ async fn a_manifest_is_read_by_tag_and_by_digest() {
 async fn a_changed_manifest_is_refused_by_digest_and_by_stated_digest() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
-    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::Corrupt(3)).times(2));
+    fake.quirk(Quirk::on(RequestKind::ManifestGet, Effect::Corrupt(3)).times(2));
     for target in [tag("1"), digest.into()] {
         let error = fake.client().manifest(&fake.repository(NAME), &target).await.unwrap_err();
         assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
@@ -69,7 +69,7 @@ async fn a_manifest_over_the_limit_is_refused_whatever_its_length_header_says() 
     let fits = fake.put_manifest(NAME, Some("fits"), INDEX, vec![b' '; MANIFEST_LIMIT]);
     let over = fake.put_manifest(NAME, Some("over"), INDEX, vec![b' '; MANIFEST_LIMIT + 1]);
     let (client, repository) = (fake.client(), fake.repository(NAME));
-    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::Chunked).always());
+    fake.quirk(Quirk::on(RequestKind::ManifestGet, Effect::Chunked).always());
     assert!(client.manifest(&repository, &fits.into()).await.is_ok());
     let error = client.manifest(&repository, &over.into()).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { limit: MANIFEST_LIMIT, .. }), "{error}");
@@ -79,8 +79,8 @@ async fn a_manifest_over_the_limit_is_refused_whatever_its_length_header_says() 
 async fn a_broken_manifest_request_is_repeated() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
-    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::status(429)));
-    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::DropAfter(10)));
+    fake.quirk(Quirk::on(RequestKind::ManifestGet, Effect::status(429)));
+    fake.quirk(Quirk::on(RequestKind::ManifestGet, Effect::DropAfter(10)));
     let manifest = fake.client().manifest(&fake.repository(NAME), &tag("1")).await.unwrap();
     assert_eq!(manifest.digest, digest);
     assert!(!fake.quirks_left());
@@ -97,7 +97,7 @@ async fn a_put_is_done_once_and_found_the_next_time() {
             assert_eq!(put.unwrap().already_there, already_there);
         }
     }
-    assert_eq!(fake.requests_of(Kind::ManifestPut).len(), 2);
+    assert_eq!(fake.requests_of(RequestKind::ManifestPut).len(), 2);
     assert_eq!(fake.tags(NAME), [("1".to_owned(), digest)]);
     let stored = fake.manifest(NAME, &tag("1")).unwrap();
     assert_eq!(stored, (INDEX.to_owned(), empty("a")));
@@ -106,9 +106,9 @@ async fn a_put_is_done_once_and_found_the_next_time() {
 #[tokio::test]
 async fn a_put_whose_answer_was_lost_is_not_done_twice() {
     let fake = FakeRegistry::start().await;
-    fake.quirk(Quirk::on(Kind::ManifestPut, Effect::LoseAnswer(502)));
+    fake.quirk(Quirk::on(RequestKind::ManifestPut, Effect::LoseAnswer(502)));
     assert!(put(&fake, tag("1")).await.unwrap().already_there);
-    assert_eq!(fake.requests_of(Kind::ManifestPut).len(), 1);
+    assert_eq!(fake.requests_of(RequestKind::ManifestPut).len(), 1);
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn an_immutable_tag_takes_the_same_bytes_again_and_no_others() {
 async fn a_refused_put_says_what_the_registry_says() {
     let fake = FakeRegistry::start().await;
     let effect = Effect::error(StatusCode::FORBIDDEN, "DENIED", "no push for you");
-    fake.quirk(Quirk::on(Kind::ManifestPut, effect));
+    fake.quirk(Quirk::on(RequestKind::ManifestPut, effect));
     let error = put(&fake, tag("1")).await.unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with(&format!("PUT http://{}/v2/team/app/manifests/1", fake.host())));
@@ -165,11 +165,11 @@ async fn every_put_that_goes_out_waits_for_its_turn_and_nothing_else_does() {
     let repository = fake.repository(NAME);
     let target = tag("1");
     let put = || client.put_manifest(&repository, &target, INDEX, empty("a"));
-    fake.quirk(Quirk::on(Kind::ManifestPut, Effect::status(503)).times(2));
+    fake.quirk(Quirk::on(RequestKind::ManifestPut, Effect::status(503)).times(2));
     assert!(!put().await.unwrap().already_there);
     assert_eq!(turns.0.load(Ordering::Relaxed), 3, "two that failed, and one");
     assert!(put().await.unwrap().already_there);
     client.manifest(&repository, &target).await.unwrap();
     assert_eq!(turns.0.load(Ordering::Relaxed), 3);
-    assert_eq!(fake.requests_of(Kind::ManifestPut).len(), 3);
+    assert_eq!(fake.requests_of(RequestKind::ManifestPut).len(), 3);
 }

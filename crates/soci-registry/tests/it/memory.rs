@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use soci_registry::{MemoryPool, Transfer};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 use tokio::task::JoinSet;
 
@@ -42,7 +42,7 @@ async fn a_reader_that_stands_still_does_not_hold_up_one_that_has_begun() {
     let transfer = Transfer { part_size: 64 << 10, parallel_parts: 16 };
     let slow = fake.put_blob(NAME, vec![1; SIZE]);
     let quick = fake.put_blob(NAME, vec![2; SIZE]);
-    let stall = Quirk::on(Kind::BlobGet, Effect::Stall(0)).path(slow.to_string());
+    let stall = Quirk::on(RequestKind::BlobGet, Effect::Stall(0)).path(slow.to_string());
     fake.quirk(stall.range("bytes=131072-196607").always());
     let (client, repository) = (fake.client(), fake.repository(NAME));
     let share = memory.reserve(128 << 10, 0, transfer).await.0;

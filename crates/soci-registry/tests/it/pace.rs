@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use soci_oci::Digest;
 use soci_registry::{ClientBuilder, Error, RetryPolicy, Timeouts, Transfer};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Logged, Quirk};
+use soci_registry_server::testing::{
+    Effect, FakeOptions, FakeRegistry, LoggedRequest, Quirk, RequestKind,
+};
 use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, content, download, ranges, resumes_within};
@@ -32,14 +34,14 @@ async fn a_server_that_drips_is_given_up_after_the_tries() {
     for part_size in [30_000, 1 << 20] {
         let fake = FakeRegistry::start().await;
         let digest = fake.put_blob(NAME, content(100_000));
-        fake.quirk(Quirk::on(Kind::BlobGet, DRIP).always());
+        fake.quirk(Quirk::on(RequestKind::BlobGet, DRIP).always());
         let transfer = Transfer { part_size, parallel_parts: 1 };
         let client = impatient(&fake, 10_000, PERIOD).transfer(transfer).build().unwrap();
         let error = download(&fake, &client, &digest, 100_000).await.unwrap_err();
         let Error::Exhausted { failures: 2, source, .. } = &error else { panic!("{error}") };
         assert!(matches!(**source, Error::TooSlow { received: 1.., .. }), "{source}");
         assert!(error.is_transient());
-        assert_eq!(fake.requests_of(Kind::BlobGet).len(), 2);
+        assert_eq!(fake.requests_of(RequestKind::BlobGet).len(), 2);
     }
 }
 
@@ -48,10 +50,10 @@ async fn a_drip_is_resumed_at_the_byte_reached() {
     let fake = FakeRegistry::start().await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
-    fake.quirk(Quirk::on(Kind::BlobGet, DRIP));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, DRIP));
     let client = impatient(&fake, 10_000, PERIOD).build().unwrap();
     assert_eq!(download(&fake, &client, &digest, 100_000).await.unwrap(), bytes);
-    let asked = ranges(&fake, Kind::BlobGet);
+    let asked = ranges(&fake, RequestKind::BlobGet);
     assert_eq!(asked.len(), 2);
     resumes_within(&asked[1], 99_999, 1000);
 }
@@ -60,7 +62,7 @@ async fn a_drip_is_resumed_at_the_byte_reached() {
 async fn bodies_in_memory_that_drip_are_given_up() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_blob(NAME, content(100_000));
-    fake.quirk(Quirk::on(Kind::BlobGet, DRIP).always());
+    fake.quirk(Quirk::on(RequestKind::BlobGet, DRIP).always());
     let client = impatient(&fake, 10_000, PERIOD).build().unwrap();
     let error = client.blob_bytes(&fake.repository(NAME), &digest, 100_000).await.unwrap_err();
     let Error::Exhausted { failures: 2, source, .. } = &error else { panic!("{error}") };
@@ -88,15 +90,15 @@ async fn a_slow_caller_is_not_taken_for_a_slow_server() {
         head.extend_from_slice(&blob.next().await.unwrap().unwrap());
     }
     assert_eq!(head, bytes[..head.len()]);
-    assert_eq!(ranges(&fake, Kind::BlobGet)[0], "bytes=0-49999");
-    let large = |request: &Logged| request.path.contains(&digest.to_string());
-    assert_eq!(fake.requests_of(Kind::BlobGet).into_iter().filter(large).count(), 1);
+    assert_eq!(ranges(&fake, RequestKind::BlobGet)[0], "bytes=0-49999");
+    let large = |request: &LoggedRequest| request.path.contains(&digest.to_string());
+    assert_eq!(fake.requests_of(RequestKind::BlobGet).into_iter().filter(large).count(), 1);
 }
 
 #[tokio::test]
 async fn the_body_of_an_error_that_drips_is_done_without() {
     let fake = FakeRegistry::start().await;
-    fake.quirk(Quirk::on(Kind::BlobGet, DRIP));
+    fake.quirk(Quirk::on(RequestKind::BlobGet, DRIP));
     let client = impatient(&fake, 10_000, PERIOD).build().unwrap();
     let error = download(&fake, &client, &Digest::sha256_of(b"x"), 10).await.unwrap_err();
     let Error::NotFound(status) = &error else { panic!("{error}") };

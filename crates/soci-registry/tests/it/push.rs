@@ -5,7 +5,7 @@ use http::StatusCode;
 use soci_oci::Digest;
 use soci_registry::{BlobSource, Error, PushedBlob};
 use soci_registry_server::testing::{
-    Effect, FakeAuth, FakeOptions, FakeRegistry, Kind, Quirk, TokenUser,
+    Effect, FakeAuth, FakeOptions, FakeRegistry, Quirk, RequestKind, TokenUser,
 };
 use soci_tests::FakeRegistryClient;
 
@@ -33,7 +33,7 @@ async fn a_blob_is_uploaded_once_by_one_put() {
         assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::Uploaded);
         assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::AlreadyThere);
         assert_eq!(fake.blob(NAME, &Digest::sha256_of(&bytes)), Some(bytes));
-        let puts = fake.requests_of(Kind::UploadPut);
+        let puts = fake.requests_of(RequestKind::UploadPut);
         assert_eq!(puts.iter().map(|put| put.body_size).collect::<Vec<_>>(), [200_000]);
     }
 }
@@ -49,11 +49,11 @@ async fn a_failed_upload_is_begun_anew() {
     let lost = Effect::error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "");
     for effect in [Effect::status(500), Effect::status(429), lost] {
         let fake = FakeRegistry::start().await;
-        fake.quirk(Quirk::on(Kind::UploadPut, effect));
-        fake.quirk(Quirk::on(Kind::UploadPost, Effect::status(503)));
+        fake.quirk(Quirk::on(RequestKind::UploadPut, effect));
+        fake.quirk(Quirk::on(RequestKind::UploadPost, Effect::status(503)));
         let bytes = content(100_000);
         assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::Uploaded);
-        let puts = fake.requests_of(Kind::UploadPut);
+        let puts = fake.requests_of(RequestKind::UploadPut);
         assert_eq!(puts.len(), 2);
         assert_ne!(puts[0].path, puts[1].path, "each try has an upload of its own");
         assert_eq!(puts[1].body_size, 100_000);
@@ -63,9 +63,9 @@ async fn a_failed_upload_is_begun_anew() {
 #[tokio::test]
 async fn an_upload_whose_answer_was_lost_is_not_sent_again() {
     let fake = FakeRegistry::start().await;
-    fake.quirk(Quirk::on(Kind::UploadPut, Effect::LoseAnswer(504)));
+    fake.quirk(Quirk::on(RequestKind::UploadPut, Effect::LoseAnswer(504)));
     assert_eq!(push(&fake, &content(10)).await.unwrap(), PushedBlob::AlreadyThere);
-    assert_eq!(fake.requests_of(Kind::UploadPut).len(), 1);
+    assert_eq!(fake.requests_of(RequestKind::UploadPut).len(), 1);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_wrong_digest_is_refused_and_not_repeated() {
     let error = fake.client().push_blob(&fake.repository(NAME), &digest, &source, None).await;
     let error = error.unwrap_err();
     assert!(error.status().unwrap().has_code("DIGEST_INVALID"), "{error}");
-    assert_eq!(fake.requests_of(Kind::UploadPut).len(), 1);
+    assert_eq!(fake.requests_of(RequestKind::UploadPut).len(), 1);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_blob_of_another_repository_is_mounted() {
     let pushed = client.push_blob(&to, &digest, &segments(&bytes), Some(&from)).await.unwrap();
     assert_eq!(pushed, PushedBlob::Mounted);
     assert_eq!(fake.blob(NAME, &digest), Some(bytes));
-    let scopes = &fake.requests_of(Kind::Token)[1].query;
+    let scopes = &fake.requests_of(RequestKind::Token)[1].query;
     assert!(scopes.contains("team%2Fapp%3Apull%2Cpush") && scopes.contains("base%3Apull"));
 }
 
@@ -104,11 +104,11 @@ async fn a_mount_that_is_declined_or_refused_becomes_an_upload() {
             FakeRegistry::with(FakeOptions { mounts: false, ..FakeOptions::default() }).await;
         let posts = 1 + usize::from(refusal.is_some());
         if let Some(effect) = refusal {
-            fake.quirk(Quirk::on(Kind::UploadPost, effect));
+            fake.quirk(Quirk::on(RequestKind::UploadPost, effect));
         }
         let (to, from) = (fake.repository(NAME), fake.repository("base"));
         let pushed = fake.client().push_blob(&to, &digest, &segments(&bytes), Some(&from)).await;
         assert_eq!(pushed.unwrap(), PushedBlob::Uploaded);
-        assert_eq!(fake.requests_of(Kind::UploadPost).len(), posts);
+        assert_eq!(fake.requests_of(RequestKind::UploadPost).len(), posts);
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use soci_oci::{Digest, referrers};
 use soci_registry::{Error, ReferrersSource};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Kind, Quirk};
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, tag};
@@ -43,7 +43,7 @@ async fn the_api_gives_all_pages_and_filters() {
     expected.sort();
     let other = fake.put_manifest(NAME, None, INDEX, referrer(&subject, "b/y", 0));
     let (client, repository) = (fake.client(), fake.repository(NAME));
-    fake.quirk(Quirk::on(Kind::Referrers, Effect::status(503)).after(1));
+    fake.quirk(Quirk::on(RequestKind::Referrers, Effect::status(503)).after(1));
 
     let all = client.referrers(&repository, &subject, None).await.unwrap();
     assert_eq!((all.source, all.pages.len()), (ReferrersSource::Api, 3));
@@ -82,7 +82,7 @@ async fn a_front_page_in_place_of_the_api_is_no_api() {
         headers: vec![("content-type".to_owned(), "text/html".to_owned())],
         body: "<html>".to_owned(),
     };
-    fake.quirk(Quirk::on(Kind::Referrers, effect).always());
+    fake.quirk(Quirk::on(RequestKind::Referrers, effect).always());
     let subject = Digest::sha256_of(b"{}");
     let list = fake.client().referrers(&fake.repository(NAME), &subject, None).await.unwrap();
     assert_eq!(list.source, ReferrersSource::TagSchema);
@@ -99,7 +99,7 @@ async fn an_endless_list_is_given_up() {
         ],
         body: r#"{"manifests":[]}"#.to_owned(),
     };
-    fake.quirk(Quirk::on(Kind::Referrers, effect).always());
+    fake.quirk(Quirk::on(RequestKind::Referrers, effect).always());
     let subject = Digest::sha256_of(b"{}");
     let list = fake.client().referrers(&fake.repository(NAME), &subject, None).await;
     assert!(matches!(list.unwrap_err(), Error::Protocol { .. }));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use soci_oci::{Digest, TagOrDigest};
 use soci_registry::{BlobReader, Client, Error, Timeouts, Transfer};
-use soci_registry_server::testing::{FakeRegistry, Kind};
+use soci_registry_server::testing::{FakeRegistry, RequestKind};
 use soci_tests::FakeRegistryClient;
 
 /// The repository that the tests use.
@@ -58,7 +58,7 @@ pub(crate) fn tag(text: &str) -> TagOrDigest {
 }
 
 /// The ranges of the requests of this kind, empty for none.
-pub(crate) fn ranges(fake: &FakeRegistry, kind: Kind) -> Vec<String> {
+pub(crate) fn ranges(fake: &FakeRegistry, kind: RequestKind) -> Vec<String> {
     let ranges = fake.requests_of(kind).into_iter().map(|r| r.range.unwrap_or_default());
     ranges.collect()
 }

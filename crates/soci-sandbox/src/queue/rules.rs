@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use soci_queue::{
-    ATTRIBUTE_TYPE, ErrorKind, MAX_ATTRIBUTES, MAX_DELAY, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT,
-    Outgoing, Receive, is_allowed,
+    ErrorKind, MAX_ATTRIBUTES, MAX_DELAY, MAX_RECEIVE, MAX_VISIBILITY, MAX_WAIT, Outgoing, Receive,
+    is_allowed,
 };
 
 /// Why this queue refuses a request.
@@ -91,9 +91,7 @@ pub(super) fn check_outgoing(
     if !texts.flat_map(|text| text.chars()).all(is_allowed) {
         return Err(Refused::Characters);
     }
-    let attribute =
-        |(name, value): &(String, String)| name.len() + ATTRIBUTE_TYPE.len() + value.len();
-    let size = body.len() + attributes.iter().map(attribute).sum::<usize>();
+    let size = message.size();
     if size > limit {
         return Err(Refused::Size { size, limit });
     }

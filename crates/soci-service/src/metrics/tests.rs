@@ -4,7 +4,7 @@ use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::Digest;
 use soci_push::Job;
 use soci_queue::{Message, MessageId, Receipt};
-use soci_registry_server::testing::{Effect, FakeRegistry, Kind as Asked, Quirk};
+use soci_registry_server::testing::{Effect, FakeRegistry, Quirk, RequestKind as Asked};
 use soci_tests::FakeRegistryClient;
 use tokio::time::Instant;
 

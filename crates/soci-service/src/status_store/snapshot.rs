@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use soci_indexer::Reason;
-use soci_jobs::{JobEnd, MessageAction, Outcome};
+use soci_jobs::{EndKind, JobEnd};
 use soci_push::event::Timestamp;
 use soci_queue::Backlog;
 use tokio::time::Instant;
@@ -234,18 +234,16 @@ pub struct EndedStatus {
 
 impl Totals {
     pub(super) fn count(&mut self, end: &JobEnd) {
-        *match (&end.outcome, end.action) {
-            (Outcome::Indexed(_), _) => &mut self.indexed,
-            (Outcome::AlreadyIndexed(_), _) => &mut self.already_indexed,
-            (Outcome::Rejected(_) | Outcome::Failed(_), MessageAction::DeadLetter) => {
-                &mut self.rejected
-            }
-            (_, MessageAction::SecondLook { .. }) => &mut self.doubted,
-            (Outcome::Skipped(_), _) => &mut self.skipped,
-            (Outcome::Rejected(_) | Outcome::Failed(_), _) => &mut self.retried,
-            (Outcome::Postponed(_), _) => &mut self.postponed,
-            (Outcome::Stopped, _) => &mut self.given_back,
-            (Outcome::Lost(_), _) => &mut self.abandoned,
+        *match end.kind() {
+            EndKind::Indexed => &mut self.indexed,
+            EndKind::AlreadyIndexed => &mut self.already_indexed,
+            EndKind::Skipped => &mut self.skipped,
+            EndKind::Rejected => &mut self.rejected,
+            EndKind::Retried => &mut self.retried,
+            EndKind::Doubted => &mut self.doubted,
+            EndKind::Postponed => &mut self.postponed,
+            EndKind::GivenBack => &mut self.given_back,
+            EndKind::Abandoned => &mut self.abandoned,
         } += 1;
     }
 }

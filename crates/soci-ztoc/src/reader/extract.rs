@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Entry, Reader, Span};
+use super::{ArchivePath, Entry, Reader, Span};
 use crate::inflate::{Inflater, Status, Stop, Wrapper};
 use crate::toc::FileType;
 use crate::{Compression, WINDOW_SIZE};
@@ -123,14 +123,17 @@ impl<B: AsRef<[u8]>> Reader<B> {
     }
 
     /// Where the data of an entry is, hard links followed.
+    ///
+    /// A link means what stood at its target when the archive came to it. So each search begins where the
+    /// one before it ended, always going back: all of them together look at every entry once at most, and a
+    /// chain of a million links takes no longer than one link.
     fn resolve(&self, entry: &Entry<'_>) -> Result<(u64, u64), ExtractError> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut entry = *entry;
         while entry.kind == FileType::HardLink {
-            // A link means what stood at its target when the archive came to it; always going
-            // back, the search ends.
-            let target = self.find_before(entry.linkname, entry.index.min(self.entries));
-            entry = target.ok_or_else(|| ExtractError::BrokenLink(text(entry.linkname)))?;
+            let target = ArchivePath::new(entry.linkname);
+            let found = self.find_before(&target, entry.index.min(self.entries));
+            entry = found.ok_or_else(|| ExtractError::BrokenLink(text(entry.linkname)))?;
         }
         match entry.kind {
             FileType::Regular if entry.is_sparse() => Err(ExtractError::Sparse),

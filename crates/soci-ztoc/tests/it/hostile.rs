@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use soci_ztoc::testing::{fuzz, random_layer};
 use soci_ztoc::{Compression, Reader};
 
-use crate::support::{build, golden, settings};
+use tar::{EntryType, Header};
+
+use crate::support::{build, golden, open, settings};
 
 /// Changes a few bytes of `bytes`.
 fn mutate(mut bytes: Vec<u8>, changes: &[(prop::sample::Index, u8)]) -> Vec<u8> {
@@ -89,4 +91,51 @@ fn every_prefix_of_a_small_layer_is_refused_or_built() {
             fuzz::layer(&layer[..end], Compression::Uncompressed);
         }
     }
+}
+
+/// A layer of `entries` empty files, and behind them a hard link to each of `targets`.
+fn links(entries: usize, targets: &[String]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for number in 0..entries {
+        let mut header = Header::new_ustar();
+        header.set_size(0);
+        archive.append_data(&mut header, format!("{number}"), &[][..]).unwrap();
+    }
+    for (number, target) in targets.iter().enumerate() {
+        let record = |text: String| (text.len() + 8).to_string().len() + 1 + text.len() + 1;
+        let text = format!("linkpath={target}");
+        let length = record(text.clone());
+        let records = format!("{length} {text}\n");
+        assert_eq!(records.len(), length);
+        let mut extended = Header::new_ustar();
+        extended.set_entry_type(EntryType::XHeader);
+        extended.set_size(records.len() as u64);
+        extended.set_cksum();
+        archive.append(&extended, records.as_bytes()).unwrap();
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::Link);
+        header.set_size(0);
+        archive.append_data(&mut header, format!("link{number}"), &[][..]).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// Either way would take minutes if it cost the number of entries times the length of a target, or of a chain.
+#[test]
+fn hard_links_are_followed_in_linear_time_however_long_their_targets_and_chains_are() {
+    const ENTRIES: usize = 60_000;
+    let settings = || settings(Compression::Uncompressed, 1 << 20);
+    let padded = format!("{}0", "/".repeat(1_000_000));
+    let ztoc = build(&links(ENTRIES, &[padded]), settings(), || 1 << 20).unwrap();
+    let reader = open(ztoc.encoded.to_vec());
+    let link = reader.entry(ENTRIES).unwrap();
+    assert_eq!(link.linkname.len(), 1_000_001);
+    reader.extraction(&link).unwrap();
+
+    let chain: Vec<String> = (0..ENTRIES)
+        .map(|number| if number == 0 { "0".to_owned() } else { format!("link{}", number - 1) })
+        .collect();
+    let ztoc = build(&links(1, &chain), settings(), || 1 << 20).unwrap();
+    let reader = open(ztoc.encoded.to_vec());
+    reader.extraction(&reader.entry(ENTRIES).unwrap()).unwrap();
 }

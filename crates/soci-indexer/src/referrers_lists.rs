@@ -1,0 +1,111 @@
+//! The lists of referrers that writers keep themselves where a registry has no referrers API: an image index
+//! under a tag made of the subject's digest ("Referrers Tag Schema").
+//!
+//! A list is read, extended and written back, and a registry offers nothing that would keep another writer
+//! from doing the same in between: the later write wins, and the earlier entry is lost. So an entry counts as
+//! listed only when it is found there a while after it was written: long enough for a writer who read the
+//! list before to have written it back. If it is gone, it is put into what is there now, and looked for again.
+//! The pauses are of random length, so that writers who met once do not meet again, and grow, so that many of
+//! them get by each other. After some rounds others are let win.
+//!
+//! This cannot promise that no entry is ever lost: a writer that takes longer from its read to its write than
+//! the pause, or does not look again, can still remove one. What is lost is an entry, never a manifest, and
+//! the next time the image is indexed the entry is written again. A registry with the referrers API has none
+//! of this.
+//!
+//! All lists of an image are written first and looked at together, so that an image with many platforms waits
+//! once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use soci_manifest::Version;
+use soci_oci::{Descriptor, Digest, TagOrDigest, referrers};
+use soci_registry::ReferrersSource;
+use soci_retry::Backoff;
+
+use crate::error::IndexError;
+use crate::store::ImageStore;
+
+/// How often entries are looked for after they were written.
+const ROUNDS: u32 = 8;
+
+/// Pauses before that. The first is a multiple of what reading and writing a list takes.
+const PAUSES: Backoff = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(15) };
+
+/// The lists that an image's SOCI indexes are put into.
+pub(crate) struct ReferrersLists<'a, S> {
+    store: &'a S,
+    sources: HashMap<Digest, ReferrersSource>,
+    /// Subjects and the entries that were written into their lists.
+    written: Vec<(Digest, Descriptor)>,
+}
+
+impl<'a, S: ImageStore> ReferrersLists<'a, S> {
+    pub(crate) fn new(store: &'a S) -> Self {
+        Self { store, sources: HashMap::new(), written: Vec::new() }
+    }
+
+    /// Adds a referrer to its subject's list; true if that had to be written.
+    pub(crate) async fn add(
+        &mut self,
+        subject: Digest,
+        referrer: &Descriptor,
+    ) -> Result<bool, IndexError> {
+        if self.sources.get(&subject) == Some(&ReferrersSource::Api) {
+            return Ok(false);
+        }
+        let written = self.write(subject, referrer).await?;
+        if written {
+            self.written.push((subject, referrer.clone()));
+        }
+        Ok(written)
+    }
+
+    /// Sees to it that what was added stays, as far as that can be done. Takes no time where no list was
+    /// written.
+    pub(crate) async fn settle(mut self) -> Result<(), IndexError> {
+        for round in 1..=ROUNDS {
+            if self.written.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSES.delay(round, fastrand::f64())).await;
+            for (subject, referrer) in std::mem::take(&mut self.written) {
+                if self.write(subject, &referrer).await? {
+                    self.written.push((subject, referrer));
+                }
+            }
+        }
+        for (subject, referrer) in &self.written {
+            tracing::warn!(
+                %subject, referrer = %referrer.digest,
+                "the list of referrers is written by others all the time and may lack an entry"
+            );
+        }
+        Ok(())
+    }
+
+    /// Puts an entry into the list that is there now; false if it is in there.
+    async fn write(&mut self, subject: Digest, referrer: &Descriptor) -> Result<bool, IndexError> {
+        let known = self
+            .store
+            .referrers(&subject, Version::V1.artifact_type())
+            .await
+            .map_err(|source| IndexError::Referrers { subject, source })?;
+        self.sources.insert(subject, known.source);
+        let (ReferrersSource::TagSchema, Some(tag)) = (known.source, referrers::tag(&subject))
+        else {
+            return Ok(false);
+        };
+        let existing = known.pages.first().map(|page| &page[..]);
+        let list = referrers::add(existing, referrer)
+            .map_err(|source| IndexError::ReferrersList { subject, source })?;
+        let Some(list) = list else { return Ok(false) };
+        let target = TagOrDigest::Tag(tag);
+        let what = "list of referrers";
+        self.store
+            .push_manifest(&target, soci_oci::media_type::OCI_INDEX, list.into(), None)
+            .await
+            .map_err(|source| IndexError::Write { what, target, source })
+    }
+}
