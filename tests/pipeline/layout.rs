@@ -61,7 +61,7 @@ async fn the_only_image_of_a_layout_needs_no_name() {
     let other = TestImage::single("linux/amd64", &[gzip_layer(7, 1000)]);
     let (kind, bytes) = other.manifests.last().unwrap().clone();
     let tag: soci_oci::Tag = "2".parse().unwrap();
-    layout.push_manifest(&tag.into(), &kind, bytes).await.unwrap();
+    layout.push_manifest(&tag.into(), &kind, bytes, None).await.unwrap();
     let error = layout.only_image().await.unwrap_err();
     assert!(matches!(error, LayoutError::Ambiguous { count: 2, .. }), "{error}");
     assert!(error.to_string().contains("(1, 2)"), "{error}");
