@@ -12,9 +12,9 @@ ARG BUILD_BASE=docker.io/library/rust:1.95-slim-bookworm
 # The manifests with empty sources: they change only when dependencies do, and so does what is built from them.
 FROM ${BUILD_BASE} AS manifests
 COPY . /src
-RUN cd /src && mkdir /manifests && cp --parents Cargo.toml Cargo.lock */Cargo.toml crates/*/Cargo.toml /manifests && \
+RUN cd /src && mkdir /manifests && cp --parents Cargo.toml Cargo.lock */Cargo.toml */*/Cargo.toml /manifests && \
     for source in */src/lib.rs */src/main.rs */benches/*.rs */tests/*/main.rs */tests/*.rs tests/*/main.rs \
-        crates/*/src/lib.rs crates/*/benches/*.rs crates/*/tests/*/main.rs crates/*/tests/*.rs; do \
+        tests/*/src/main.rs crates/*/src/lib.rs crates/*/benches/*.rs crates/*/tests/*/main.rs crates/*/tests/*.rs; do \
         mkdir -p "/manifests/${source%/*}" && echo 'fn main() {}' >"/manifests/$source"; \
     done
 
