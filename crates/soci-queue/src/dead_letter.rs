@@ -56,7 +56,8 @@ impl DeadLetter<'_> {
         let mut attributes: Vec<_> = kept.take(MAX_ATTRIBUTES - 1 - told.len()).cloned().collect();
         attributes
             .extend(told.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut letter = Outgoing { body: self.body.to_owned(), group: self.group.cloned(), attributes };
+        let mut letter =
+            Outgoing { body: self.body.to_owned(), group: self.group.cloned(), attributes };
         let taken = letter.size() + attribute_size(failure::MESSAGE, "");
         let detail = sendable(self.detail, MAX_DETAIL, MAX_MESSAGE_BYTES.saturating_sub(taken));
         if !detail.is_empty() {
