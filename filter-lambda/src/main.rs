@@ -10,7 +10,7 @@ use soci_filter_lambda::{
     Dispatcher, EcrManifests, FilterSettings, Handler, LambdaFunction, Response, Shortcut,
     SizeLimits,
 };
-use soci_lambda::{InvocationError, serve, start_logging};
+use soci_lambda::{InvocationError, block_on, serve, start_logging};
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type PendingResponse<'a> = Pin<Box<dyn Future<Output = Result<Response, InvocationError>> + 'a>>;
@@ -19,8 +19,17 @@ type PendingResponse<'a> = Pin<Box<dyn Future<Output = Result<Response, Invocati
 /// a second where nothing is wrong.
 const SHORTCUT_TIME: Duration = Duration::from_secs(5);
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    match block_on(&mut tokio::runtime::Builder::new_current_thread(), run()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("the runtime cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> ExitCode {
     let settings = match FilterSettings::read(&soci_config::Environment) {
         Ok(settings) => settings,
         Err(problems) => {

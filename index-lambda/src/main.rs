@@ -12,14 +12,13 @@ use soci_aws::{EcrCredentials, SqsQueue};
 use soci_index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
 use soci_indexer::{Budget, Options, OutputTag};
 use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
-use soci_lambda::{InvocationError, serve, start_logging};
+use soci_lambda::{InvocationError, block_on, serve, start_logging};
 use soci_registry::Client;
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, InvocationError>> + 'a>>;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let settings = match Settings::read(&soci_config::Environment, cores) {
         Ok(settings) => settings,
@@ -29,7 +28,8 @@ async fn main() -> ExitCode {
         }
     };
     start_logging(settings.logs.clone());
-    match run(&settings).await {
+    let runtime = &mut tokio::runtime::Builder::new_multi_thread();
+    match block_on(runtime, run(&settings)).map_err(Into::into).flatten() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", error_chain(&*error));

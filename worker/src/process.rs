@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 
 use anyhow::Context as _;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
@@ -16,9 +16,17 @@ pub(crate) fn log_to_stderr(default: &str) {
     let _ = soci_logs::install(vec![layer.boxed()]);
 }
 
-/// A runtime with a thread for each core.
-pub(crate) fn runtime() -> anyhow::Result<Runtime> {
-    Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")
+/// Runs `work` to its end, on a runtime with a thread for each core, and waits for nothing else.
+///
+/// A runtime that is dropped waits for the threads that it lent, without a limit: one that looks up
+/// a host name cannot be stopped, and a failed build may leave one that waits for bytes that will
+/// not come. Whatever has to be finished is awaited by `work`; the process ends the others.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("the runtime cannot be started")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 /// Done when the process is told to stop, by SIGTERM (ECS, `kill`) or SIGINT (Ctrl-C). From the call
@@ -32,4 +40,25 @@ pub(crate) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The test hangs where the rule is broken.
+    #[test]
+    fn a_thread_that_never_ends_keeps_no_program() {
+        let begun = block_on(async {
+            let (begin, begun) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let _ = begin.send(());
+                loop {
+                    std::thread::park();
+                }
+            });
+            begun.await
+        });
+        assert!(begun.unwrap().is_ok());
+    }
 }

@@ -9,7 +9,7 @@ use std::error::Error;
 use crate::call_failure::CallFailure;
 
 pub use catalogue::{Catalogue, ImageEntry, Images, RawManifest, Repositories, RepositoryEntry};
-pub use credentials::{EcrCredentials, MIN_HOLD, RENEW_AHEAD};
+pub use credentials::{EcrCredentials, MIN_HOLD, RENEW_AHEAD, RENEWAL};
 
 /// ECR did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

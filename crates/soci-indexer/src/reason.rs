@@ -347,7 +347,9 @@ fn of_registry(error: &soci_registry::Error) -> Reason {
         Error::TagImmutable { .. } => Reason::TagImmutable,
         Error::Unauthorized { .. } | Error::Credentials(_) => Reason::Unauthorized,
         // Bytes do change on their way, and a registry repairs what it holds.
-        Error::DigestMismatch { .. } | Error::LongBody { .. } => Reason::DigestMismatch,
+        Error::DigestMismatch { .. } | Error::LongBody { .. } | Error::UploadDamaged { .. } => {
+            Reason::DigestMismatch
+        }
         Error::Interrupted { .. } => Reason::Interrupted,
         Error::Status(status) if status.is_throttling() => Reason::Throttled,
         Error::Status(status)

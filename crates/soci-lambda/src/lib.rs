@@ -8,8 +8,10 @@ mod invocation;
 mod logs;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod threads;
 mod validation_error;
 
 pub use invocation::{Invocation, InvocationError, ServeError, serve};
 pub use logs::{LogSettings, start_logging};
+pub use threads::block_on;
 pub use validation_error::{other_event_error, validation_error};

@@ -10,4 +10,4 @@ mod session;
 mod token;
 
 pub(crate) use scope::Scope;
-pub(crate) use session::Authorizer;
+pub(crate) use session::{Authorizer, Refusal};

@@ -20,6 +20,7 @@ use crate::exchange::{HttpExchange, Payload, Registry};
 use crate::observer::Observer;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
 use crate::put_limit::PutLimit;
+use crate::reach::{HostTable, Reach};
 use crate::resolve::Resolver;
 use crate::transport::{Call, Transport};
 
@@ -179,11 +180,12 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         // The HTTP library takes the process's provider. One that is installed already serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = match self.http_client().build() {
+        let hosts = Arc::new(HostTable::default());
+        let http = match self.http_client(&hosts).build() {
             Ok(http) => http,
             // A container without CA certificates can still speak http.
             Err(_) if self.plain_http => {
-                let bare = self.http_client().tls_certs_only([]).build();
+                let bare = self.http_client(&hosts).tls_certs_only([]).build();
                 bare.map_err(|source| Error::Setup { source })?
             }
             Err(source) => return Err(Error::Setup { source }),
@@ -194,6 +196,7 @@ impl ClientBuilder {
                 http: HttpExchange {
                     client: http,
                     plain_http: self.plain_http,
+                    reach: Reach::new(self.plain_http, hosts),
                     timeouts: self.timeouts,
                     observer: self.observer,
                 },
@@ -206,7 +209,7 @@ impl ClientBuilder {
         })
     }
 
-    fn http_client(&self) -> reqwest::ClientBuilder {
+    fn http_client(&self, hosts: &Arc<HostTable>) -> reqwest::ClientBuilder {
         let builder = reqwest::Client::builder();
         let builder = if self.proxies { builder } else { builder.no_proxy() };
         builder
@@ -214,7 +217,7 @@ impl ClientBuilder {
             // Redirects are followed where it is known which host may see which header.
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .dns_resolver(Arc::new(Resolver::default()))
+            .dns_resolver(Arc::new(Resolver::new(Arc::clone(hosts))))
             .referer(false)
             .connect_timeout(self.timeouts.connect)
     }

@@ -9,6 +9,7 @@ use rustls::InvalidMessage;
 use soci_oci::{Digest, Tag};
 
 use crate::auth::credentials::CredentialsError;
+use crate::reach::ForbiddenAddress;
 use crate::redact::RequestLine;
 use crate::resolve::ResolveError;
 use crate::status::StatusError;
@@ -160,6 +161,26 @@ pub enum Error {
         /// What it names.
         now: Option<Digest>,
     },
+    /// The registry found no place for what is written: it answered 404 where something was to be put.
+    /// What had been read from there was there, so this says nothing of the image.
+    #[error("the registry finds no place for what is written: {status}")]
+    WriteNotFound {
+        /// The registry's answer.
+        status: Box<StatusError>,
+    },
+    /// The registry received other bytes than were sent: their digest or size is not the one stated.
+    #[error("the bytes were damaged on their way to the registry: {status}")]
+    UploadDamaged {
+        /// The registry's answer.
+        status: Box<StatusError>,
+    },
+    /// The registry lacks blobs or manifests that a manifest names, whatever it said of them before.
+    /// Pushing them again may help: [`Error::is_missing_content`].
+    #[error("the registry lacks something that the manifest names: {status}")]
+    MissingContent {
+        /// The registry's answer.
+        status: Box<StatusError>,
+    },
     /// The bytes are not those that the digest names.
     #[error("{request}: the bytes have digest {actual}, not {expected}")]
     DigestMismatch {
@@ -181,6 +202,15 @@ pub enum Error {
         end: u64,
         /// The header as sent, shortened; empty if there was none.
         value: String,
+    },
+    /// A server led to a place that is not asked: plain http, or an address of this machine or of its
+    /// link.
+    #[error("{request}: a server led there, and it is not asked: {reason}")]
+    TargetRefused {
+        /// The request that was not sent.
+        request: RequestLine,
+        /// Why not.
+        reason: String,
     },
     /// A redirect or an upload location cannot be followed.
     #[error("{request}: the redirect cannot be followed: {reason}")]
@@ -233,6 +263,9 @@ impl Error {
         if let Some(host) = unknown {
             return Self::UnknownHost { request, host, source };
         }
+        if let Some(forbidden) = find_source::<ForbiddenAddress>(&source) {
+            return Self::TargetRefused { request, reason: forbidden.to_string() };
+        }
         // Both of these come again however often they are tried, and a person can mend them.
         match find_source::<rustls::Error>(&source) {
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))
@@ -259,6 +292,9 @@ impl Error {
             | Self::UnknownHost { .. }
             | Self::ShortBody { .. }
             | Self::UploadLost { .. }
+            | Self::WriteNotFound { .. }
+            | Self::UploadDamaged { .. }
+            | Self::MissingContent { .. }
             | Self::StorageRefused { .. }
             | Self::Interrupted { .. } => true,
             Self::Status(status) => status.is_transient(),
@@ -274,6 +310,9 @@ impl Error {
             Self::Status(status)
             | Self::NotFound(status)
             | Self::UploadLost { status }
+            | Self::WriteNotFound { status }
+            | Self::UploadDamaged { status }
+            | Self::MissingContent { status }
             | Self::StorageRefused { status }
             | Self::TagImmutable { status, .. } => Some(status),
             Self::Exhausted { source, .. } => source.status(),
@@ -281,11 +320,25 @@ impl Error {
         }
     }
 
+    /// Whether a manifest was not taken for want of what it names: whoever pushed that may push it again
+    /// (`Client::upload_blob`), whatever the registry says of it. The registry's words, which
+    /// may name it, are in [`Error::status`].
+    pub fn is_missing_content(&self) -> bool {
+        match self {
+            Self::MissingContent { .. } => true,
+            Self::Exhausted { source, .. } => source.is_missing_content(),
+            _ => false,
+        }
+    }
+
     /// Most tries that this failure is worth, whatever the policy says.
     pub(crate) fn max_tries(&self) -> u32 {
         match self {
             // A name that was never found is more likely to be misspelled than to appear.
-            Self::UnknownHost { .. } => 2,
+            // What was pushed just now may be seen late, but not much later.
+            Self::UnknownHost { .. } | Self::MissingContent { .. } => 2,
+            // A wrong answer is not the next one too.
+            Self::WriteNotFound { .. } | Self::UploadDamaged { .. } => 3,
             _ => u32::MAX,
         }
     }

@@ -1,4 +1,5 @@
 //! One HTTP request and its response, as they are: no authorization, no redirect, no second try.
+//! Whether its URL may be asked at all is looked at here (`reach`), so that none goes out unseen.
 //!
 //! Every wait is bounded: for the head of an answer, between two pieces of a body, and by a least
 //! pace for all of it. A body that is held in memory has a limit of its own.
@@ -16,6 +17,7 @@ use crate::error::Error;
 use crate::observer::{Observer, RequestDone};
 use crate::pace::Pace;
 use crate::policy::Timeouts;
+use crate::reach::Reach;
 use crate::redact::{RequestLine, sanitize};
 use crate::retry::retry_after;
 use crate::source::BlobSource;
@@ -60,20 +62,25 @@ impl Payload {
 pub(crate) struct HttpExchange {
     pub(crate) client: reqwest::Client,
     pub(crate) plain_http: bool,
+    pub(crate) reach: Reach,
     pub(crate) timeouts: Timeouts,
     pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl HttpExchange {
-    /// One request and the head of its response, with `headers` as they are.
+    /// One request on behalf of `registry` and the head of its response, with `headers` as they are.
     pub(crate) async fn exchange(
         &self,
+        registry: &Registry,
         method: &Method,
         url: &Url,
         headers: HeaderMap,
         payload: &Payload,
     ) -> Result<Reply, Error> {
         let request = RequestLine::new(method, url);
+        if let Err(reason) = self.reach.admit(&registry.base, url) {
+            return Err(Error::TargetRefused { request, reason: reason.to_string() });
+        }
         let mut builder = self.client.request(method.clone(), url.clone()).headers(headers);
         // The length of a streamed body is unknown to the library, which would send it in chunks;
         // storages refuse those. An empty POST needs its 0 as well.
@@ -102,8 +109,15 @@ impl HttpExchange {
             Ok(Ok(response)) => {
                 let Timeouts { stall, min_download_rate, .. } = self.timeouts;
                 let pace = Pace::new(min_download_rate, stall);
-                let url = url.clone();
-                Ok(Reply { response, request, url, stall, min_rate: min_download_rate, pace })
+                Ok(Reply {
+                    response,
+                    request,
+                    url: url.clone(),
+                    stall,
+                    min_rate: min_download_rate,
+                    pace,
+                    error_body: None,
+                })
             }
         }
     }
@@ -118,6 +132,8 @@ pub(crate) struct Reply {
     stall: Duration,
     min_rate: u64,
     pace: Pace,
+    /// The body, if it was read as that of an error.
+    error_body: Option<Bytes>,
 }
 
 impl Reply {
@@ -195,6 +211,29 @@ impl Reply {
 
     /// The response as an error, with what its body says; `asked` is what it answers.
     pub(crate) async fn into_error(mut self, asked: Asked<'_>) -> Error {
+        verdict(asked, Box::new(self.status_error().await))
+    }
+
+    /// What the response says as an error. It can be asked for again.
+    pub(crate) async fn status_error(&mut self) -> StatusError {
+        let body = match self.error_body.take() {
+            Some(body) => body,
+            None => self.read_error().await,
+        };
+        let now = SystemTime::now();
+        let id = REQUEST_IDS.iter().find_map(|name| self.headers().get(*name)?.to_str().ok());
+        let answer = StatusError {
+            messages: messages(&body),
+            request_id: id.map(sanitize),
+            retry_after: self.header(RETRY_AFTER).and_then(|value| retry_after(value, now)),
+            request: self.request.clone(),
+            status: self.status(),
+        };
+        self.error_body = Some(body);
+        answer
+    }
+
+    async fn read_error(&mut self) -> Bytes {
         let mut body = BytesMut::new();
         while body.len() < ERROR_LIMIT {
             // The status is the error; a body that breaks off only makes it terser.
@@ -202,17 +241,7 @@ impl Reply {
             let room = ERROR_LIMIT - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
-        let status = self.status();
-        let now = SystemTime::now();
-        let id = REQUEST_IDS.iter().find_map(|name| self.headers().get(*name)?.to_str().ok());
-        let answer = StatusError {
-            messages: messages(&body),
-            request_id: id.map(sanitize),
-            retry_after: self.header(RETRY_AFTER).and_then(|value| retry_after(value, now)),
-            request: self.request,
-            status,
-        };
-        verdict(asked, Box::new(answer))
+        body.freeze()
     }
 }
 

@@ -14,6 +14,8 @@
 //! - Bytes buffered by a [`BlobReader`] never exceed [`Transfer::window`], and neither does the
 //!   memory that is allocated for them. On top come the read buffer of each connection (up to
 //!   400 KiB, and a slice of one on its way) and what the caller keeps.
+//! - Where a server leads to is looked at before it is asked (`reach`): a redirect, a token endpoint,
+//!   the place of an upload.
 //! - URLs in errors and logs carry neither query strings nor user information.
 
 mod auth;
@@ -26,6 +28,7 @@ mod observer;
 mod pace;
 mod policy;
 mod put_limit;
+mod reach;
 mod redact;
 mod resolve;
 mod retry;

@@ -1,19 +1,30 @@
 //! Host names, looked up by the system, with errors that name them.
+//!
+//! - Which of the addresses may be asked is decided by `reach`, here and not before, so that the
+//!   connection goes to an address that was looked at.
+//! - The names that were found are remembered, because a failure to find one of those again is
+//!   likely to pass.
+//! - A look-up is a call of the C library on a thread of its own, which nothing can stop: it lasts as
+//!   long as the name servers are silent, whether or not anybody waits for it still. So no more than
+//!   [`MAX_LOOKUPS`] are under way; others wait for their turn within the time for connecting. A
+//!   program that ends leaves its look-ups behind.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 
-/// Most names remembered: a long-lived process meets many.
-const MAX_KNOWN: usize = 4096;
+use crate::reach::HostTable;
 
-/// The system's resolver. It remembers which names it has found, because a failure to find one of
-/// those again is likely to pass.
-#[derive(Debug, Default)]
+/// Most look-ups at once, and so most threads that wait for name servers.
+const MAX_LOOKUPS: usize = 32;
+
+/// The system's resolver.
+#[derive(Debug)]
 pub(crate) struct Resolver {
-    known: Arc<Mutex<HashSet<String>>>,
+    hosts: Arc<HostTable>,
+    turns: Arc<Semaphore>,
 }
 
 /// A name that has no address.
@@ -28,24 +39,22 @@ pub(crate) struct ResolveError {
     source: std::io::Error,
 }
 
+impl Resolver {
+    /// A resolver that goes by what `hosts` says of a name, and notes there what it finds.
+    pub(crate) fn new(hosts: Arc<HostTable>) -> Self {
+        Self { hosts, turns: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
+    }
+}
+
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let known = Arc::clone(&self.known);
+        let (hosts, turns) = (Arc::clone(&self.hosts), Arc::clone(&self.turns));
         Box::pin(async move {
             let host = name.as_str().to_owned();
-            let lookup = tokio::net::lookup_host((host.as_str(), 0)).await;
-            let addresses = lookup.map(Iterator::collect::<Vec<SocketAddr>>);
-            let mut names = known.lock().unwrap_or_else(PoisonError::into_inner);
-            match addresses {
-                Ok(addresses) => {
-                    if names.len() >= MAX_KNOWN {
-                        names.clear();
-                    }
-                    names.insert(host);
-                    Ok(Box::new(addresses.into_iter()) as Addrs)
-                }
+            match look_up(host.clone(), turns).await {
+                Ok(addresses) => Ok(Box::new(hosts.found(&host, addresses)?.into_iter()) as Addrs),
                 Err(source) => {
-                    let known = names.contains(&host);
+                    let known = hosts.is_known(&host);
                     Err(ResolveError { host, known, source }.into())
                 }
             }
@@ -53,13 +62,28 @@ impl Resolve for Resolver {
     }
 }
 
+async fn look_up(host: String, turns: Arc<Semaphore>) -> std::io::Result<Vec<SocketAddr>> {
+    let turn = turns.acquire_owned().await.map_err(std::io::Error::other)?;
+    let look_up = move || {
+        // Given back when the look-up ends, not when nobody waits for it any more.
+        let _turn = turn;
+        Ok((host.as_str(), 0).to_socket_addrs()?.collect())
+    };
+    tokio::task::spawn_blocking(look_up).await.map_err(std::io::Error::other)?
+}
+
 #[cfg(test)]
 mod tests {
+    use reqwest::Url;
+
     use super::*;
+    use crate::reach::Zone;
+    use crate::redact::RequestLine;
+    use crate::{Client, Error};
 
     #[tokio::test]
     async fn a_name_that_was_found_once_is_known() {
-        let resolver = Resolver::default();
+        let resolver = Resolver::new(Arc::default());
         // The top-level domain `invalid` never exists (RFC 6761, 6.4).
         let lost = || resolver.resolve("lost.invalid".parse().unwrap());
         let error = lost().await.err().unwrap();
@@ -67,9 +91,32 @@ mod tests {
         assert_eq!(error.to_string(), "the host name lost.invalid cannot be resolved");
         assert!(!error.known);
         assert!(resolver.resolve("localhost".parse().unwrap()).await.unwrap().next().is_some());
-        assert!(resolver.known.lock().unwrap().contains("localhost"));
-        resolver.known.lock().unwrap().insert("lost.invalid".to_owned());
+        assert!(resolver.hosts.is_known("localhost"));
+        resolver.hosts.found("lost.invalid", Vec::new()).unwrap();
         let error = lost().await.err().unwrap();
         assert!(error.downcast_ref::<ResolveError>().unwrap().known);
+    }
+
+    #[tokio::test]
+    async fn a_connection_goes_to_no_address_that_may_not_be_asked() {
+        let client = Client::builder().plain_http(true).proxies(false).build().unwrap();
+        let http = &client.transport.http;
+        http.reach.hosts.led_to("localhost", Zone::Network);
+        let url = Url::parse("http://localhost:1/").unwrap();
+        let source = http.client.get(url.clone()).send().await.unwrap_err();
+        let error = Error::transport(RequestLine::new(&http::Method::GET, &url), source);
+        assert!(matches!(error, Error::TargetRefused { .. }), "{error:?}");
+        assert!(error.to_string().contains("localhost has the address"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_that_nobody_waits_for_keeps_its_turn() {
+        let turns = Arc::new(Semaphore::new(1));
+        let waiting = Arc::clone(&turns).acquire_owned().await.unwrap();
+        let second = look_up("localhost".to_owned(), Arc::clone(&turns));
+        let second = tokio::time::timeout(std::time::Duration::from_secs(1), second);
+        assert!(second.await.is_err());
+        drop(waiting);
+        assert!(!look_up("localhost".to_owned(), turns).await.unwrap().is_empty());
     }
 }

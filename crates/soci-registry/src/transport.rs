@@ -2,11 +2,12 @@
 //!
 //! - Registries send blobs from a storage that they redirect to, and a server may redirect
 //!   anywhere. So the HTTP library follows none: [`Transport::send`] does, at most five, of GET and
-//!   HEAD only, never from https to plain http unless the user allowed that.
+//!   HEAD only, and only to where a server may lead (`reach`).
 //! - `Authorization` goes to the registry's own scheme, host and port, whatever URL it hands out.
 //!   It is put on for each hop anew and so cannot be forwarded. User name and password in a URL of
 //!   a server are dropped before the library would send them.
-//! - A 401 is answered once, by renewing. A second one stands.
+//! - A 401 is answered once, by renewing. A second one stands. So is an answer that may mean the same
+//!   without saying so, if authorization was sent (`verdict`).
 //! - [`Transport::pause`] decides by [`Error::is_transient`] and the policy whether a failure is
 //!   tried again. The loop is the caller's, who knows where to resume.
 
@@ -18,7 +19,7 @@ use reqwest::Url;
 use soci_oci::Repository;
 use tokio::time::Instant;
 
-use crate::auth::{Authorizer, Scope};
+use crate::auth::{Authorizer, Refusal, Scope};
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry, Reply, strip_userinfo};
 use crate::observer::RetryScheduled;
@@ -26,7 +27,7 @@ use crate::policy::{RetryPolicy, Transfer};
 use crate::put_limit::PutLimit;
 use crate::redact::RequestLine;
 use crate::retry::Retries;
-use crate::verdict::{Asked, is_redirect};
+use crate::verdict::{Asked, doubts_credentials, is_redirect};
 
 /// Redirects followed for one request. Registries need one, to their storage.
 const MAX_REDIRECTS: usize = 5;
@@ -73,41 +74,53 @@ impl Transport {
             let reply = if url.origin() == call.registry.base.origin() {
                 self.authorized(call, &url).await?
             } else {
-                self.http.exchange(&call.method, &url, call.headers.clone(), &call.payload).await?
+                let headers = call.headers.clone();
+                self.http
+                    .exchange(call.registry, &call.method, &url, headers, &call.payload)
+                    .await?
             };
             let safe = call.method == Method::GET || call.method == Method::HEAD;
             if !safe || !is_redirect(reply.status()) {
                 return Ok(reply);
             }
-            url = self.location(&reply)?;
+            url = Self::location(&reply)?;
         }
         let request = RequestLine::new(&call.method, &call.url);
         Err(Error::Redirect { request, reason: "too many redirects" })
     }
 
-    /// The URL of a `Location` header, absolute or relative, if it may be followed.
-    pub(crate) fn location(&self, reply: &Reply) -> Result<Url, Error> {
+    /// The URL of a `Location` header, absolute or relative.
+    pub(crate) fn location(reply: &Reply) -> Result<Url, Error> {
         let fail = |reason| Error::Redirect { request: reply.request().clone(), reason };
         let value = reply.headers().get(LOCATION).ok_or_else(|| fail("it has no Location"))?;
         let text = value.to_str().map_err(|_| fail("its Location is not text"))?;
-        resolve(reply.url(), text, self.http.plain_http).map_err(fail)
+        resolve(reply.url(), text).map_err(fail)
     }
 
     async fn authorized(&self, call: &Call<'_>, url: &Url) -> Result<Reply, Error> {
         let (registry, scope) = (call.registry, &call.scope);
         let used = self.authorizer.current(&self.http, registry, scope).await?;
         let headers = with_authorization(&call.headers, used.header.as_ref());
-        let reply = self.http.exchange(&call.method, url, headers, &call.payload).await?;
-        if reply.status() != StatusCode::UNAUTHORIZED {
-            return Ok(reply);
-        }
+        let http = &self.http;
+        let mut reply = http.exchange(registry, &call.method, url, headers, &call.payload).await?;
+        let doubted = match reply.status() {
+            StatusCode::UNAUTHORIZED => false,
+            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN if used.header.is_some() => {
+                if !doubts_credentials(&reply.status_error().await) {
+                    return Ok(reply);
+                }
+                true
+            }
+            _ => return Ok(reply),
+        };
         let (request, challenge) = (reply.request(), reply.headers());
-        let renewed =
-            self.authorizer.renew(&self.http, registry, scope, &used, request, challenge).await?;
+        let refusal = if doubted { Refusal::Doubted } else { Refusal::Challenged(challenge) };
+        let renewed = self.authorizer.renew(http, registry, scope, &used, request, refusal).await?;
+        let Some(renewed) = renewed else { return Ok(reply) };
         // Gives its connection back before the next request needs one.
         drop(reply);
         let headers = with_authorization(&call.headers, renewed.header.as_ref());
-        let reply = self.http.exchange(&call.method, url, headers, &call.payload).await?;
+        let reply = http.exchange(registry, &call.method, url, headers, &call.payload).await?;
         if reply.status() != StatusCode::UNAUTHORIZED {
             return Ok(reply);
         }
@@ -153,15 +166,9 @@ impl Transport {
     }
 }
 
-/// The URL that `location` stands for at `base`, if it may be followed.
-fn resolve(base: &Url, location: &str, plain_http: bool) -> Result<Url, &'static str> {
+/// The URL that `location` stands for at `base`. Whether it may be asked is `reach`'s to say.
+fn resolve(base: &Url, location: &str) -> Result<Url, &'static str> {
     let mut url = base.join(location).map_err(|_| "its Location is not a URL")?;
-    match url.scheme() {
-        "https" => {}
-        "http" if plain_http => {}
-        "http" => return Err("it leads to plain http"),
-        _ => return Err("it leads to neither https nor http"),
-    }
     strip_userinfo(&mut url);
     Ok(url)
 }
@@ -181,19 +188,10 @@ mod tests {
     #[test]
     fn locations_are_resolved_and_stripped_of_user_information() {
         let base = Url::parse("https://r.example:5000/v2/a/blobs/x?q=1").unwrap();
-        let follow = |location| resolve(&base, location, false).map(String::from);
+        let follow = |location| resolve(&base, location).map(String::from);
         assert_eq!(follow("/u/1?s=2").unwrap(), "https://r.example:5000/u/1?s=2");
         assert_eq!(follow("//s.example/b").unwrap(), "https://s.example/b");
         assert_eq!(follow("https://u:p@s.example/b").unwrap(), "https://s.example/b");
-    }
-
-    #[test]
-    fn a_location_in_plain_http_is_followed_only_if_allowed() {
-        let base = Url::parse("https://r.example/").unwrap();
-        assert_eq!(resolve(&base, "http://r.example/b", false), Err("it leads to plain http"));
-        assert!(resolve(&base, "http://r.example/b", true).is_ok());
-        for bad in ["ftp://r.example/", "file:///etc/passwd", "data:,x", "http://"] {
-            assert!(resolve(&base, bad, true).is_err(), "{bad}");
-        }
+        assert!(follow("http://").is_err());
     }
 }

@@ -11,7 +11,7 @@ use http::StatusCode;
 use soci_oci::Tag;
 
 use crate::error::Error;
-use crate::status::StatusError;
+use crate::status::{RegistryMessage, StatusError};
 
 /// What was asked for when the answer came.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +28,23 @@ pub(crate) enum Asked<'a> {
     RedirectedBlob,
     /// Bytes of a blob, at a URL that the registry redirected to some time ago.
     RememberedBlob,
+    /// The beginning of an upload.
+    UploadStart,
     /// The end of an upload.
     UploadEnd,
-    /// That a manifest is stored under this tag.
-    TaggedManifest(&'a Tag),
+    /// That a manifest is stored, under this tag if there is one.
+    ManifestPut(Option<&'a Tag>),
 }
+
+/// Codes under which a registry says that something which a manifest names is not there: those of the
+/// specification, and those of ECR's API.
+const MISSING_CONTENT: [&str; 5] = [
+    "MANIFEST_BLOB_UNKNOWN",
+    "BLOB_UNKNOWN",
+    "MANIFEST_UNKNOWN",
+    "LayersNotFoundException",
+    "ReferencedImagesNotFoundException",
+];
 
 /// What the answer `status` means to somebody who asked for `asked`.
 ///
@@ -44,7 +56,11 @@ pub(crate) enum Asked<'a> {
 /// | a blob behind an old redirect | 404, 410 as well | the same: what it names may be gone |
 /// | the end of an upload | 404 and `BLOB_UPLOAD_UNKNOWN` | the upload is lost |
 /// | the end of an upload | any other and `BLOB_UPLOAD_INVALID` | the upload is lost |
-/// | a manifest under a tag | 4xx, not 404, that speaks of immutability | the tag cannot move |
+/// | the end of an upload | 4xx and `DIGEST_INVALID` or `SIZE_INVALID` | the bytes were damaged on the way |
+/// | a manifest stored under a tag | 4xx that speaks of immutability | the tag cannot move |
+/// | a manifest stored | 4xx and a code of what is unknown, or 404 of no repository | what it names is missing |
+/// | any other write | 404 | there is no place for it, which says nothing of what was read there |
+/// | a token | 404 | the status, as it is |
 /// | anything else | 404 | it does not exist |
 /// | anything else | any other | the status, as it is |
 pub(crate) fn verdict(asked: Asked<'_>, status: Box<StatusError>) -> Error {
@@ -67,14 +83,55 @@ pub(crate) fn verdict(asked: Asked<'_>, status: Box<StatusError>) -> Error {
         (Asked::UploadEnd, 404) if status.has_code("BLOB_UPLOAD_UNKNOWN") => {
             Error::UploadLost { status }
         }
-        (_, 404) => Error::NotFound(status),
         (Asked::UploadEnd, _) if status.has_code("BLOB_UPLOAD_INVALID") => {
             Error::UploadLost { status }
         }
-        (Asked::TaggedManifest(tag), _) if status.is_immutable_tag() => {
+        (Asked::UploadEnd, 400..500)
+            if status.has_code("DIGEST_INVALID") || status.has_code("SIZE_INVALID") =>
+        {
+            Error::UploadDamaged { status }
+        }
+        (Asked::ManifestPut(Some(tag)), _) if status.is_immutable_tag() => {
             Error::TagImmutable { tag: tag.clone(), status }
         }
+        (Asked::ManifestPut(_), 400..500)
+            if MISSING_CONTENT.iter().any(|code| status.has_code(code)) =>
+        {
+            Error::MissingContent { status }
+        }
+        (Asked::ManifestPut(_), 404) if !names_no_repository(&status) => {
+            Error::MissingContent { status }
+        }
+        (Asked::UploadStart | Asked::UploadEnd | Asked::ManifestPut(_), 404) => {
+            Error::WriteNotFound { status }
+        }
+        (Asked::Token(_), 404) => Error::Status(status),
+        (_, 404) => Error::NotFound(status),
         _ => Error::Status(status),
+    }
+}
+
+fn names_no_repository(status: &StatusError) -> bool {
+    status.has_code("NAME_UNKNOWN") || status.has_code("RepositoryNotFoundException")
+}
+
+/// Whether an answer to a request that was sent with authorization may mean that this has ended,
+/// although it does not ask for another: private registries of ECR say it by 403, the public one by
+/// 400, and to a HEAD without a word. A 400 that speaks of the content does not.
+pub(crate) fn doubts_credentials(status: &StatusError) -> bool {
+    if status.is_transient() || status.is_immutable_tag() {
+        return false;
+    }
+    let of_access = |message: &RegistryMessage| {
+        ["", "DENIED", "UNAUTHORIZED"].iter().any(|code| message.code.eq_ignore_ascii_case(code))
+            || message.message.to_ascii_lowercase().contains("authorization token")
+    };
+    match status.status {
+        StatusCode::FORBIDDEN => true,
+        StatusCode::BAD_REQUEST => {
+            status.messages.is_empty() || status.messages.iter().any(of_access)
+        }
+        _ => false,
     }
 }
 
@@ -101,16 +158,20 @@ mod tests {
     use crate::redact::RequestLine;
     use crate::status::messages;
 
-    fn of(asked: Asked<'_>, status: u16, code: &str) -> Error {
+    fn status_of(status: u16, body: &str) -> StatusError {
         let url = Url::parse("https://r.example/v2/a").unwrap();
-        let status = StatusError {
+        StatusError {
             request: RequestLine::new(&Method::GET, &url),
             status: StatusCode::from_u16(status).unwrap(),
-            messages: messages(format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#).as_bytes()),
+            messages: messages(body.as_bytes()),
             request_id: None,
             retry_after: None,
-        };
-        verdict(asked, Box::new(status))
+        }
+    }
+
+    fn of(asked: Asked<'_>, status: u16, code: &str) -> Error {
+        let body = format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#);
+        verdict(asked, Box::new(status_of(status, &body)))
     }
 
     #[test]
@@ -131,7 +192,83 @@ mod tests {
             assert!(matches!(of(Asked::UploadEnd, status, code), Error::UploadLost { .. }));
             assert!(!matches!(of(Asked::Plain, status, code), Error::UploadLost { .. }));
         }
-        assert!(matches!(of(Asked::UploadEnd, 404, "NAME_UNKNOWN"), Error::NotFound(_)));
+    }
+
+    #[test]
+    fn no_404_of_a_write_means_that_what_was_read_is_gone() {
+        let tag: Tag = "v1".parse().unwrap();
+        let writes = [
+            Asked::UploadStart,
+            Asked::UploadEnd,
+            Asked::ManifestPut(None),
+            Asked::ManifestPut(Some(&tag)),
+        ];
+        for asked in writes {
+            for code in ["", "NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "UNKNOWN"] {
+                let error = of(asked, 404, code);
+                assert!(!matches!(error, Error::NotFound(_)), "{asked:?} {code}");
+                assert!(error.is_transient(), "{asked:?} {code}");
+            }
+            assert!(matches!(of(asked, 404, "NAME_UNKNOWN"), Error::WriteNotFound { .. }));
+        }
+        assert!(matches!(of(Asked::Token("r.example"), 404, ""), Error::Status(_)));
+        assert!(matches!(of(Asked::Plain, 404, ""), Error::NotFound(_)));
+    }
+
+    #[test]
+    fn a_manifest_that_names_what_is_missing_is_told_from_a_bad_one() {
+        for (status, code) in [
+            (404, "MANIFEST_BLOB_UNKNOWN"),
+            (400, "MANIFEST_BLOB_UNKNOWN"),
+            (400, "blob_unknown"),
+            (400, "MANIFEST_UNKNOWN"),
+            (400, "LayersNotFoundException"),
+            (404, ""),
+        ] {
+            let error = of(Asked::ManifestPut(None), status, code);
+            assert!(error.is_missing_content() && error.is_transient(), "{status} {code}");
+        }
+        for (status, code) in [(400, "MANIFEST_INVALID"), (404, "NAME_UNKNOWN"), (403, "DENIED")] {
+            assert!(!of(Asked::ManifestPut(None), status, code).is_missing_content());
+        }
+        assert!(!of(Asked::Plain, 404, "MANIFEST_UNKNOWN").is_missing_content());
+    }
+
+    #[test]
+    fn bytes_that_arrived_as_others_were_damaged() {
+        for code in ["DIGEST_INVALID", "SIZE_INVALID"] {
+            let error = of(Asked::UploadEnd, 400, code);
+            assert!(matches!(error, Error::UploadDamaged { .. }) && error.is_transient());
+            assert!(matches!(of(Asked::ManifestPut(None), 400, code), Error::Status(_)));
+        }
+    }
+
+    #[test]
+    fn an_ended_token_is_suspected_behind_answers_that_may_mean_it() {
+        let ended = "Your authorization token has expired. Reauthenticate and try again.";
+        let list = |code: &str, message: &str| {
+            format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#)
+        };
+        for (code, body) in [
+            (403, list("DENIED", ended)),
+            (400, list("DENIED", ended)),
+            (400, list("UNKNOWN", ended)),
+            (400, format!(r#"{{"message":"{ended}"}}"#)),
+            (403, String::new()),
+            (400, String::new()),
+        ] {
+            assert!(doubts_credentials(&status_of(code, &body)), "{code} {body}");
+        }
+        for (code, body) in [
+            (400, list("MANIFEST_INVALID", "bad")),
+            (400, list("TAG_INVALID", "the tag is immutable")),
+            (403, list("DENIED", "the tag is immutable")),
+            (403, list("TOOMANYREQUESTS", "")),
+            (404, String::new()),
+            (500, list("DENIED", ended)),
+        ] {
+            assert!(!doubts_credentials(&status_of(code, &body)), "{code} {body}");
+        }
     }
 
     #[test]
@@ -148,9 +285,9 @@ mod tests {
     fn a_tag_that_cannot_move_is_told_from_a_missing_repository() {
         let tag: Tag = "v1".parse().unwrap();
         let code = "ImageTagAlreadyExistsException";
-        let asked = Asked::TaggedManifest(&tag);
+        let asked = Asked::ManifestPut(Some(&tag));
         assert!(matches!(of(asked, 409, code), Error::TagImmutable { .. }));
-        assert!(matches!(of(asked, 404, code), Error::NotFound(_)));
+        assert!(matches!(of(asked, 404, "NAME_UNKNOWN"), Error::WriteNotFound { .. }));
         assert!(matches!(of(Asked::Plain, 409, code), Error::Status(_)));
     }
 }

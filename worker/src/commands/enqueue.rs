@@ -15,7 +15,7 @@ use soci_push::{JobMessage, PushRules, TagFilters};
 use soci_queue::{Group, Outgoing, QueueError};
 
 use crate::cli::WorkArgs;
-use crate::report;
+use crate::{process, report};
 
 /// Most messages handed to a [`Sink`] at once, as SQS has it.
 const BATCH: usize = 10;
@@ -32,12 +32,8 @@ pub(super) struct CommandOutput {
 pub(super) fn run(work: impl Future<Output = Result<CommandOutput, String>>) -> ExitCode {
     use std::io::Write as _;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(work),
-        Err(error) => Err(format!("the runtime cannot be started: {error}")),
-    };
-    let CommandOutput { text, failures } = match outcome {
+    let outcome = process::block_on(work).map_err(|error| error_chain(error.as_ref()));
+    let CommandOutput { text, failures } = match outcome.flatten() {
         Ok(outcome) => outcome,
         Err(failure) => CommandOutput { text: String::new(), failures: vec![failure] },
     };

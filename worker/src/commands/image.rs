@@ -19,6 +19,7 @@ use soci_oci::{Reference, Tag, TagOrDigest};
 use soci_registry::{Client, DockerConfig, default_docker_config};
 
 use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, VerifyArgs};
+use crate::process;
 use crate::progress::Bars;
 use crate::report::{self, IndexResult, NothingToIndex};
 
@@ -148,12 +149,7 @@ fn budget(args: &ImageArgs) -> Budget {
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
-    let result = runtime.block_on(work);
-    // A failed build may leave a thread that waits for nothing any more.
-    runtime.shutdown_background();
-    result
+    process::block_on(work).map_err(|error| error_chain(error.as_ref())).flatten()
 }
 
 /// Something that is done with an image, wherever it is.

@@ -55,16 +55,8 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM, or until the demonstration is over.
 pub(crate) fn local(args: &LocalArgs) -> ExitCode {
-    let result = match process::runtime() {
-        Ok(runtime) => {
-            let result = runtime.block_on(run(args));
-            // Nothing is left that anybody waits for.
-            runtime.shutdown_background();
-            result
-        }
-        Err(error) => Err(error_chain(error.as_ref())),
-    };
-    match result {
+    let result = process::block_on(run(args)).map_err(|error| error_chain(error.as_ref()));
+    match result.flatten() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report::complain(failure);

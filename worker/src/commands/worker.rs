@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::WorkerArgs;
 use crate::config::WorkerConfig;
-use crate::process::{runtime, told_to_stop};
+use crate::process::{block_on, told_to_stop};
 use crate::report;
 
 /// Time to send the last traces.
@@ -38,7 +38,7 @@ pub(crate) fn worker(args: &WorkerArgs) -> ExitCode {
             return ExitCode::from(soci_config::EXIT_CODE);
         }
     };
-    match runtime().and_then(|runtime| runtime.block_on(run(config))) {
+    match block_on(run(config)).flatten() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::complain(error_chain(error.as_ref()));

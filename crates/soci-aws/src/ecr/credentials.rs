@@ -6,11 +6,12 @@
 //!
 //! - One call at a time. Those who wait for it take its result, a failure too, so that an outage
 //!   makes one call and not one for each layer.
-//! - A token is renewed half an hour before its end. If ECR does not answer by then, the old one
-//!   serves as long as it lasts.
-//! - Whoever asks when the token is older than [`MIN_HOLD`] gets a new one: the registry's client
-//!   asks only when it has none that is valid, or was refused. Within [`MIN_HOLD`] a refusal is the
-//!   registry's last word, and another token would be refused as well.
+//! - A token is renewed half an hour before its end. If ECR does not give another by then, the old one
+//!   serves as long as it lasts, and ECR is asked again after a pause that grows ([`RENEWAL`]): not
+//!   by everybody who needs a token meanwhile, and for no longer than [`RENEWAL_PATIENCE`].
+//! - A token that a registry refused is replaced, but not before it is [`MIN_HOLD`] old: within that
+//!   time a refusal is the registry's last word, and another token would be refused as well. Who was
+//!   refused never gets the refused token instead of a failed renewal.
 
 use std::error::Error;
 use std::fmt;
@@ -26,6 +27,8 @@ use soci_registry::{
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use soci_retry::Backoff;
+
 use super::EcrError;
 use super::hosts::{EcrHost, authority};
 use crate::call_failure::CallFailure;
@@ -39,6 +42,16 @@ pub const RENEW_AHEAD: Duration = Duration::from_mins(30);
 /// succeed, whatever is said of its end. Some test servers give tokens that have always expired.
 pub const MIN_HOLD: Duration = Duration::from_mins(5);
 
+/// Longest lifetime that is believed.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
+
+/// The pauses between renewals that fail while the old token lasts.
+pub const RENEWAL: Backoff =
+    Backoff { first: Duration::from_secs(15), max: Duration::from_mins(2) };
+
+/// Longest wait for a renewal while the old token lasts.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Gives the credentials for the registries of one region: `GetAuthorizationToken`, called again
 /// before they end.
 ///
@@ -50,10 +63,9 @@ pub const MIN_HOLD: Duration = Duration::from_mins(5);
 /// - the hosts that [`also_for`](Self::also_for) names.
 ///
 /// All other hosts get [`Credentials::Anonymous`]; a registry in another region is an error, which
-/// says so. Of many that ask at once one calls and the others use its result. A token older than
-/// [`MIN_HOLD`] is not handed out again to somebody who asks: the registry's client asks only when
-/// it has none, or the registry has refused it. If the call then fails in passing, the token does
-/// as long as it lasts.
+/// says so. Of many that ask at once one calls and the others use its result. A token that was
+/// refused is replaced once it is older than [`MIN_HOLD`]. While a renewal fails, the old token does as
+/// long as it lasts.
 ///
 /// Clones share the token.
 #[derive(Clone)]
@@ -71,8 +83,17 @@ struct TokenSource {
 #[derive(Default)]
 struct TokenCache {
     token: Option<EcrToken>,
-    /// The latest failure, for those who waited while it came about.
-    failure: Option<(Instant, Arc<EcrError>)>,
+    /// The latest failure since the token was obtained, for those who waited while it came about.
+    failure: Option<Failure>,
+}
+
+struct Failure {
+    at: Instant,
+    /// When ECR is asked again, if somebody can do without until then.
+    pause: Instant,
+    /// Failures since the last success.
+    count: u32,
+    error: Arc<EcrError>,
 }
 
 #[derive(Clone)]
@@ -104,7 +125,11 @@ impl EcrCredentials {
         Self { source: Arc::new(TokenSource { client, region, also_for, cache }) }
     }
 
-    async fn granted(&self, registry: &str) -> Result<Granted, CredentialsError> {
+    async fn granted(
+        &self,
+        registry: &str,
+        refused: Option<&Credentials>,
+    ) -> Result<Granted, CredentialsError> {
         let asked = Instant::now();
         let host = EcrHost::parse(registry);
         if let (Some(host), Some(own)) = (&host, &self.source.region)
@@ -116,8 +141,8 @@ impl EcrCredentials {
         }
         // Asked even for a host that may turn out to be none of ECR's: where the token is for is
         // known only from the token (`proxyEndpoint`).
-        let token = self.source.token(asked).await;
-        let token =
+        let token = self.source.token(asked, refused).await;
+        let (token, until) =
             token.map_err(|error| provider(registry, error.transient, SharedError(error)))?;
         let known = registry == token.proxy
             || host.is_some_and(|host| host.is_genuine(&token.proxy))
@@ -125,15 +150,22 @@ impl EcrCredentials {
         if !known {
             return Ok(Credentials::Anonymous.into());
         }
-        let renew_at = token.lifetime.saturating_sub(RENEW_AHEAD).max(MIN_HOLD);
-        let valid_for = renew_at.saturating_sub(token.obtained.elapsed());
+        let valid_for = until.saturating_duration_since(Instant::now());
         Ok(Granted { credentials: token.credentials, valid_for: Some(valid_for) })
     }
 }
 
 impl CredentialProvider for EcrCredentials {
     fn credentials<'a>(&'a self, registry: &'a str) -> CredentialsFuture<'a> {
-        Box::pin(self.granted(registry))
+        Box::pin(self.granted(registry, None))
+    }
+
+    fn credentials_after<'a>(
+        &'a self,
+        registry: &'a str,
+        refused: &'a Credentials,
+    ) -> CredentialsFuture<'a> {
+        Box::pin(self.granted(registry, Some(refused)))
     }
 }
 
@@ -148,44 +180,72 @@ impl fmt::Debug for EcrCredentials {
 }
 
 impl TokenSource {
-    /// A token for somebody who asks since `asked`.
-    async fn token(&self, asked: Instant) -> Result<EcrToken, Arc<EcrError>> {
+    /// A token for somebody who asks since `asked` and was refused with `refused`, and until when it
+    /// does.
+    async fn token(
+        &self,
+        asked: Instant,
+        refused: Option<&Credentials>,
+    ) -> Result<(EcrToken, Instant), Arc<EcrError>> {
         // Held during the call, so that there is one call at a time.
         let mut cache = self.cache.lock().await;
-        if let Some(token) = &cache.token
-            && token.obtained.elapsed() < MIN_HOLD
+        let now = Instant::now();
+        let token = cache.token.as_ref();
+        let refused = token.is_some_and(|token| refused == Some(&token.credentials));
+        if let Some(token) = token
+            && (now < token.obtained + MIN_HOLD || !refused && now < token.renew_at())
         {
-            return Ok(token.clone());
+            return Ok((token.clone(), token.renew_at()));
         }
-        // The call failed while this one waited for the lock, so it failed for this one as well.
-        if let Some((at, failure)) = &cache.failure
-            && *at >= asked
-        {
-            return Err(Arc::clone(failure));
+        let old = token.filter(|token| !refused && now < token.end()).cloned();
+        if let Some(failure) = &cache.failure {
+            // It failed while this one waited for the lock, so it failed for this one as well.
+            let shared = failure.at >= asked;
+            let paused = now < failure.pause && (old.is_some() || refused);
+            if shared || paused {
+                return match old {
+                    Some(old) => Ok((old.clone(), failure.pause.min(old.end()))),
+                    None => Err(Arc::clone(&failure.error)),
+                };
+            }
         }
-        let answer = self.client.get_authorization_token().send().await.map_err(CallFailure::from);
-        let answer = answer.and_then(|answer| {
-            let data = answer.authorization_data.unwrap_or_default().into_iter().next();
-            EcrToken::read(data.as_ref(), SystemTime::now()).map_err(CallFailure::from)
-        });
-        match answer {
+        match self.obtain(old.is_some().then_some(RENEWAL_PATIENCE)).await {
             Ok(token) => {
                 *cache = TokenCache { token: Some(token.clone()), failure: None };
-                Ok(token)
+                let until = token.renew_at();
+                Ok((token, until))
             }
             Err(failure) => {
                 let error = Arc::new(EcrError::new("give an authorization token", None, failure));
-                if let Some(token) = cache.token.as_ref().filter(|token| token.still_lasts())
-                    && error.transient
-                {
-                    let error: &dyn Error = &*error;
-                    tracing::warn!(error, "the ECR token cannot be renewed; the old one is used");
-                    return Ok(token.clone());
+                let count = cache.failure.as_ref().map_or(0, |failure| failure.count) + 1;
+                let at = Instant::now();
+                let pause = at + RENEWAL.delay(count, fastrand::f64());
+                cache.failure = Some(Failure { at, pause, count, error: Arc::clone(&error) });
+                match old {
+                    Some(old) => {
+                        let error: &dyn Error = &*error;
+                        tracing::warn!(error, "the ECR token cannot be renewed; the old one does");
+                        let until = pause.min(old.end());
+                        Ok((old, until))
+                    }
+                    None => Err(error),
                 }
-                cache.failure = Some((Instant::now(), Arc::clone(&error)));
-                Err(error)
             }
         }
+    }
+
+    /// Asks ECR for a token, no longer than `patience`.
+    async fn obtain(&self, patience: Option<Duration>) -> Result<EcrToken, CallFailure> {
+        let call = self.client.get_authorization_token().send();
+        let answer = match patience {
+            None => call.await,
+            Some(patience) => match tokio::time::timeout(patience, call).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(SilenceError(patience).into()),
+            },
+        };
+        let data = answer?.authorization_data.unwrap_or_default().into_iter().next();
+        Ok(EcrToken::read(data.as_ref(), SystemTime::now())?)
     }
 }
 
@@ -201,6 +261,8 @@ impl EcrToken {
         let ends = data.and_then(AuthorizationData::expires_at);
         let ends = ends.and_then(|ends| SystemTime::try_from(*ends).ok());
         let lifetime = ends.and_then(|ends| ends.duration_since(now).ok()).unwrap_or_default();
+        // Whatever is said, a token that lasts is looked at again after a day.
+        let lifetime = lifetime.min(MAX_LIFETIME);
         let proxy = data.and_then(AuthorizationData::proxy_endpoint).unwrap_or_default();
         Ok(Self {
             credentials: Credentials::Basic {
@@ -213,8 +275,12 @@ impl EcrToken {
         })
     }
 
-    fn still_lasts(&self) -> bool {
-        self.obtained.elapsed() < self.lifetime
+    fn renew_at(&self) -> Instant {
+        self.obtained + self.lifetime.saturating_sub(RENEW_AHEAD).max(MIN_HOLD)
+    }
+
+    fn end(&self) -> Instant {
+        self.obtained + self.lifetime
     }
 }
 
@@ -225,6 +291,17 @@ struct MalformedToken(&'static str);
 
 impl From<MalformedToken> for CallFailure {
     fn from(error: MalformedToken) -> Self {
+        Self { code: None, transient: true, request_id: None, source: Box::new(error) }
+    }
+}
+
+/// ECR said nothing for as long as somebody waited.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("there was no answer within {0:?}")]
+struct SilenceError(Duration);
+
+impl From<SilenceError> for CallFailure {
+    fn from(error: SilenceError) -> Self {
         Self { code: None, transient: true, request_id: None, source: Box::new(error) }
     }
 }

@@ -1,6 +1,6 @@
 //! Which hosts a region's token is for.
 
-use soci_push::event::Region;
+use soci_push::event::{AccountId, Region};
 
 /// The two parts of an ECR registry's host behind the account that the host begins with:
 /// `dkr.ecr.eu-west-1.amazonaws.com` has the region `eu-west-1`.
@@ -20,9 +20,7 @@ impl<'a> EcrHost<'a> {
     /// reference). `None` for all others, and for any with a port.
     pub(super) fn parse(host: &'a str) -> Option<Self> {
         let (account, rest) = host.split_once('.')?;
-        if account.len() != 12 || !account.bytes().all(|c| c.is_ascii_digit()) {
-            return None;
-        }
+        account.parse::<AccountId>().ok()?;
         let (dual_stack, behind) = [
             ("dkr.ecr.", false),
             ("dkr.ecr-fips.", false),

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use serde_json::json;
 use soci_aws::EcrCredentials;
-use soci_aws::ecr::{MIN_HOLD, RENEW_AHEAD};
+use soci_aws::ecr::{MIN_HOLD, RENEW_AHEAD, RENEWAL};
+use soci_aws::sdk::ATTEMPT_TIMEOUT;
 use soci_registry::{CredentialProvider, Credentials, CredentialsError, Granted};
 
 use crate::fake::{Answer, Fake};
@@ -79,11 +80,103 @@ async fn who_asks_for_another_registry_meanwhile_gets_the_rest_of_the_time() {
 async fn a_token_that_the_registry_refuses_is_replaced_but_not_all_the_time() {
     let fake = tokens(hours_12());
     let credentials = EcrCredentials::new(&fake.config());
+    let first = credentials.credentials(OWN).await.unwrap().credentials;
+    let after = || credentials.credentials_after(OWN, &first);
     for _ in 0..10 {
-        assert_eq!(password(&credentials.credentials(OWN).await.unwrap()), "pass1");
+        assert_eq!(password(&after().await.unwrap()), "pass1");
     }
     tokio::time::advance(MIN_HOLD).await;
-    assert_eq!(password(&credentials.credentials(OWN).await.unwrap()), "pass2");
+    // Who was not refused has no need of another, and who was refused gets it once.
+    assert_eq!(password(&credentials.credentials(OWN).await.unwrap()), "pass1");
+    for _ in 0..10 {
+        assert_eq!(password(&after().await.unwrap()), "pass2");
+    }
+    tokio::time::advance(MIN_HOLD).await;
+    assert_eq!(password(&after().await.unwrap()), "pass2", "pass1 was refused, pass2 was not");
+    assert_eq!(fake.calls("GetAuthorizationToken").len(), 2);
+}
+
+/// Gives one token, then refuses until told otherwise.
+fn failing(status: u16, code: &'static str) -> (Fake, Arc<AtomicU32>) {
+    let down = Arc::new(AtomicU32::new(0));
+    let switch = Arc::clone(&down);
+    let mut given = 0;
+    let fake = Fake::new(move |_, _| match switch.load(Ordering::Relaxed) {
+        0 => {
+            given += 1;
+            Answer::Ok(token(given, hours_12()))
+        }
+        1 => Answer::Refused { status, code },
+        _ => Answer::Late(Duration::from_hours(1), token(9, hours_12())),
+    });
+    (fake, down)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_is_tried_again_after_growing_pauses_and_not_by_everybody() {
+    // Neither a passing failure nor a lasting one makes the old token worse.
+    for (status, code) in [(503, "ServiceUnavailable"), (400, "AccessDeniedException")] {
+        let (fake, down) = failing(status, code);
+        let credentials = EcrCredentials::new(&fake.config());
+        let valid_for = credentials.credentials(OWN).await.unwrap().valid_for.unwrap();
+        down.store(1, Ordering::Relaxed);
+        let calls = |fake: &Fake| fake.calls("GetAuthorizationToken").len();
+        tokio::time::advance(valid_for).await;
+        // What one renewal costs with the tries of the SDK.
+        let before = calls(&fake);
+        let granted = credentials.credentials(OWN).await.unwrap();
+        let one = calls(&fake) - before;
+        assert!(granted.valid_for.unwrap() > RENEWAL.first / 4, "{:?}", granted.valid_for);
+        for _ in 0..20 {
+            assert_eq!(password(&credentials.credentials(OWN).await.unwrap()), "pass1");
+        }
+        assert_eq!(calls(&fake) - before, one);
+        // To the end of the old token.
+        for _ in 0..28 * 60 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(password(&credentials.credentials(OWN).await.unwrap()), "pass1");
+        }
+        let renewals = (calls(&fake) - before) / one;
+        assert!((10..=40).contains(&renewals), "{renewals}");
+        down.store(0, Ordering::Relaxed);
+        tokio::time::advance(RENEWAL.max).await;
+        assert_eq!(password(&credentials.credentials(OWN).await.unwrap()), "pass2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_does_not_get_the_refused_token_again_when_the_renewal_fails() {
+    let (fake, down) = failing(503, "ServiceUnavailable");
+    let credentials = EcrCredentials::new(&fake.config());
+    let first = credentials.credentials(OWN).await.unwrap().credentials;
+    tokio::time::advance(MIN_HOLD).await;
+    down.store(1, Ordering::Relaxed);
+    let before = fake.calls("GetAuthorizationToken").len();
+    assert!(credentials.credentials_after(OWN, &first).await.unwrap_err().is_transient());
+    let one = fake.calls("GetAuthorizationToken").len() - before;
+    for _ in 0..20 {
+        assert!(credentials.credentials_after(OWN, &first).await.is_err());
+    }
+    assert_eq!(fake.calls("GetAuthorizationToken").len(), before + one);
+    // Others have no reason to do without it.
+    assert_eq!(password(&credentials.credentials(OWN).await.unwrap()), "pass1");
+    down.store(0, Ordering::Relaxed);
+    tokio::time::advance(RENEWAL.first).await;
+    let renewed = credentials.credentials_after(OWN, &first).await.unwrap();
+    assert_eq!(password(&renewed), "pass2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_silent_does_not_hold_up_those_who_have_a_token() {
+    let (fake, down) = failing(503, "ServiceUnavailable");
+    let credentials = EcrCredentials::new(&fake.config());
+    let valid_for = credentials.credentials(OWN).await.unwrap().valid_for.unwrap();
+    tokio::time::advance(valid_for).await;
+    down.store(2, Ordering::Relaxed);
+    let asked = tokio::time::Instant::now();
+    assert_eq!(password(&credentials.credentials(OWN).await.unwrap()), "pass1");
+    // Less than one try of the SDK.
+    assert!(asked.elapsed() < ATTEMPT_TIMEOUT, "{:?}", asked.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

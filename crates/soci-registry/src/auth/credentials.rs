@@ -50,6 +50,17 @@ pub trait CredentialProvider: Send + Sync + fmt::Debug {
     /// (`docker.io` for Docker Hub). A registry without credentials is
     /// [`Credentials::Anonymous`], not an error.
     fn credentials<'a>(&'a self, registry: &'a str) -> CredentialsFuture<'a>;
+
+    /// The same, after the registry or its token endpoint refused `refused`, which the provider gave
+    /// before. There may be no others; then the refusal stands.
+    fn credentials_after<'a>(
+        &'a self,
+        registry: &'a str,
+        refused: &'a Credentials,
+    ) -> CredentialsFuture<'a> {
+        let _ = refused;
+        self.credentials(registry)
+    }
 }
 
 /// No credentials for any registry.

@@ -8,19 +8,24 @@
 //!   has a lock of its own, held while the token endpoint is asked, and counts its renewals. A
 //!   request that was refused with an older renewal than the present one simply tries again.
 //! - The provider is asked for credentials when there are none, when they have ended, and when the
-//!   registry has refused what was made of them. A password that was changed meanwhile is thus found
-//!   without a restart.
-//! - A token endpoint is any URL that a registry cares to name. Credentials are sent there over
-//!   https only ([`realm_allowed`]), and never anything of the URL's own user information.
+//!   registry or its token endpoint has refused what was made of them, which it is told. A password
+//!   that was changed meanwhile is thus found without a restart, and none that was refused is kept
+//!   for its stated time.
+//! - A refusal need not be a 401: ECR answers an expired token by a 403 or a 400 that asks for nothing
+//!   ([`Refusal::Doubted`]). As the same answers mean that a permission is missing, they cause a
+//!   renewal only for what was sent with authorization, once in [`DOUBT_HOLD`] for each grant, and no
+//!   second request where the renewal brings nothing new.
+//! - A token endpoint is any URL that a registry cares to name, to which it may lead (`reach`). It
+//!   gets the credentials for this registry and never anything of the URL's own user information.
 //! - There is one try: whoever is refused with new credentials is refused for good (`verdict`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::Url;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -39,6 +44,9 @@ const TOKEN_LIMIT: usize = 1 << 20;
 /// Grants kept before all are forgotten: a long-lived process meets many repositories.
 const MAX_GRANTS: usize = 4096;
 
+/// Least time between two renewals of a grant for answers that ask for none.
+const DOUBT_HOLD: Duration = Duration::from_mins(5);
+
 /// The credentials and tokens of a client.
 #[derive(Debug)]
 pub(crate) struct Authorizer {
@@ -56,6 +64,10 @@ type Table<K, V> = Mutex<HashMap<K, Arc<AsyncMutex<V>>>>;
 struct KnownCredentials {
     credentials: Credentials,
     until: Option<Instant>,
+    /// Counts what the provider gave for this registry.
+    serial: u64,
+    /// The provider was asked just now.
+    fresh: bool,
 }
 
 /// What a request is sent with.
@@ -66,6 +78,19 @@ struct Grant {
     until: Option<Instant>,
     /// Counts renewals, so that a request can tell whether another one renewed meanwhile.
     generation: u64,
+    /// Which credentials it was made of.
+    serial: u64,
+    /// When it was last renewed for an answer that did not ask for that.
+    doubted: Option<Instant>,
+}
+
+/// How a registry showed that it does not take what it was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusal<'a> {
+    /// By a 401 with these headers.
+    Challenged(&'a HeaderMap),
+    /// By an answer that may mean something else (`verdict::doubts_credentials`).
+    Doubted,
 }
 
 /// An `Authorization` value and which renewal it stems from.
@@ -102,7 +127,8 @@ impl Authorizer {
         Ok(Authorization { header: grant.header.clone(), generation: grant.generation })
     }
 
-    /// What to send after a 401 whose headers are `response`; `used` is what was sent.
+    /// What to send after a refusal of `used`; `None` if there is nothing else to send, so that it
+    /// stands.
     pub(crate) async fn renew(
         &self,
         http: &HttpExchange,
@@ -110,31 +136,54 @@ impl Authorizer {
         scope: &Scope,
         used: &Authorization,
         request: &RequestLine,
-        response: &HeaderMap,
-    ) -> Result<Authorization, Error> {
+        refusal: Refusal<'_>,
+    ) -> Result<Option<Authorization>, Error> {
         let grant = self.grant(registry, scope);
         let mut grant = grant.lock().await;
         // With a later renewal than the one that was refused, somebody else has done the work.
         if grant.generation == used.generation {
-            let Some(challenge) = challenge::best(response) else {
-                let reason = "it offers neither Basic nor Bearer authentication";
-                return Err(unauthorized(request, registry, reason));
-            };
-            // A request without a header was refused for the want of one, which says nothing of the
-            // credentials at hand.
-            let refused = used.header.is_some();
-            let renewed =
-                self.renew_locked(http, registry, scope, &mut grant, challenge, refused).await;
-            renewed.map_err(|error| match error {
-                // The request that was refused says more than the registry's root or its token
-                // endpoint.
-                Error::Unauthorized { registry, reason, .. } => {
-                    Error::Unauthorized { request: request.clone(), registry, reason }
+            match refusal {
+                Refusal::Challenged(response) => {
+                    let Some(challenge) = challenge::best(response) else {
+                        let reason = "it offers neither Basic nor Bearer authentication";
+                        return Err(unauthorized(request, registry, reason));
+                    };
+                    // A request without a header was refused for the want of one, which says
+                    // nothing of the credentials at hand.
+                    let refused = used.header.is_some();
+                    self.renew_locked(http, registry, scope, &mut grant, challenge, refused)
+                        .await
+                        .map_err(|error| at_request(request, error))?;
                 }
-                error => error,
-            })?;
+                Refusal::Doubted => self.renew_doubted(http, registry, scope, &mut grant).await?,
+            }
         }
-        Ok(Authorization { header: grant.header.clone(), generation: grant.generation })
+        let renewed = Authorization { header: grant.header.clone(), generation: grant.generation };
+        let nothing_new = matches!(refusal, Refusal::Doubted) && renewed.header == used.header;
+        Ok((!nothing_new).then_some(renewed))
+    }
+
+    /// Renews a grant of which it is not certain that it was refused, if that has not been done for a
+    /// while. It stays as it is if there is no other.
+    async fn renew_doubted(
+        &self,
+        http: &HttpExchange,
+        registry: &Registry,
+        scope: &Scope,
+        grant: &mut Grant,
+    ) -> Result<(), Error> {
+        let now = Instant::now();
+        let held = grant.doubted.is_some_and(|at| now.duration_since(at) < DOUBT_HOLD);
+        let Some(challenge) = grant.challenge.clone().filter(|_| !held) else { return Ok(()) };
+        match self.renew_locked(http, registry, scope, grant, challenge, true).await {
+            // Whether it was refused is not known until it can be renewed.
+            Err(error) if error.is_transient() => Err(error),
+            // Whatever cannot be had, the registry's own answer says more.
+            Ok(()) | Err(_) => {
+                grant.doubted = Some(now);
+                Ok(())
+            }
+        }
     }
 
     async fn renew_locked(
@@ -146,9 +195,40 @@ impl Authorizer {
         challenge: Challenge,
         refused: bool,
     ) -> Result<(), Error> {
-        let known = self.credentials(registry, refused).await?;
-        let (header, until) = match &challenge {
-            Challenge::Basic => (basic(registry, &known.credentials)?, known.until),
+        let refused = refused.then_some(grant.serial);
+        let mut known = self.credentials(registry, refused).await?;
+        let mut made = self.made_of(&known, http, registry, scope, &challenge).await;
+        // Credentials that were kept may have ended before their time. The endpoint says so only here.
+        if matches!(made, Err(Error::Unauthorized { .. })) && !known.fresh {
+            let other = self.credentials(registry, Some(known.serial)).await?;
+            if other.credentials != known.credentials {
+                known = other;
+                made = self.made_of(&known, http, registry, scope, &challenge).await;
+            }
+        }
+        let (header, until) = made?;
+        *grant = Grant {
+            challenge: Some(challenge),
+            header: Some(header),
+            until,
+            generation: grant.generation + 1,
+            serial: known.serial,
+            doubted: grant.doubted,
+        };
+        Ok(())
+    }
+
+    /// The `Authorization` that a challenge asks for, and when it ends.
+    async fn made_of(
+        &self,
+        known: &KnownCredentials,
+        http: &HttpExchange,
+        registry: &Registry,
+        scope: &Scope,
+        challenge: &Challenge,
+    ) -> Result<(HeaderValue, Option<Instant>), Error> {
+        match challenge {
+            Challenge::Basic => Ok((basic(registry, &known.credentials)?, known.until)),
             Challenge::Bearer { realm, service, scope: challenged } => {
                 let scopes = token::scopes(scope, challenged.as_deref());
                 let service = service.as_deref();
@@ -156,35 +236,37 @@ impl Authorizer {
                 let asked = Instant::now();
                 let token =
                     self.token(http, registry, realm, service, &scopes, &known.credentials).await?;
-                (sensitive("Bearer ", &token.secret, registry)?, Some(asked + token.valid_for))
+                Ok((sensitive("Bearer ", &token.secret, registry)?, Some(asked + token.valid_for)))
             }
-        };
-        *grant = Grant {
-            challenge: Some(challenge),
-            header: Some(header),
-            until,
-            generation: grant.generation + 1,
-        };
-        Ok(())
+        }
     }
 
-    /// The registry's credentials; after a refusal the provider is asked again.
+    /// The registry's credentials. If those of this serial number were `refused`, and no others are
+    /// here yet, the provider is asked for others.
     async fn credentials(
         &self,
         registry: &Registry,
-        refused: bool,
+        refused: Option<u64>,
     ) -> Result<KnownCredentials, Error> {
         let known = entry(&self.known, registry.name.clone());
         let mut known = known.lock().await;
         let now = Instant::now();
-        let stale =
-            |known: &KnownCredentials| refused || known.until.is_some_and(|until| until <= now);
-        if let Some(known) = known.as_ref().filter(|known| !stale(known)) {
-            return Ok(known.clone());
-        }
-        let granted = self.provider.credentials(&registry.name).await?;
+        let (granted, serial) = match &*known {
+            Some(known) if refused.is_some_and(|serial| serial >= known.serial) => {
+                let granted = self.provider.credentials_after(&registry.name, &known.credentials);
+                (granted.await?, known.serial + 1)
+            }
+            Some(known) if known.until.is_none_or(|until| until > now) => {
+                return Ok(KnownCredentials { fresh: false, ..known.clone() });
+            }
+            ended => {
+                let serial = ended.as_ref().map_or(1, |known| known.serial + 1);
+                (self.provider.credentials(&registry.name).await?, serial)
+            }
+        };
         let until = granted.valid_for.and_then(|valid| now.checked_add(token::usable(valid)));
-        Ok(known.insert(KnownCredentials { credentials: granted.credentials, until }).clone())
+        let credentials = granted.credentials;
+        Ok(known.insert(KnownCredentials { credentials, until, serial, fresh: true }).clone())
     }
 
     async fn token(
@@ -196,18 +278,11 @@ impl Authorizer {
         scopes: &[String],
         credentials: &Credentials,
     ) -> Result<token::Token, Error> {
-        let base = RequestLine::new(&Method::GET, &registry.base);
         let mut realm = registry.base.join(realm).map_err(|_| Error::Protocol {
-            request: base.clone(),
+            request: RequestLine::new(&Method::GET, &registry.base),
             what: "the realm of the Bearer challenge is not a URL".to_owned(),
         })?;
         strip_userinfo(&mut realm);
-        // Without credentials there is nothing to protect: such a token opens what is public.
-        let secret = *credentials != Credentials::Anonymous;
-        if !realm_allowed(&realm, http.plain_http, secret) {
-            let reason = "its token endpoint is not https, so the credentials are not sent there";
-            return Err(unauthorized(&base, registry, reason));
-        }
         let mut headers = HeaderMap::new();
         let (method, url, payload) = match credentials {
             Credentials::IdentityToken(refresh) => {
@@ -224,7 +299,7 @@ impl Authorizer {
                 (Method::GET, token::get_url(&realm, service, scopes), Payload::None)
             }
         };
-        let reply = http.exchange(&method, &url, headers, &payload).await?;
+        let reply = http.exchange(registry, &method, &url, headers, &payload).await?;
         let request = reply.request().clone();
         let body = match reply.status() {
             StatusCode::OK => reply.bytes(TOKEN_LIMIT).await?,
@@ -241,8 +316,19 @@ impl Authorizer {
     }
 }
 
+/// An error of the authorization, told as one of the request that needed it: that says more than the
+/// registry's root or its token endpoint.
+fn at_request(request: &RequestLine, error: Error) -> Error {
+    match error {
+        Error::Unauthorized { registry, reason, .. } => {
+            Error::Unauthorized { request: request.clone(), registry, reason }
+        }
+        error => error,
+    }
+}
+
 /// The error of a request that the registry refused even after renewal.
-pub(crate) fn unauthorized(request: &RequestLine, registry: &Registry, reason: &str) -> Error {
+fn unauthorized(request: &RequestLine, registry: &Registry, reason: &str) -> Error {
     Error::Unauthorized {
         request: request.clone(),
         registry: registry.name.clone(),
@@ -278,23 +364,6 @@ fn entry<K: Eq + std::hash::Hash, V: Default>(table: &Table<K, V>, key: K) -> Ar
     Arc::clone(table.entry(key).or_default())
 }
 
-/// Whether a server-chosen token endpoint may be asked. Credentials travel over https only,
-/// except where plain http was allowed or never leaves the machine.
-fn realm_allowed(realm: &Url, plain_http: bool, secret: bool) -> bool {
-    match realm.scheme() {
-        "https" => true,
-        "http" => plain_http || !secret || is_loopback(realm),
-        _ => false,
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 fn sensitive(scheme: &str, secret: &Secret, registry: &Registry) -> Result<HeaderValue, Error> {
     let mut header =
         HeaderValue::from_str(&format!("{scheme}{}", secret.expose())).map_err(|_| {
@@ -307,23 +376,4 @@ fn sensitive(scheme: &str, secret: &Secret, registry: &Registry) -> Result<Heade
         })?;
     header.set_sensitive(true);
     Ok(header)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_go_to_https_or_allowed_or_local_endpoints_only() {
-        let allowed =
-            |url: &str, plain, secret| realm_allowed(&Url::parse(url).unwrap(), plain, secret);
-        assert!(allowed("https://t.example/", false, true));
-        assert!(!allowed("http://t.example/", false, true));
-        assert!(allowed("http://t.example/", false, false));
-        assert!(allowed("http://t.example/", true, true));
-        for local in ["http://localhost:1/", "http://127.0.0.1/", "http://[::1]:5/"] {
-            assert!(allowed(local, false, true), "{local}");
-        }
-        assert!(!allowed("file:///etc/passwd", true, false));
-    }
 }

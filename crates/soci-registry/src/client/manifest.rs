@@ -119,7 +119,8 @@ impl Client {
     /// Writes a manifest under a tag or under its digest, unless it is there already. All that it
     /// names must have been pushed before.
     ///
-    /// A tag that may not move is [`Error::TagImmutable`], unless it names these bytes already.
+    /// A tag that may not move is [`Error::TagImmutable`], unless it names these bytes already. A
+    /// registry that lacks what the manifest names is [`Error::is_missing_content`].
     pub async fn put_manifest(
         &self,
         repository: &Repository,
@@ -166,11 +167,14 @@ impl Client {
                 Err(error @ Error::TagImmutable { .. }) => {
                     // Of a registry whose HEAD states no digest, only the manifest itself can tell
                     // whether the tag names these bytes already.
-                    let there = self.manifest(repository, target).await?;
-                    if there.digest != digest {
-                        return Err(error);
-                    }
-                    return Ok(PutManifest { subject_processed: false, already_there: true });
+                    return match self.manifest(repository, target).await {
+                        Ok(there) if there.digest == digest => {
+                            Ok(PutManifest { subject_processed: false, already_there: true })
+                        }
+                        Err(passing) if passing.is_transient() => Err(passing),
+                        // Also of a tag that is not found: that it may not move was said.
+                        Ok(_) | Err(_) => Err(error),
+                    };
                 }
                 Err(error) => self.transport.pause(&mut retries, error).await?,
             }
@@ -266,11 +270,11 @@ impl Client {
         }
         let reply = self.transport.send(call).await?;
         if !reply.status().is_success() {
-            let asked = match target {
-                TagOrDigest::Tag(tag) => Asked::TaggedManifest(tag),
-                TagOrDigest::Digest(_) => Asked::Plain,
+            let tag = match target {
+                TagOrDigest::Tag(tag) => Some(tag),
+                TagOrDigest::Digest(_) => None,
             };
-            return Err(reply.into_error(asked).await);
+            return Err(reply.into_error(Asked::ManifestPut(tag)).await);
         }
         if let Some(actual) = stated_digest(&reply).filter(|actual| *actual != digest) {
             let request = reply.request().clone();

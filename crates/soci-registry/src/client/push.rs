@@ -3,14 +3,14 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 use reqwest::Url;
-use soci_oci::{Digest, Repository};
+use soci_oci::{Digest, Hasher, Repository};
 
 use super::Client;
 use crate::error::Error;
 use crate::exchange::{Payload, Registry};
 use crate::redact::RequestLine;
 use crate::source::BlobSource;
-use crate::transport::Call;
+use crate::transport::{Call, Transport};
 use crate::verdict::Asked;
 
 /// How a blob came to be in the repository.
@@ -41,14 +41,36 @@ impl Client {
         body: &BlobSource,
         mount_from: Option<&Repository>,
     ) -> Result<PushedBlob, Error> {
-        let registry = self.transport.registry(repository)?;
         // Mounting works inside one registry only, and from the repository itself is pointless.
         let mount = mount_from
             .filter(|from| from.registry() == repository.registry() && *from != repository);
+        self.push(repository, digest, body, mount, true).await
+    }
+
+    /// Sends the blob `digest` to `repository` without asking whether it is there: a registry that
+    /// claims to have it may have lost it ([`Error::is_missing_content`]).
+    pub async fn upload_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        body: &BlobSource,
+    ) -> Result<(), Error> {
+        self.push(repository, digest, body, None, false).await.map(|_| ())
+    }
+
+    async fn push(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        body: &BlobSource,
+        mount: Option<&Repository>,
+        ask: bool,
+    ) -> Result<PushedBlob, Error> {
+        let registry = self.transport.registry(repository)?;
         let mut retries = self.transport.retries();
         loop {
             // Asked before every try: the answer to an upload that succeeded may have been lost.
-            if self.has_blob(repository, digest).await?.is_some() {
+            if ask && self.has_blob(repository, digest).await?.is_some() {
                 return Ok(PushedBlob::AlreadyThere);
             }
             match self.try_push(&registry, repository, digest, body, mount).await {
@@ -69,7 +91,10 @@ impl Client {
         let start = match self.begin(registry, repository, digest, mount).await {
             // Whether a mount is allowed depends on the other repository; sending the bytes
             // needs only this one.
-            Err(error) if mount.is_some() && !error.is_transient() => {
+            Err(error)
+                if mount.is_some()
+                    && (!error.is_transient() || matches!(error, Error::WriteNotFound { .. })) =>
+            {
                 self.begin(registry, repository, digest, None).await?
             }
             start => start?,
@@ -86,7 +111,16 @@ impl Client {
         if reply.status().is_success() {
             return Ok(PushedBlob::Uploaded);
         }
-        Err(reply.into_error(Asked::UploadEnd).await)
+        let request = reply.request().clone();
+        match reply.into_error(Asked::UploadEnd).await {
+            // Not on the way, if they were others from the start.
+            error @ Error::UploadDamaged { .. } => {
+                let actual = digest_of(body, *digest);
+                let sent_as_stated = actual == *digest;
+                Err(if sent_as_stated { error } else { Error::mismatch(request, *digest, actual) })
+            }
+            error => Err(error),
+        }
     }
 
     /// Begins an upload, or mounts.
@@ -106,14 +140,23 @@ impl Client {
         let reply = self.transport.send(&call).await?;
         match reply.status() {
             StatusCode::CREATED if mount.is_some() => Ok(UploadStart::Mounted),
-            StatusCode::ACCEPTED => Ok(UploadStart::Open(self.transport.location(&reply)?)),
+            StatusCode::ACCEPTED => Ok(UploadStart::Open(Transport::location(&reply)?)),
             status if status.is_success() => Err(Error::Protocol {
                 request: RequestLine::new(&call.method, &call.url),
                 what: format!("the upload was answered {status} instead of 202 Accepted"),
             }),
-            _ => Err(reply.into_error(Asked::Plain).await),
+            _ => Err(reply.into_error(Asked::UploadStart).await),
         }
     }
+}
+
+/// The digest of a blob by the algorithm of another digest.
+fn digest_of(body: &BlobSource, like: Digest) -> Digest {
+    let mut hasher = Hasher::new(like.algorithm());
+    for segment in body.segments() {
+        hasher.update(segment);
+    }
+    hasher.finish()
 }
 
 /// The upload's URL with the digest that ends it. What the registry put into the query is kept

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
 use soci_registry::{
     Client, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, DockerConfig,
     Error, Granted, PushedBlob, Secret, StaticCredentials,
 };
-use soci_registry_server::testing::{FakeAuth, FakeOptions, FakeRegistry, RequestKind, TokenUser};
+use soci_registry_server::testing::{
+    Effect, FakeAuth, FakeOptions, FakeRegistry, Quirk, RequestKind, TokenUser,
+};
 use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, content, download, tag};
@@ -47,7 +50,7 @@ async fn works(fake: &FakeRegistry, client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn basic_credentials_are_shown_after_one_challenge() {
     let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
     let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
@@ -56,7 +59,7 @@ async fn basic_credentials_are_shown_after_one_challenge() {
     assert_eq!(fake.requests().iter().filter(|request| request.status == 401).count(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn tokens_are_fetched_once_per_scope_and_used_again() {
     let credentials = [
         (TokenUser::Anyone, Credentials::Anonymous),
@@ -75,7 +78,7 @@ async fn tokens_are_fetched_once_per_scope_and_used_again() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn parallel_parts_share_one_new_token() {
     let mut options = bearer(user(), Duration::from_mins(1));
     options.redirect_blobs = false;
@@ -99,7 +102,7 @@ async fn parallel_parts_share_one_new_token() {
     assert_eq!(fake.requests_of(RequestKind::Token).len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_expired_token_is_replaced_without_a_refusal() {
     let fake = FakeRegistry::with(bearer(user(), Duration::from_secs(10))).await;
     let client = client(&fake, basic("u", "p"));
@@ -107,15 +110,13 @@ async fn an_expired_token_is_replaced_without_a_refusal() {
     let repository = fake.repository(NAME);
     client.manifest(&repository, &tag("1")).await.unwrap();
     fake.clear_requests();
-    tokio::time::pause();
     tokio::time::advance(Duration::from_secs(11)).await;
-    tokio::time::resume();
     client.manifest(&repository, &tag("1")).await.unwrap();
     let kinds: Vec<RequestKind> = fake.requests().iter().map(|request| request.kind).collect();
     assert_eq!(kinds, [RequestKind::Token, RequestKind::ManifestGet]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_revoked_token_is_replaced_after_one_refusal() {
     let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
     let client = client(&fake, basic("u", "p"));
@@ -129,7 +130,7 @@ async fn a_revoked_token_is_replaced_after_one_refusal() {
     assert_eq!(kinds, [RequestKind::ManifestGet, RequestKind::Token, RequestKind::ManifestGet]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn refused_credentials_name_the_registry_and_no_secret() {
     let basic_auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
     for options in [
@@ -163,7 +164,7 @@ impl CredentialProvider for Rotating {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_provider_is_asked_again_after_expiry_and_not_before() {
     let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
     let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
@@ -171,14 +172,12 @@ async fn a_provider_is_asked_again_after_expiry_and_not_before() {
     let client = fake.client_builder().credentials(provider.clone()).build().unwrap();
     works(&fake, &client).await.unwrap();
     assert_eq!(provider.0.load(Ordering::Relaxed), 2);
-    tokio::time::pause();
     tokio::time::advance(Duration::from_secs(3601)).await;
-    tokio::time::resume();
     client.manifest(&fake.repository(NAME), &tag("1")).await.unwrap();
     assert_eq!(provider.0.load(Ordering::Relaxed), 3);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_password_that_changed_is_asked_for_after_the_refusal() {
     let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
     let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
@@ -190,7 +189,142 @@ async fn a_password_that_changed_is_asked_for_after_the_refusal() {
     client.manifest(&repository, &tag("1")).await.unwrap();
 }
 
-#[tokio::test]
+fn expired(status: u16) -> Effect {
+    let words = "Your authorization token has expired. Reauthenticate and try again.";
+    Effect::error(StatusCode::from_u16(status).unwrap(), "DENIED", words)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_replaced_after_an_answer_that_asks_for_nothing() {
+    for effect in [expired(403), expired(400), Effect::status(403), Effect::status(400)] {
+        let fake = FakeRegistry::with(bearer(user(), Duration::from_hours(1))).await;
+        let client = client(&fake, basic("u", "p"));
+        fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+        let (repository, target) = (fake.repository(NAME), tag("1"));
+        let read = || client.manifest(&repository, &target);
+        read().await.unwrap();
+        let refuse = || {
+            fake.clear_requests();
+            fake.quirk(Quirk::on(RequestKind::ManifestGet, effect.clone()));
+        };
+        let kinds = || fake.requests().iter().map(|request| request.kind).collect::<Vec<_>>();
+        refuse();
+        read().await.unwrap();
+        assert_eq!(
+            kinds(),
+            [RequestKind::ManifestGet, RequestKind::Token, RequestKind::ManifestGet]
+        );
+        // Soon after it means what it says.
+        refuse();
+        let error = read().await.unwrap_err();
+        assert!(error.status().is_some() && !error.is_transient(), "{error}");
+        assert_eq!(kinds(), [RequestKind::ManifestGet]);
+        tokio::time::advance(Duration::from_mins(5)).await;
+        refuse();
+        read().await.unwrap();
+        assert_eq!(
+            kinds(),
+            [RequestKind::ManifestGet, RequestKind::Token, RequestKind::ManifestGet]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_permission_costs_one_renewal_and_stands_with_its_own_words() {
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_hours(1))).await;
+    let client = client(&fake, basic("u", "p"));
+    fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+    let repository = fake.repository(NAME);
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    fake.clear_requests();
+    let denied = Effect::error(StatusCode::FORBIDDEN, "DENIED", "no push for you");
+    fake.quirk(Quirk::on(RequestKind::ManifestGet, denied).always());
+    for _ in 0..20 {
+        let error = client.manifest(&repository, &tag("1")).await.unwrap_err();
+        assert!(matches!(error, Error::Status(_)) && error.to_string().contains("no push"));
+    }
+    assert_eq!(fake.requests_of(RequestKind::Token).len(), 1);
+    assert_eq!(fake.requests_of(RequestKind::ManifestGet).len(), 21);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_renewed_for_a_refusal_of_what_was_not_sent_or_is_all_there_is() {
+    let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
+    for auth in [FakeAuth::None, auth] {
+        let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+        let client = client(&fake, basic("u", "p"));
+        fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+        let repository = fake.repository(NAME);
+        client.manifest(&repository, &tag("1")).await.unwrap();
+        fake.clear_requests();
+        fake.quirk(Quirk::on(RequestKind::ManifestGet, expired(403)));
+        assert!(client.manifest(&repository, &tag("1")).await.is_err());
+        assert_eq!(fake.requests().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_document_is_no_question_of_credentials() {
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_hours(1))).await;
+    let client = client(&fake, basic("u", "p"));
+    works(&fake, &client).await.unwrap();
+    fake.clear_requests();
+    let invalid = Effect::error(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", "");
+    fake.quirk(Quirk::on(RequestKind::ManifestGet, invalid));
+    assert!(client.manifest(&fake.repository(NAME), &tag("1")).await.is_err());
+    assert_eq!(fake.requests().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_the_token_endpoint_refuses_are_not_kept() {
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
+    fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+    let provider = Arc::new(Rotating::default());
+    let client = fake.client_builder().credentials(provider.clone()).build().unwrap();
+    let repository = fake.repository(NAME);
+    // What was given just now is not asked for again.
+    assert!(client.manifest(&repository, &tag("1")).await.is_err());
+    assert_eq!(provider.0.load(Ordering::Relaxed), 1);
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    assert_eq!(provider.0.load(Ordering::Relaxed), 2);
+    assert_eq!(fake.requests_of(RequestKind::Token).len(), 3);
+}
+
+/// Gives good credentials once; those who were refused with them learn that there are no others yet.
+#[derive(Debug, Default)]
+struct Failing(AtomicUsize);
+
+impl CredentialProvider for Failing {
+    fn credentials<'a>(&'a self, _: &'a str) -> CredentialsFuture<'a> {
+        Box::pin(async { Ok(basic("u", "p").into()) })
+    }
+
+    fn credentials_after<'a>(
+        &'a self,
+        registry: &'a str,
+        _: &'a Credentials,
+    ) -> CredentialsFuture<'a> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let (registry, source) = (registry.to_owned(), "down".into());
+        Box::pin(async { Err(CredentialsError::Provider { registry, transient: true, source }) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_passes_while_nobody_can_say_whether_there_are_other_credentials() {
+    let fake = FakeRegistry::with(bearer(user(), Duration::from_hours(1))).await;
+    fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+    let provider = Arc::new(Failing::default());
+    let client = fake.client_builder().credentials(provider.clone()).build().unwrap();
+    let repository = fake.repository(NAME);
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    fake.quirk(Quirk::on(RequestKind::ManifestGet, expired(403)).always());
+    let error = client.manifest(&repository, &tag("1")).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(provider.0.load(Ordering::Relaxed) > 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn uploads_sent_to_another_host_go_without_authorization() {
     let mut options = bearer(user(), Duration::from_mins(1));
     options.uploads_elsewhere = true;
@@ -205,7 +339,8 @@ async fn uploads_sent_to_another_host_go_without_authorization() {
     );
 }
 
-/// Writes a credential helper that answers with `body` and records what it was given.
+/// Writes a credential helper, a program that takes time of its own. It answers with `body` and
+/// records what it was given.
 fn helper(directory: &Path, name: &str, body: &str) {
     let path = directory.join(format!("docker-credential-{name}"));
     let log = directory.join("asked");
@@ -267,7 +402,7 @@ async fn a_helper_that_fails_is_an_error_with_its_words() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_docker_configuration_logs_in() {
     let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
     let directory = tempfile::tempdir().unwrap();

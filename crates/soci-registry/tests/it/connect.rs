@@ -9,7 +9,7 @@ use soci_tests::FakeRegistryClient;
 
 use crate::support::{NAME, download};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_without_tls_is_named_as_such_at_once() {
     let fake = FakeRegistry::start().await;
     let digest = Digest::sha256_of(b"x");
@@ -20,7 +20,7 @@ async fn a_server_without_tls_is_named_as_such_at_once() {
     assert!(error.to_string().contains("plain http"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_does_not_resolve_is_named_after_two_tries() {
     let retry = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
     let builder = Client::builder().plain_http(true).proxies(false).retry(retry);

@@ -23,7 +23,7 @@ fn empty(note: &str) -> Bytes {
     format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"note":"{note}"}}}}"#).into()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_manifest_is_read_by_tag_and_by_digest() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_manifest(NAME, Some("1"), &format!("{INDEX}; charset=utf-8"), empty("a"));
@@ -41,7 +41,7 @@ async fn a_manifest_is_read_by_tag_and_by_digest() {
     assert!(matches!(&error, Error::NotFound(status) if status.has_code("MANIFEST_UNKNOWN")));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_changed_manifest_is_refused_by_digest_and_by_stated_digest() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
@@ -52,7 +52,7 @@ async fn a_changed_manifest_is_refused_by_digest_and_by_stated_digest() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_registry_that_states_no_digest_is_believed_by_tag() {
     let options = FakeOptions { digest_header: false, ..FakeOptions::default() };
     let fake = FakeRegistry::with(options).await;
@@ -63,7 +63,7 @@ async fn a_registry_that_states_no_digest_is_believed_by_tag() {
     assert_eq!(head.digest, None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_manifest_over_the_limit_is_refused_whatever_its_length_header_says() {
     let fake = FakeRegistry::start().await;
     let fits = fake.put_manifest(NAME, Some("fits"), INDEX, vec![b' '; MANIFEST_LIMIT]);
@@ -75,7 +75,7 @@ async fn a_manifest_over_the_limit_is_refused_whatever_its_length_header_says() 
     assert!(matches!(error, Error::TooLarge { limit: MANIFEST_LIMIT, .. }), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_broken_manifest_request_is_repeated() {
     let fake = FakeRegistry::start().await;
     let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
@@ -86,7 +86,7 @@ async fn a_broken_manifest_request_is_repeated() {
     assert!(!fake.quirks_left());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_put_is_done_once_and_found_the_next_time() {
     let fake = FakeRegistry::start().await;
     let (client, repository) = (fake.client(), fake.repository(NAME));
@@ -103,7 +103,7 @@ async fn a_put_is_done_once_and_found_the_next_time() {
     assert_eq!(stored, (INDEX.to_owned(), empty("a")));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_put_whose_answer_was_lost_is_not_done_twice() {
     let fake = FakeRegistry::start().await;
     fake.quirk(Quirk::on(RequestKind::ManifestPut, Effect::LoseAnswer(502)));
@@ -111,7 +111,7 @@ async fn a_put_whose_answer_was_lost_is_not_done_twice() {
     assert_eq!(fake.requests_of(RequestKind::ManifestPut).len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_put_under_a_wrong_digest_is_refused_before_it_is_sent() {
     let fake = FakeRegistry::start().await;
     let target = Digest::sha256_of(b"other").into();
@@ -119,7 +119,62 @@ async fn a_put_under_a_wrong_digest_is_refused_before_it_is_sent() {
     assert_eq!(fake.requests(), []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_names_what_is_missing_is_put_twice_and_recognised() {
+    for (status, code) in [
+        (StatusCode::NOT_FOUND, ""),
+        (StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN"),
+        (StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN"),
+        (StatusCode::BAD_REQUEST, "BLOB_UNKNOWN"),
+    ] {
+        for target in [tag("1"), Digest::sha256_of(&empty("a")).into()] {
+            let fake = FakeRegistry::start().await;
+            let effect = Effect::error(status, code, "");
+            fake.quirk(Quirk::on(RequestKind::ManifestPut, effect.clone()));
+            assert!(!put(&fake, target.clone()).await.unwrap().already_there, "one is a mistake");
+            let fake = FakeRegistry::start().await;
+            fake.quirk(Quirk::on(RequestKind::ManifestPut, effect).always());
+            let error = put(&fake, target).await.unwrap_err();
+            assert!(error.is_missing_content() && error.is_transient(), "{error}");
+            assert!(error.status().unwrap().has_code(code));
+            assert_eq!(fake.requests_of(RequestKind::ManifestPut).len(), 2);
+        }
+    }
+    // As a registry that looks for what is named says it itself.
+    let fake = FakeRegistry::start().await;
+    let missing = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{INDEX}","digest":"{}","size":1}}]}}"#,
+        Digest::sha256_of(b"x")
+    );
+    let (client, repository) = (fake.client(), fake.repository(NAME));
+    let error = client.put_manifest(&repository, &tag("1"), INDEX, missing.into()).await;
+    assert!(error.unwrap_err().is_missing_content());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_may_not_move_is_told_even_where_nothing_is_found_under_it() {
+    for status in [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND] {
+        let fake = FakeRegistry::start().await;
+        let effect = Effect::error(status, "TAG_INVALID", "the tag is immutable");
+        fake.quirk(Quirk::on(RequestKind::ManifestPut, effect));
+        let error = put(&fake, tag("1")).await.unwrap_err();
+        assert!(matches!(error, Error::TagImmutable { .. }), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_that_is_stored_as_something_else_is_an_error() {
+    for target in [tag("1"), Digest::sha256_of(&empty("a")).into()] {
+        let fake = FakeRegistry::start().await;
+        let other = Digest::sha256_of(b"other");
+        let effect = Effect::SetHeader("docker-content-digest", other.to_string());
+        fake.quirk(Quirk::on(RequestKind::ManifestPut, effect));
+        let error = put(&fake, target).await.unwrap_err();
+        assert!(matches!(&error, Error::DigestMismatch { actual, .. } if **actual == other));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_immutable_tag_takes_the_same_bytes_again_and_no_others() {
     for digest_header in [true, false] {
         let options = FakeOptions { immutable_tags: true, digest_header, ..FakeOptions::default() };
@@ -134,7 +189,7 @@ async fn an_immutable_tag_takes_the_same_bytes_again_and_no_others() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refused_put_says_what_the_registry_says() {
     let fake = FakeRegistry::start().await;
     let effect = Effect::error(StatusCode::FORBIDDEN, "DENIED", "no push for you");
@@ -157,7 +212,7 @@ impl PutLimit for Turns {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_put_that_goes_out_waits_for_its_turn_and_nothing_else_does() {
     let fake = FakeRegistry::start().await;
     let turns = Arc::new(Turns::default());

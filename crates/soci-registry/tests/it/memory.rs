@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::support::NAME;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
     const SIZE: usize = 3_000_000;
     for ranges in [true, false] {
@@ -34,7 +34,7 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reader_that_stands_still_does_not_hold_up_one_that_has_begun() {
     const SIZE: usize = 2 << 20;
     let fake = FakeRegistry::start().await;

@@ -23,7 +23,7 @@ async fn push(fake: &FakeRegistry, bytes: &Bytes) -> Result<PushedBlob, Error> {
     fake.client().push_blob(&fake.repository(NAME), &digest, &source, None).await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_blob_is_uploaded_once_by_one_put() {
     for (absolute_locations, uploads_elsewhere) in [(false, false), (true, false), (true, true)] {
         let options =
@@ -38,16 +38,24 @@ async fn a_blob_is_uploaded_once_by_one_put() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_empty_blob_is_uploaded() {
     let fake = FakeRegistry::start().await;
     assert_eq!(push(&fake, &Bytes::new()).await.unwrap(), PushedBlob::Uploaded);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failed_upload_is_begun_anew() {
-    let lost = Effect::error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "");
-    for effect in [Effect::status(500), Effect::status(429), lost] {
+    let error = |status, code| Effect::error(status, code, "");
+    for effect in [
+        Effect::status(500),
+        Effect::status(429),
+        error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
+        error(StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
+        error(StatusCode::NOT_FOUND, ""),
+        error(StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+        error(StatusCode::BAD_REQUEST, "SIZE_INVALID"),
+    ] {
         let fake = FakeRegistry::start().await;
         fake.quirk(Quirk::on(RequestKind::UploadPut, effect));
         fake.quirk(Quirk::on(RequestKind::UploadPost, Effect::status(503)));
@@ -60,7 +68,7 @@ async fn a_failed_upload_is_begun_anew() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_upload_whose_answer_was_lost_is_not_sent_again() {
     let fake = FakeRegistry::start().await;
     fake.quirk(Quirk::on(RequestKind::UploadPut, Effect::LoseAnswer(504)));
@@ -68,18 +76,53 @@ async fn an_upload_whose_answer_was_lost_is_not_sent_again() {
     assert_eq!(fake.requests_of(RequestKind::UploadPut).len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn damage_and_404s_that_stay_are_given_up_soon_and_may_pass() {
+    let damaged = Effect::error(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "");
+    let nowhere = Effect::error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "");
+    for (kind, effect) in [
+        (RequestKind::UploadPut, damaged),
+        (RequestKind::UploadPut, nowhere.clone()),
+        (RequestKind::UploadPost, nowhere),
+    ] {
+        let fake = FakeRegistry::start().await;
+        fake.quirk(Quirk::on(kind, effect).always());
+        let error = push(&fake, &content(10)).await.unwrap_err();
+        let Error::Exhausted { failures: 3, source, .. } = &error else { panic!("{error}") };
+        assert!(
+            matches!(**source, Error::UploadDamaged { .. } | Error::WriteNotFound { .. }),
+            "{source}"
+        );
+        assert!(error.is_transient());
+        assert_eq!(fake.requests_of(kind).len(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_the_registry_claims_to_have_can_be_sent_again() {
+    let fake = FakeRegistry::start().await;
+    let bytes = content(100_000);
+    let digest = Digest::sha256_of(&bytes);
+    fake.quirk(Quirk::on(RequestKind::BlobHead, Effect::status(200)).always());
+    assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::AlreadyThere);
+    fake.quirk(Quirk::on(RequestKind::UploadPut, Effect::status(500)));
+    let client = fake.client();
+    client.upload_blob(&fake.repository(NAME), &digest, &segments(&bytes)).await.unwrap();
+    assert_eq!(fake.blob(NAME, &digest), Some(bytes));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wrong_digest_is_refused_and_not_repeated() {
     let fake = FakeRegistry::start().await;
     let source = segments(&content(10));
     let digest = Digest::sha256_of(b"other");
     let error = fake.client().push_blob(&fake.repository(NAME), &digest, &source, None).await;
     let error = error.unwrap_err();
-    assert!(error.status().unwrap().has_code("DIGEST_INVALID"), "{error}");
+    assert!(matches!(&error, Error::DigestMismatch { expected, .. } if **expected == digest));
     assert_eq!(fake.requests_of(RequestKind::UploadPut).len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_blob_of_another_repository_is_mounted() {
     let auth =
         FakeAuth::Bearer { user: TokenUser::Anyone, lifetime: std::time::Duration::from_mins(1) };
@@ -94,7 +137,7 @@ async fn a_blob_of_another_repository_is_mounted() {
     assert!(scopes.contains("team%2Fapp%3Apull%2Cpush") && scopes.contains("base%3Apull"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_mount_that_is_declined_or_refused_becomes_an_upload() {
     let bytes = content(1000);
     let digest = Digest::sha256_of(&bytes);

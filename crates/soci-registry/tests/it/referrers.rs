@@ -31,7 +31,7 @@ fn digests(pages: &[bytes::Bytes]) -> Vec<String> {
     digests.collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_api_gives_all_pages_and_filters() {
     let options = FakeOptions { referrers_page: Some(2), ..FakeOptions::default() };
     let fake = FakeRegistry::with(options).await;
@@ -57,7 +57,7 @@ async fn the_api_gives_all_pages_and_filters() {
     assert!(client.has_referrers_api(&repository, &subject).await.unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_the_api_the_tag_schema_is_read() {
     let options = FakeOptions { referrers_api: false, ..FakeOptions::default() };
     let fake = FakeRegistry::with(options).await;
@@ -74,7 +74,7 @@ async fn without_the_api_the_tag_schema_is_read() {
     assert_eq!((some.source, some.pages), (ReferrersSource::TagSchema, vec![index.into()]));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_front_page_in_place_of_the_api_is_no_api() {
     let fake = FakeRegistry::start().await;
     let effect = Effect::Answer {
@@ -88,7 +88,7 @@ async fn a_front_page_in_place_of_the_api_is_no_api() {
     assert_eq!(list.source, ReferrersSource::TagSchema);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_endless_list_is_given_up() {
     let fake = FakeRegistry::start().await;
     let effect = Effect::Answer {
@@ -105,7 +105,7 @@ async fn an_endless_list_is_given_up() {
     assert!(matches!(list.unwrap_err(), Error::Protocol { .. }));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_processed_subject_is_reported() {
     for referrers_api in [true, false] {
         let fake =
