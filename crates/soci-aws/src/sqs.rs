@@ -75,6 +75,17 @@ impl SqsQueue {
         QueueError { queue: self.url.name().to_owned(), operation, kind, request_id, source }
     }
 
+    /// An answer that should say that a message is there, and does not.
+    fn no_message_id(&self) -> QueueError {
+        QueueError {
+            queue: self.url.name().to_owned(),
+            operation: Operation::Send,
+            kind: ErrorKind::Transient,
+            request_id: None,
+            source: "the answer names no message".into(),
+        }
+    }
+
     /// A failed call about a receipt, which SQS repeats in what it says of one that it refuses.
     fn refused_receipt(
         &self,
@@ -176,7 +187,9 @@ impl Queue for SqsQueue {
             .set_message_attributes(attributes)
             .set_message_group_id(message.group.as_ref().map(|group| group.as_str().to_owned()));
         let sent = call.send().await.map_err(|e| self.failed(Operation::Send, e.into()))?;
-        Ok(MessageId(sent.message_id.unwrap_or_default()))
+        // What was sent is deleted elsewhere after this, so only SQS's own identifier says that it is there.
+        let id = sent.message_id.filter(|id| !id.is_empty());
+        id.map(MessageId).ok_or_else(|| self.no_message_id())
     }
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {

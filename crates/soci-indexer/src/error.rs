@@ -205,7 +205,7 @@ impl StoreError {
     /// Whether a manifest was refused for want of what it names, so that sending that again may
     /// help.
     pub fn is_missing_content(&self) -> bool {
-        false
+        matches!(self, Self::Registry(error) if error.is_missing_content())
     }
 
     /// Whether the same operation may succeed later.

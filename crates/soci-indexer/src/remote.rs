@@ -70,7 +70,7 @@ impl ImageStore for RemoteRepository {
         digest: &Digest,
         content: &BlobSource,
     ) -> Result<(), StoreError> {
-        Ok(self.push_blob(digest, content).await.map(|_| ())?)
+        Ok(self.client.upload_blob(&self.repository, digest, content).await?)
     }
 
     async fn push_manifest(

@@ -267,7 +267,7 @@ fn zone_v6(address: Ipv6Addr) -> Zone {
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
-        [0, 0, 0, 0, 0, 0, high @ 1.., low]
+        [0, 0, 0, 0, 0, 0, high @ 1..=0xffff, low]
         | [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         | [0x64, 0xff9b, 1, _, _, _, high, low]
