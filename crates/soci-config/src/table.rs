@@ -289,7 +289,8 @@ pub const VARIABLES: &[Variable] = &[
         programs: &[(Worker, Default("86400"))],
         values: "seconds, 900 to 1209600",
         meaning: "a job that fails for what may pass is tried until it is so old, counted from its first \
-                  message, and then goes to the dead-letter queue with its last reason",
+                  message, and then goes to the dead-letter queue with its last reason; for a 24th of \
+                  this, if it waited so long for its first try",
     },
     Variable {
         name: name::DRAIN_DEADLINE_SECONDS,

@@ -108,14 +108,10 @@ async fn hold(
         let detail = format!("{what}, and as many jobs wait as may");
         return Err(Outcome::Postponed(Why::new(waits_for.label(), detail)));
     }
-    match timeout(MAX_WAIT, lock.lock()).await {
-        Ok(held) => {
-            slot.take_again().await;
-            Ok(held)
-        }
-        Err(_) => {
-            let detail = format!("{what}, and was not done within {MAX_WAIT:?}");
-            Err(Outcome::Postponed(Why::new(waits_for.label(), detail)))
-        }
-    }
+    let Ok(held) = timeout(MAX_WAIT, lock.lock()).await else {
+        let detail = format!("{what}, and was not done within {MAX_WAIT:?}");
+        return Err(Outcome::Postponed(Why::new(waits_for.label(), detail)));
+    };
+    slot.take_again().await;
+    Ok(held)
 }

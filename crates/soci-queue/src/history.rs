@@ -10,8 +10,8 @@
 //!   dead letter ([`DeadLetter`](crate::DeadLetter)).
 //! - The names differ from those of a dead letter. A letter that SQS itself moves back to its queue
 //!   keeps all of its attributes, and is to begin anew nevertheless.
-//! - Whoever may send to the queue may write them. So nothing is believed that makes no sense, and
-//!   nothing here does harm beyond the one job.
+//! - Whoever may send to the queue may write them. So nothing is believed that makes no sense, such as a
+//!   time after the message was sent, and nothing here does harm beyond the one job.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -78,7 +78,7 @@ impl JobHistory {
             first_sent_at: time(history::FIRST_SENT_AT)
                 .map_or(message.sent_at, |first| first.min(message.sent_at)),
             attempts: number(history::ATTEMPTS).unwrap_or(0),
-            first_failed_at: time(history::FIRST_FAILED_AT),
+            first_failed_at: time(history::FIRST_FAILED_AT).map(|first| first.min(message.sent_at)),
             last: text(history::LAST_REASON).map(|reason| LastFailure {
                 reason: short(reason),
                 detail: text(history::LAST_MESSAGE).unwrap_or_default().to_owned(),
@@ -213,6 +213,8 @@ mod tests {
         assert_eq!(JobHistory::of(&odd), JobHistory::since(at(1_000)));
         let far = message(&[(history::FIRST_FAILED_AT, &u64::MAX.to_string())]);
         assert_eq!(JobHistory::of(&far).first_failed_at, None);
+        let later = message(&[(history::FIRST_FAILED_AT, "1001")]);
+        assert_eq!(JobHistory::of(&later).first_failed_at, Some(at(1_000)));
         let long = message(&[(history::DOUBT, &"x".repeat(10_000))]);
         assert_eq!(JobHistory::of(&long).doubt.map(|doubt| doubt.len()), Some(MAX_REASON));
     }

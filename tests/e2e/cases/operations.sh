@@ -33,7 +33,7 @@ operations_configuration() {
     done
 }
 
-# A worker that has indexed an image, found it indexed, skipped one and rejected one.
+# A worker that has indexed an image, found it indexed, skipped one, and skipped one that is gone at the second look.
 prepare_operations() {
     create_queues aws operations >/dev/null
     : >"$RUN/worker.log"
@@ -48,8 +48,8 @@ prepare_operations() {
         job_of redirect operations-small "$TAG"
         job operations-done sha256:0000000000000000000000000000000000000000000000000000000000000000
     } | send_all aws operations
-    eventually 60 is_empty aws operations
-    eventually 20 has_ended worker operations-done 3
+    eventually 120 is_empty aws operations
+    eventually 20 has_ended worker operations-done 4
 }
 
 operations_pages() {
@@ -65,8 +65,8 @@ operations_pages() {
     expect "other hosts that the page loads from" "none$(grep -cE '(src|href)="?(https?:)?//' "$RUN/page-index")" none0
     expect "the jobs counted as indexed" "$(metric jobs_total 'outcome="indexed"')" 1
     expect "the jobs counted as already indexed" "$(metric jobs_total 'outcome="already-indexed"')" 1
-    expect "the jobs counted as skipped" "$(metric jobs_total 'outcome="skipped"')" 1
-    expect "the jobs counted as rejected" "$(metric jobs_total 'outcome="rejected"')" 1
+    expect "the jobs counted as skipped" "$(metric jobs_total 'outcome="skipped",reason="nothing-to-index"')" 1
+    expect "the jobs counted as doubted" "$(metric jobs_total 'outcome="doubted"')" 1
     expect "the answer to a page that is not there" "$(curl --silent --output /dev/null --write-out '%{http_code}' \
         "http://127.0.0.1:${PORT[worker]}/no-such-page")" 404
 }
@@ -78,12 +78,12 @@ metric() {
 
 operations_log() {
     expect "how the jobs ended" "$(outcomes worker | sort | paste -sd,)" \
-        "already-indexed,indexed,rejected image-gone,skipped nothing-to-index"
+        "already-indexed,doubted image-gone,indexed,skipped image-gone,skipped nothing-to-index"
     # Every line that is no metric is one of the log.
     expect "the lines that are no JSON" "none$(jq -R 'fromjson? // "bad" | select(. == "bad")' "$RUN/worker.log" | wc -l)" none0
     jq -R -c 'fromjson | select(.outcome?)' "$RUN/worker.log" >"$RUN/outcomes"
     expect "the lines that name image and message" "$(jq -s 'map(select(.repository and .digest and .message_id
-        and .timestamp and .level)) | length' "$RUN/outcomes")" 4
+        and .timestamp and .level)) | length' "$RUN/outcomes")" 5
 }
 
 operations_emf() {

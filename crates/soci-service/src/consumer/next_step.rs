@@ -8,7 +8,8 @@
 //!   two clocks are compared. During an outage nothing that is doubted is believed.
 //! - What failed and may pass goes on being tried, with pauses that grow to
 //!   [`ConsumerSettings::retry`]`.max`, until the job is older than [`ConsumerSettings::max_job_age`].
-//!   Then it is given up with its last reason. What fails during an outage is not counted.
+//!   Then it is given up with its last reason. One that waited that long for its first try, as a
+//!   backfill may, is tried for a [`LEAST_PART`] of it. What fails during an outage is not counted.
 //! - What was not begun goes back as it was.
 //!
 //! All that goes back does so as a fresh copy, of which the receives count from one. So only receives
@@ -24,6 +25,9 @@ use soci_jobs::{MessageAction, Outcome, SECOND_LOOK_AFTER, Why};
 use soci_queue::{JobHistory, LastFailure, MAX_DELAY};
 
 use super::settings::ConsumerSettings;
+
+/// For which part of the age at which it is given up a job is tried at least: an hour of a day.
+const LEAST_PART: u32 = 24;
 
 /// Time after which a job comes again that waits for another one and was put off.
 const POSTPONED_FOR: Duration = Duration::from_secs(30);
@@ -106,8 +110,10 @@ impl NextStep {
 
     fn after_failure(why: &Why, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
         let history = facts.history;
-        let age = facts.now.duration_since(history.first_sent_at).unwrap_or_default();
-        if age < settings.max_job_age {
+        let since = |then| facts.now.duration_since(then).unwrap_or_default();
+        let age = since(history.first_sent_at);
+        let failing = history.first_failed_at.map(since).unwrap_or_default();
+        if age < settings.max_job_age || failing < settings.max_job_age / LEAST_PART {
             return Self::again(why, facts, settings);
         }
         if !facts.has_dead_letters {
@@ -199,6 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_was_old_at_its_first_try_is_tried_for_an_hour() {
+        let mut history = JobHistory::since(at(0));
+        let (mut now, mut tries) = (100 * HOUR, 0);
+        while let NextStep::Copy { history: next, delay, .. } =
+            step(&failed(), &JobFacts { now: at(now), ..facts(&history) })
+        {
+            (history, now, tries) = (next, now + delay.as_secs(), tries + 1);
+        }
+        assert!((101 * HOUR..101 * HOUR + 900).contains(&now), "{now}");
+        assert!(tries > 5, "{tries}");
+    }
+
+    #[test]
     fn what_fails_in_an_outage_is_not_counted_and_is_told_nevertheless() {
         let history = JobHistory::since(at(0));
         let facts = JobFacts { outage: true, ..facts(&history) };
@@ -277,7 +296,8 @@ mod tests {
     #[test]
     fn without_a_dead_letter_queue_the_queue_s_own_limit_ends_what_never_works() {
         let history = JobHistory::since(at(0));
-        let facts = |now| JobFacts { has_dead_letters: false, now: at(now), ..facts(&history) };
+        let failing = JobHistory { first_failed_at: Some(at(0)), ..history };
+        let facts = |now| JobFacts { has_dead_letters: false, now: at(now), ..facts(&failing) };
         let rejected = Outcome::Rejected(Why::new("malformed", ""));
         let hidden = NextStep::Hide { delay: Duration::from_secs(30) };
         assert_eq!(step(&rejected, &facts(0)), hidden);

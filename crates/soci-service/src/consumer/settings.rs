@@ -36,7 +36,7 @@ pub struct ConsumerSettings {
     /// [`soci_queue::MAX_DELAY`].
     pub retry: Backoff,
     /// How old a job becomes at most while it fails for what may pass. One that is older is given up,
-    /// with its last reason.
+    /// with its last reason, but not before it has failed for a 24th of this.
     pub max_job_age: Duration,
     /// When a queue is asked again after it failed.
     pub queue_retry: Backoff,

@@ -150,7 +150,7 @@ async fn a_process_that_dies_at_any_point_loses_nothing() {
                             assert!((1..=2).contains(&service.live.messages().len()), "{case}");
                         }
                         "reject 50" | "refused 50" => {
-                            assert!(!service.dead.messages().is_empty(), "{case}")
+                            assert!(!service.dead.messages().is_empty(), "{case}");
                         }
                         _ => assert!(there == 0 && (ended || seconds > 50), "{case}: {there}"),
                     }
