@@ -50,9 +50,9 @@ mod tests {
     #[test]
     fn a_thread_that_never_ends_keeps_no_program() {
         let begun = block_on(async {
-            let (begin, begun) = tokio::sync::oneshot::channel();
+            let (sender, begun) = tokio::sync::oneshot::channel();
             tokio::task::spawn_blocking(move || {
-                let _ = begin.send(());
+                let _ = sender.send(());
                 loop {
                     std::thread::park();
                 }

@@ -25,9 +25,9 @@ mod tests {
     fn a_thread_that_never_ends_keeps_no_function() {
         for mut runtime in [Builder::new_current_thread(), Builder::new_multi_thread()] {
             let begun = block_on(&mut runtime, async {
-                let (begin, begun) = tokio::sync::oneshot::channel();
+                let (sender, begun) = tokio::sync::oneshot::channel();
                 tokio::task::spawn_blocking(move || {
-                    let _ = begin.send(());
+                    let _ = sender.send(());
                     loop {
                         std::thread::park();
                     }

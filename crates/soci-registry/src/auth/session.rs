@@ -118,7 +118,10 @@ impl Authorizer {
         if grant.until.is_some_and(|until| until <= Instant::now()) {
             match grant.challenge.clone() {
                 Some(challenge) => {
-                    self.renew_locked(http, registry, scope, &mut grant, challenge, false).await?;
+                    Box::pin(
+                        self.renew_locked(http, registry, scope, &mut grant, challenge, false),
+                    )
+                    .await?;
                 }
                 // Nothing says how to renew it, so the next 401 has to.
                 None => grant.header = None,
@@ -151,9 +154,9 @@ impl Authorizer {
                     // A request without a header was refused for the want of one, which says
                     // nothing of the credentials at hand.
                     let refused = used.header.is_some();
-                    self.renew_locked(http, registry, scope, &mut grant, challenge, refused)
-                        .await
-                        .map_err(|error| at_request(request, error))?;
+                    let renewed =
+                        self.renew_locked(http, registry, scope, &mut grant, challenge, refused);
+                    Box::pin(renewed).await.map_err(|error| at_request(request, error))?;
                 }
                 Refusal::Doubted => self.renew_doubted(http, registry, scope, &mut grant).await?,
             }
@@ -175,7 +178,7 @@ impl Authorizer {
         let now = Instant::now();
         let held = grant.doubted.is_some_and(|at| now.duration_since(at) < DOUBT_HOLD);
         let Some(challenge) = grant.challenge.clone().filter(|_| !held) else { return Ok(()) };
-        match self.renew_locked(http, registry, scope, grant, challenge, true).await {
+        match Box::pin(self.renew_locked(http, registry, scope, grant, challenge, true)).await {
             // Whether it was refused is not known until it can be renewed.
             Err(error) if error.is_transient() => Err(error),
             // Whatever cannot be had, the registry's own answer says more.
@@ -186,6 +189,8 @@ impl Authorizer {
         }
     }
 
+    /// Renewals are rare, so their futures are boxed by those who await them: every request would
+    /// carry one with it.
     async fn renew_locked(
         &self,
         http: &HttpExchange,

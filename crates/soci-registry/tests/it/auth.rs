@@ -16,7 +16,7 @@ use soci_registry_server::testing::{
 };
 use soci_tests::FakeRegistryClient;
 
-use crate::support::{NAME, content, download, tag};
+use crate::support::{NAME, content, download, start_with, tag};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -53,7 +53,7 @@ async fn works(fake: &FakeRegistry, client: &Client) -> Result<(), Error> {
 #[tokio::test(start_paused = true)]
 async fn basic_credentials_are_shown_after_one_challenge() {
     let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
-    let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+    let fake = start_with(FakeOptions { auth, ..FakeOptions::default() }).await;
     works(&fake, &client(&fake, basic("u", "p"))).await.unwrap();
     // One challenge for reading and one for writing.
     assert_eq!(fake.requests().iter().filter(|request| request.status == 401).count(), 2);
@@ -70,7 +70,7 @@ async fn tokens_are_fetched_once_per_scope_and_used_again() {
         ),
     ];
     for (user, credentials) in credentials {
-        let fake = FakeRegistry::with(bearer(user, Duration::from_mins(1))).await;
+        let fake = start_with(bearer(user, Duration::from_mins(1))).await;
         works(&fake, &client(&fake, credentials)).await.unwrap();
         assert_eq!(fake.requests_of(RequestKind::Token).len(), 2);
         let refused = fake.requests().iter().filter(|request| request.status == 401).count();
@@ -82,7 +82,7 @@ async fn tokens_are_fetched_once_per_scope_and_used_again() {
 async fn parallel_parts_share_one_new_token() {
     let mut options = bearer(user(), Duration::from_mins(1));
     options.redirect_blobs = false;
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     let bytes = content(400_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     let credentials = StaticCredentials::new(fake.host(), basic("u", "p"));
@@ -104,7 +104,7 @@ async fn parallel_parts_share_one_new_token() {
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_token_is_replaced_without_a_refusal() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_secs(10))).await;
+    let fake = start_with(bearer(user(), Duration::from_secs(10))).await;
     let client = client(&fake, basic("u", "p"));
     fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
     let repository = fake.repository(NAME);
@@ -118,7 +118,7 @@ async fn an_expired_token_is_replaced_without_a_refusal() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revoked_token_is_replaced_after_one_refusal() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
+    let fake = start_with(bearer(user(), Duration::from_mins(1))).await;
     let client = client(&fake, basic("u", "p"));
     fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
     let repository = fake.repository(NAME);
@@ -137,7 +137,7 @@ async fn refused_credentials_name_the_registry_and_no_secret() {
         bearer(user(), Duration::from_mins(1)),
         FakeOptions { auth: basic_auth, ..FakeOptions::default() },
     ] {
-        let fake = FakeRegistry::with(options).await;
+        let fake = start_with(options).await;
         for credentials in [basic("u", "wrong-secret"), Credentials::Anonymous] {
             let error = works(&fake, &client(&fake, credentials)).await.unwrap_err();
             assert!(
@@ -167,7 +167,7 @@ impl CredentialProvider for Rotating {
 #[tokio::test(start_paused = true)]
 async fn a_provider_is_asked_again_after_expiry_and_not_before() {
     let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
-    let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+    let fake = start_with(FakeOptions { auth, ..FakeOptions::default() }).await;
     let provider = Arc::new(Rotating(AtomicUsize::new(1)));
     let client = fake.client_builder().credentials(provider.clone()).build().unwrap();
     works(&fake, &client).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_provider_is_asked_again_after_expiry_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn a_password_that_changed_is_asked_for_after_the_refusal() {
     let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
-    let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+    let fake = start_with(FakeOptions { auth, ..FakeOptions::default() }).await;
     fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
     let provider = Arc::new(Rotating::default());
     let client = fake.client_builder().credentials(provider).build().unwrap();
@@ -197,7 +197,7 @@ fn expired(status: u16) -> Effect {
 #[tokio::test(start_paused = true)]
 async fn an_expired_token_is_replaced_after_an_answer_that_asks_for_nothing() {
     for effect in [expired(403), expired(400), Effect::status(403), Effect::status(400)] {
-        let fake = FakeRegistry::with(bearer(user(), Duration::from_hours(1))).await;
+        let fake = start_with(bearer(user(), Duration::from_hours(1))).await;
         let client = client(&fake, basic("u", "p"));
         fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
         let (repository, target) = (fake.repository(NAME), tag("1"));
@@ -231,7 +231,7 @@ async fn an_expired_token_is_replaced_after_an_answer_that_asks_for_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_permission_costs_one_renewal_and_stands_with_its_own_words() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_hours(1))).await;
+    let fake = start_with(bearer(user(), Duration::from_hours(1))).await;
     let client = client(&fake, basic("u", "p"));
     fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
     let repository = fake.repository(NAME);
@@ -251,7 +251,7 @@ async fn a_missing_permission_costs_one_renewal_and_stands_with_its_own_words() 
 async fn nothing_is_renewed_for_a_refusal_of_what_was_not_sent_or_is_all_there_is() {
     let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
     for auth in [FakeAuth::None, auth] {
-        let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+        let fake = start_with(FakeOptions { auth, ..FakeOptions::default() }).await;
         let client = client(&fake, basic("u", "p"));
         fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
         let repository = fake.repository(NAME);
@@ -265,7 +265,7 @@ async fn nothing_is_renewed_for_a_refusal_of_what_was_not_sent_or_is_all_there_i
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_document_is_no_question_of_credentials() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_hours(1))).await;
+    let fake = start_with(bearer(user(), Duration::from_hours(1))).await;
     let client = client(&fake, basic("u", "p"));
     works(&fake, &client).await.unwrap();
     fake.clear_requests();
@@ -277,7 +277,7 @@ async fn a_bad_document_is_no_question_of_credentials() {
 
 #[tokio::test(start_paused = true)]
 async fn credentials_that_the_token_endpoint_refuses_are_not_kept() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
+    let fake = start_with(bearer(user(), Duration::from_mins(1))).await;
     fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
     let provider = Arc::new(Rotating::default());
     let client = fake.client_builder().credentials(provider.clone()).build().unwrap();
@@ -312,7 +312,7 @@ impl CredentialProvider for Failing {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_passes_while_nobody_can_say_whether_there_are_other_credentials() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_hours(1))).await;
+    let fake = start_with(bearer(user(), Duration::from_hours(1))).await;
     fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
     let provider = Arc::new(Failing::default());
     let client = fake.client_builder().credentials(provider.clone()).build().unwrap();
@@ -329,7 +329,7 @@ async fn uploads_sent_to_another_host_go_without_authorization() {
     let mut options = bearer(user(), Duration::from_mins(1));
     options.uploads_elsewhere = true;
     options.redirect_blobs = true;
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     works(&fake, &client(&fake, basic("u", "p"))).await.unwrap();
     let puts = fake.requests_of(RequestKind::UploadPut);
     assert_eq!(puts.len(), 1);
@@ -404,7 +404,7 @@ async fn a_helper_that_fails_is_an_error_with_its_words() {
 
 #[tokio::test(start_paused = true)]
 async fn a_docker_configuration_logs_in() {
-    let fake = FakeRegistry::with(bearer(user(), Duration::from_mins(1))).await;
+    let fake = start_with(bearer(user(), Duration::from_mins(1))).await;
     let directory = tempfile::tempdir().unwrap();
     let json = format!(r#"{{"auths":{{"{}":{{"auth":"dTpw"}}}}}}"#, fake.host());
     let config = config(directory.path(), &json);

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use soci_oci::Digest;
 use soci_registry::{Error, Observer, RetryPolicy, RetryScheduled, Timeouts, Transfer};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
+use soci_registry_server::testing::{Effect, FakeOptions, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 
-use crate::support::{NAME, content, download, parts, ranges, read, resumes_within};
+use crate::support::{
+    NAME, content, download, parts, ranges, read, resumes_within, start, start_with,
+};
 
 const PART: u64 = 64 << 10;
 
 #[tokio::test(start_paused = true)]
 async fn a_small_blob_is_one_plain_request() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(1000);
     let digest = fake.put_blob(NAME, bytes.clone());
     assert_eq!(download(&fake, &parts(&fake, 1000, 4), &digest, 1000).await.unwrap(), bytes);
@@ -23,7 +25,7 @@ async fn a_small_blob_is_one_plain_request() {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_blob_is_verified_without_a_request() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = Digest::sha256_of(b"");
     assert_eq!(download(&fake, &fake.client(), &digest, 0).await.unwrap(), b"");
     assert_eq!(fake.requests(), []);
@@ -34,7 +36,7 @@ async fn an_empty_blob_is_verified_without_a_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_blob_arrives_in_order_by_parallel_parts_within_the_window() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(1_000_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     // Several threads have no paused clock. The default timeouts are longer than the test may take.
@@ -62,7 +64,7 @@ async fn a_large_blob_arrives_in_order_by_parallel_parts_within_the_window() {
 
 #[tokio::test(start_paused = true)]
 async fn parts_behind_the_window_are_not_asked_for() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(640_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     // The first part stays incomplete for as long as it stalls.
@@ -81,7 +83,7 @@ async fn parts_behind_the_window_are_not_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_part_flows_before_it_is_complete() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(200_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Stall(5)).always());
@@ -98,7 +100,7 @@ async fn a_broken_body_is_resumed_at_the_byte_reached() {
     let bytes = content(100_000);
     for effect in [Effect::DropAfter(20_000), Effect::ShortBody(20_000), Effect::Stall(20_000)] {
         // One plain request.
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let digest = fake.put_blob(NAME, bytes.clone());
         fake.quirk(Quirk::on(RequestKind::BlobGet, effect.clone()));
         let client = parts(&fake, 1 << 20, 4);
@@ -108,7 +110,7 @@ async fn a_broken_body_is_resumed_at_the_byte_reached() {
         resumes_within(&asked[1], 99_999, 20_000);
 
         // Parts, of which the second breaks twice.
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let digest = fake.put_blob(NAME, bytes.clone());
         let second = Quirk::on(RequestKind::BlobGet, effect.clone()).range("bytes=40000-79999");
         fake.quirk(second);
@@ -126,7 +128,7 @@ async fn a_broken_body_is_resumed_at_the_byte_reached() {
 
 #[tokio::test(start_paused = true)]
 async fn a_short_body_resumes_at_exactly_its_end() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(1000);
     let digest = fake.put_blob(NAME, bytes.clone());
     fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ShortBody(300)));
@@ -137,7 +139,7 @@ async fn a_short_body_resumes_at_exactly_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_ignores_the_range_of_a_resumption_gives_no_wrong_bytes() {
-    let fake = FakeRegistry::with(FakeOptions { ranges: false, ..FakeOptions::default() }).await;
+    let fake = start_with(FakeOptions { ranges: false, ..FakeOptions::default() }).await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ShortBody(70_001)));
@@ -149,7 +151,7 @@ async fn a_server_that_ignores_the_range_of_a_resumption_gives_no_wrong_bytes() 
 
 #[tokio::test(start_paused = true)]
 async fn a_server_without_ranges_is_read_by_one_request_within_the_window() {
-    let fake = FakeRegistry::with(FakeOptions { ranges: false, ..FakeOptions::default() }).await;
+    let fake = start_with(FakeOptions { ranges: false, ..FakeOptions::default() }).await;
     let bytes = content(1_000_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     let client = parts(&fake, 50_000, 2);
@@ -166,7 +168,7 @@ async fn a_server_without_ranges_is_read_by_one_request_within_the_window() {
 
 #[tokio::test(start_paused = true)]
 async fn a_later_part_whose_range_is_ignored_is_cut_out() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(300_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::IgnoreRange).range("bytes=100000-199999"));
@@ -180,7 +182,7 @@ async fn a_wrong_content_range_is_refused() {
     for value in
         ["bytes 1-50000/200000", "bytes 0-49999/200001", "bytes 0-60000/200000", "nonsense"]
     {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let digest = fake.put_blob(NAME, content(200_000));
         fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ContentRange(value.to_owned())));
         let error = download(&fake, &parts(&fake, 50_000, 2), &digest, 200_000).await.unwrap_err();
@@ -193,7 +195,7 @@ async fn a_wrong_content_range_is_refused() {
 async fn a_changed_byte_is_found_wherever_it_is() {
     for (offset, part_size) in [(0, 1 << 20), (99_999, 1 << 20), (50_000, 40_000), (99_999, 40_000)]
     {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let digest = fake.put_blob(NAME, content(100_000));
         fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Corrupt(offset)).always());
         let client = parts(&fake, part_size, 2);
@@ -207,7 +209,7 @@ async fn a_changed_byte_is_found_wherever_it_is() {
 #[tokio::test(start_paused = true)]
 async fn more_bytes_than_the_descriptor_says_are_an_error() {
     for (effect, part_size) in [(Effect::LongBody(1), 1 << 20), (Effect::Chunked, 1 << 20)] {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let digest = fake.put_blob(NAME, content(100_000));
         fake.quirk(Quirk::on(RequestKind::BlobGet, effect.clone()).always());
         // With Chunked the descriptor is what is wrong: one byte short.
@@ -219,7 +221,7 @@ async fn more_bytes_than_the_descriptor_says_are_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_blob_that_is_shorter_than_its_descriptor_is_an_error() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = fake.put_blob(NAME, content(1000));
     let error = download(&fake, &fake.client(), &digest, 1001).await.unwrap_err();
     assert_eq!(error.status().map(|status| status.status.as_u16()), Some(416), "{error}");
@@ -228,7 +230,7 @@ async fn a_blob_that_is_shorter_than_its_descriptor_is_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn chunked_bodies_without_a_length_are_read() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::Chunked).always());
@@ -248,7 +250,7 @@ impl Observer for Waits {
 
 #[tokio::test(start_paused = true)]
 async fn throttling_and_server_errors_are_waited_out_as_the_server_asks() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::status_with(429, "retry-after", "3")));
@@ -269,7 +271,7 @@ async fn throttling_and_server_errors_are_waited_out_as_the_server_asks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stays_down_is_given_up_after_the_tries() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = fake.put_blob(NAME, content(10));
     fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::status(500)).always());
     let retry = RetryPolicy { tries: 3, base: Duration::from_millis(1), ..RetryPolicy::default() };
@@ -282,7 +284,7 @@ async fn a_server_that_stays_down_is_given_up_after_the_tries() {
 
 #[tokio::test(start_paused = true)]
 async fn progress_gives_new_tries() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(100);
     let digest = fake.put_blob(NAME, bytes.clone());
     fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::ShortBody(1)).times(20));
@@ -294,7 +296,7 @@ async fn progress_gives_new_tries() {
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_blob_is_not_found_at_once() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     for part_size in [5, 100] {
         let client = parts(&fake, part_size, 2);
         let error = download(&fake, &client, &Digest::sha256_of(b"x"), 10).await.unwrap_err();
@@ -311,7 +313,7 @@ async fn a_redirect_is_asked_for_once_and_never_sees_the_password() {
         password: "p".into(),
     };
     let options = FakeOptions { redirect_blobs: true, auth, ..FakeOptions::default() };
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     let bytes = content(500_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     let credentials = soci_registry::StaticCredentials::new(
@@ -338,7 +340,7 @@ async fn a_redirect_is_asked_for_once_and_never_sees_the_password() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_redirect_is_asked_for_again() {
     let options = FakeOptions { redirect_blobs: true, url_uses: Some(2), ..FakeOptions::default() };
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     let bytes = content(200_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     fake.quirk(Quirk::on(RequestKind::StorageGet, Effect::ShortBody(7)).after(1));
@@ -354,7 +356,7 @@ async fn an_expired_redirect_is_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn a_storage_that_refuses_fresh_urls_is_given_up_as_passing() {
     let options = FakeOptions { redirect_blobs: true, ..FakeOptions::default() };
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     let digest = fake.put_blob(NAME, content(10));
     fake.quirk(Quirk::on(RequestKind::StorageGet, Effect::status(403)).always());
     let error = download(&fake, &fake.client(), &digest, 10).await.unwrap_err();
@@ -364,7 +366,7 @@ async fn a_storage_that_refuses_fresh_urls_is_given_up_as_passing() {
 
 #[tokio::test(start_paused = true)]
 async fn redirects_are_bounded_and_lead_to_http_only() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = fake.put_blob(NAME, content(10));
     let around = format!("/v2/{NAME}/blobs/{digest}");
     for (location, requests) in
@@ -384,7 +386,7 @@ async fn redirects_are_bounded_and_lead_to_http_only() {
 #[tokio::test(start_paused = true)]
 async fn a_range_is_exact_with_and_without_range_support() {
     for ranges in [true, false] {
-        let fake = FakeRegistry::with(FakeOptions { ranges, ..FakeOptions::default() }).await;
+        let fake = start_with(FakeOptions { ranges, ..FakeOptions::default() }).await;
         let bytes = content(100_000);
         let digest = fake.put_blob(NAME, bytes.clone());
         let (client, repository) = (fake.client(), fake.repository(NAME));
@@ -401,7 +403,7 @@ async fn a_range_is_exact_with_and_without_range_support() {
 
 #[tokio::test(start_paused = true)]
 async fn whole_blobs_in_memory_are_verified_and_limited() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(1000);
     let digest = fake.put_blob(NAME, bytes.clone());
     let (client, repository) = (fake.client(), fake.repository(NAME));
@@ -418,7 +420,7 @@ async fn whole_blobs_in_memory_are_verified_and_limited() {
 
 #[tokio::test(start_paused = true)]
 async fn the_size_of_a_blob_is_known_without_reading_it() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = fake.put_blob(NAME, content(1000));
     let (client, repository) = (fake.client(), fake.repository(NAME));
     fake.quirk(Quirk::on(RequestKind::BlobHead, Effect::status(502)));
@@ -428,7 +430,7 @@ async fn the_size_of_a_blob_is_known_without_reading_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_reader_stops_its_requests() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let failing = fake.put_blob(NAME, content(1000));
     let small = fake.put_blob(NAME, content(10));
     fake.quirk(
@@ -459,7 +461,7 @@ async fn a_dropped_reader_stops_its_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_may_have_a_window_of_its_own() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(100_000);
     let digest = fake.put_blob(NAME, bytes.clone());
     let transfer = Transfer { part_size: 40_000, parallel_parts: 1 };

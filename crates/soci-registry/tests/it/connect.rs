@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use soci_oci::{Digest, Repository};
 use soci_registry::{Client, Error, RetryPolicy};
-use soci_registry_server::testing::FakeRegistry;
 use soci_tests::FakeRegistryClient;
 
-use crate::support::{NAME, download};
+use crate::support::{NAME, download, start};
 
 #[tokio::test(start_paused = true)]
 async fn a_server_without_tls_is_named_as_such_at_once() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = Digest::sha256_of(b"x");
     let client = fake.client_builder().plain_http(false).build().unwrap();
     let error = download(&fake, &client, &digest, 10).await.unwrap_err();

@@ -1,7 +1,7 @@
 //! The client against the fake registry, under faults.
 //!
 //! Client and registry share one thread and one paused clock, which moves on only when neither has
-//! anything to do: how long the machine takes for a test decides nothing. Tests that start programs
+//! anything to do (`support::start`): how long the machine takes for a test decides nothing. Tests that start programs
 //! use real time and measure none.
 #![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails the test")]
 

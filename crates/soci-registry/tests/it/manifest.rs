@@ -10,7 +10,7 @@ use soci_registry::{Error, MANIFEST_LIMIT, PutLimit, PutLimitFuture, PutManifest
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 
-use crate::support::{NAME, tag};
+use crate::support::{NAME, start, start_with, tag};
 
 /// Of an image index: the registry takes an empty one, while a manifest needs a configuration.
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -25,7 +25,7 @@ fn empty(note: &str) -> Bytes {
 
 #[tokio::test(start_paused = true)]
 async fn a_manifest_is_read_by_tag_and_by_digest() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = fake.put_manifest(NAME, Some("1"), &format!("{INDEX}; charset=utf-8"), empty("a"));
     let (client, repository) = (fake.client(), fake.repository(NAME));
     for target in [tag("1"), digest.into()] {
@@ -43,7 +43,7 @@ async fn a_manifest_is_read_by_tag_and_by_digest() {
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_manifest_is_refused_by_digest_and_by_stated_digest() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
     fake.quirk(Quirk::on(RequestKind::ManifestGet, Effect::Corrupt(3)).times(2));
     for target in [tag("1"), digest.into()] {
@@ -55,7 +55,7 @@ async fn a_changed_manifest_is_refused_by_digest_and_by_stated_digest() {
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_states_no_digest_is_believed_by_tag() {
     let options = FakeOptions { digest_header: false, ..FakeOptions::default() };
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
     let (client, repository) = (fake.client(), fake.repository(NAME));
     assert_eq!(client.manifest(&repository, &tag("1")).await.unwrap().digest, digest);
@@ -65,7 +65,7 @@ async fn a_registry_that_states_no_digest_is_believed_by_tag() {
 
 #[tokio::test(start_paused = true)]
 async fn a_manifest_over_the_limit_is_refused_whatever_its_length_header_says() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let fits = fake.put_manifest(NAME, Some("fits"), INDEX, vec![b' '; MANIFEST_LIMIT]);
     let over = fake.put_manifest(NAME, Some("over"), INDEX, vec![b' '; MANIFEST_LIMIT + 1]);
     let (client, repository) = (fake.client(), fake.repository(NAME));
@@ -77,7 +77,7 @@ async fn a_manifest_over_the_limit_is_refused_whatever_its_length_header_says() 
 
 #[tokio::test(start_paused = true)]
 async fn a_broken_manifest_request_is_repeated() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
     fake.quirk(Quirk::on(RequestKind::ManifestGet, Effect::status(429)));
     fake.quirk(Quirk::on(RequestKind::ManifestGet, Effect::DropAfter(10)));
@@ -88,7 +88,7 @@ async fn a_broken_manifest_request_is_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn a_put_is_done_once_and_found_the_next_time() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let (client, repository) = (fake.client(), fake.repository(NAME));
     let digest = Digest::sha256_of(&empty("a"));
     for target in [TagOrDigest::from(digest), tag("1")] {
@@ -105,7 +105,7 @@ async fn a_put_is_done_once_and_found_the_next_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_put_whose_answer_was_lost_is_not_done_twice() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     fake.quirk(Quirk::on(RequestKind::ManifestPut, Effect::LoseAnswer(502)));
     assert!(put(&fake, tag("1")).await.unwrap().already_there);
     assert_eq!(fake.requests_of(RequestKind::ManifestPut).len(), 1);
@@ -113,7 +113,7 @@ async fn a_put_whose_answer_was_lost_is_not_done_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn a_put_under_a_wrong_digest_is_refused_before_it_is_sent() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let target = Digest::sha256_of(b"other").into();
     assert!(matches!(put(&fake, target).await.unwrap_err(), Error::DigestMismatch { .. }));
     assert_eq!(fake.requests(), []);
@@ -128,11 +128,11 @@ async fn a_manifest_that_names_what_is_missing_is_put_twice_and_recognised() {
         (StatusCode::BAD_REQUEST, "BLOB_UNKNOWN"),
     ] {
         for target in [tag("1"), Digest::sha256_of(&empty("a")).into()] {
-            let fake = FakeRegistry::start().await;
+            let fake = start().await;
             let effect = Effect::error(status, code, "");
             fake.quirk(Quirk::on(RequestKind::ManifestPut, effect.clone()));
             assert!(!put(&fake, target.clone()).await.unwrap().already_there, "one is a mistake");
-            let fake = FakeRegistry::start().await;
+            let fake = start().await;
             fake.quirk(Quirk::on(RequestKind::ManifestPut, effect).always());
             let error = put(&fake, target).await.unwrap_err();
             assert!(error.is_missing_content() && error.is_transient(), "{error}");
@@ -141,7 +141,7 @@ async fn a_manifest_that_names_what_is_missing_is_put_twice_and_recognised() {
         }
     }
     // As a registry that looks for what is named says it itself.
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let missing = format!(
         r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{INDEX}","digest":"{}","size":1}}]}}"#,
         Digest::sha256_of(b"x")
@@ -154,7 +154,7 @@ async fn a_manifest_that_names_what_is_missing_is_put_twice_and_recognised() {
 #[tokio::test(start_paused = true)]
 async fn a_tag_that_may_not_move_is_told_even_where_nothing_is_found_under_it() {
     for status in [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND] {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let effect = Effect::error(status, "TAG_INVALID", "the tag is immutable");
         fake.quirk(Quirk::on(RequestKind::ManifestPut, effect));
         let error = put(&fake, tag("1")).await.unwrap_err();
@@ -165,7 +165,7 @@ async fn a_tag_that_may_not_move_is_told_even_where_nothing_is_found_under_it() 
 #[tokio::test(start_paused = true)]
 async fn a_put_that_is_stored_as_something_else_is_an_error() {
     for target in [tag("1"), Digest::sha256_of(&empty("a")).into()] {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let other = Digest::sha256_of(b"other");
         let effect = Effect::SetHeader("docker-content-digest", other.to_string());
         fake.quirk(Quirk::on(RequestKind::ManifestPut, effect));
@@ -178,7 +178,7 @@ async fn a_put_that_is_stored_as_something_else_is_an_error() {
 async fn an_immutable_tag_takes_the_same_bytes_again_and_no_others() {
     for digest_header in [true, false] {
         let options = FakeOptions { immutable_tags: true, digest_header, ..FakeOptions::default() };
-        let fake = FakeRegistry::with(options).await;
+        let fake = start_with(options).await;
         let (client, repository) = (fake.client(), fake.repository(NAME));
         let put = async |bytes| client.put_manifest(&repository, &tag("1"), INDEX, bytes).await;
         assert!(!put(empty("a")).await.unwrap().already_there);
@@ -191,7 +191,7 @@ async fn an_immutable_tag_takes_the_same_bytes_again_and_no_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_put_says_what_the_registry_says() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let effect = Effect::error(StatusCode::FORBIDDEN, "DENIED", "no push for you");
     fake.quirk(Quirk::on(RequestKind::ManifestPut, effect));
     let error = put(&fake, tag("1")).await.unwrap_err();
@@ -214,7 +214,7 @@ impl PutLimit for Turns {
 
 #[tokio::test(start_paused = true)]
 async fn every_put_that_goes_out_waits_for_its_turn_and_nothing_else_does() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let turns = Arc::new(Turns::default());
     let client = fake.client_builder().put_limit(Arc::clone(&turns) as _).build().unwrap();
     let repository = fake.repository(NAME);

@@ -2,17 +2,17 @@
 
 use bytes::Bytes;
 use soci_registry::{MemoryPool, Transfer};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
+use soci_registry_server::testing::{Effect, FakeOptions, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 use tokio::task::JoinSet;
 
-use crate::support::NAME;
+use crate::support::{NAME, start, start_with};
 
 #[tokio::test(start_paused = true)]
 async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
     const SIZE: usize = 3_000_000;
     for ranges in [true, false] {
-        let fake = FakeRegistry::with(FakeOptions { ranges, ..FakeOptions::default() }).await;
+        let fake = start_with(FakeOptions { ranges, ..FakeOptions::default() }).await;
         let memory = MemoryPool::new(512 << 10, 512 << 10);
         let transfer = Transfer { part_size: 64 << 10, parallel_parts: 8 };
         let mut readers = JoinSet::new();
@@ -37,7 +37,7 @@ async fn readers_that_share_memory_all_end_and_hold_no_more_than_it() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_stands_still_does_not_hold_up_one_that_has_begun() {
     const SIZE: usize = 2 << 20;
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let memory = MemoryPool::new(1 << 20, 1 << 20);
     let transfer = Transfer { part_size: 64 << 10, parallel_parts: 16 };
     let slow = fake.put_blob(NAME, vec![1; SIZE]);

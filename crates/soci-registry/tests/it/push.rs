@@ -9,7 +9,7 @@ use soci_registry_server::testing::{
 };
 use soci_tests::FakeRegistryClient;
 
-use crate::support::{NAME, content};
+use crate::support::{NAME, content, start, start_with};
 
 fn segments(bytes: &Bytes) -> BlobSource {
     let middle = bytes.len() / 3;
@@ -28,7 +28,7 @@ async fn a_blob_is_uploaded_once_by_one_put() {
     for (absolute_locations, uploads_elsewhere) in [(false, false), (true, false), (true, true)] {
         let options =
             FakeOptions { absolute_locations, uploads_elsewhere, ..FakeOptions::default() };
-        let fake = FakeRegistry::with(options).await;
+        let fake = start_with(options).await;
         let bytes = content(200_000);
         assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::Uploaded);
         assert_eq!(push(&fake, &bytes).await.unwrap(), PushedBlob::AlreadyThere);
@@ -40,7 +40,7 @@ async fn a_blob_is_uploaded_once_by_one_put() {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_blob_is_uploaded() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     assert_eq!(push(&fake, &Bytes::new()).await.unwrap(), PushedBlob::Uploaded);
 }
 
@@ -56,7 +56,7 @@ async fn a_failed_upload_is_begun_anew() {
         error(StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
         error(StatusCode::BAD_REQUEST, "SIZE_INVALID"),
     ] {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         fake.quirk(Quirk::on(RequestKind::UploadPut, effect));
         fake.quirk(Quirk::on(RequestKind::UploadPost, Effect::status(503)));
         let bytes = content(100_000);
@@ -70,7 +70,7 @@ async fn a_failed_upload_is_begun_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_whose_answer_was_lost_is_not_sent_again() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     fake.quirk(Quirk::on(RequestKind::UploadPut, Effect::LoseAnswer(504)));
     assert_eq!(push(&fake, &content(10)).await.unwrap(), PushedBlob::AlreadyThere);
     assert_eq!(fake.requests_of(RequestKind::UploadPut).len(), 1);
@@ -85,7 +85,7 @@ async fn damage_and_404s_that_stay_are_given_up_soon_and_may_pass() {
         (RequestKind::UploadPut, nowhere.clone()),
         (RequestKind::UploadPost, nowhere),
     ] {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         fake.quirk(Quirk::on(kind, effect).always());
         let error = push(&fake, &content(10)).await.unwrap_err();
         let Error::Exhausted { failures: 3, source, .. } = &error else { panic!("{error}") };
@@ -100,7 +100,7 @@ async fn damage_and_404s_that_stay_are_given_up_soon_and_may_pass() {
 
 #[tokio::test(start_paused = true)]
 async fn a_blob_that_the_registry_claims_to_have_can_be_sent_again() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let bytes = content(100_000);
     let digest = Digest::sha256_of(&bytes);
     fake.quirk(Quirk::on(RequestKind::BlobHead, Effect::status(200)).always());
@@ -113,7 +113,7 @@ async fn a_blob_that_the_registry_claims_to_have_can_be_sent_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_digest_is_refused_and_not_repeated() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let source = segments(&content(10));
     let digest = Digest::sha256_of(b"other");
     let error = fake.client().push_blob(&fake.repository(NAME), &digest, &source, None).await;
@@ -126,7 +126,7 @@ async fn a_wrong_digest_is_refused_and_not_repeated() {
 async fn a_blob_of_another_repository_is_mounted() {
     let auth =
         FakeAuth::Bearer { user: TokenUser::Anyone, lifetime: std::time::Duration::from_mins(1) };
-    let fake = FakeRegistry::with(FakeOptions { auth, ..FakeOptions::default() }).await;
+    let fake = start_with(FakeOptions { auth, ..FakeOptions::default() }).await;
     let bytes = content(1000);
     let digest = fake.put_blob("base", bytes.clone());
     let (client, to, from) = (fake.client(), fake.repository(NAME), fake.repository("base"));
@@ -143,8 +143,7 @@ async fn a_mount_that_is_declined_or_refused_becomes_an_upload() {
     let digest = Digest::sha256_of(&bytes);
     let refused = Effect::error(StatusCode::FORBIDDEN, "DENIED", "not your repository");
     for refusal in [None, Some(refused)] {
-        let fake =
-            FakeRegistry::with(FakeOptions { mounts: false, ..FakeOptions::default() }).await;
+        let fake = start_with(FakeOptions { mounts: false, ..FakeOptions::default() }).await;
         let posts = 1 + usize::from(refusal.is_some());
         if let Some(effect) = refusal {
             fake.quirk(Quirk::on(RequestKind::UploadPost, effect));

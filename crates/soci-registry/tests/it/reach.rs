@@ -6,7 +6,7 @@ use soci_registry::{Credentials, Error, Secret, StaticCredentials};
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 
-use crate::support::{NAME, content, download, tag};
+use crate::support::{NAME, content, download, start, start_with, tag};
 
 /// URLs of metadata services and of others on the link.
 const FORBIDDEN: [&str; 6] = [
@@ -27,7 +27,7 @@ fn assert_refused(fake: &FakeRegistry, error: &Error, requests: usize) {
 #[tokio::test(start_paused = true)]
 async fn no_redirect_leads_to_the_link() {
     for url in FORBIDDEN {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let digest = fake.put_blob(NAME, content(10));
         let lead = || Effect::status_with(307, "location", url);
         fake.quirk(Quirk::on(RequestKind::BlobGet, lead()));
@@ -44,7 +44,7 @@ async fn no_token_endpoint_is_on_the_link_with_credentials_or_without() {
     let basic = Credentials::Basic { username: "u".to_owned(), password: Secret::new("p") };
     for url in FORBIDDEN {
         for credentials in [Credentials::Anonymous, basic.clone()] {
-            let fake = FakeRegistry::start().await;
+            let fake = start().await;
             let provider = StaticCredentials::new(fake.host(), credentials);
             let builder = fake.client_builder().credentials(std::sync::Arc::new(provider));
             let challenge = format!("Bearer realm=\"{url}\",service=\"s\"");
@@ -60,7 +60,7 @@ async fn no_token_endpoint_is_on_the_link_with_credentials_or_without() {
 #[tokio::test(start_paused = true)]
 async fn no_upload_goes_on_at_the_link() {
     for url in FORBIDDEN {
-        let fake = FakeRegistry::start().await;
+        let fake = start().await;
         let headers = vec![("location".to_owned(), url.to_owned())];
         let status = StatusCode::ACCEPTED.as_u16();
         let body = String::new();
@@ -75,7 +75,7 @@ async fn no_upload_goes_on_at_the_link() {
 #[tokio::test(start_paused = true)]
 async fn a_registry_on_this_machine_may_lead_to_this_machine() {
     let options = FakeOptions { redirect_blobs: true, ..FakeOptions::default() };
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     let digest = fake.put_blob(NAME, content(10));
     download(&fake, &fake.client(), &digest, 10).await.unwrap();
     assert_eq!(fake.requests_of(RequestKind::StorageGet).len(), 1);

@@ -3,10 +3,10 @@
 use serde_json::json;
 use soci_oci::{Digest, referrers};
 use soci_registry::{Error, ReferrersSource};
-use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
+use soci_registry_server::testing::{Effect, FakeOptions, Quirk, RequestKind};
 use soci_tests::FakeRegistryClient;
 
-use crate::support::{NAME, tag};
+use crate::support::{NAME, start, start_with, tag};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -34,7 +34,7 @@ fn digests(pages: &[bytes::Bytes]) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn the_api_gives_all_pages_and_filters() {
     let options = FakeOptions { referrers_page: Some(2), ..FakeOptions::default() };
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     let subject = fake.put_manifest(NAME, None, MANIFEST, "{}");
     let mut expected: Vec<String> = (0..5)
         .map(|note| fake.put_manifest(NAME, None, INDEX, referrer(&subject, "a/x", note)))
@@ -60,7 +60,7 @@ async fn the_api_gives_all_pages_and_filters() {
 #[tokio::test(start_paused = true)]
 async fn without_the_api_the_tag_schema_is_read() {
     let options = FakeOptions { referrers_api: false, ..FakeOptions::default() };
-    let fake = FakeRegistry::with(options).await;
+    let fake = start_with(options).await;
     let subject = fake.put_manifest(NAME, None, MANIFEST, "{}");
     let (client, repository) = (fake.client(), fake.repository(NAME));
     assert!(!client.has_referrers_api(&repository, &subject).await.unwrap());
@@ -76,7 +76,7 @@ async fn without_the_api_the_tag_schema_is_read() {
 
 #[tokio::test(start_paused = true)]
 async fn a_front_page_in_place_of_the_api_is_no_api() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let effect = Effect::Answer {
         status: 200,
         headers: vec![("content-type".to_owned(), "text/html".to_owned())],
@@ -90,7 +90,7 @@ async fn a_front_page_in_place_of_the_api_is_no_api() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endless_list_is_given_up() {
-    let fake = FakeRegistry::start().await;
+    let fake = start().await;
     let effect = Effect::Answer {
         status: 200,
         headers: vec![
@@ -108,8 +108,7 @@ async fn an_endless_list_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_processed_subject_is_reported() {
     for referrers_api in [true, false] {
-        let fake =
-            FakeRegistry::with(FakeOptions { referrers_api, ..FakeOptions::default() }).await;
+        let fake = start_with(FakeOptions { referrers_api, ..FakeOptions::default() }).await;
         let manifest = referrer(&Digest::sha256_of(b"{}"), "a/x", 0);
         let put = fake.client();
         let repository = fake.repository(NAME);

@@ -5,11 +5,36 @@ use std::time::Duration;
 use bytes::Bytes;
 use soci_oci::{Digest, TagOrDigest};
 use soci_registry::{BlobReader, Client, Error, Timeouts, Transfer};
-use soci_registry_server::testing::{FakeRegistry, RequestKind};
+use soci_registry_server::testing::{FakeOptions, FakeRegistry, RequestKind};
 use soci_tests::FakeRegistryClient;
 
 /// The repository that the tests use.
 pub(crate) const NAME: &str = "team/app";
+
+/// How far the paused clock moves at once.
+const STEP: Duration = Duration::from_millis(100);
+
+/// How long it stands still after that, for what the system has on its way between two sockets.
+const REST: Duration = Duration::from_millis(5);
+
+/// A fake with the default options, under a clock that a test can rely on.
+pub(crate) async fn start() -> FakeRegistry {
+    start_with(FakeOptions::default()).await
+}
+
+/// A fake with these options, under a clock that a test can rely on.
+///
+/// A paused clock jumps to the next timer when nothing is ready. Bytes that were written and have not
+/// arrived are not ready, which takes a busy machine a while, and a timeout would come before them. So
+/// the clock moves in steps and rests between them: it does while a blocking task runs.
+pub(crate) async fn start_with(options: FakeOptions) -> FakeRegistry {
+    tokio::spawn(async {
+        while tokio::task::spawn_blocking(|| std::thread::sleep(REST)).await.is_ok() {
+            tokio::time::sleep(STEP).await;
+        }
+    });
+    FakeRegistry::with(options).await
+}
 
 /// Bytes in which no two positions of a part look alike.
 pub(crate) fn content(size: usize) -> Bytes {
@@ -43,9 +68,9 @@ pub(crate) async fn download(
     read(&mut client.blob(&fake.repository(NAME), digest, size as u64)).await
 }
 
-/// A client that splits blobs into parts of this size, and calls 100 ms of silence a stall.
+/// A client that splits blobs into parts of this size, and calls two seconds of silence a stall.
 pub(crate) fn parts(fake: &FakeRegistry, part_size: u64, parallel_parts: usize) -> Client {
-    let silence = Duration::from_millis(100);
+    let silence = Duration::from_secs(2);
     fake.client_builder()
         .transfer(Transfer { part_size, parallel_parts })
         .timeouts(Timeouts { stall: silence, ..Timeouts::default() })
