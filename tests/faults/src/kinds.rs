@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use soci_registry_server::testing::{Condition, Effect, Kind, Quirk};
+use soci_registry_server::testing::{Condition, Effect, Quirk, RequestKind};
 
 use crate::images::{OUTPUT_TAG, Shape, ShapeName, TAG};
 use crate::worker::IndexVersion;
@@ -149,30 +149,34 @@ impl RequestClass {
 
     /// A quirk that hits such requests of a job.
     fn quirk(self, shape: &Shape, job: &str, effect: Effect) -> Quirk {
-        let on = |kind: Kind, behind: &str| {
+        let on = |kind: RequestKind, behind: &str| {
             Quirk::on(kind, effect.clone()).path(format!("/{job}/{behind}"))
         };
         let blob = |digest: &soci_oci::Digest| format!("blobs/{digest}");
         let ends = |tag: &str| Condition::PathEnds(format!("/{tag}"));
         match self {
-            Self::HeadTag => on(Kind::ManifestHead, "manifests/").when(ends(TAG)),
-            Self::HeadOutputTag => on(Kind::ManifestHead, "manifests/").when(ends(OUTPUT_TAG)),
-            Self::GetOutputTag => on(Kind::ManifestGet, "manifests/").when(ends(OUTPUT_TAG)),
-            Self::HeadManifest => on(Kind::ManifestHead, "manifests/sha256:"),
-            Self::GetManifest => on(Kind::ManifestGet, "manifests/sha256:"),
-            Self::GetConfig => on(Kind::BlobGet, &blob(&shape.config)),
-            Self::GetLayer => on(Kind::BlobGet, &blob(&shape.layer)),
-            Self::GetStored => on(Kind::StorageGet, &blob(&shape.layer)),
-            Self::GetStoredPart => {
-                on(Kind::StorageGet, &blob(&shape.layer)).when(Condition::Ranged)
+            Self::HeadTag => on(RequestKind::ManifestHead, "manifests/").when(ends(TAG)),
+            Self::HeadOutputTag => {
+                on(RequestKind::ManifestHead, "manifests/").when(ends(OUTPUT_TAG))
             }
-            Self::HeadBlob => on(Kind::BlobHead, "blobs/"),
-            Self::BeginUpload => on(Kind::UploadPost, ""),
-            Self::EndUpload => on(Kind::UploadPut, ""),
-            Self::PutManifest => on(Kind::ManifestPut, "manifests/sha256:"),
-            Self::PutTag => on(Kind::ManifestPut, "manifests/").when(ends(OUTPUT_TAG)),
-            Self::Referrers => on(Kind::Referrers, ""),
-            Self::Token => Quirk::on(Kind::Token, effect).when(Condition::QueryHas(job.to_owned())),
+            Self::GetOutputTag => on(RequestKind::ManifestGet, "manifests/").when(ends(OUTPUT_TAG)),
+            Self::HeadManifest => on(RequestKind::ManifestHead, "manifests/sha256:"),
+            Self::GetManifest => on(RequestKind::ManifestGet, "manifests/sha256:"),
+            Self::GetConfig => on(RequestKind::BlobGet, &blob(&shape.config)),
+            Self::GetLayer => on(RequestKind::BlobGet, &blob(&shape.layer)),
+            Self::GetStored => on(RequestKind::StorageGet, &blob(&shape.layer)),
+            Self::GetStoredPart => {
+                on(RequestKind::StorageGet, &blob(&shape.layer)).when(Condition::Ranged)
+            }
+            Self::HeadBlob => on(RequestKind::BlobHead, "blobs/"),
+            Self::BeginUpload => on(RequestKind::UploadPost, ""),
+            Self::EndUpload => on(RequestKind::UploadPut, ""),
+            Self::PutManifest => on(RequestKind::ManifestPut, "manifests/sha256:"),
+            Self::PutTag => on(RequestKind::ManifestPut, "manifests/").when(ends(OUTPUT_TAG)),
+            Self::Referrers => on(RequestKind::Referrers, ""),
+            Self::Token => {
+                Quirk::on(RequestKind::Token, effect).when(Condition::QueryHas(job.to_owned()))
+            }
         }
     }
 }

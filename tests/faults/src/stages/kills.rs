@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soci_registry_server::testing::{Effect, Kind, Quirk};
+use soci_registry_server::testing::{Effect, Quirk, RequestKind};
 use tokio::time::{Instant, sleep};
 
 use crate::images::ShapeName;
@@ -15,8 +15,13 @@ const SECTION: &str = "fault of the process";
 const JOBS: &str = "jobs under all of these";
 
 /// Requests that are slowed down, so that there is a midst of a job.
-const SLOW: [Kind; 5] =
-    [Kind::ManifestGet, Kind::StorageGet, Kind::UploadPost, Kind::UploadPut, Kind::ManifestPut];
+const SLOW: [RequestKind; 5] = [
+    RequestKind::ManifestGet,
+    RequestKind::StorageGet,
+    RequestKind::UploadPost,
+    RequestKind::UploadPut,
+    RequestKind::ManifestPut,
+];
 
 /// How much slower each is.
 const SLOWER: Duration = Duration::from_millis(120);

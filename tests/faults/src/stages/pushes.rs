@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use soci_registry_server::testing::{Condition, Effect, Kind, Quirk};
+use soci_registry_server::testing::{Condition, Effect, Quirk, RequestKind};
 use tokio::time::{Instant, sleep};
 
 use crate::images::{OUTPUT_TAG, ShapeName, TAG, output};
@@ -19,11 +19,11 @@ const SECTION: &str = "fault of order";
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What is slow for the older push.
-const SLOW: [(&str, Kind, bool); 4] = [
-    ("pushed again: the older result's PUT is slow", Kind::ManifestPut, true),
-    ("pushed again: a PUT of the older result is slow", Kind::ManifestPut, false),
-    ("pushed again: a layer is slow", Kind::StorageGet, false),
-    ("pushed again: an upload is slow", Kind::UploadPut, false),
+const SLOW: [(&str, RequestKind, bool); 4] = [
+    ("pushed again: the older result's PUT is slow", RequestKind::ManifestPut, true),
+    ("pushed again: a PUT of the older result is slow", RequestKind::ManifestPut, false),
+    ("pushed again: a layer is slow", RequestKind::StorageGet, false),
+    ("pushed again: an upload is slow", RequestKind::UploadPut, false),
 ];
 
 /// Runs the stage.
