@@ -46,8 +46,8 @@ async fn begin_upload(fake: &FakeRegistry) -> String {
 #[tokio::test]
 async fn a_connection_is_closed_before_or_after_the_request_was_carried_out() {
     let fake = FakeRegistry::start().await;
-    let before = fake.quirk(Quirk::on(Kind::ManifestPut, Effect::HangUp));
-    let after = fake.quirk(Quirk::on(Kind::ManifestPut, Effect::HangUpAfter));
+    let before = fake.quirk(Quirk::on(RequestKind::ManifestPut, Effect::HangUp));
+    let after = fake.quirk(Quirk::on(RequestKind::ManifestPut, Effect::HangUpAfter));
     for there in [0, 1] {
         assert!(index_request(&fake, "1").send().await.is_err());
         assert_eq!(fake.tags("app").len(), there);
@@ -59,7 +59,7 @@ async fn a_connection_is_closed_before_or_after_the_request_was_carried_out() {
 #[tokio::test]
 async fn a_quirk_that_is_lifted_acts_no_more() {
     let fake = FakeRegistry::start().await;
-    let order = fake.quirk(Quirk::on(Kind::Version, Effect::status(500)).always());
+    let order = fake.quirk(Quirk::on(RequestKind::Version, Effect::status(500)).always());
     assert_eq!(send(&fake, "GET", "/v2/").await.status(), 500);
     fake.lift(order);
     assert_eq!(send(&fake, "GET", "/v2/").await.status(), 200);
@@ -70,7 +70,7 @@ async fn a_quirk_that_is_lifted_acts_no_more() {
 async fn a_tag_is_told_from_one_that_begins_like_it() {
     let fake = FakeRegistry::start().await;
     let ends = Condition::PathEnds("/v1".to_owned());
-    fake.quirk(Quirk::on(Kind::ManifestGet, Effect::status(500)).always().when(ends));
+    fake.quirk(Quirk::on(RequestKind::ManifestGet, Effect::status(500)).always().when(ends));
     assert_eq!(send(&fake, "GET", "/v2/app/manifests/v1").await.status(), 500);
     assert_eq!(send(&fake, "GET", "/v2/app/manifests/v1-soci").await.status(), 404);
 }
@@ -78,7 +78,7 @@ async fn a_tag_is_told_from_one_that_begins_like_it() {
 #[tokio::test]
 async fn a_redirect_can_lead_in_a_circle() {
     let fake = FakeRegistry::start().await;
-    fake.quirk(Quirk::on(Kind::Tags, Effect::status_with(307, "location", "{path}")));
+    fake.quirk(Quirk::on(RequestKind::Tags, Effect::status_with(307, "location", "{path}")));
     let answer = send(&fake, "GET", "/v2/app/tags/list").await;
     assert_eq!(header(&answer, "location"), "/v2/app/tags/list");
 }
