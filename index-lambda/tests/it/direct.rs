@@ -149,7 +149,6 @@ async fn without_a_dead_letter_queue_what_cannot_be_done_is_an_error_in_the_know
 #[tokio::test]
 async fn what_only_the_registry_says_is_left_to_a_worker_s_second_look() {
     let world = world().await;
-    // The tag does not exist, so nobody could use a result: if that is true.
     let gone = Digest::sha256_of(b"gone");
     let sentence = world.sentence(&event("v1", gone)).await;
     assert!(sentence.starts_with("Handed over to the queue: "), "{sentence}");
@@ -159,7 +158,7 @@ async fn what_only_the_registry_says_is_left_to_a_worker_s_second_look() {
     let body: Value = serde_json::from_str(&found.message.body).unwrap();
     assert_eq!(body, job("v1", gone));
     let history = JobHistory::of(&found.message);
-    assert_eq!((history.doubt.as_deref(), history.attempts), (Some("tag-gone"), 0));
+    assert_eq!((history.doubt.as_deref(), history.attempts), (Some("image-gone"), 0));
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ async fn the_age_of_a_job_counts_from_its_first_message_however_often_it_is_copi
     assert_eq!(service.dead.messages().len(), 1);
     let outcomes = service.seen.outcomes();
     let (last, ..) = *outcomes.last().unwrap();
-    assert!((3600..3600 + 481).contains(&last), "{outcomes:?}");
+    assert!((3600..3600 + 902).contains(&last), "{outcomes:?}");
     assert!(outcomes.len() >= 5, "{outcomes:?}");
 }
 
