@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,13 +106,12 @@ async fn worker() {
     };
     let otlp = Some(Otlp { endpoint: Some(variable("OTEL_EXPORTER_OTLP_ENDPOINT")) });
     let telemetry = Telemetry { format, level: variable("LOG_LEVEL"), otlp };
-    let logs = match std::env::var_os(UNCAPPED) {
-        None => Some(telemetry::init(&telemetry).unwrap()),
-        Some(_) => {
-            let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-            tracing_subscriber::registry().with(layer).try_init().unwrap();
-            None
-        }
+    let logs = if std::env::var_os(UNCAPPED).is_none() {
+        Some(telemetry::init(&telemetry).unwrap())
+    } else {
+        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        tracing_subscriber::registry().with(layer).try_init().unwrap();
+        None
     };
     let sdk = soci_aws::sdk::load().await;
     let queues = Queues {
@@ -177,9 +177,9 @@ async fn function() {
     let handler = Handler { worker, queue: QueueIdentity::of(&settings.queue_url) };
     let handle = |payload: Box<RawValue>, invocation| {
         let handler = &handler;
-        let handled: std::pin::Pin<Box<dyn Future<Output = Result<Answer, InvocationError>>>> =
+        let answer: Pin<Box<dyn Future<Output = Result<Answer, InvocationError>>>> =
             Box::pin(async move { handler.handle(payload.get(), &invocation).await });
-        handled
+        answer
     };
     serve(handle).await.unwrap();
 }

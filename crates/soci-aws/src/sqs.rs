@@ -18,6 +18,7 @@
 
 mod batch;
 mod redrive;
+mod redrive_policy;
 mod url;
 
 use std::collections::HashMap;
@@ -209,7 +210,7 @@ impl Queue for SqsQueue {
         let found = self.attributes([Attribute::RedrivePolicy]).await;
         let found = found.map_err(|failure| self.failed(Operation::MaxReceives, failure))?;
         let [policy] = found;
-        Ok(policy.as_deref().and_then(redrive::max_receives))
+        Ok(policy.as_deref().and_then(redrive_policy::max_receives))
     }
 }
 

@@ -19,8 +19,6 @@ use soci_registry::{MAX_PIECE, MemoryHold, MemoryLease, MemoryPool, Transfer};
 use soci_ztoc::{MemoryGrant, Scanner};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::layer::PIECES_UNDER_WAY;
-
 /// Least memory for one layer's download: two parts of 1 MiB, so that one is on its way while the
 /// other is read. Requests for less cost more than they bring.
 const SMALLEST_WINDOW: u64 = 2 << 20;
@@ -33,6 +31,17 @@ const LAYERS_WINDOW: u64 = 16 << 20;
 
 /// What the read buffers of a layer's connections take.
 const CONNECTIONS: u64 = 1 << 20;
+
+/// Pieces of a layer that wait to be inflated. The download has a window of its own; this only lets
+/// it run on while a piece is being inflated.
+pub(crate) const PIECES_TO_INFLATE: usize = 2;
+
+/// Pieces that the hashing may be behind: enough to smooth the two threads' paces, and little memory, since a piece is
+/// what one read of a socket or file gives.
+pub(crate) const PIECES_TO_HASH: usize = 4;
+
+/// Pieces outside of the window at most: those that wait, and the three that are being sent, inflated and hashed.
+const PIECES_UNDER_WAY: u64 = (PIECES_TO_INFLATE + PIECES_TO_HASH + 3) as u64;
 
 /// What a layer takes beside its window and its ztoc.
 const BESIDE: u64 = Scanner::FIXED_MEMORY + PIECES_UNDER_WAY * MAX_PIECE + CONNECTIONS;

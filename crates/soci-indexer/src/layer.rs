@@ -7,18 +7,10 @@ use soci_oci::Digest;
 use soci_ztoc::{BuildError, Ztoc, ZtocSettings};
 use tokio::sync::mpsc;
 
-use crate::budget::{Budget, LayerMemory, ZtocMemory};
+use crate::budget::{Budget, LayerMemory, PIECES_TO_INFLATE, ZtocMemory};
 use crate::error::LayerError;
-use crate::pipeline::{BACKLOG, PipelineError, build_ztoc};
+use crate::pipeline::{PipelineError, build_ztoc};
 use crate::store::{BlobStream, ImageStore};
-
-/// Pieces of the layer that wait to be inflated. The download has a window of its own; this only
-/// lets it run on while a piece is being inflated.
-const QUEUE: usize = 2;
-
-/// Pieces of a layer outside of its window at most: those that wait to be inflated and to be
-/// hashed, and the three that are being sent, inflated and hashed.
-pub(crate) const PIECES_UNDER_WAY: u64 = (QUEUE + BACKLOG + 3) as u64;
 
 /// A ztoc, built from a layer whose digest has been verified.
 #[derive(Debug)]
@@ -91,7 +83,7 @@ async fn try_build<S: ImageStore>(
     progress: &impl LayerProgress,
 ) -> Result<Ztoc, LayerError> {
     let LayerMemory { window, ztoc, beside: _beside } = memory;
-    let (sender, mut receiver) = mpsc::channel(QUEUE);
+    let (sender, mut receiver) = mpsc::channel(PIECES_TO_INFLATE);
     let building = tokio::task::spawn_blocking(move || {
         build_ztoc(settings, Box::new(ztoc), || match receiver.blocking_recv() {
             Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),

@@ -6,9 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use bytes::Bytes;
 use soci_ztoc::{BuildError, Cut, MemoryGrant, Scanner, SpanHasher, Ztoc, ZtocSettings};
 
-/// Pieces that the hashing may be behind: enough to smooth the two threads' paces, and little
-/// memory, since a piece is what one read of a socket or file gives.
-pub(crate) const BACKLOG: usize = 4;
+use crate::budget::PIECES_TO_HASH;
 
 /// Why a layer's ztoc was not built.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +27,7 @@ pub fn build_ztoc<E>(
     mut next: impl FnMut() -> Result<Option<Bytes>, E>,
 ) -> Result<Ztoc, PipelineError<E>> {
     let mut scanner = Scanner::with_memory(settings, memory)?;
-    let (sender, receiver) = sync_channel(BACKLOG);
+    let (sender, receiver) = sync_channel(PIECES_TO_HASH);
     std::thread::scope(|scope| {
         let hashing = scope.spawn(|| hash(receiver));
         let result = scan(&mut scanner, &mut next, &sender);

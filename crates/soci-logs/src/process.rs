@@ -23,11 +23,12 @@ use tracing_subscriber::{Layer, Registry};
 
 /// The crates of this workspace as the targets of their events name them. These alone are free to say
 /// what a filter asks for.
-pub const OWN_CRATES: [&str; 22] = [
+pub const OWN_CRATES: [&str; 23] = [
     "filter_lambda",
     "index_lambda",
     "soci_aws",
     "soci_config",
+    "soci_faults",
     "soci_filter_lambda",
     "soci_index_builder",
     "soci_index_lambda",

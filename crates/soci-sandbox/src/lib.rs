@@ -10,5 +10,6 @@ pub mod sample_image;
 #[cfg(any(test, feature = "testing"))]
 pub use queue::Call;
 #[cfg(any(test, feature = "testing"))]
-pub use queue::inspect::{Presence, Snapshot};
+pub use queue::inspect::Snapshot;
+pub use queue::message_store::Presence;
 pub use queue::{MemoryQueue, MemoryQueueOptions, Redrive};

@@ -18,7 +18,7 @@
 mod faults;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod inspect;
-mod message_store;
+pub(crate) mod message_store;
 mod rules;
 
 #[cfg(test)]

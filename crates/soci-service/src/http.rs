@@ -15,6 +15,7 @@ mod page;
 mod places;
 mod serve;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod slow_clients;
 
 use std::sync::Arc;

@@ -271,7 +271,7 @@ fn put_bytes(bytes: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// What [`EntryStack::push`] has written, being read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct StoredBytes<'a>(&'a [u8]);
 
 impl<'a> StoredBytes<'a> {
@@ -322,7 +322,7 @@ impl<'a> StoredBytes<'a> {
 }
 
 /// The PAX records of an entry that was taken off, in the order in which they were put on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct StoredRecords<'a>(StoredBytes<'a>);
 
 impl<'a> Iterator for StoredRecords<'a> {

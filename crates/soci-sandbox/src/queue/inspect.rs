@@ -7,18 +7,8 @@ use tokio::time::Instant;
 
 use super::MemoryQueue;
 use super::faults::{Call, Injected, PlannedFault, PlannedFaults};
+use super::message_store::Presence;
 use soci_queue::{ErrorKind, Message, Operation, QueueError};
-
-/// Whether a message can be received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// It can.
-    Visible,
-    /// Somebody has it.
-    InFlight,
-    /// It was sent with a delay that is not over.
-    Delayed,
-}
 
 /// A message that is in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

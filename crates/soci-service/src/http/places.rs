@@ -6,16 +6,21 @@
 //! them would otherwise keep everybody else out for as long as the timeouts let him. That is
 //!
 //! - of a peer that has as many as one may have, one of its own;
-//! - else one of the peer that has the most, so that one with many takes nothing from one with few;
+//! - else one of a peer that has the most, so that those with many take nothing from those with few;
 //! - of these the one that has been silent for the longest: whose last complete request is the oldest,
 //!   or which has sent none for the longest. A request is answered in well under a millisecond, so one
 //!   that was just heard is the last to go.
+//!
+//! So while somebody holds several connections, whoever comes with one keeps it. Only as many peers as there
+//! are places, each with a connection or more, can displace each other before they have asked; and nobody of
+//! them the container's health check, which does not come here.
 //!
 //! A peer is an IPv4 address, or the first half of an IPv6 address, as hosts are given a whole network
 //! of those. Behind a load balancer all clients are one peer and share its places.
 //!
 //! This file knows no sockets: who goes is told that by dropping what it waits for.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv6Addr};
 
 use tokio::sync::oneshot;
@@ -57,11 +62,16 @@ impl Places {
         now: Instant,
     ) -> (PlaceId, oneshot::Receiver<()>) {
         let peer = peer(address);
-        if self.held_by(peer) >= self.per_peer {
-            self.make_one_go(peer);
+        let goes = if self.held_by(peer) >= self.per_peer {
+            self.first_to_go(|place| (place.peer != peer, place.heard))
         } else if self.taken.len() >= self.total {
-            let most = self.taken.iter().map(|place| place.peer).max_by_key(|it| self.held_by(*it));
-            self.make_one_go(most.unwrap_or(peer));
+            self.first_to_go(|place| (Reverse(self.held_by(place.peer)), place.heard))
+        } else {
+            None
+        };
+        if let Some(at) = goes {
+            // In order: of equal ones the first is the oldest.
+            self.taken.remove(at);
         }
         let id = PlaceId(self.next);
         self.next += 1;
@@ -91,12 +101,10 @@ impl Places {
         self.taken.iter().filter(|place| place.peer == peer).count()
     }
 
-    fn make_one_go(&mut self, peer: IpAddr) {
-        let of_peer = self.taken.iter().enumerate().filter(|(_, place)| place.peer == peer);
-        // The first of those that are equal, which is the one that came first.
-        if let Some((at, _)) = of_peer.min_by_key(|(_, place)| place.heard) {
-            self.taken.remove(at);
-        }
+    /// The connection that comes first in this order, of equal ones the oldest.
+    fn first_to_go<T: Ord>(&self, order: impl Fn(&Place) -> T) -> Option<usize> {
+        let places = self.taken.iter().enumerate();
+        places.min_by_key(|(_, place)| order(place)).map(|(at, _)| at)
     }
 }
 
@@ -170,6 +178,17 @@ mod tests {
         let new = clients.come("10.0.0.7");
         assert_eq!(clients.gone(), [greedy], "not {lone}, which is older");
         assert!(clients.places.last_heard(clients.came[new].0).is_some());
+    }
+
+    #[test]
+    fn among_peers_that_have_equally_many_the_longest_silence_decides() {
+        let mut clients = Clients::new(3, 3);
+        let first = clients.come("10.0.0.1");
+        let second = clients.come("10.0.0.2");
+        clients.come("10.0.0.3");
+        clients.ask(first);
+        clients.come("10.0.0.4");
+        assert_eq!(clients.gone(), [second]);
     }
 
     #[test]

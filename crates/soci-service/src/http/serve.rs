@@ -21,6 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::places::{PlaceId, Places};
@@ -104,6 +105,8 @@ pub async fn serve(
                 () = sleep(limits.connection_lifetime) => {}
             }
         });
+        // However many come at once, those who are here have their turn in between.
+        yield_now().await;
     }
     drop(listener);
     let _ = timeout(limits.stop_timeout, graceful.shutdown()).await;
