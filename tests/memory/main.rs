@@ -8,6 +8,7 @@
     reason = "the numbers are the tests' own"
 )]
 
+use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 
 use bytes::Bytes;
@@ -164,7 +165,7 @@ fn large_manifest(number: usize, bytes: usize) -> Vec<u8> {
     );
     let mut key = 0;
     while text.len() + 12 < bytes {
-        text.push_str(&format!(r#","{key:x}":"""#));
+        write!(text, r#","{key:x}":"""#).unwrap();
         key += 1;
     }
     text.push_str("}}");

@@ -11,7 +11,7 @@ use soci_tests::{TestImage, TestLayer, gzip_layer};
 use crate::support::{REPOSITORY, index, indexed, options, tags};
 
 fn image() -> TestImage {
-    TestImage::single("linux/amd64", &[gzip_layer(1, 9 << 20), gzip_layer(2, 200_000)])
+    TestImage::single("linux/amd64", &[gzip_layer(1, 24 << 20), gzip_layer(2, 200_000)])
 }
 
 /// Nothing of a failed build can be found by anyone.
@@ -50,8 +50,8 @@ async fn faults_that_pass_do_not_change_the_result() {
             for fault in faults {
                 registry.quirk(fault.clone());
             }
-            // So little memory that the large layer comes in parts.
-            let budget = Budget::new(NonZeroUsize::MIN, 1);
+            // The large layer comes in parts.
+            let budget = Budget::new(NonZeroUsize::MIN, Budget::LEAST_MEMORY);
             let options = Options { budget, ..options(Version::V2) };
             let report = indexed(index(&registry, "1", &options).await);
             assert_eq!(report.index, expected, "{faults:?}");

@@ -164,13 +164,12 @@ impl<S: ImageStore> ResultTarget<'_, S> {
     }
 
     async fn look_whether_stored(&self, result: Digest) -> Result<(), IndexError> {
-        let (target, found) = match self.tag {
-            Some(tag) => (TagOrDigest::Tag(tag.clone()), self.store.tagged(tag).await),
-            None => {
-                let target = TagOrDigest::Digest(result);
-                let found = self.store.manifest(&target).await;
-                (target, found.map(|found| found.map(|manifest| manifest.digest)))
-            }
+        let (target, found) = if let Some(tag) = self.tag {
+            (TagOrDigest::Tag(tag.clone()), self.store.tagged(tag).await)
+        } else {
+            let target = TagOrDigest::Digest(result);
+            let found = self.store.manifest(&target).await;
+            (target, found.map(|found| found.map(|manifest| manifest.digest)))
         };
         match found {
             Ok(Some(found)) if found == result => Ok(()),

@@ -169,6 +169,11 @@ pub enum EndKind {
 }
 
 impl EndKind {
+    /// Whether the job does not come again.
+    pub const fn is_done(self) -> bool {
+        matches!(self, Self::Indexed | Self::AlreadyIndexed | Self::Skipped | Self::Rejected)
+    }
+
     /// Short stable name: `indexed`, `already-indexed`, `skipped`, `rejected`, `retried`, `doubted`,
     /// `postponed`, `given-back`, `abandoned`.
     pub const fn label(self) -> &'static str {

@@ -42,7 +42,7 @@ impl FromStr for EmfNamespace {
 
 /// Writes one line of metrics for every job that ends and for every count of a queue.
 ///
-/// A job has `Jobs`, `JobSeconds`, `LayerBytes` and `QueueSeconds`, in all and by `Outcome`; a queue
+/// A job has `Jobs`, `JobsDone` (1 if it does not come again), `JobSeconds`, `LayerBytes` and `QueueSeconds`, in all and by `Outcome`; a queue
 /// has `MessagesVisible`, `MessagesInFlight` and `MessagesDelayed` by `Lane`. Everything else on a
 /// line is there to be searched and costs no metric.
 pub struct Emf {
@@ -108,8 +108,10 @@ impl Emf {
         }
         let queued = job.received_at.duration_since(job.sent_at).unwrap_or_default();
         let bytes = job.bytes_read();
+        let done = u64::from(end.kind().is_done());
         let metrics = [
             Metric { name: "Jobs", unit: "Count", value: 1.into() },
+            Metric { name: "JobsDone", unit: "Count", value: done.into() },
             Metric { name: "JobSeconds", unit: "Seconds", value: elapsed.as_secs_f64().into() },
             Metric { name: "LayerBytes", unit: "Bytes", value: bytes.into() },
             Metric { name: "QueueSeconds", unit: "Seconds", value: queued.as_secs_f64().into() },
