@@ -169,11 +169,6 @@ pub enum EndKind {
 }
 
 impl EndKind {
-    /// Whether the job does not come again.
-    pub const fn is_done(self) -> bool {
-        matches!(self, Self::Indexed | Self::AlreadyIndexed | Self::Skipped | Self::Rejected)
-    }
-
     /// Short stable name: `indexed`, `already-indexed`, `skipped`, `rejected`, `retried`, `doubted`,
     /// `postponed`, `given-back`, `abandoned`.
     pub const fn label(self) -> &'static str {
@@ -244,6 +239,11 @@ impl JobEnd {
             }
             _ => None,
         }
+    }
+
+    /// Whether the job is over: its message is deleted or on the dead-letter queue.
+    pub fn is_over(&self) -> bool {
+        matches!(self.action, MessageAction::Delete | MessageAction::DeadLetter)
     }
 
     /// Whether the job can never be done and is on no dead-letter queue, which a person has to know.

@@ -42,8 +42,8 @@ impl FromStr for EmfNamespace {
 
 /// Writes one line of metrics for every job that ends and for every count of a queue.
 ///
-/// A job has `Jobs`, `JobsDone` (1 if it does not come again), `JobSeconds`, `LayerBytes` and `QueueSeconds`, in all and by `Outcome`; a queue
-/// has `MessagesVisible`, `MessagesInFlight` and `MessagesDelayed` by `Lane`. Everything else on a
+/// A job has `Jobs`, `JobSeconds`, `LayerBytes` and `QueueSeconds`, in all and by `Outcome`, and
+/// `JobsDone`, which is 0 for one that comes again; a queue has `MessagesVisible`, `MessagesInFlight` and `MessagesDelayed` by `Lane`. Everything else on a
 /// line is there to be searched and costs no metric.
 pub struct Emf {
     namespace: EmfNamespace,
@@ -62,9 +62,9 @@ impl Emf {
         Self { namespace, writer: Mutex::new(writer) }
     }
 
-    fn write(&self, dimensions: &[&[&str]], metrics: &[Metric], members: Map<String, Value>) {
+    fn write(&self, directives: &[Directive<'_>], members: Map<String, Value>) {
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let line = document(&self.namespace.0, millis, dimensions, metrics, members);
+        let line = document(&self.namespace.0, millis, directives, members);
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         // Jobs do not stop because nobody reads their metrics.
         let _ = writer.write_all(line.as_bytes()).and_then(|()| writer.flush());
@@ -75,6 +75,12 @@ impl fmt::Debug for Emf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Emf").field("namespace", &self.namespace).finish_non_exhaustive()
     }
+}
+
+/// Metrics, and the sets of members by which they are told apart.
+struct Directive<'a> {
+    dimensions: &'a [&'a [&'a str]],
+    metrics: &'a [Metric],
 }
 
 struct Metric {
@@ -108,15 +114,19 @@ impl Emf {
         }
         let queued = job.received_at.duration_since(job.sent_at).unwrap_or_default();
         let bytes = job.bytes_read();
-        let done = u64::from(end.kind().is_done());
         let metrics = [
             Metric { name: "Jobs", unit: "Count", value: 1.into() },
-            Metric { name: "JobsDone", unit: "Count", value: done.into() },
             Metric { name: "JobSeconds", unit: "Seconds", value: elapsed.as_secs_f64().into() },
             Metric { name: "LayerBytes", unit: "Bytes", value: bytes.into() },
             Metric { name: "QueueSeconds", unit: "Seconds", value: queued.as_secs_f64().into() },
         ];
-        self.write(&[&[], &["Outcome"]], &metrics, members);
+        let done =
+            [Metric { name: "JobsDone", unit: "Count", value: u8::from(end.is_over()).into() }];
+        let directives = [
+            Directive { dimensions: &[&[], &["Outcome"]], metrics: &metrics },
+            Directive { dimensions: &[&[]], metrics: &done },
+        ];
+        self.write(&directives, members);
     }
 
     fn counted(&self, queue: QueueKind, backlog: Backlog) {
@@ -127,7 +137,7 @@ impl Emf {
             count("MessagesInFlight", backlog.in_flight),
             count("MessagesDelayed", backlog.delayed),
         ];
-        self.write(&[&["Lane"]], &metrics, members);
+        self.write(&[Directive { dimensions: &[&["Lane"]], metrics: &metrics }], members);
     }
 }
 
@@ -135,23 +145,27 @@ impl Emf {
 fn document(
     namespace: &str,
     millis: u128,
-    dimensions: &[&[&str]],
-    metrics: &[Metric],
+    directives: &[Directive<'_>],
     members: Map<String, Value>,
 ) -> String {
-    let definitions: Vec<Value> =
-        metrics.iter().map(|metric| json!({ "Name": metric.name, "Unit": metric.unit })).collect();
     let mut root = Map::new();
-    let directive = json!([{
-        "Namespace": namespace, "Dimensions": dimensions, "Metrics": definitions,
-    }]);
+    let directive = |directive: &Directive<'_>| {
+        let metrics = directive.metrics.iter();
+        let definitions: Vec<Value> =
+            metrics.map(|metric| json!({ "Name": metric.name, "Unit": metric.unit })).collect();
+        json!({
+            "Namespace": namespace, "Dimensions": directive.dimensions, "Metrics": definitions,
+        })
+    };
     let timestamp = u64::try_from(millis).unwrap_or(u64::MAX);
+    let described: Vec<Value> = directives.iter().map(directive).collect();
     root.insert(
         "_aws".to_owned(),
-        json!({ "Timestamp": timestamp, "CloudWatchMetrics": directive }),
+        json!({ "Timestamp": timestamp, "CloudWatchMetrics": described }),
     );
     root.extend(members);
-    root.extend(metrics.iter().map(|metric| (metric.name.to_owned(), metric.value.clone())));
+    let metrics = directives.iter().flat_map(|directive| directive.metrics);
+    root.extend(metrics.map(|metric| (metric.name.to_owned(), metric.value.clone())));
     format!("{}\n", Value::Object(root))
 }
 

@@ -123,6 +123,12 @@ fn a_job_that_ended_is_one_valid_document() {
     let directive = &document["_aws"]["CloudWatchMetrics"][0];
     assert_eq!(directive["Namespace"], "SociIndexBuilder");
     assert_eq!(directive["Dimensions"], json!([[], ["Outcome"]]));
+    let done = &document["_aws"]["CloudWatchMetrics"][1];
+    assert_eq!(
+        (&done["Dimensions"], &done["Metrics"][0]["Name"]),
+        (&json!([[]]), &json!("JobsDone"))
+    );
+    assert_eq!(document["JobsDone"], 1);
     assert_eq!((&document["Jobs"], &document["JobSeconds"]), (&json!(1), &json!(1.5)));
     assert_eq!((&document["LayerBytes"], &document["Outcome"]), (&json!(42), &json!("rejected")));
     assert!(document["QueueSeconds"].as_f64().unwrap() >= 5.0);
@@ -141,6 +147,7 @@ fn a_message_that_was_not_understood_is_a_valid_document_too() {
     let document = lines.only();
     assert_valid(&document);
     assert!(document.get("Repository").is_none());
+    assert_eq!(document["JobsDone"], 0, "it comes again");
 }
 
 #[test]
