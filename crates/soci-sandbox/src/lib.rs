@@ -11,5 +11,6 @@ pub mod sample_image;
 pub use queue::Call;
 #[cfg(any(test, feature = "testing"))]
 pub use queue::inspect::Snapshot;
-pub use queue::message_store::Presence;
+#[cfg(any(test, feature = "testing"))]
+pub use queue::presence::Presence;
 pub use queue::{MemoryQueue, MemoryQueueOptions, Redrive};

@@ -18,7 +18,9 @@
 mod faults;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod inspect;
-pub(crate) mod message_store;
+mod message_store;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod presence;
 mod rules;
 
 #[cfg(test)]

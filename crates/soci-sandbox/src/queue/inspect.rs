@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::MemoryQueue;
 use super::faults::{Call, Injected, PlannedFault, PlannedFaults};
-use super::message_store::Presence;
+use super::presence::Presence;
 use soci_queue::{ErrorKind, Message, Operation, QueueError};
 
 /// A message that is in the queue.

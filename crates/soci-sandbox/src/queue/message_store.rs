@@ -19,19 +19,9 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 #[cfg(any(test, feature = "testing"))]
+use super::presence::Presence;
 use super::rules::Refused;
 use soci_queue::{Backlog, Group, MAX_VISIBILITY, Message, MessageId, Outgoing, Receipt};
-
-/// Whether a message can be received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// It can.
-    Visible,
-    /// Somebody has it.
-    InFlight,
-    /// It was sent with a delay that is not over.
-    Delayed,
-}
 
 /// Identifies a message in its queue: they are counted in the order in which they come.
 type Number = u64;

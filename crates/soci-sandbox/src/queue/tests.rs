@@ -1,6 +1,6 @@
 use tokio::time::advance;
 
-use super::message_store::Presence;
+use super::presence::Presence;
 use super::*;
 use soci_queue::{ErrorKind, Group, MAX_DELAY, MAX_VISIBILITY, MAX_WAIT};
 
