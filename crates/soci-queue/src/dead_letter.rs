@@ -36,8 +36,9 @@ pub struct DeadLetter<'a> {
 }
 
 impl DeadLetter<'_> {
-    /// The letter as a message. Any queue takes it that took the original, unless that has not left
-    /// the few hundred bytes that the reason needs.
+    /// The letter as a message. Any queue takes it that took the original. One that has not left the few
+    /// hundred bytes that the reason needs, as no job is, loses as many at its end: a letter that does
+    /// not say why would be worth less.
     pub fn outgoing(&self) -> Outgoing {
         let attempts = if self.attempts > 0 { self.attempts.to_string() } else { String::new() };
         let told = [
@@ -56,8 +57,9 @@ impl DeadLetter<'_> {
         let mut attributes: Vec<_> = kept.take(MAX_ATTRIBUTES - 1 - told.len()).cloned().collect();
         attributes
             .extend(told.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut letter =
-            Outgoing { body: self.body.to_owned(), group: self.group.cloned(), attributes };
+        let mut letter = Outgoing { body: String::new(), group: self.group.cloned(), attributes };
+        let room = MAX_MESSAGE_BYTES.saturating_sub(letter.size());
+        letter.body = self.body[..self.body.floor_char_boundary(room)].to_owned();
         let taken = letter.size() + attribute_size(failure::MESSAGE, "");
         let detail = sendable(self.detail, MAX_DETAIL, MAX_MESSAGE_BYTES.saturating_sub(taken));
         if !detail.is_empty() {

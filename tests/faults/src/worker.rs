@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::aws::{Aws, ECR_HOST, LEASE};
+use crate::aws::{Aws, LEASE};
 
 /// Which SOCI indexes a worker makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -195,9 +195,11 @@ fn ended(line: &str) -> Option<LoggedEnd> {
     let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
     line["outcome"].as_str()?;
     let repository = text("repository");
-    let repository = repository
-        .strip_prefix(ECR_HOST)
-        .map_or(repository.as_str(), |path| path.trim_start_matches('/'));
+    // Behind the registry, which some odd messages name another one of.
+    let repository = match repository.split_once('/') {
+        Some((host, path)) if host.contains('.') => path,
+        _ => repository.as_str(),
+    };
     Some(LoggedEnd {
         repository: repository.to_owned(),
         message_id: text("message_id"),

@@ -111,17 +111,21 @@ async fn a_letter_about_any_message_can_be_sent() {
     let fixed = DeadLetter { body: "", detail: "x", ..LETTER }.outgoing();
     let fixed: usize = fixed.attributes.iter().map(|(n, v)| n.len() + 6 + v.len()).sum();
     let body = |room: usize| "b".repeat(MAX_MESSAGE_BYTES + 1 - fixed - room);
-    let (roomy, full) = (body(25), body(1));
+    let (roomy, full, largest) = (body(25), body(1), "é".repeat(MAX_MESSAGE_BYTES / 2));
     for letter in [
         DeadLetter { attributes: &many, detail: &long, ..LETTER },
         DeadLetter { attributes: &many, detail: "\u{0}\u{1b}[31m\u{fffe}\u{ffff}\r\n", ..LETTER },
         DeadLetter { body: &roomy, detail: &long, ..LETTER },
         DeadLetter { body: &full, detail: &long, ..LETTER },
+        DeadLetter { body: &largest, detail: &long, ..LETTER },
     ] {
         queue.send(&letter.outgoing()).await.unwrap();
     }
     let details: Vec<_> = queue.messages();
     let details = details.iter().map(|found| found.message.attribute(failure::MESSAGE));
     let lengths: Vec<_> = details.map(|detail| detail.map(|text| text.chars().count())).collect();
-    assert_eq!(lengths, [Some(2000), Some(10), Some(12), None]);
+    assert_eq!(lengths, [Some(2000), Some(10), Some(12), None, None]);
+    let found = queue.messages().pop().unwrap().message;
+    assert_eq!(found.attribute(failure::REASON), Some(LETTER.reason), "it says why in any case");
+    assert!(largest.starts_with(&found.body) && largest.len() - found.body.len() < 300);
 }
