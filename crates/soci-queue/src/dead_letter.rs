@@ -57,9 +57,10 @@ impl DeadLetter<'_> {
         let mut attributes: Vec<_> = kept.take(MAX_ATTRIBUTES - 1 - told.len()).cloned().collect();
         attributes
             .extend(told.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut letter = Outgoing { body: String::new(), group: self.group.cloned(), attributes };
-        let room = MAX_MESSAGE_BYTES.saturating_sub(letter.size());
-        letter.body = self.body[..self.body.floor_char_boundary(room)].to_owned();
+        let told = Outgoing { body: String::new(), group: self.group.cloned(), attributes };
+        let room = MAX_MESSAGE_BYTES.saturating_sub(told.size());
+        let body = self.body[..self.body.floor_char_boundary(room)].to_owned();
+        let mut letter = Outgoing { body, ..told };
         let taken = letter.size() + attribute_size(failure::MESSAGE, "");
         let detail = sendable(self.detail, MAX_DETAIL, MAX_MESSAGE_BYTES.saturating_sub(taken));
         if !detail.is_empty() {
