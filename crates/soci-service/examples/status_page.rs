@@ -12,7 +12,7 @@ use soci_indexer::{ImageEvent, LayerReport, Report};
 use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::{Digest, Repository};
 use soci_push::Job;
-use soci_queue::{Backlog, Message, MessageId, Receipt};
+use soci_queue::{Backlog, Message, MessageId, Receipt, history_attribute};
 use soci_service::event::{Event, EventSink, Events, QueueKind};
 use soci_service::http::{STUCK_AFTER, Site, SiteLimits, router, serve};
 use soci_service::metrics::Metrics;
@@ -55,16 +55,19 @@ struct Scene {
 }
 
 impl Scene {
-    fn receive(&self, id: u64, queue: QueueKind, receive_count: u32) -> Arc<JobInHand> {
+    fn receive(&self, id: u64, queue: QueueKind, attempt: u32) -> Arc<JobInHand> {
         let message = Message {
             id: MessageId(format!("5fea7756-0ea4-451a-a703-a558b933{id:04}")),
             receipt: Receipt("AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a".to_owned()),
             body: String::new(),
-            receive_count,
+            receive_count: 1,
             sent_at: SystemTime::now() - Duration::from_secs(3 + id % 7),
             received_at: Instant::now(),
             group: None,
-            attributes: Vec::new(),
+            attributes: match attempt.saturating_sub(1) {
+                0 => Vec::new(),
+                failed => vec![(history_attribute::ATTEMPTS.to_owned(), failed.to_string())],
+            },
         };
         let job = Arc::new(JobInHand::new(JobId(id), queue, &message));
         self.events.tell(&Event::JobReceived { job: &job });
