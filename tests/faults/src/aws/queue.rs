@@ -95,7 +95,13 @@ impl Queues {
     pub(crate) fn send(&mut self, queue: &str, message: &Value) -> Result<String, Refusal> {
         let body = message["MessageBody"].as_str().unwrap_or_default();
         let attributes = &message["MessageAttributes"];
-        let size = body.len() + if attributes.is_null() { 0 } else { attributes.to_string().len() };
+        let parts = |value: &Value| {
+            let part = |name: &str| value[name].as_str().map_or(0, str::len);
+            part("DataType") + part("StringValue")
+        };
+        let taken = attributes.as_object().into_iter().flatten();
+        let taken: usize = taken.map(|(name, value)| name.len() + parts(value)).sum();
+        let size = body.len() + taken;
         let many = attributes.as_object().map_or(0, serde_json::Map::len);
         if body.is_empty() || size > MAX_BYTES || many > MAX_ATTRIBUTES {
             return Err("InvalidParameterValue");
