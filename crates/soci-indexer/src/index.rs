@@ -126,10 +126,15 @@ async fn index_once<S: ImageStore>(
         .map(|(key, layer)| (*key, BuiltZtoc { digest: layer.ztoc, size: layer.ztoc_size }));
     let assembly = plan.assemble(&ztocs.collect())?;
     let report = report(&assembly, layers.into_iter().map(|(_, layer)| layer).collect());
+    let result = assembly.root.digest;
     if let Some(source) = source {
         source.built(store, assembly.root.digest).await?;
     }
     let written = target.write(assembly, sending).await?;
+    if !written {
+        // Then only the store's word says that it is there.
+        target.look_whether_stored(result).await?;
+    }
     // What was built on purpose counts as made, be it equal to what was there.
     let already_there = !written && !options.force;
     Ok(Report { already_there, elapsed: started.elapsed(), ..report })
