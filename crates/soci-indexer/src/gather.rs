@@ -78,11 +78,11 @@ async fn try_gather<S: ImageStore>(
 ) -> Result<Gathered, GatherError> {
     let root = fetch_root(store, name, source).await?;
     hold(&mut memory, root.bytes.len() as u64)?;
-    let mut image = Image::new(&root.media_type, root.digest, &root.bytes, options.image_limits)
-        .map_err(IndexError::from)?;
+    let limits = options.image_limits;
+    let mut image = Image::new(&root.media_type, root.digest, &root.bytes, limits)?;
     loop {
-        let missing = image.missing().map_err(IndexError::from)?;
-        let bytes = image.document_bytes(&missing).map_err(IndexError::from)?;
+        let missing = image.missing()?;
+        let bytes = image.document_bytes(&missing)?;
         hold(&mut memory, bytes)?;
         if missing.is_empty() {
             memory.shrink(bytes * DOCUMENT_FACTOR);
@@ -95,7 +95,7 @@ async fn try_gather<S: ImageStore>(
             })
             .buffered(PARALLEL_DOCUMENTS);
         while let Some((missing, bytes)) = documents.try_next().await? {
-            image.supply(&missing, &bytes).map_err(IndexError::from)?;
+            image.supply(&missing, &bytes)?;
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::source_tag::SourceTag;
 use crate::store::ImageStore;
 
 /// How often an image is indexed because its tag has moved on meanwhile, or something that the
-/// store was said to have is missing.
-const MAX_TURNS: usize = 4;
+/// store was said to have is missing. Each time but one takes another push at the wrong moment.
+const MAX_TURNS: usize = 16;
 
 /// Builds the SOCI index of an image and writes it to the image's store. Doing it again does
 /// nothing and gives the same result. [`IndexError::Nothing`] says that the image needs no index.
@@ -38,19 +38,22 @@ pub async fn index_image<S: ImageStore>(
     }
     let mut name = name.clone();
     let mut sending = Sending::IfMissing;
-    let mut turn = 1;
-    loop {
+    // Whether the tag of the result may name what this call has written of an older image.
+    let mut left_older = false;
+    for _ in 1..MAX_TURNS {
         let error = match index_once(store, &name, options, sending).await {
             Ok(report) => return Ok(report),
-            Err(error) if turn == MAX_TURNS => return Err(error),
             Err(error) => error,
         };
-        turn += 1;
         match &error {
-            IndexError::Overtaken { now, .. } => name.target = TagOrDigest::Digest(*now),
+            IndexError::Overtaken { now, .. } => {
+                left_older = true;
+                name.target = TagOrDigest::Digest(*now);
+            }
             IndexError::Superseded { now, .. }
-                if left_older_result(store, &name, options).await? =>
+                if left_older || names_older_result(store, &name, options).await? =>
             {
+                left_older = true;
                 name.target = TagOrDigest::Digest(*now);
             }
             IndexError::Write { source, .. }
@@ -61,6 +64,13 @@ pub async fn index_image<S: ImageStore>(
             _ => return Err(error),
         }
         tracing::info!(reason = %error, image = %name.target, "indexing again");
+    }
+    match index_once(store, &name, options, sending).await {
+        // No end for this job, as something older is left.
+        Err(IndexError::Superseded { tag, image, now }) if left_older => {
+            Err(IndexError::Overtaken { tag, image, now })
+        }
+        result => result,
     }
 }
 
@@ -103,10 +113,12 @@ async fn index_once<S: ImageStore>(
     let target = ResultTarget { store, tag: tag.as_ref(), source };
 
     // What is sent again is built again.
-    let force = options.force || sending == Sending::Again;
-    if let Some(assembly) =
-        look_for_result(store, &plan, &root, tag.as_ref(), options, force).await?
-    {
+    let found = if options.force || sending == Sending::Again {
+        None
+    } else {
+        look_for_result(store, &plan, &root, tag.as_ref(), options).await?
+    };
+    if let Some(assembly) = found {
         let report = report(&assembly, Vec::new());
         if assembly.root.digest == root.digest && has_suffix(name, &options.output) {
             // The result of an earlier run was given as the image.
@@ -116,7 +128,7 @@ async fn index_once<S: ImageStore>(
         if let Some(source) = source.filter(|source| source.is_replaced()) {
             source.built(store, assembly.root.digest).await?;
         }
-        let written = target.write(assembly, sending).await?;
+        let written = target.write(assembly, sending, &report).await?;
         return Ok(Report { already_there: !written, elapsed: started.elapsed(), ..report });
     }
 
@@ -126,15 +138,10 @@ async fn index_once<S: ImageStore>(
         .map(|(key, layer)| (*key, BuiltZtoc { digest: layer.ztoc, size: layer.ztoc_size }));
     let assembly = plan.assemble(&ztocs.collect())?;
     let report = report(&assembly, layers.into_iter().map(|(_, layer)| layer).collect());
-    let result = assembly.root.digest;
     if let Some(source) = source {
         source.built(store, assembly.root.digest).await?;
     }
-    let written = target.write(assembly, sending).await?;
-    if !written {
-        // Then only the store's word says that it is there.
-        target.look_whether_stored(result).await?;
-    }
+    let written = target.write(assembly, sending, &report).await?;
     // What was built on purpose counts as made, be it equal to what was there.
     let already_there = !written && !options.force;
     Ok(Report { already_there, elapsed: started.elapsed(), ..report })
@@ -151,7 +158,12 @@ struct ResultTarget<'a, S> {
 impl<S: ImageStore> ResultTarget<'_, S> {
     /// Writes a result, and makes sure that it is there and belongs there. True if anything had to be
     /// written.
-    async fn write(&self, assembly: Assembly, sending: Sending) -> Result<bool, IndexError> {
+    async fn write(
+        &self,
+        assembly: Assembly,
+        sending: Sending,
+        report: &Report,
+    ) -> Result<bool, IndexError> {
         let Self { store, tag, source } = *self;
         let result = assembly.root.digest;
         let condition = source.map(|source| source.condition(result));
@@ -159,28 +171,42 @@ impl<S: ImageStore> ResultTarget<'_, S> {
             Ok(written) => written,
             Err(error) => return Err(moved(error, source)),
         };
+        // What was built and not written, as somebody else had been faster, is there by the store's word
+        // alone. What was found has been read.
+        let built = !report.layers.is_empty();
+        let stored = if written || built { self.look_whether_stored(report).await } else { Ok(()) };
+        // If something else is there, that may be the result of a later push.
         if let Some(source) = source {
             source.after(store, result).await?;
         }
-        if written {
-            self.look_whether_stored(result).await?;
-        }
-        Ok(written)
+        stored.map(|()| written)
     }
 
-    async fn look_whether_stored(&self, result: Digest) -> Result<(), IndexError> {
-        let (target, found) = if let Some(tag) = self.tag {
-            (TagOrDigest::Tag(tag.clone()), self.store.tagged(tag).await)
-        } else {
-            let target = TagOrDigest::Digest(result);
-            let found = self.store.manifest(&target).await;
-            (target, found.map(|found| found.map(|manifest| manifest.digest)))
-        };
-        match found {
-            Ok(Some(found)) if found == result => Ok(()),
-            Ok(found) => Err(IndexError::NotStored { target, found }),
-            Err(source) => Err(IndexError::Read { target, source }),
+    /// Makes sure that a result is there: what its tag names, or without one each SOCI index.
+    async fn look_whether_stored(&self, report: &Report) -> Result<(), IndexError> {
+        if let Some(tag) = self.tag {
+            let found = self.store.tagged(tag).await;
+            return stored(TagOrDigest::Tag(tag.clone()), report.index, found);
         }
+        for index in &report.indexes {
+            let target = TagOrDigest::Digest(index.digest);
+            let found = self.store.manifest(&target).await;
+            stored(target, index.digest, found.map(|found| found.map(|found| found.digest)))?;
+        }
+        Ok(())
+    }
+}
+
+/// An error if what was found under `target` is not `expected`.
+fn stored(
+    target: TagOrDigest,
+    expected: Digest,
+    found: Result<Option<Digest>, StoreError>,
+) -> Result<(), IndexError> {
+    match found {
+        Ok(Some(found)) if found == expected => Ok(()),
+        Ok(found) => Err(IndexError::NotStored { target, found }),
+        Err(source) => Err(IndexError::Read { target, source }),
     }
 }
 
@@ -200,7 +226,7 @@ fn moved(error: IndexError, source: Option<SourceTag<'_>>) -> IndexError {
 
 /// Whether the tag of the result names the result of this image, whose own tag names a later one: what a process that
 /// ended too early has left.
-async fn left_older_result<S: ImageStore>(
+async fn names_older_result<S: ImageStore>(
     store: &S,
     name: &ImageName,
     options: &Options,
@@ -258,11 +284,7 @@ async fn look_for_result<S: ImageStore>(
     root: &Manifest,
     tag: Option<&Tag>,
     options: &Options,
-    force: bool,
 ) -> Result<Option<Assembly>, IndexError> {
-    if force {
-        return Ok(None);
-    }
     let tagged = match tag {
         Some(tag) => {
             let target = TagOrDigest::Tag(tag.clone());
@@ -341,8 +363,7 @@ async fn build_and_store<S: ImageStore>(
     let tell = |event| (options.on_event)(&event);
     // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
     let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
-    tell(ImageEvent::LayerStarted { layer: &digest, size });
-    let progress = ToldLayer { layer: &digest, on_event: &options.on_event };
+    let progress = ToldLayer { layer: &digest, size, on_event: &options.on_event };
     let built = build_layer(&store, &digest, size, settings, &options.budget, &progress).await;
     let built = built.map_err(failed)?;
     let BuiltLayer { ztoc, memory: _memory, elapsed } = built;
@@ -365,10 +386,15 @@ async fn build_and_store<S: ImageStore>(
 /// Tells of one layer as events of its image.
 struct ToldLayer<'a> {
     layer: &'a Digest,
+    size: u64,
     on_event: &'a OnImageEvent,
 }
 
 impl LayerProgress for ToldLayer<'_> {
+    fn started(&self) {
+        (self.on_event)(&ImageEvent::LayerStarted { layer: self.layer, size: self.size });
+    }
+
     fn read(&self, bytes: u64) {
         (self.on_event)(&ImageEvent::LayerRead { layer: self.layer, bytes });
     }

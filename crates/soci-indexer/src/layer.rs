@@ -23,6 +23,9 @@ pub(crate) struct BuiltLayer {
 
 /// Who is told how a layer gets on.
 pub(crate) trait LayerProgress {
+    /// There is memory for the layer, and its download begins.
+    fn started(&self);
+
     /// More bytes have come.
     fn read(&self, bytes: u64);
 
@@ -53,6 +56,9 @@ pub(crate) async fn build_layer<S: ImageStore>(
     let mut ztoc_bytes = 0;
     loop {
         let memory = budget.layer(size, ztoc_bytes).await;
+        if ztoc_bytes == 0 {
+            progress.started();
+        }
         let ztoc_memory = memory.ztoc.clone();
         match try_build(store, digest, size, settings.clone(), memory, progress).await {
             Ok(ztoc) => {

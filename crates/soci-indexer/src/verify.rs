@@ -475,6 +475,8 @@ fn failed_read(what: &'static str, digest: Digest, source: StoreError) -> Verify
 struct NobodyTold;
 
 impl LayerProgress for NobodyTold {
+    fn started(&self) {}
+
     fn read(&self, _: u64) {}
 
     fn restarted(&self) {}

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-pub(crate) use queue::{LEASE, QueuedMessage, Queues};
+pub(crate) use queue::{LEASE, MAX_RECEIVES, QueuedMessage, Queues};
 pub(crate) use trouble::{AwsTrouble, PlannedTrouble, Series, TroublePlan};
 
 /// Account of everything.

@@ -68,7 +68,7 @@ pub(crate) struct Job {
     pub(crate) shape: ShapeName,
     pub(crate) faults: Vec<PlannedFault>,
     /// Codes with which it may end although nothing is planned that they are true of.
-    pub(crate) may_end: &'static [&'static str],
+    pub(crate) may_end: Vec<&'static str>,
     /// Where it is counted.
     pub(crate) row: String,
     orders: Vec<QuirkOrder>,
@@ -105,10 +105,16 @@ impl Job {
             repository,
             shape,
             faults: Vec::new(),
-            may_end: if shape == ShapeName::Broken { &["layer-rejected"] } else { &[] },
+            may_end: if shape == ShapeName::Broken { vec!["layer-rejected"] } else { Vec::new() },
             row: row.to_owned(),
             orders: Vec::new(),
         }
+    }
+
+    /// That it may end with this code, too.
+    pub(crate) fn may_also_end(mut self, code: &'static str) -> Self {
+        self.may_end.push(code);
+        self
     }
 
     pub(crate) fn with(mut self, kind: FaultKind, extent: Extent) -> Self {

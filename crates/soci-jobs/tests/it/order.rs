@@ -1,8 +1,8 @@
 //! The latest push wins: whatever happens between two workers, when the jobs of a tag are done the tag of the
 //! result names the result of what the tag names.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
 use soci_jobs::RegistryOpener;
 use soci_manifest::Version;
@@ -24,74 +24,98 @@ fn name(fake: &FakeRegistry, tag: &str, digest: Digest) {
     fake.put_manifest(NAME, Some(tag), media_type::OCI_INDEX, bytes);
 }
 
-/// Does everything that a later push and its worker would, after so many requests.
-struct LaterPush {
+/// Does everything that later pushes and their workers would, each after so many requests more.
+struct LaterPushes {
     fake: FakeRegistry,
-    image: Digest,
-    result: Digest,
-    left: AtomicUsize,
+    /// Images and their results, and how many requests come before each.
+    pushes: Mutex<VecDeque<(Digest, Digest, usize)>>,
+    /// The image and the result of the last that came.
+    last: Mutex<Option<(Digest, Digest)>>,
 }
 
-impl Observer for LaterPush {
+impl Observer for LaterPushes {
     fn request(&self, _: &RequestDone<'_>) {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            name(&self.fake, "latest", self.image);
-            name(&self.fake, "latest-soci", self.result);
+        let mut pushes = self.pushes.lock().unwrap();
+        let Some((image, result, left)) = pushes.front_mut() else { return };
+        *left -= 1;
+        if *left > 0 {
+            return;
         }
+        let (image, result) = (*image, *result);
+        pushes.pop_front();
+        name(&self.fake, "latest", image);
+        name(&self.fake, "latest-soci", result);
+        *self.last.lock().unwrap() = Some((image, result));
     }
 }
 
-/// A registry with two images; `latest` is the first. Digests of both, and of the result of the second, which exists
-/// under another tag.
-async fn two_images() -> (FakeRegistry, [Digest; 2], Digest) {
+/// A registry with three images; `latest` is the first. Its digest, and of the others the digests and those of
+/// their results, which exist under other tags.
+async fn three_images() -> (FakeRegistry, Digest, [(Digest, Digest); 2]) {
     let fake = FakeRegistry::start().await;
-    let [old, new] = [image(1).put(&fake, NAME, "latest"), image(2).put(&fake, NAME, "other")];
+    let old = image(1).put(&fake, NAME, "latest");
     let later = runner(&fake, Version::V2);
-    let result = indexed(run(&later, &job(&fake, new, "other")).await).index;
-    (fake, [old, new], result)
+    let mut others = [(old, old); 2];
+    for (seed, other) in [2, 3].into_iter().zip(&mut others) {
+        let digest = image(seed).put(&fake, NAME, "other");
+        *other = (digest, indexed(run(&later, &job(&fake, digest, "other")).await).index);
+    }
+    (fake, old, others)
+}
+
+/// Runs the job of the first image while the others are pushed after so many requests; whether any push came.
+async fn overtaken(known: bool, requests: usize, more: usize) -> bool {
+    let (fake, old, [(second, second_result), (third, third_result)]) = three_images().await;
+    let observer = Arc::new(LaterPushes {
+        fake: fake.clone(),
+        pushes: Mutex::default(),
+        last: Mutex::default(),
+    });
+    let client = fake.client_builder().observer(observer.clone()).build().unwrap();
+    let worker = soci_jobs::Runner::new(RegistryOpener::new(client, None), options(Version::V2));
+    if known {
+        name(&fake, "1.0", old);
+        indexed(run(&worker, &job(&fake, old, "1.0")).await);
+    }
+    *observer.pushes.lock().unwrap() =
+        [(second, second_result, requests), (third, third_result, more)].into();
+    let outcome = run(&worker, &job(&fake, old, "latest")).await;
+    assert!(!matches!(outcome, soci_jobs::Outcome::Failed(_)), "{requests} {more}: {outcome:?}");
+    let last = *observer.last.lock().unwrap();
+    let Some((image, result)) = last else { return false };
+    assert_eq!(named(&fake, "latest"), Some(image));
+    let found = named(&fake, "latest-soci");
+    assert_eq!(found, Some(result), "{requests} and {more} requests, {known}: {outcome:?}");
+    true
 }
 
 #[tokio::test]
 async fn a_later_push_at_any_moment_wins() {
-    let mut overtaken = 0;
     for known in [false, true] {
-        for requests in 1.. {
-            let (fake, [old, new], result) = two_images().await;
-            let observer = Arc::new(LaterPush {
-                fake: fake.clone(),
-                image: new,
-                result,
-                left: AtomicUsize::new(0),
-            });
-            let client = fake.client_builder().observer(observer.clone()).build().unwrap();
-            let opener = RegistryOpener::new(client, None);
-            let worker = soci_jobs::Runner::new(opener, options(Version::V2));
-            if known {
-                name(&fake, "1.0", old);
-                indexed(run(&worker, &job(&fake, old, "1.0")).await);
+        let mut requests = 1;
+        while overtaken(known, requests, usize::MAX).await {
+            requests += 1;
+        }
+        assert!(requests > 5, "{requests}");
+    }
+}
+
+#[tokio::test]
+async fn two_later_pushes_at_any_moments_win() {
+    for known in [false, true] {
+        for more in [1, 2, 5] {
+            let mut requests = 1;
+            while overtaken(known, requests, more).await {
+                requests += 1;
             }
-            observer.left.store(requests, Ordering::Relaxed);
-            let outcome = run(&worker, &job(&fake, old, "latest")).await;
-            let left = observer.left.load(Ordering::Relaxed);
-            if (1..=requests).contains(&left) {
-                // The push would have come after all requests.
-                break;
-            }
-            assert_eq!(named(&fake, "latest"), Some(new));
-            assert_eq!(
-                named(&fake, "latest-soci"),
-                Some(result),
-                "after {requests} requests, known {known}: {outcome:?}"
-            );
-            overtaken += 1;
+            assert!(requests > 5, "{requests}");
         }
     }
-    assert!(overtaken > 20, "{overtaken}");
 }
 
 #[tokio::test]
 async fn what_a_worker_that_died_has_left_is_put_right_by_who_gets_its_message() {
-    let (fake, [old, new], result) = two_images().await;
+    let (fake, old, [(new, result), _]) = three_images().await;
     // It wrote its result after the later push had been indexed, and did not live to see that.
     let dead = runner(&fake, Version::V2);
     let older = indexed(run(&dead, &job(&fake, old, "latest")).await).index;

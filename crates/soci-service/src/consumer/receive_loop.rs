@@ -321,8 +321,8 @@ const BEHIND_ANOTHER: &str = "behind-another";
 fn process_ended(crashes: u32) -> Why {
     let detail = format!(
         "it was received {crashes} times and nothing came of it: each time the process ended while it \
-         had the message, or lost it. Look at why tasks stopped and at the log of these times; most \
-         often it is memory, and a larger task helps"
+         had the message, or lost it, or its queues took neither a copy nor a letter. Look at why tasks \
+         stopped and at the log of these times; most often it is memory, and a larger task helps"
     );
     Why::new("process-ended", detail)
 }

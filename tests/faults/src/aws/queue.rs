@@ -24,7 +24,7 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_ATTRIBUTES: usize = 10;
 
 /// How often a message is received before it goes to the dead-letter queue, as in the template.
-const MAX_RECEIVES: u32 = 5;
+pub(crate) const MAX_RECEIVES: u32 = 5;
 
 /// All queues by name.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Queues {
     pub(crate) speed: u32,
     by_name: BTreeMap<String, Vec<QueuedMessage>>,
     count: u64,
+    /// How often a process died with a message, by the message's text.
+    losses: BTreeMap<String, u32>,
 }
 
 /// A message as it is kept.
@@ -73,7 +75,7 @@ impl QueuedMessage {
 
 impl Queues {
     pub(crate) fn new(speed: u32) -> Self {
-        Self { speed: speed.max(1), by_name: BTreeMap::new(), count: 0 }
+        Self { speed: speed.max(1), by_name: BTreeMap::new(), count: 0, losses: BTreeMap::new() }
     }
 
     /// The messages of a queue, whoever has them.
@@ -184,8 +186,25 @@ impl Queues {
         }
     }
 
+    /// Counts what a process holds that will do nothing about it in time.
+    pub(crate) fn holder_lost(&mut self, caller: &str) {
+        let now = Instant::now();
+        let held = |message: &&QueuedMessage| {
+            message.visible_at > now && message.holder.as_deref() == Some(caller)
+        };
+        for message in self.by_name.values().flatten().filter(held) {
+            *self.losses.entry(message.body.clone()).or_default() += 1;
+        }
+    }
+
+    /// How often a process was lost that held a message whose text has this part.
+    pub(crate) fn losses(&self, part: &str) -> u32 {
+        self.losses.iter().filter(|(body, _)| body.contains(part)).map(|(_, losses)| losses).sum()
+    }
+
     /// Lets the leases of a process that was killed end sooner: nobody is there to notice.
     pub(crate) fn holder_died(&mut self, caller: &str) {
+        self.holder_lost(caller);
         let soon = Instant::now() + LEASE / self.speed;
         for message in self.by_name.values_mut().flatten() {
             if message.holder.as_deref() == Some(caller) {
@@ -322,7 +341,9 @@ mod tests {
         queues.holder_died("somebody else");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(receipt(&mut queues), None);
+        assert_eq!(queues.losses("body"), 0);
         queues.holder_died("worker");
+        assert_eq!(queues.losses("body"), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(receipt(&mut queues).is_some());
     }

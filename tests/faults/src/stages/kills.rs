@@ -5,6 +5,7 @@ use std::time::Duration;
 use soci_registry_server::testing::{Effect, Quirk, RequestKind};
 use tokio::time::{Instant, sleep};
 
+use crate::aws::MAX_RECEIVES;
 use crate::images::ShapeName;
 use crate::job::Job;
 use crate::report::Report;
@@ -89,6 +90,12 @@ pub(crate) async fn kills(campaign: Campaign) -> anyhow::Result<Report> {
         stage.report.injected(SECTION, blow.name(), 1);
     }
     stage.drained(campaign.deadline).await;
+    for job in &mut stage.jobs {
+        // Then it has done as much harm as a message may, for all that a worker can know.
+        if campaign.aws.queues().losses(&job.repository) >= MAX_RECEIVES - 1 {
+            *job = job.clone().may_also_end("process-ended");
+        }
+    }
     stage.end(SECTION).await?;
     Ok(stage.report)
 }
@@ -106,6 +113,9 @@ async fn strike(stage: &mut Stage, blow: Blow, number: usize) -> anyhow::Result<
         }
         Blow::Freeze(time) => {
             stage.workers[number].signal("STOP").await;
+            if time == LONG_FREEZE {
+                stage.campaign.aws.queues().holder_lost(&stage.workers[number].name);
+            }
             sleep(time).await;
             stage.workers[number].signal("CONT").await;
         }

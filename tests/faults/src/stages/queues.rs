@@ -146,7 +146,8 @@ fn jobs(name: &str, random: &mut Rng, count: usize) -> Vec<Job> {
         let (job, fault) = match random.u8(..8) {
             0..3 => (plain(ShapeName::Small), fails.clone().map(|kind| (kind, Extent::Once))),
             3 => (plain(ShapeName::Small), slow.clone().map(|kind| (kind, Extent::Once))),
-            4 | 5 => (plain(ShapeName::Broken), None),
+            // Where again and again neither its letter nor a copy is taken, its message ends at the queue's limit.
+            4 | 5 => (plain(ShapeName::Broken).may_also_end("process-ended"), None),
             _ => (plain(ShapeName::Index), None),
         };
         fault.into_iter().fold(job, |job, (kind, extent)| job.with(kind, extent))
