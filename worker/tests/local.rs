@@ -135,7 +135,9 @@ async fn what_is_pushed_is_indexed_and_pushing_it_again_changes_nothing() {
     push(&client, &repository, &image(1), "V1").await;
     for _ in 0..2 {
         let line = local.lines.recv_timeout(PATIENCE).unwrap();
-        assert!(["indexed", "unchanged", "skipped"].iter().any(|w| line.starts_with(w)), "{line}");
+        // A job that finds its tag moved on looks again later, whatever the later push has done by then.
+        let moved_on = line.starts_with("again in") && line.contains("by now");
+        assert!(moved_on || ["indexed", "unchanged"].iter().any(|w| line.starts_with(w)), "{line}");
     }
     assert_eq!(tagged(&client, &repository, "V1-soci").await, Some(first));
     assert_eq!(tagged(&client, &repository, "V2-soci").await, Some(first));
