@@ -327,6 +327,8 @@ mod tests {
             mib(LAYERS_WINDOW)
         ));
         says(&format!("No more than {MOST_LAYERS} layers"));
+        let checkpoint = soci_ztoc::CHECKPOINT_MEMORY;
+        says(&format!("uncompressed bytes) | {},{:03} |", checkpoint / 1000, checkpoint % 1000));
         assert_eq!(Budget::new(NonZeroUsize::MAX, u64::MAX).slots.available_permits() % 4, 0);
     }
 }

@@ -8,6 +8,8 @@
 //! [`install`] makes a process log, and caps what libraries say.
 
 mod process;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use std::error::Error;
 use std::fmt;
@@ -144,47 +146,23 @@ fn now() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;
     use tracing_subscriber::filter::LevelFilter;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
-
-    #[derive(Clone, Debug, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl MakeWriter<'_> for Lines {
-        type Writer = Self;
-
-        fn make_writer(&self) -> Self {
-            self.clone()
-        }
-    }
+    use crate::testing::WrittenLines;
 
     fn logged(
-        kind: impl FnOnce(JsonLines<Lines>) -> JsonLines<Lines>,
+        kind: impl FnOnce(JsonLines<WrittenLines>) -> JsonLines<WrittenLines>,
         log: impl FnOnce(),
     ) -> String {
-        let lines = Lines::default();
+        let lines = WrittenLines::default();
         let layer = kind(JsonLines::new(lines.clone())).with_filter(LevelFilter::INFO);
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, log);
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        lines.text()
     }
 
     #[test]

@@ -84,42 +84,16 @@ fn may_be_said(metadata: &Metadata<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    use tracing_subscriber::fmt::MakeWriter;
-
     use super::*;
     use crate::JsonLines;
-
-    #[derive(Clone, Debug, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl MakeWriter<'_> for Lines {
-        type Writer = Self;
-
-        fn make_writer(&self) -> Self {
-            self.clone()
-        }
-    }
+    use crate::testing::WrittenLines;
 
     /// What is logged by layers that ask for everything.
     fn logged(log: impl FnOnce()) -> String {
-        let lines = Lines::default();
+        let lines = WrittenLines::default();
         let layer = JsonLines::new(lines.clone()).boxed();
         tracing::subscriber::with_default(capped(vec![layer]), log);
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        lines.text()
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use reader::{
 };
 pub use span::SpanHasher;
 pub use tar::{BLOCK_SIZE, TarError, is_header};
-pub use toc::FileType;
+pub use toc::{CHECKPOINT_MEMORY, FileType};
 
 /// Bytes of output that deflate can refer back to (RFC 1951, section 2).
 pub(crate) const WINDOW_SIZE: usize = 32 << 10;

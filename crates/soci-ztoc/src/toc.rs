@@ -349,6 +349,10 @@ pub(crate) struct Kept {
 /// a string of the ztoc, the places of that string.
 const SPAN: u64 = 3 * 32 + string_size("sha256:".len() + 64) + 2 * 4;
 
+/// Bytes that a layer's ztoc takes of a [`MemoryGrant`](crate::MemoryGrant) for each checkpoint, with what
+/// its span takes.
+pub const CHECKPOINT_MEMORY: u64 = SPAN + crate::checkpoint::CHECKPOINT_SIZE as u64;
+
 impl Kept {
     pub(crate) fn new(checkpoints: Checkpoints, grant: Box<dyn MemoryGrant>) -> Self {
         Self {
@@ -371,7 +375,7 @@ impl Kept {
 
     /// Keeps a checkpoint and what its span takes.
     pub(crate) fn add_checkpoint(&mut self, cut: crate::Cut, out: u64, window: &[u8]) {
-        if self.take(SPAN + crate::checkpoint::CHECKPOINT_SIZE as u64) {
+        if self.take(CHECKPOINT_MEMORY) {
             self.checkpoints.push(cut, out, window);
         } else {
             self.checkpoints.count();

@@ -76,35 +76,19 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
+    use soci_logs::testing::WrittenLines;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn logged(output: LogOutput, log: impl FnOnce()) -> String {
-        let lines = Lines::default();
+        let lines = WrittenLines::default();
         let writer = lines.clone();
         let layer = layer(output, move || writer.clone(), false);
         let subscriber =
             tracing_subscriber::registry().with(layer.with_filter(filter("").unwrap()));
         tracing::subscriber::with_default(subscriber, log);
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        lines.text()
     }
 
     #[test]
