@@ -1,14 +1,27 @@
 """The cases of tests/browser/run: cases.py PROGRAM WORK [SCREENSHOTS]"""
 
+import json
 import pathlib
 import subprocess
 import sys
 import traceback
+import urllib.error
+import urllib.request
 
 from webdriver import Driver, Failed, Page, wait_for
 
 PHONE = 360
 DESK = 1280
+
+# The states that are shown, each a scene of the program's, with what the page says of it.
+STATES = [
+    ("starting", "No queue has answered yet"),
+    ("idle", "Waiting for messages"),
+    ("busy", "Reading manifests"),
+    ("queue-unreachable", "The live queue does not answer"),
+    ("registry-unreachable", "The registry is away"),
+    ("draining", "Told to stop; 3 jobs in hand, given back at"),
+]
 
 
 class Server:
@@ -42,6 +55,35 @@ def expect(what, actual, expected):
 def expect_in(what, part, text):
     if part not in text:
         raise Failed(f"{what} lacks {part!r}: {text[:2000]!r}")
+
+
+def ask(server, path):
+    """The status code and the text of an answer."""
+    try:
+        with urllib.request.urlopen(server.url + path) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def all_say_the_same(page, server, scene, words):
+    state = "working" if scene == "busy" else scene
+    page.open(server.url)
+    wait_for("the words of the state", lambda: words in page.text())
+    expect("the page's state", page.text(".state"), state.replace("-", " "))
+    status = json.loads(ask(server, "status")[1])
+    expect("the state of /status", status["service"]["state"], state)
+    lines = [line for line in ask(server, "metrics")[1].splitlines() if line.startswith("soci_index_builder_state{")]
+    on = [line.split('"')[1] for line in lines if line.endswith((" 1", " 1.0"))]
+    expect("the state of /metrics", on, [state])
+    ready = state in ("idle", "working")
+    code, text = ask(server, "readyz")
+    expect("the code of /readyz", code, 200 if ready else 503)
+    expect_in("/readyz", "ready" if ready else f"{state}: ", text)
+    expect("the code of /livez", ask(server, "livez")[0], 200)
+    for since in [away["since"] for away in status["queues_away"]]:
+        expect_in("the page", since, page.text())
+        expect_in("/readyz", since, text)
 
 
 def content(page, server):
@@ -199,7 +241,7 @@ def main():
     driver = Driver(work / "chromedriver.log")
     servers = {}
     try:
-        for scene in ["busy", "idle", "draining", "starting"]:
+        for scene, _ in STATES:
             servers[scene] = Server(program, scene)
         busy = servers["busy"]
         for width in [PHONE, DESK]:
@@ -217,24 +259,20 @@ def main():
             case("the console is quiet", quiet_console, page, busy)
         with Page(driver, DESK, scripts=False) as page:
             case("without scripts it is all there and loads itself anew", without_scripts, page, busy)
-        with Page(driver, PHONE) as page:
-            for scene, text in [
-                ("idle", "Waiting for messages"),
-                ("draining", "draining"),
-                ("starting", "no queue has answered yet"),
-            ]:
-                def says(scene=scene, text=text):
-                    page.open(servers[scene].url)
-                    expect_in("the page", text, page.text())
-                case(f"a service that is {scene} says so", says)
+        for width in [PHONE, DESK]:
+            with Page(driver, width) as page:
+                for scene, words in STATES:
+                    name = f"at {width} px page, status, metrics and checks agree on {scene}"
+                    case(name, all_say_the_same, page, servers[scene], scene, words)
         if pictures:
             pictures.mkdir(parents=True, exist_ok=True)
             for width in [PHONE, DESK]:
                 for dark in [False, True]:
                     with Page(driver, width, dark=dark) as page:
-                        page.open(busy.url)
                         shade = "dark" if dark else "light"
-                        page.screenshot(pictures / f"{width}-{shade}.png")
+                        for scene, _ in STATES:
+                            page.open(servers[scene].url)
+                            page.screenshot(pictures / f"{scene}-{width}-{shade}.png")
     finally:
         for server in servers.values():
             server.stop()

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use soci_config::{bytes, suffix};
 use soci_oci::{Platform, Tag};
 
-pub(crate) use healthcheck::HealthcheckArgs;
+pub(crate) use healthcheck::{HealthcheckArgs, StatusArgs};
 pub(crate) use local::LocalArgs;
 #[cfg(feature = "aws")]
 pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Ask the worker on this machine whether it lives, as a container's health check
     Healthcheck(HealthcheckArgs),
+    /// Print what the worker on this machine is doing: its status page for a terminal
+    Status(StatusArgs),
     /// List the images in ECR and put those without an index on a queue
     Backfill(BackfillArgs),
     /// Put dead letters, or the events of a file, on a queue again

@@ -11,6 +11,8 @@ mod local;
 mod queue;
 #[cfg(feature = "aws")]
 mod replay;
+mod site;
+mod status;
 #[cfg(feature = "aws")]
 mod worker;
 mod ztoc;
@@ -53,6 +55,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
             return ExitCode::from(soci_config::EXIT_CODE);
         }
         Command::Healthcheck(args) => return healthcheck::healthcheck(&args),
+        Command::Status(args) => return status::status(&args),
         Command::Local(args) => return local::local(&args),
         Command::Ztoc(ZtocCommand::Build(args)) => ztoc::build(&args),
         Command::Ztoc(ZtocCommand::Info(args)) => ztoc::info(&args),

@@ -144,6 +144,35 @@ async fn what_is_pushed_is_indexed_and_pushing_it_again_changes_nothing() {
     assert_eq!(local.terminate().code(), Some(0));
 }
 
+/// What `status` says of the worker at an address: exit code, output, complaint.
+fn status(page: &str, flags: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_soci-index-builder"));
+    let output = command.args(["status", "--http-address", page]).args(flags).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_prints_what_the_service_does_and_says_when_there_is_none() {
+    let local = Local::start(&[]);
+    let (client, repository) = (client(), local.repository("team/app"));
+    push(&client, &repository, &image(1), "v1").await;
+    local.line("indexed");
+    let (code, text, _) = status(&local.page, &[]);
+    assert_eq!(code, Some(0));
+    assert!(text.starts_with("idle: waiting for messages\n"), "{text}");
+    assert!(text.contains("team/app:v1") && text.contains("v1-soci sha256:"), "{text}");
+    let (code, json, _) = status(&local.page, &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &json["service"]["state"]), (Some(0), &"idle".into()));
+    let page = local.page.clone();
+    assert_eq!(local.terminate().code(), Some(0));
+    let (code, text, complaint) = status(&page, &[]);
+    assert_eq!((code, text.as_str()), (Some(1), ""));
+    assert!(complaint.contains(&format!("no worker answers on {page}")), "{complaint}");
+    assert_eq!(status("nowhere", &[]).0, Some(64));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_a_filter_matches_is_indexed() {
     let local = Local::start(&["--filter", "team/*:v*", "--filter", "other:*"]);

@@ -1,20 +1,22 @@
 //! Serves the status page of a service that pretends to work, to look at it and to test it.
 //!
 //! ```text
-//! cargo run -p soci-service --example status_page -- [ADDRESS] [busy|idle|draining|starting]
+//! cargo run -p soci-service --example status_page -- [ADDRESS] [busy|idle|draining|starting|queue-unreachable|registry-unreachable]
 //! ```
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use soci_indexer::{ImageEvent, LayerReport, Report};
+use soci_indexer::{ImageEvent, LayerReport, Reason, Report};
 use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::{Digest, Repository};
 use soci_push::Job;
-use soci_queue::{Backlog, Message, MessageId, Receipt, history_attribute};
+use soci_queue::{
+    Backlog, ErrorKind, Message, MessageId, Operation, QueueError, Receipt, history_attribute,
+};
 use soci_service::event::{Event, EventSink, Events, QueueKind};
-use soci_service::http::{STUCK_AFTER, Site, SiteLimits, router, serve};
+use soci_service::http::{Site, SiteLimits, router, serve};
 use soci_service::metrics::Metrics;
 use soci_service::status_store::StatusStore;
 use soci_service::{About, JobId, JobInHand};
@@ -41,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let status_store = Arc::new(StatusStore::new(About::THIS));
     let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
     let sinks: [Arc<dyn EventSink>; 2] = [status_store.clone(), metrics.clone()];
-    let site = Site { status_store, metrics, stuck_after: STUCK_AFTER };
+    let site = Site { status_store, metrics };
     let listener = TcpListener::bind(address).await?;
     println!("http://{}/", listener.local_addr()?);
     tokio::spawn(play(Scene { events: Events::to(sinks) }, scene));
@@ -97,6 +99,14 @@ impl Scene {
 }
 
 async fn play(scene: Scene, name: String) {
+    let turning = scene.clone();
+    tokio::spawn(async move {
+        let mut turns = interval(Duration::from_secs(1));
+        loop {
+            turns.tick().await;
+            turning.events.tell(&Event::Turned);
+        }
+    });
     if name == "starting" {
         return;
     }
@@ -111,8 +121,33 @@ async fn play(scene: Scene, name: String) {
         return;
     }
     the_past(&scene);
+    if name == "queue-unreachable" {
+        let error = QueueError {
+            queue: "soci-index-builder-jobs".to_owned(),
+            operation: Operation::Receive,
+            kind: ErrorKind::Transient,
+            request_id: None,
+            source: "dispatch failure: connection refused".into(),
+        };
+        scene.events.tell(&Event::QueueAway {
+            queue: QueueKind::Live,
+            since: Instant::now(),
+            failures: 7,
+            next_try: Instant::now() + Duration::from_secs(30),
+            error: &error,
+        });
+    }
+    if name == "registry-unreachable" {
+        scene.events.tell(&Event::OutageLasts {
+            reason: Reason::RegistryUnavailable,
+            since: Instant::now(),
+            probes: 4,
+            next_probe: Instant::now() + Duration::from_mins(2),
+        });
+    }
     if name == "draining" {
-        scene.events.tell(&Event::Draining);
+        let until = Instant::now() + Duration::from_secs(90);
+        scene.events.tell(&Event::Draining { until });
     }
     let waiting = scene.receive(20, QueueKind::Live, 1);
     scene.start(&waiting, "platform/base-images/debian-slim", Some("bookworm-20260801"));

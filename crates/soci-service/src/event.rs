@@ -73,6 +73,26 @@ pub enum Event<'a> {
         /// Whether it was extended.
         ok: bool,
     },
+    /// A receive from a queue failed, the first one or another in a row: none is made before the next try.
+    QueueAway {
+        /// Which queue.
+        queue: QueueKind,
+        /// When the first receive was made that failed; the queue has not answered since.
+        since: Instant,
+        /// How many have failed in a row.
+        failures: u32,
+        /// When the next one is made.
+        next_try: Instant,
+        /// Why the last one failed.
+        error: &'a QueueError,
+    },
+    /// A queue answers again.
+    QueueBack {
+        /// Which queue.
+        queue: QueueKind,
+        /// When the first receive was made that failed.
+        since: Instant,
+    },
     /// A call of a queue failed.
     QueueFailed {
         /// The queue's name.
@@ -113,7 +133,10 @@ pub enum Event<'a> {
         since: Instant,
     },
     /// The service has been told to stop; it receives nothing any more.
-    Draining,
+    Draining {
+        /// When what is not finished is given back.
+        until: Instant,
+    },
 }
 
 /// Whoever is told what happens, on the task on which it happens: it returns at once.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::time::sleep;
 
-use crate::status_store::StatusStore;
+use crate::status_store::{STUCK_AFTER, StatusStore};
 
 /// What a service that lives says.
 const ALIVE: &str = "alive\n";
@@ -75,12 +75,7 @@ impl HealthSocket {
     }
 
     /// Answers until `stop` resolves.
-    pub async fn serve(
-        self,
-        status_store: Arc<StatusStore>,
-        stuck_after: Duration,
-        stop: impl Future<Output = ()>,
-    ) {
+    pub async fn serve(self, status_store: Arc<StatusStore>, stop: impl Future<Output = ()>) {
         let answering = async {
             loop {
                 let Ok((stream, _)) = self.0.accept().await else {
@@ -88,7 +83,7 @@ impl HealthSocket {
                     continue;
                 };
                 // A client that has gone is none of our concern, and a new socket has room for a line.
-                let answer = answer(&status_store, stuck_after);
+                let answer = answer(&status_store);
                 let _ = stream.writable().await.and_then(|()| stream.try_write(answer.as_bytes()));
             }
         };
@@ -120,11 +115,11 @@ pub fn ask(site: SocketAddr, time: Duration) -> Result<(), HealthError> {
 }
 
 /// What a service says to who asks whether it lives.
-pub(crate) fn answer(status_store: &StatusStore, stuck_after: Duration) -> String {
-    if status_store.is_live(stuck_after) {
+pub(crate) fn answer(status_store: &StatusStore) -> String {
+    if status_store.state().is_live() {
         ALIVE.to_owned()
     } else {
-        format!("the receive loop has not turned for {stuck_after:?}\n")
+        format!("the receive loop has not turned for {STUCK_AFTER:?}\n")
     }
 }
 
@@ -155,7 +150,6 @@ mod tests {
 
     use super::*;
     use crate::about::About;
-    use crate::http::STUCK_AFTER;
 
     const TIME: Duration = Duration::from_secs(20);
 
@@ -177,7 +171,7 @@ mod tests {
         let store = Arc::new(StatusStore::new(About::THIS));
         let (stop, stopped) = oneshot::channel::<()>();
         let socket = HealthSocket::bind(site).unwrap();
-        let served = tokio::spawn(socket.serve(store, STUCK_AFTER, async {
+        let served = tokio::spawn(socket.serve(store, async {
             let _ = stopped.await;
         }));
         asked(site).await.unwrap();
@@ -194,7 +188,7 @@ mod tests {
         let (_listener, site) = site().await;
         let store = Arc::new(StatusStore::new(About::THIS));
         let socket = HealthSocket::bind(site).unwrap();
-        tokio::spawn(socket.serve(store, STUCK_AFTER, std::future::pending()));
+        tokio::spawn(socket.serve(store, std::future::pending()));
         let mut idle = Vec::new();
         for _ in 0..64 {
             idle.push(UnixStream::connect_addr(&address(site).unwrap()).unwrap());

@@ -4,9 +4,12 @@
 //! | --- | --- |
 //! | `/` | the status page, for people |
 //! | `/status` | the same as JSON ([`Status`](crate::status_store::Status)) |
+//! | `/status.txt` | the same for a terminal |
 //! | `/metrics` | counters for Prometheus, as OpenMetrics |
 //! | `/livez` | 200, or 503 when the receive loop has stopped turning |
-//! | `/readyz` | 200 while the service takes messages, else 503: it starts, or drains |
+//! | `/readyz` | 200 while the service takes messages as it should, else 503 with the state and what it means |
+//!
+//! `service_state.rs` has the rules of the last two. All of them answer from the same record, so that they agree.
 //!
 //! `GET` and `HEAD` work. No answer may be cached, and none can be framed. `serve.rs` and `places.rs` keep
 //! clients from starving each other.
@@ -17,9 +20,10 @@ mod serve;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod slow_clients;
+mod text;
+mod words;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -38,15 +42,12 @@ use crate::health_socket;
 use crate::metrics::{self, Metrics};
 use crate::status_store::StatusStore;
 
-/// How long the receive loop may take for a turn by default. It turns every
-/// [`MAX_TURN`](crate::consumer::MAX_TURN) also while it waits, so this leaves time to spare.
-pub const STUCK_AFTER: Duration = Duration::from_mins(1);
-
-const ROUTES: &str = "/         status page\n\
-                      /status   the same as JSON\n\
-                      /metrics  counters for Prometheus\n\
-                      /livez    whether the service is alive\n\
-                      /readyz   whether the service takes messages\n";
+const ROUTES: &str = "/            status page\n\
+                      /status      the same as JSON\n\
+                      /status.txt  the same for a terminal\n\
+                      /metrics     counters for Prometheus\n\
+                      /livez       whether the service is alive\n\
+                      /readyz      whether the service takes messages\n";
 
 /// What the answers are made from.
 #[derive(Clone, Debug)]
@@ -55,8 +56,6 @@ pub struct Site {
     pub status_store: Arc<StatusStore>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// How long the receive loop may take for a turn, normally [`STUCK_AFTER`].
-    pub stuck_after: Duration,
 }
 
 /// All routes.
@@ -64,6 +63,7 @@ pub fn router(site: Site) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/status", get(status))
+        .route("/status.txt", get(status_text))
         .route("/metrics", get(metrics_text))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -74,12 +74,12 @@ pub fn router(site: Site) -> Router {
 }
 
 async fn page(State(site): State<Site>) -> Response {
-    let page = page::render(&site.status_store.snapshot(site.stuck_after));
+    let page = page::render(&site.status_store.snapshot());
     ([(CONTENT_SECURITY_POLICY, page::policy())], axum::response::Html(page)).into_response()
 }
 
 async fn status(State(site): State<Site>) -> Response {
-    let status = site.status_store.snapshot(site.stuck_after);
+    let status = site.status_store.snapshot();
     match serde_json::to_string(&status) {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         // Only a map with keys that are no strings can fail, and there is none.
@@ -87,25 +87,29 @@ async fn status(State(site): State<Site>) -> Response {
     }
 }
 
+async fn status_text(State(site): State<Site>) -> Response {
+    text::render(&site.status_store.snapshot()).into_response()
+}
+
 async fn metrics_text(State(site): State<Site>) -> Response {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], site.metrics.render()).into_response()
 }
 
 async fn livez(State(site): State<Site>) -> Response {
-    let text = health_socket::answer(&site.status_store, site.stuck_after);
-    let live = site.status_store.is_live(site.stuck_after);
+    let text = health_socket::answer(&site.status_store);
+    let live = site.status_store.state().is_live();
     let status = if live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, text).into_response()
 }
 
 async fn readyz(State(site): State<Site>) -> Response {
-    if site.status_store.is_ready() {
+    let status = site.status_store.snapshot();
+    let state = status.service.state;
+    if state.is_ready() {
         (StatusCode::OK, "ready\n").into_response()
-    } else if site.status_store.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining: no message is taken any more\n")
-            .into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting: no queue has answered yet\n").into_response()
+        let text = format!("{}: {}\n", state.word(), status.sentence());
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The one line in the log about how a job ended, and those about outages of the registry.
+//! The one line in the log about how a job ended, and those about what keeps jobs from running: queues and
+//! registries that are away.
 
 use soci_jobs::{JobEnd, MessageAction, Outcome};
 use soci_queue::QueueError;
@@ -10,7 +11,7 @@ use crate::event::{Event, EventSink};
 
 /// Writes a line for every job that ends, in the span of the job: an error for what needs a person, a
 /// warning for what comes again. An outage has a line when it begins, one for every job that has failed
-/// in it, and one when it is over.
+/// in it, and one when it is over; so has a queue that does not answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JobLog;
 
@@ -20,6 +21,22 @@ impl EventSink for JobLog {
         match *event {
             Event::JobEnded { end, trouble, elapsed, .. } => {
                 job_ended(end, trouble, elapsed.as_secs_f64());
+            }
+            Event::QueueAway { queue, since, failures, next_try, error } => {
+                let (lane, name, seconds) = (queue.label(), &error.queue, seconds(since));
+                let again_in = (next_try - Instant::now()).as_secs_f64();
+                let reason = error_chain(error);
+                if error.is_transient() {
+                    warn!(queue = name, lane, reason, seconds, failures, again_in, "{QUEUE_AWAY}");
+                } else {
+                    error!(
+                        queue = name,
+                        lane, reason, seconds, failures, again_in, "{QUEUE_REFUSES}"
+                    );
+                }
+            }
+            Event::QueueBack { queue, since } => {
+                info!(lane = queue.label(), seconds = seconds(since), "the queue answers again");
             }
             Event::OutageBegan { reason, since } => {
                 let (reason, seconds) = (reason.code(), seconds(since));
@@ -38,6 +55,10 @@ impl EventSink for JobLog {
         }
     }
 }
+
+const QUEUE_AWAY: &str = "the queue does not answer: nothing is received until it does";
+
+const QUEUE_REFUSES: &str = "the queue cannot be used: nothing is received until it can";
 
 const OUTAGE_BEGAN: &str =
     "different images fail alike: jobs are tried one at a time until one works, and not counted";

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod protection;
 mod queue_kind;
 mod service;
+mod service_state;
 mod shown_text;
 pub mod status_store;
 #[cfg(feature = "telemetry")]

@@ -20,11 +20,13 @@ use prometheus_client::registry::{Metric, Registry};
 use soci_indexer::ImageEvent;
 use soci_queue::{Backlog, Operation};
 use soci_registry::{Observer, RequestDone, RetryScheduled};
+use tokio::time::Instant;
 
 pub use names::{ALL, Definition, Kind, PREFIX};
 
 use crate::about::About;
 use crate::event::{Event, EventSink, QueueKind};
+use crate::service_state::ServiceState;
 use crate::status_store::StatusStore;
 use requests::{LatencyLabels, RequestLabels, RetryLabels};
 
@@ -187,7 +189,7 @@ impl EventSink for Metrics {
                 self.queue_failures.get_or_create(&labels).inc();
             }
             Event::Counted { queue, backlog } => self.count_messages(queue, backlog),
-            Event::Draining => {
+            Event::Draining { .. } => {
                 self.draining.set(1);
             }
             _ => {}
@@ -246,16 +248,30 @@ impl Collector for JobsInHand {
         let count = |count: u64| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
         let waiting = jobs.iter().filter(|job| job.waiting().is_some()).count();
         let outage = self.0.outage_since();
-        let since = outage.map_or(0.0, |since| {
-            let since = SystemTime::now() - since.elapsed();
-            since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-        });
+        let unix_time = |since: Option<Instant>| {
+            since.map_or(0.0, |since| {
+                let since = SystemTime::now() - since.elapsed();
+                since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+            })
+        };
+        let away = unix_time(self.0.queue_away_since());
+        let since = unix_time(outage);
+        process::gauge(&mut encoder, &names::QUEUE_AWAY_SINCE, &ConstGauge::new(away))?;
+        self.state(&mut encoder)?;
         process::gauge(&mut encoder, &names::OUTAGE, &count(u64::from(outage.is_some())))?;
         process::gauge(&mut encoder, &names::OUTAGE_SINCE, &ConstGauge::new(since))?;
         process::gauge(&mut encoder, &names::JOBS_WAITING, &count(waiting as u64))?;
         process::gauge(&mut encoder, &names::IMAGES_IN_FLIGHT, &count(images as u64))?;
         process::gauge(&mut encoder, &names::LAYERS_IN_FLIGHT, &count(layers))?;
         process::gauge(&mut encoder, &names::OLDEST_JOB, &ConstGauge::new(oldest.as_secs_f64()))
+    }
+}
+
+impl JobsInHand {
+    fn state(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let now = self.0.state();
+        let values = ServiceState::ALL.map(|state| (state.word(), i64::from(state == now)));
+        process::gauges(encoder, &names::STATE, "state", &values)
     }
 }
 

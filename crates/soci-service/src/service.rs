@@ -64,10 +64,10 @@ impl Service {
                 let stops = async {
                     let _ = health_stops.await;
                 };
-                health.serve(checked, http::STUCK_AFTER, stops).await;
+                health.serve(checked, stops).await;
             }
         };
-        let site = http::router(Site { status_store, metrics, stuck_after: http::STUCK_AFTER });
+        let site = http::router(Site { status_store, metrics });
         let (stop_site, site_stops) = oneshot::channel::<()>();
         let (release, released) = oneshot::channel::<()>();
         // A sender that is dropped is one that has sent: all end when this function does.

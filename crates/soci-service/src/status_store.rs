@@ -8,15 +8,17 @@
 mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use soci_indexer::ImageEvent;
+use soci_text::error_chain;
 use tokio::time::Instant;
 
+pub use crate::service_state::ServiceState;
 pub use snapshot::{
-    EndedStatus, LayerStatus, OutageStatus, QueueStatus, RunningStatus, SCHEMA, ServiceState,
+    EndedStatus, LayerStatus, OutageStatus, QueueAwayStatus, QueueStatus, RunningStatus, SCHEMA,
     ServiceStatus, Status, Totals,
 };
 
@@ -25,7 +27,12 @@ use crate::event::{Event, EventSink, QueueKind};
 pub use crate::job_in_hand::MAX_LAYERS;
 use crate::job_in_hand::{JobId, JobInHand};
 pub use crate::shown_text::MAX_TEXT;
-use snapshot::{Counted, Ended, Outage, seconds, time};
+use crate::shown_text::shown;
+use snapshot::{Counted, Ended, Outage, QueueAway, seconds, time};
+
+/// How long the receive loop may take for a turn before it counts as stuck. It turns every
+/// [`MAX_TURN`](crate::consumer::MAX_TURN) also while it waits, so this leaves time to spare.
+pub const STUCK_AFTER: Duration = Duration::from_mins(1);
 
 /// How many finished jobs are remembered.
 pub const MAX_ENDED: usize = 100;
@@ -42,7 +49,8 @@ pub struct StatusStore {
     past: Mutex<Past>,
     bytes_read: AtomicU64,
     layers_built: AtomicU64,
-    health: Health,
+    /// When the receive loop last began a turn, in milliseconds since the start.
+    turned: AtomicU64,
 }
 
 impl StatusStore {
@@ -56,42 +64,34 @@ impl StatusStore {
             past: Mutex::default(),
             bytes_read: AtomicU64::new(0),
             layers_built: AtomicU64::new(0),
-            health: Health::default(),
+            turned: AtomicU64::new(0),
         }
     }
 
-    /// Whether the receive loop has begun a turn within the last `stuck_after`. A service that
-    /// drains has no receive loop any more and is alive until it ends.
-    pub fn is_live(&self, stuck_after: Duration) -> bool {
-        self.is_draining() || self.since_turn() <= stuck_after
+    /// What the service is doing.
+    pub fn state(&self) -> ServiceState {
+        let busy = !self.jobs().is_empty();
+        self.state_of(&self.past(), busy)
     }
 
-    /// Whether the service takes messages: a queue has answered a receive, and it has not been told
-    /// to stop.
-    pub fn is_ready(&self) -> bool {
-        self.health.answered.load(Ordering::Relaxed) && !self.is_draining()
+    fn state_of(&self, past: &Past, busy: bool) -> ServiceState {
+        ServiceState::first(|state| match state {
+            ServiceState::Draining => past.draining_until.is_some(),
+            ServiceState::Stuck => self.since_turn() > STUCK_AFTER,
+            ServiceState::QueueUnreachable => past.away[QueueKind::Live as usize].is_some(),
+            ServiceState::Starting => !past.answered && !busy,
+            ServiceState::RegistryUnreachable => past.outage.is_some(),
+            ServiceState::Working => busy,
+            ServiceState::Idle => true,
+        })
     }
 
-    /// Whether the service has been told to stop.
-    pub fn is_draining(&self) -> bool {
-        self.health.draining.load(Ordering::Relaxed)
-    }
-
-    /// Everything as it is now; `stuck_after` is that of [`StatusStore::is_live`].
-    pub fn snapshot(&self, stuck_after: Duration) -> Status {
+    /// Everything as it is now.
+    pub fn snapshot(&self) -> Status {
         let running: Vec<_> = self.jobs().iter().map(|job| RunningStatus::of(job)).collect();
-        let state = if self.is_draining() {
-            ServiceState::Draining
-        } else if !self.is_live(stuck_after) {
-            ServiceState::Stuck
-        } else if !running.is_empty() {
-            ServiceState::Working
-        } else if self.is_ready() {
-            ServiceState::Idle
-        } else {
-            ServiceState::Starting
-        };
         let past = self.past();
+        let state = self.state_of(&past, !running.is_empty());
+        let draining_until = past.draining_until.map(snapshot::at);
         let queues = [QueueKind::Live, QueueKind::Backfill].into_iter();
         Status {
             schema: SCHEMA,
@@ -103,7 +103,14 @@ impl StatusStore {
                 started_at: time(self.started_at),
                 uptime_seconds: seconds(self.started.elapsed()),
                 last_turn_seconds: seconds(self.since_turn()),
+                draining_until,
             },
+            queues_away: queues
+                .clone()
+                .filter_map(|queue| {
+                    Some(QueueAwayStatus::of(queue, past.away[queue as usize].as_ref()?))
+                })
+                .collect(),
             queues: queues
                 .filter_map(|queue| Some(QueueStatus::of(queue, &past.queues[queue as usize]?)))
                 .collect(),
@@ -124,6 +131,11 @@ impl StatusStore {
         in_hand.values().cloned().collect()
     }
 
+    /// Since when the live queue has not answered, if it does not.
+    pub fn queue_away_since(&self) -> Option<Instant> {
+        self.past().away[QueueKind::Live as usize].as_ref().map(|away| away.since)
+    }
+
     /// Since when the registry has been away, if it is.
     pub fn outage_since(&self) -> Option<Instant> {
         self.past().outage.as_ref().map(|outage| outage.since)
@@ -131,7 +143,7 @@ impl StatusStore {
 
     /// Time since the receive loop's last turn, or since the start if there was none.
     fn since_turn(&self) -> Duration {
-        let turned = Duration::from_millis(self.health.turned.load(Ordering::Relaxed));
+        let turned = Duration::from_millis(self.turned.load(Ordering::Relaxed));
         self.started.elapsed().saturating_sub(turned)
     }
 
@@ -148,15 +160,11 @@ struct Past {
     totals: Totals,
     queues: [Option<Counted>; 2],
     outage: Option<Outage>,
-}
-
-#[derive(Debug, Default)]
-struct Health {
-    /// When the receive loop last began a turn, in milliseconds since the start.
-    turned: AtomicU64,
-    /// Whether a queue has answered a receive.
-    answered: AtomicBool,
-    draining: AtomicBool,
+    /// Queues whose last receive failed.
+    away: [Option<QueueAway>; 2],
+    /// Whether a queue has ever answered a receive.
+    answered: bool,
+    draining_until: Option<Instant>,
 }
 
 impl EventSink for StatusStore {
@@ -164,9 +172,15 @@ impl EventSink for StatusStore {
         match *event {
             Event::Turned => {
                 let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                self.health.turned.store(millis, Ordering::Relaxed);
+                self.turned.store(millis, Ordering::Relaxed);
             }
-            Event::Answered { .. } => self.health.answered.store(true, Ordering::Relaxed),
+            Event::Answered { .. } => self.past().answered = true,
+            Event::QueueAway { queue, since, failures, next_try, error } => {
+                let error = shown(&error_chain(error));
+                let away = QueueAway { since, failures, next_try, error };
+                self.past().away[queue as usize] = Some(away);
+            }
+            Event::QueueBack { queue, .. } => self.past().away[queue as usize] = None,
             Event::JobReceived { job } => {
                 let mut in_hand = self.in_hand.write().unwrap_or_else(PoisonError::into_inner);
                 in_hand.insert(job.id, job.clone());
@@ -201,7 +215,7 @@ impl EventSink for StatusStore {
                 self.past().outage = Some(Outage { reason, since, probes, next_probe });
             }
             Event::OutageEnded { .. } => self.past().outage = None,
-            Event::Draining => self.health.draining.store(true, Ordering::Relaxed),
+            Event::Draining { until } => self.past().draining_until = Some(until),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! The flags of `healthcheck`.
+//! The flags of `healthcheck` and `status`, which ask the worker on this machine.
 
 use clap::Args;
 use soci_config::{Environment, Source, name};
@@ -15,4 +15,16 @@ impl Source for HealthcheckArgs {
         let given = self.http_address.clone().filter(|_| name == name::HTTP_ADDRESS);
         given.or_else(|| Environment.get(name))
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) site: HealthcheckArgs,
+    /// Print it anew every two seconds until interrupted
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
+    /// Print it as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }

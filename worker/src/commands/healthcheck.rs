@@ -4,20 +4,16 @@
 //! is none, as with a worker of before or outside of Linux, it asks `/livez` on the worker's port.
 
 use soci_text::error_chain;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use http::{Request, StatusCode, header};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use soci_config::{Program, Reader, Source, name};
+use http::StatusCode;
 use soci_service::health_socket::{self, HealthError};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::site;
 use crate::cli::HealthcheckArgs;
 use crate::report;
 
@@ -26,14 +22,9 @@ const TIME: Duration = Duration::from_secs(4);
 
 /// Asks. The exit code is 1 if the worker does not live, 64 if the configuration is wrong.
 pub(crate) fn healthcheck(args: &HealthcheckArgs) -> ExitCode {
-    let mut reader = Reader::new(Program::Worker, args as &dyn Source);
-    let address = reader.from_str::<SocketAddr>(name::HTTP_ADDRESS);
-    let address = match reader.finish(address) {
+    let address = match site::configured(args) {
         Ok(address) => address,
-        Err(problems) => {
-            report::complain(problems.to_string());
-            return ExitCode::from(soci_config::EXIT_CODE);
-        }
+        Err(code) => return code,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let asked = match runtime {
@@ -56,7 +47,7 @@ pub(crate) fn healthcheck(args: &HealthcheckArgs) -> ExitCode {
 
 /// Whether the worker whose site is configured to be at `site` says that it is alive.
 async fn ask(site: SocketAddr, time: Duration) -> anyhow::Result<()> {
-    let address = SocketAddr::new(reachable(site.ip()), site.port());
+    let address = site::reachable(site);
     let asking = async {
         let socket = tokio::task::spawn_blocking(move || health_socket::ask(site, time)).await?;
         match socket {
@@ -64,7 +55,10 @@ async fn ask(site: SocketAddr, time: Duration) -> anyhow::Result<()> {
             Err(HealthError::Nobody { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        livez(address).await.with_context(|| format!("the worker on {address} does not answer"))
+        let livez = site::get(address, "/livez").await;
+        livez
+            .map(|(status, _)| status)
+            .with_context(|| format!("the worker on {address} does not answer"))
     };
     let status = match timeout(time, asking).await {
         Ok(status) => status?,
@@ -74,31 +68,6 @@ async fn ask(site: SocketAddr, time: Duration) -> anyhow::Result<()> {
         bail!("the worker on {address} says that it is not alive ({status})");
     }
     Ok(())
-}
-
-async fn livez(address: SocketAddr) -> anyhow::Result<StatusCode> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/livez")
-        .header(header::HOST, address.to_string())
-        .header(header::CONNECTION, "close")
-        .body(String::new())?;
-    let (mut response, connection) = (pin!(sender.send_request(request)), pin!(connection));
-    let response = tokio::select! {
-        response = &mut response => response,
-        // Its end has told the request how it went.
-        _ = connection => response.await,
-    };
-    Ok(response?.status())
-}
-
-/// The address under which this machine reaches a server that listens on `address`.
-fn reachable(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        address => address,
-    }
 }
 
 #[cfg(test)]
@@ -149,12 +118,5 @@ mod tests {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let said = ask(server.local_addr().unwrap(), TIME).await.unwrap_err().to_string();
         assert!(said.ends_with("has not answered in 4 s"), "{said}");
-    }
-
-    #[test]
-    fn a_server_on_all_addresses_is_asked_on_loopback() {
-        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
-        assert_eq!((reached("0.0.0.0"), reached("::")), ("127.0.0.1".into(), "::1".into()));
-        assert_eq!(reached("10.0.0.1"), "10.0.0.1");
     }
 }

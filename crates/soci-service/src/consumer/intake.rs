@@ -63,6 +63,19 @@ struct Health {
     resume_at: Option<Instant>,
     /// Since when it has failed for good, and in no other way.
     broken_since: Option<Instant>,
+    /// When the first of these failures was asked for.
+    failing_since: Option<Instant>,
+}
+
+/// A queue that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Away {
+    /// When the first receive was made that failed.
+    pub(super) since: Instant,
+    /// How many have failed in a row.
+    pub(super) failures: u32,
+    /// How long it is left alone.
+    pub(super) pause: Duration,
 }
 
 impl Intake {
@@ -96,9 +109,16 @@ impl Intake {
         }
     }
 
-    /// A receive that was begun at `asked` gave so many messages.
-    pub(super) fn received(&mut self, poll: Poll, asked: Instant, now: Instant, messages: usize) {
-        *self.health(poll.queue) = Health::default();
+    /// A receive that was begun at `asked` gave so many messages. Tells since when the queue had been
+    /// failing, if it had.
+    pub(super) fn received(
+        &mut self,
+        poll: Poll,
+        asked: Instant,
+        now: Instant,
+        messages: usize,
+    ) -> Option<Instant> {
+        let before = std::mem::take(self.health(poll.queue));
         if messages == 0 && !poll.wait.is_zero() && now - asked < poll.wait / 2 {
             self.resume_at = now + EMPTY_HANDED;
         }
@@ -108,17 +128,18 @@ impl Intake {
             (QueueKind::Backfill, 0) => Step::LiveWaiting,
             (_, _) => Step::LiveAtOnce,
         };
+        before.failing_since
     }
 
-    /// A receive failed. Tells how long the queue is left alone. Without the live queue nothing is
-    /// asked meanwhile; without the backfill queue the live queue goes on.
+    /// A receive that was begun at `asked` failed. Without the live queue nothing is asked for a while;
+    /// without the backfill queue the live queue goes on.
     pub(super) fn failed(
         &mut self,
         poll: Poll,
-        now: Instant,
+        (asked, now): (Instant, Instant),
         kind: ErrorKind,
         random: f64,
-    ) -> Duration {
+    ) -> Away {
         let backoff = self.backoff;
         let health = self.health(poll.queue);
         health.failures = health.failures.saturating_add(1);
@@ -126,11 +147,13 @@ impl Intake {
         health.broken_since = (kind == ErrorKind::Permanent).then_some(since);
         let pause = backoff.delay(health.failures, random);
         health.resume_at = Some(now + pause);
+        let since = *health.failing_since.get_or_insert(asked);
+        let away = Away { since, failures: health.failures, pause };
         match poll.queue {
             QueueKind::Live => self.resume_at = now + pause,
             QueueKind::Backfill => self.step = Step::LiveWaiting,
         }
-        pause
+        away
     }
 
     /// For how long the live queue has been failing for good.
@@ -194,12 +217,12 @@ mod tests {
     #[test]
     fn a_live_queue_that_fails_stops_everything_for_longer_and_longer() {
         let (mut intake, now) = intake(true);
-        let fail = |intake: &mut Intake| intake.failed(LIVE, now, ErrorKind::Transient, 0.0);
-        let pauses: Vec<_> = (0..7).map(|_| fail(&mut intake).as_secs()).collect();
+        let fail = |intake: &mut Intake| intake.failed(LIVE, (now, now), ErrorKind::Transient, 0.0);
+        let pauses: Vec<_> = (0..7).map(|_| fail(&mut intake).pause.as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(intake.resume_at(), now + Duration::from_secs(30));
         intake.received(LIVE, now, now, 1);
-        assert_eq!(fail(&mut intake).as_secs(), 1);
+        assert_eq!(fail(&mut intake).pause.as_secs(), 1);
     }
 
     #[test]
@@ -209,12 +232,12 @@ mod tests {
         for _ in 0..4 {
             assert_eq!(intake.next(now), BACKFILL);
             let kind = ErrorKind::Permanent;
-            intake.failed(BACKFILL, now, kind, 0.0);
+            intake.failed(BACKFILL, (now, now), kind, 0.0);
             intake.step = Step::Backfill;
             intake.backfill.resume_at = None;
         }
-        let pause = intake.failed(BACKFILL, now, ErrorKind::Transient, 0.0);
-        assert_eq!((pause.as_secs(), intake.resume_at() <= now), (16, true));
+        let away = intake.failed(BACKFILL, (now, now), ErrorKind::Transient, 0.0);
+        assert_eq!((away.pause.as_secs(), intake.resume_at() <= now), (16, true));
         // The live queue is waited for three times before backfill is asked again.
         assert_eq!(polls(&mut intake, now, &[0, 0, 0]), [WAITING; 3]);
         assert_eq!(intake.next(now + Duration::from_secs(15)), WAITING);
@@ -227,13 +250,27 @@ mod tests {
         let (mut intake, now) = intake(false);
         let later = now + Duration::from_secs(70);
         for at in [now, later] {
-            intake.failed(LIVE, at, ErrorKind::Permanent, 0.0);
+            intake.failed(LIVE, (at, at), ErrorKind::Permanent, 0.0);
         }
         assert_eq!(intake.broken_for(later), Some(Duration::from_secs(70)));
-        intake.failed(LIVE, later, ErrorKind::Transient, 0.0);
+        intake.failed(LIVE, (later, later), ErrorKind::Transient, 0.0);
         assert_eq!(intake.broken_for(later), None);
-        intake.failed(LIVE, later, ErrorKind::Permanent, 0.0);
+        intake.failed(LIVE, (later, later), ErrorKind::Permanent, 0.0);
         assert_eq!(intake.broken_for(later), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_queue_is_away_from_the_first_receive_that_failed_until_one_is_answered() {
+        let (mut intake, start) = intake(false);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(intake.received(LIVE, start, start, 0), None);
+        for failures in 1..=3 {
+            let times = (at(failures * 10), at(failures * 10 + 5));
+            let away = intake.failed(LIVE, times, ErrorKind::Transient, 0.0);
+            assert_eq!((away.since, u64::from(away.failures)), (at(10), failures));
+        }
+        assert_eq!(intake.received(LIVE, at(50), at(50), 1), Some(at(10)));
+        assert_eq!(intake.received(LIVE, at(51), at(51), 1), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use soci_jobs::{Outcome, Why};
-use soci_queue::{ErrorKind, JobHistory, Message, Operation, Queue, QueueError, Receive};
+use soci_queue::{JobHistory, Message, Operation, Queue, QueueError, Receive};
 use soci_text::error_chain;
 use tokio::sync::{oneshot, watch as channel};
 use tokio::task::{JoinError, JoinSet};
@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use super::call::call;
 use super::context::ConsumerContext;
-use super::intake::{Intake, Poll};
+use super::intake::{Away, Intake, Poll};
 use super::job_task::{Arrival, Entry, SlotLeft, attend};
 use super::outage::Allowance;
 use crate::event::{Event, QueueKind};
@@ -197,25 +197,24 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
             Ok(messages) => {
                 let answered = Event::Answered { queue: poll.queue, messages: messages.len() };
                 self.context.events.tell(&answered);
-                self.intake.received(poll, asked, Instant::now(), messages.len());
+                let (queue, now) = (poll.queue, Instant::now());
+                if let Some(since) = self.intake.received(poll, asked, now, messages.len()) {
+                    self.context.events.tell(&Event::QueueBack { queue, since });
+                }
                 for message in messages {
-                    self.start(poll.queue, message, self.stop.subscribe());
+                    self.start(queue, message, self.stop.subscribe());
                 }
                 Ok(())
             }
             Err(error) => {
                 let now = Instant::now();
-                let pause = self.intake.failed(poll, now, error.kind, fastrand::f64());
-                let queue = self.context.queue(poll.queue).name();
-                let lane = poll.queue.label();
-                let (reason, seconds) = (error_chain(&error), pause.as_secs_f64());
+                let away = self.intake.failed(poll, (asked, now), error.kind, fastrand::f64());
+                let Away { since, failures, pause } = away;
+                let (queue, next_try) = (poll.queue, now + pause);
+                let told = Event::QueueAway { queue, since, failures, next_try, error: &error };
+                self.context.events.tell(&told);
                 let patience = self.context.settings.patience;
                 let broken = self.intake.broken_for(now).is_some_and(|time| time >= patience);
-                if error.kind == ErrorKind::Permanent {
-                    error!(queue, lane, reason, again_in = seconds, "the queue cannot be used");
-                } else {
-                    warn!(queue, lane, reason, again_in = seconds, "no messages received");
-                }
                 if broken { Err(error) } else { Ok(()) }
             }
         }
@@ -254,9 +253,8 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
     /// Ends the work in time: see "Stopping" in the documentation of [`super`].
     async fn drain(mut self) -> Drained {
         let events = self.context.events.clone();
-        events.tell(&Event::Draining);
-        let began = Instant::now();
-        let deadline = began + self.context.settings.drain_deadline;
+        let deadline = Instant::now() + self.context.settings.drain_deadline;
+        events.tell(&Event::Draining { until: deadline });
         info!(jobs = self.jobs.len(), deadline = ?self.context.settings.drain_deadline, "draining");
         let (_, at_once) = channel::channel(true);
         let mut drained = Drained::default();

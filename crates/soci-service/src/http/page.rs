@@ -5,7 +5,6 @@
 //! wrote. The policy lets the browser run the page's own script and nothing else.
 
 mod view;
-mod words;
 
 use std::sync::LazyLock;
 

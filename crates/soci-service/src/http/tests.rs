@@ -1,4 +1,4 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, to_bytes};
 use http::header::ACCEPT;
@@ -12,13 +12,18 @@ use super::*;
 use crate::about::About;
 use crate::event::{Event, EventSink, QueueKind};
 use crate::job_in_hand::{JobId, JobInHand};
+use crate::status_store::STUCK_AFTER;
 
 const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror='alert(1)'>";
 
 fn site() -> Site {
     let status_store = Arc::new(StatusStore::new(About::THIS));
     let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
-    Site { status_store, metrics, stuck_after: STUCK_AFTER }
+    Site { status_store, metrics }
+}
+
+fn draining() -> Event<'static> {
+    Event::Draining { until: Instant::now() + Duration::from_secs(90) }
 }
 
 async fn ask(site: &Site, method: Method, path: &str, accept: &str) -> (Response, String) {
@@ -65,7 +70,7 @@ async fn it_is_alive_until_the_loop_is_stuck_and_while_it_drains() {
     let (status, text) = get(&site, "/livez").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.contains("not turned for 60s"), "{text}");
-    site.status_store.event(&Event::Draining);
+    site.status_store.event(&draining());
     assert_eq!(get(&site, "/livez").await.0, StatusCode::OK);
 }
 
@@ -78,7 +83,7 @@ async fn it_is_ready_between_the_first_answer_and_the_drain() {
     let answered = Event::Answered { queue: QueueKind::Live, messages: 0 };
     site.status_store.event(&answered);
     assert_eq!(get(&site, "/readyz").await, (StatusCode::OK, "ready\n".to_owned()));
-    site.status_store.event(&Event::Draining);
+    site.status_store.event(&draining());
     let (status, text) = get(&site, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(text.starts_with("draining"), "{text}");
@@ -108,7 +113,7 @@ async fn the_status_is_json() {
 #[tokio::test]
 async fn head_works_and_other_methods_do_not() {
     let site = site();
-    for path in ["/", "/status", "/metrics", "/livez"] {
+    for path in ["/", "/status", "/status.txt", "/metrics", "/livez"] {
         let (response, body) = ask(&site, Method::HEAD, path, "*/*").await;
         assert_eq!((response.status(), body.as_str()), (StatusCode::OK, ""), "{path}");
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
@@ -161,13 +166,55 @@ async fn hostile_text_is_escaped() {
     assert!(!page.contains("<img"), "{page}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_text_has_what_the_page_has() {
+    let site = site();
+    let store = &site.status_store;
+    let (_, text) = get(&site, "/status.txt").await;
+    assert!(text.starts_with("starting: no queue has answered yet\n"), "{text}");
+    let answered = Event::Answered { queue: QueueKind::Live, messages: 1 };
+    store.event(&answered);
+    let backlog = soci_queue::Backlog { visible: 1234, in_flight: 1, delayed: 0 };
+    store.event(&Event::Counted { queue: QueueKind::Live, backlog });
+    let job = receive(store, 1, "m-1");
+    job.name_image(&soci_push::Job {
+        repository: soci_oci::Repository::new("r.example", "team/app").unwrap(),
+        digest: soci_oci::Digest::sha256_of(b"image"),
+        tag: Some("1.0".parse().unwrap()),
+        event_id: None,
+        since: None,
+    });
+    let other = receive(store, 2, "m-2");
+    let why = Why::new("layer-rejected", "the first line\nlately\n  just now");
+    end(store, &other, Outcome::Rejected(why), MessageAction::DeadLetter);
+    advance(Duration::from_secs(5)).await;
+    store.event(&Event::OutageBegan {
+        reason: soci_indexer::Reason::Throttled,
+        since: Instant::now(),
+    });
+    let (_, text) = get(&site, "/status.txt").await;
+    let since = store.snapshot().outage.unwrap().since;
+    for line in [
+        format!(
+            "registry-unreachable: different images fail for throttled since {since}; one job at a time is tried"
+        ),
+        "live      1\u{2009}234 waiting, 1 in flight, 0 delayed, counted 5 s ago".to_owned(),
+        "  r.example/team/app:1.0".to_owned(),
+        "    reading manifests, for 5.0 s".to_owned(),
+        "  5 s ago     rejected        message m-2 in 0 ms".to_owned(),
+        "    layer-rejected: the first line lately   just now".to_owned(),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
 #[tokio::test]
 async fn no_route_tells_a_receipt_or_a_body() {
     let site = site();
     receive(&site.status_store, 1, "m-1");
     let other = receive(&site.status_store, 2, "m-2");
     end(&site.status_store, &other, Outcome::Stopped, MessageAction::GiveBack);
-    for path in ["/", "/status", "/metrics"] {
+    for path in ["/", "/status", "/status.txt", "/metrics"] {
         let (_, text) = get(&site, path).await;
         assert!(!text.contains("the-receipt") && !text.contains("the-body"), "{path}");
     }

@@ -75,6 +75,10 @@ metrics! {
         "Time from the first sending of a job to its receive, at every receive";
     OLDEST_JOB: Gauge "oldest_job_age" (Seconds) []
         "Time since the oldest job that this process holds was first sent, 0 without one";
+    STATE: Gauge "state" ["state"]
+        "1 for what the service is doing, 0 for every other state";
+    QUEUE_AWAY_SINCE: Gauge "queue_unreachable_since" (Seconds) []
+        "When the first receive of the live queue was made that has not been answered since, in seconds since 1970, 0 if it answers";
     OUTAGE: Gauge "outage" []
         "1 while different images fail alike for what is of the registry, else 0";
     OUTAGE_SINCE: Gauge "outage_since" (Seconds) []

@@ -43,6 +43,22 @@ where
     value.encode(encoder.encode_descriptor(definition.name, &help, unit, MetricType::Gauge)?)
 }
 
+/// The same for one gauge for each value of a label.
+pub(super) fn gauges(
+    encoder: &mut DescriptorEncoder<'_>,
+    definition: &Definition,
+    label: &str,
+    values: &[(&str, i64)],
+) -> fmt::Result {
+    let help = format!("{}.", definition.help);
+    let unit = definition.unit.as_ref();
+    let mut all = encoder.encode_descriptor(definition.name, &help, unit, MetricType::Gauge)?;
+    for (word, value) in values {
+        ConstGauge::new(*value).encode(all.encode_family(&[(label, *word)])?)?;
+    }
+    Ok(())
+}
+
 /// A field of the status file in bytes; the file has it in KiB, which it calls kB.
 fn memory(status: &str, field: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;

@@ -160,7 +160,7 @@ fn queues_and_the_state_of_the_service_are_told() {
     check(metrics, "queue_messages{lane=\"backfill\",state=\"delayed\"}", 1.0);
     check(metrics, "build_info{version=\"1.2.3\",commit=\"abc\"}", 1.0);
     check(metrics, "draining", 0.0);
-    told.events.tell(&Event::Draining);
+    told.events.tell(&Event::Draining { until: Instant::now() });
     check(metrics, "draining", 1.0);
     let started = value(metrics, "soci_index_builder_start_time_seconds").unwrap();
     assert!(started > 1.7e9, "{started}");

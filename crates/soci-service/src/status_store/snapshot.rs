@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::event::QueueKind;
 use crate::job_in_hand::{JobImage, JobInHand, Waiting};
+use crate::service_state::ServiceState;
 use crate::shown_text::shown;
 
 /// The version of the shape.
@@ -31,12 +32,51 @@ pub struct Status {
     pub queues: Vec<QueueStatus>,
     /// Counts since the start.
     pub totals: Totals,
+    /// Queues that do not answer.
+    pub queues_away: Vec<QueueAwayStatus>,
     /// The outage of the registry, while there is one.
     pub outage: Option<OutageStatus>,
     /// Jobs in hand, the first received first.
     pub running: Vec<RunningStatus>,
     /// Finished jobs, the last one first, at most [`MAX_ENDED`](super::MAX_ENDED).
     pub ended: Vec<EndedStatus>,
+}
+
+impl Status {
+    /// The state in a sentence: since when it is so, and what that means.
+    pub fn sentence(&self) -> String {
+        let jobs = match self.running.len() {
+            1 => "1 job in hand".to_owned(),
+            jobs => format!("{jobs} jobs in hand"),
+        };
+        match self.service.state {
+            ServiceState::Starting => "no queue has answered yet".to_owned(),
+            ServiceState::Idle => "waiting for messages".to_owned(),
+            ServiceState::Working => jobs,
+            ServiceState::QueueUnreachable => {
+                let live = |away: &&QueueAwayStatus| away.lane == QueueKind::Live.label();
+                let away = self.queues_away.iter().find(live);
+                let since = away.map_or("", |away| &away.since);
+                format!(
+                    "the live queue has not answered since {since}; no message is taken; {jobs}"
+                )
+            }
+            ServiceState::RegistryUnreachable => {
+                let outage = self.outage.as_ref();
+                let (reason, since) = outage.map_or(("", ""), |away| (away.reason, &away.since));
+                format!(
+                    "different images fail for {reason} since {since}; one job at a time is tried"
+                )
+            }
+            ServiceState::Draining => {
+                let until = self.service.draining_until.as_deref().unwrap_or_default();
+                format!("told to stop; {jobs}, given back at {until} if not finished")
+            }
+            ServiceState::Stuck => {
+                "the receive loop has stopped turning; the task is to be replaced".to_owned()
+            }
+        }
+    }
 }
 
 /// The service as a whole.
@@ -54,6 +94,8 @@ pub struct ServiceStatus {
     pub uptime_seconds: f64,
     /// Time since the receive loop last began a turn, or since the start if it has not.
     pub last_turn_seconds: f64,
+    /// When what is not finished is given back; `null` unless the service drains.
+    pub draining_until: Option<String>,
 }
 
 /// An outage of the registry: different images fail alike, and one job at a time goes on.
@@ -71,20 +113,21 @@ pub struct OutageStatus {
     pub next_probe_seconds: Option<f64>,
 }
 
-/// What a service is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ServiceState {
-    /// No queue has answered yet.
-    Starting,
-    /// It waits for messages.
-    Idle,
-    /// It works on at least one message.
-    Working,
-    /// It has been told to stop and finishes what it can.
-    Draining,
-    /// The receive loop has stopped turning.
-    Stuck,
+/// A queue whose last receive failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueAwayStatus {
+    /// `live` or `backfill`.
+    pub lane: &'static str,
+    /// When the first receive was made that failed; the queue has not answered since.
+    pub since: String,
+    /// Time since then.
+    pub since_seconds: f64,
+    /// Receives that have failed in a row.
+    pub failures: u32,
+    /// Time until the next one is made.
+    pub next_try_seconds: f64,
+    /// Why the last one failed.
+    pub error: String,
 }
 
 /// The messages of a queue.
@@ -264,14 +307,35 @@ pub(super) struct Outage {
     pub(super) next_probe: Option<Instant>,
 }
 
+/// A queue that does not answer.
+#[derive(Clone, Debug)]
+pub(super) struct QueueAway {
+    pub(super) since: Instant,
+    pub(super) failures: u32,
+    pub(super) next_try: Instant,
+    pub(super) error: String,
+}
+
+impl QueueAwayStatus {
+    pub(super) fn of(queue: QueueKind, away: &QueueAway) -> Self {
+        Self {
+            lane: queue.label(),
+            since: at(away.since),
+            since_seconds: seconds(away.since.elapsed()),
+            failures: away.failures,
+            next_try_seconds: seconds(away.next_try - Instant::now()),
+            error: away.error.clone(),
+        }
+    }
+}
+
 impl OutageStatus {
     pub(super) fn of(outage: &Outage) -> Self {
         let Outage { reason, since, probes, next_probe } = *outage;
-        let elapsed = since.elapsed();
         Self {
             reason: reason.code(),
-            since: time(SystemTime::now() - elapsed),
-            since_seconds: seconds(elapsed),
+            since: at(since),
+            since_seconds: seconds(since.elapsed()),
             probes,
             next_probe_seconds: next_probe.map(|next| seconds(next - Instant::now())),
         }
@@ -392,6 +456,12 @@ fn approximate(bytes: u64) -> f64 {
 /// To milliseconds, which is all that anybody reads.
 pub(super) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e3).round() / 1e3
+}
+
+/// The time of day of an instant, by the clock as it is now.
+pub(super) fn at(instant: Instant) -> String {
+    let now = Instant::now();
+    time(SystemTime::now() + (instant - now) - (now - instant))
 }
 
 pub(super) fn time(time: SystemTime) -> String {

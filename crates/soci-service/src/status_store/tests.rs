@@ -4,12 +4,10 @@ use soci_indexer::Report;
 use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::Digest;
 use soci_push::Job;
-use soci_queue::{Backlog, Message, MessageId, Receipt};
+use soci_queue::{Backlog, ErrorKind, Message, MessageId, Operation, QueueError, Receipt};
 use tokio::time::advance;
 
 use super::*;
-
-const STUCK_AFTER: Duration = Duration::from_mins(1);
 
 fn message() -> Message {
     Message {
@@ -112,7 +110,7 @@ async fn a_job_shows_its_progress_and_its_rate() {
     read(&store, &job, &layer(2), 400);
     done(&store, &job, &layer(2));
     advance(Duration::from_secs(5)).await;
-    let status = store.snapshot(STUCK_AFTER);
+    let status = store.snapshot();
     let [run] = status.running.as_slice() else { panic!("{status:?}") };
     assert_eq!(run.repository.as_deref(), Some("r.example:5000/team/app"));
     assert_eq!(run.digest, Some(layer(0).to_string()));
@@ -134,7 +132,7 @@ async fn a_layer_that_begins_again_begins_at_zero() {
     read(&store, &job, &layer(1), 500);
     start(&store, &job, &layer(1), 600);
     read(&store, &job, &layer(1), 20);
-    let status = store.snapshot(STUCK_AFTER);
+    let status = store.snapshot();
     assert_eq!(status.running[0].layers.len(), 1);
     assert_eq!(status.running[0].layers[0].read, 20);
 }
@@ -151,7 +149,7 @@ async fn an_end_is_remembered_with_what_became_of_it() {
     let retried = JobEnd { outcome, action: MessageAction::Retry { again_in } };
     end(&store, &job, &retried, Duration::from_secs(1));
     advance(Duration::from_secs(4)).await;
-    let status = store.snapshot(STUCK_AFTER);
+    let status = store.snapshot();
     assert!(status.running.is_empty());
     let [retried, indexed] = status.ended.as_slice() else { panic!("{status:?}") };
     assert_eq!((indexed.outcome, indexed.reason), ("indexed", ""));
@@ -189,7 +187,7 @@ async fn every_outcome_has_a_count_of_its_own() {
     }
     let Totals {
         indexed, already_indexed, skipped, rejected, retried, given_back, abandoned, ..
-    } = store.snapshot(STUCK_AFTER).totals;
+    } = store.snapshot().totals;
     let counts = [indexed, already_indexed, skipped, rejected, retried, given_back, abandoned];
     assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7]);
 }
@@ -209,7 +207,7 @@ async fn its_memory_is_bounded() {
         read(&store, &job, &layer(seed), 10);
         done(&store, &job, &layer(seed));
     }
-    let status = store.snapshot(STUCK_AFTER);
+    let status = store.snapshot();
     assert_eq!((status.ended.len(), status.ended[0].ticket), (MAX_ENDED, 299));
     assert!(status.ended.iter().all(|end| end.detail.chars().count() <= MAX_TEXT + 1));
     let run = &status.running[0];
@@ -224,7 +222,7 @@ async fn what_is_secret_in_a_message_is_nowhere() {
     let other = receive(&store, 2, QueueKind::Live);
     end(&store, &other, &given_back(), Duration::ZERO);
     drop(job);
-    let status = serde_json::to_string(&store.snapshot(STUCK_AFTER)).unwrap();
+    let status = serde_json::to_string(&store.snapshot()).unwrap();
     assert!(status.contains("m-1"), "{status}");
     for secret in ["the-receipt", "the-body", "the-attribute"] {
         assert!(!status.contains(secret), "{secret}");
@@ -235,17 +233,16 @@ async fn what_is_secret_in_a_message_is_nowhere() {
 #[tokio::test(start_paused = true)]
 async fn it_is_alive_while_the_loop_turns() {
     let store = store();
-    assert!(store.is_live(STUCK_AFTER));
+    assert!(store.state().is_live());
     advance(STUCK_AFTER + Duration::from_secs(1)).await;
-    assert!(!store.is_live(STUCK_AFTER));
-    assert_eq!(store.snapshot(STUCK_AFTER).service.state, ServiceState::Stuck);
+    assert_eq!(store.snapshot().service.state, ServiceState::Stuck);
     store.event(&Event::Turned);
     advance(STUCK_AFTER).await;
-    assert!(store.is_live(STUCK_AFTER));
+    assert!(store.state().is_live());
     advance(Duration::from_secs(1)).await;
-    assert!(!store.is_live(STUCK_AFTER));
-    store.event(&Event::Draining);
-    assert!(store.is_live(STUCK_AFTER));
+    assert!(!store.state().is_live());
+    store.event(&Event::Draining { until: Instant::now() });
+    assert!(store.state().is_live());
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,24 +250,62 @@ async fn it_is_ready_from_the_first_answer_until_it_drains() {
     let store = store();
     store.event(&Event::Turned);
     store.event(&Event::Turned);
-    assert!(!store.is_ready());
-    assert_eq!(store.snapshot(STUCK_AFTER).service.state, ServiceState::Starting);
+    assert_eq!(store.state(), ServiceState::Starting);
     store.event(&Event::Answered { queue: QueueKind::Live, messages: 0 });
-    assert!(store.is_ready());
-    assert_eq!(store.snapshot(STUCK_AFTER).service.state, ServiceState::Idle);
-    store.event(&Event::Draining);
-    assert!(!store.is_ready());
-    assert_eq!(store.snapshot(STUCK_AFTER).service.state, ServiceState::Draining);
+    assert_eq!(store.snapshot().service.state, ServiceState::Idle);
+    let until = Instant::now() + Duration::from_secs(90);
+    store.event(&Event::Draining { until });
+    let status = store.snapshot();
+    assert_eq!(status.service.state, ServiceState::Draining);
+    let told = status.service.draining_until.clone().unwrap();
+    assert!(status.sentence().contains(&told), "{}", status.sentence());
+}
+
+fn away(queue: QueueKind, since: Instant, failures: u32) -> Event<'static> {
+    let next_try = Instant::now() + Duration::from_secs(30);
+    let error = QueueError {
+        queue: "jobs".to_owned(),
+        operation: Operation::Receive,
+        kind: ErrorKind::Transient,
+        request_id: None,
+        source: "connection refused".into(),
+    };
+    Event::QueueAway { queue, since, failures, next_try, error: Box::leak(Box::new(error)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_queue_that_is_away_is_the_state_and_a_backfill_queue_is_told_beside_it() {
+    let store = store();
+    let since = Instant::now();
+    store.event(&Event::Answered { queue: QueueKind::Live, messages: 0 });
+    advance(Duration::from_secs(40)).await;
+    store.event(&Event::Turned);
+    store.event(&away(QueueKind::Backfill, since, 1));
+    assert_eq!(store.state(), ServiceState::Idle);
+    store.event(&away(QueueKind::Live, since, 2));
+    let _job = begin(&store, 1);
+    let status = store.snapshot();
+    assert_eq!(status.service.state, ServiceState::QueueUnreachable);
+    assert_eq!(store.queue_away_since(), Some(since));
+    let [live, backfill] = status.queues_away.as_slice() else { panic!("{status:?}") };
+    assert_eq!((live.lane, backfill.lane, live.failures), ("live", "backfill", 2));
+    assert!((live.since_seconds - 40.0).abs() < 1e-3, "{live:?}");
+    assert!((live.next_try_seconds - 30.0).abs() < 1e-3, "{live:?}");
+    assert!(live.error.contains("connection refused"), "{live:?}");
+    assert!(status.sentence().contains(&live.since), "{}", status.sentence());
+    store.event(&Event::QueueBack { queue: QueueKind::Live, since });
+    assert_eq!(store.state(), ServiceState::Working);
+    assert_eq!(store.snapshot().queues_away.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn queues_are_told_once_they_have_been_counted() {
     let store = store();
-    assert!(store.snapshot(STUCK_AFTER).queues.is_empty());
+    assert!(store.snapshot().queues.is_empty());
     let backlog = Backlog { visible: 5, in_flight: 2, delayed: 1 };
     store.event(&Event::Counted { queue: QueueKind::Backfill, backlog });
     advance(Duration::from_secs(3)).await;
-    let queues = store.snapshot(STUCK_AFTER).queues;
+    let queues = store.snapshot().queues;
     let [queue] = queues.as_slice() else { panic!("{queues:?}") };
     assert_eq!((queue.lane, queue.visible, queue.in_flight, queue.delayed), ("backfill", 5, 2, 1));
     assert!((queue.counted_seconds_ago - 3.0).abs() < 1e-3, "{queue:?}");
@@ -292,7 +327,7 @@ fn no_byte_is_lost_when_many_tasks_read_at_once() {
             });
         }
     });
-    let status = store.snapshot(STUCK_AFTER);
+    let status = store.snapshot();
     assert_eq!((status.totals.bytes_read, status.running[0].bytes_read), (40_000, 40_000));
     assert!(status.running[0].layers.iter().all(|layer| layer.done && layer.read == 10_000));
 }
@@ -307,15 +342,15 @@ async fn the_shape_is_stable() {
     let other = begin(&store, 2);
     end(&store, &other, &indexed(), Duration::ZERO);
     store.event(&Event::Counted { queue: QueueKind::Live, backlog: Backlog::default() });
-    let status = serde_json::to_value(store.snapshot(STUCK_AFTER)).unwrap();
+    let status = serde_json::to_value(store.snapshot()).unwrap();
     let names = |value: &serde_json::Value| -> String {
         value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(status["schema"], 1);
-    assert_eq!(names(&status), "schema now service queues totals outage running ended");
+    assert_eq!(names(&status), "schema now service queues totals queues_away outage running ended");
     assert_eq!(
         names(&status["service"]),
-        "version commit state started_at uptime_seconds last_turn_seconds"
+        "version commit state started_at uptime_seconds last_turn_seconds draining_until"
     );
     assert_eq!(names(&status["queues"][0]), "lane visible in_flight delayed counted_seconds_ago");
     assert_eq!(

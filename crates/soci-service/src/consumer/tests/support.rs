@@ -16,11 +16,13 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::about::About;
 use crate::consumer::{Backoff, ConsumerError, ConsumerSettings, Drained, Queues, run};
 use crate::event::{Event, EventSink, Events, QueueKind};
 use crate::handler::Handler;
 use crate::job_in_hand::{JobId, JobInHand};
 use crate::job_log::JobLog;
+use crate::status_store::StatusStore;
 
 /// A service that runs.
 pub(super) struct Service {
@@ -28,6 +30,7 @@ pub(super) struct Service {
     pub(super) backfill: MemoryQueue,
     pub(super) dead: MemoryQueue,
     pub(super) seen: Arc<Seen>,
+    pub(super) status_store: Arc<StatusStore>,
     pub(super) started: Instant,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<Drained, ConsumerError>>,
@@ -105,11 +108,13 @@ impl Setup {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (handler, sink): (_, Arc<dyn EventSink>) = (Script(seen.clone()), seen.clone());
-        let events = Events::to([sink, Arc::new(JobLog)]);
+        let status_store = Arc::new(StatusStore::new(About::THIS));
+        let events = Events::to([sink, status_store.clone(), Arc::new(JobLog)]);
         let running = tokio::spawn(run(queues, handler, events, self.settings, async move {
             stopped.await.unwrap_or_default();
         }));
-        Service { live: self.live, backfill, dead, started: seen.started, seen, stop, running }
+        let (live, started) = (self.live, seen.started);
+        Service { live, backfill, dead, seen, status_store, started, stop, running }
     }
 }
 
@@ -314,7 +319,7 @@ impl EventSink for Seen {
             Event::OutageBegan { reason, .. } => self.note(Told::Outage("began", reason)),
             Event::OutageLasts { reason, .. } => self.note(Told::Outage("lasts", reason)),
             Event::OutageEnded { reason, .. } => self.note(Told::Outage("ended", reason)),
-            Event::Draining => self.note(Told::Draining),
+            Event::Draining { .. } => self.note(Told::Draining),
             _ => {}
         }
     }

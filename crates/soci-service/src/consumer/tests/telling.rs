@@ -9,6 +9,7 @@ use super::support::{Setup, Told, send};
 use crate::event::QueueKind;
 use crate::job_in_hand::JobId;
 use crate::log_capture::Log;
+use crate::status_store::ServiceState;
 
 #[tokio::test(start_paused = true)]
 async fn those_who_watch_are_told_of_every_step() {
@@ -94,6 +95,54 @@ async fn what_could_not_be_done_about_a_message_is_on_the_line_of_its_outcome() 
     assert_eq!((lines.len(), &lines[0]["level"]), (1, &Value::from("WARN")));
     let trouble = lines[0]["fields"]["trouble"].as_str().unwrap();
     assert!(trouble.starts_with("queue live did not delete a message"), "{trouble}");
+}
+
+/// The lines about a queue that is away: level, failures, seconds.
+fn lines_about_queues(log: &Log) -> Vec<(String, u64, u64)> {
+    let lines = log.lines_with("failures").into_iter();
+    lines
+        .map(|line| {
+            let number = |name: &str| line["fields"][name].as_u64().unwrap();
+            (line["level"].as_str().unwrap().to_owned(), number("failures"), number("seconds"))
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_queue_is_away_state_and_log_say_so_and_since_when() {
+    // A service gives up a queue that refuses it for five minutes.
+    let kinds = [(ErrorKind::Transient, "WARN", 15), (ErrorKind::Permanent, "ERROR", 7)];
+    for (kind, level, minutes) in kinds {
+        let (log, _guard) = Log::start();
+        let service = Setup { backfill: false, ..Setup::slots(1) }.start();
+        let store = service.status_store.clone();
+        service.until(100).await;
+        assert_eq!(store.state(), ServiceState::Idle);
+        service.live.fail_next(Operation::Receive, 10_000, kind);
+        // Longer than the receive that is under way waits.
+        service.until(130).await;
+        send(&service.live, &["done 1"]).await;
+        for minute in 3..minutes {
+            service.until(minute * 60).await;
+            assert_eq!(store.state(), ServiceState::QueueUnreachable, "{kind:?} {minute}");
+            let status = store.snapshot();
+            let [away] = status.queues_away.as_slice() else { panic!("{status:?}") };
+            let lines = lines_about_queues(&log);
+            let (_, failures, seconds) = lines.last().unwrap();
+            assert_eq!((u64::from(away.failures), lines.len() as u64), (*failures, *failures));
+            // The line was written when it failed last.
+            let since = Duration::from_secs_f64(away.since_seconds).as_secs();
+            assert!(since <= *seconds + 31, "{away:?} {seconds}");
+            assert!(since + 131 > minute * 60, "{away:?}");
+        }
+        assert!(lines_about_queues(&log).iter().all(|(found, ..)| found == level));
+        service.live.heal();
+        service.until(minutes * 60).await;
+        assert_eq!(store.state(), ServiceState::Idle);
+        assert!(store.snapshot().queues_away.is_empty());
+        assert_eq!(log.text().matches("the queue answers again").count(), 1);
+        assert_eq!(service.seen.starts().len(), 1, "the message was handled");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,10 +3,10 @@
 
 use maud::{Markup, html};
 
-use super::words::{ago, count, duration, grouped, percent, size};
+use super::super::words::{ago, count, duration, grouped, percent, size};
 use crate::status_store::{
-    EndedStatus, LayerStatus, MAX_ENDED, OutageStatus, QueueStatus, RunningStatus, ServiceState,
-    Status, Totals,
+    EndedStatus, LayerStatus, MAX_ENDED, OutageStatus, QueueAwayStatus, QueueStatus, RunningStatus,
+    ServiceState, Status, Totals,
 };
 
 /// Details longer than this are folded, in characters.
@@ -26,12 +26,16 @@ pub(super) fn page(status: &Status) -> Markup {
     html! {
         (top(status))
         main {
+            @for queue in &status.queues_away { (queue_away(queue)) }
             @if let Some(outage) = &status.outage { (away(outage)) }
+            @if status.service.state == ServiceState::Draining {
+                p.outage role="status" data-key="draining" { (sentence(status)) "." }
+            }
             (figures(status))
             section aria-labelledby="now" {
                 h2 #now { "Now" }
                 @if status.running.is_empty() {
-                    p.empty data-key="nothing" { (idle(status.service.state)) }
+                    p.empty data-key="nothing" { (sentence(status)) "." }
                 }
                 @for job in &status.running { (running(job)) }
             }
@@ -53,7 +57,7 @@ fn top(status: &Status) -> Markup {
     html! {
         header.top {
             h1 { "SOCI index builder" }
-            p.state.{ "is-" (word(service.state)) } { (word(service.state)) }
+            p.state.{ "is-" (service.state.word()) } { (word(service.state)) }
             p.about {
                 "version " (service.version)
                 @if !service.commit.is_empty() {
@@ -61,6 +65,21 @@ fn top(status: &Status) -> Markup {
                 }
                 ", up for " (duration(service.uptime_seconds))
             }
+        }
+    }
+}
+
+/// That a queue does not answer, since when and why.
+fn queue_away(away: &QueueAwayStatus) -> Markup {
+    html! {
+        p.outage role="status" data-key={ "away-" (away.lane) } {
+            strong { "The " (away.lane) " queue does not answer " }
+            "for " (duration(away.since_seconds)) ", since "
+            time datetime=(away.since) { (away.since) }
+            ". No message is taken from it meanwhile, and none is lost: what waits there goes on waiting. "
+            (count(away.failures.into(), "receive")) " failed so far, the next is made in "
+            (duration(away.next_try_seconds)) ". "
+            bdi.detail { (away.error) }
         }
     }
 }
@@ -128,16 +147,11 @@ fn figure(name: &str, value: &str, note: &str, kind: &str) -> Markup {
     }
 }
 
-fn idle(state: ServiceState) -> &'static str {
-    match state {
-        ServiceState::Starting => "Starting: no queue has answered yet.",
-        ServiceState::Draining => "Told to stop; nothing is left to finish.",
-        ServiceState::Stuck => {
-            "The receive loop has stopped turning, so no message is taken. The health check fails, \
-             which should get this task replaced."
-        }
-        ServiceState::Idle | ServiceState::Working => "Nothing to do. Waiting for messages.",
-    }
+/// The state in a sentence with a capital.
+fn sentence(status: &Status) -> String {
+    let sentence = status.sentence();
+    let rest = sentence.chars().skip(1);
+    sentence.chars().take(1).flat_map(char::to_uppercase).chain(rest).collect()
 }
 
 fn running(job: &RunningStatus) -> Markup {
@@ -366,11 +380,9 @@ fn short_text(digest: &str) -> String {
 
 fn word(state: ServiceState) -> &'static str {
     match state {
-        ServiceState::Starting => "starting",
-        ServiceState::Idle => "idle",
-        ServiceState::Working => "working",
-        ServiceState::Draining => "draining",
-        ServiceState::Stuck => "stuck",
+        ServiceState::QueueUnreachable => "queue unreachable",
+        ServiceState::RegistryUnreachable => "registry unreachable",
+        other => other.word(),
     }
 }
 
