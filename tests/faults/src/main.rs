@@ -117,6 +117,9 @@ async fn campaign(arguments: &Arguments) -> anyhow::Result<Report> {
     running.spawn(stages::credentials(campaign.clone()));
     running.spawn(stages::messages(campaign.clone()));
     running.spawn(stages::http_clients(campaign.clone()));
+    if size == Size::Whole {
+        running.spawn(stages::soak(campaign.clone()));
+    }
     let mut report = Report::default();
     while let Some(stage) = running.join_next().await {
         report.merge(stage??);

@@ -7,6 +7,7 @@ mod messages;
 mod pushes;
 mod queues;
 mod registry;
+mod soak;
 mod undisturbed;
 
 pub(crate) use credentials::credentials;
@@ -16,4 +17,5 @@ pub(crate) use messages::messages;
 pub(crate) use pushes::pushes;
 pub(crate) use queues::{SHARES as QUEUE_SHARES, queues};
 pub(crate) use registry::{RegistryStage, registry_faults};
+pub(crate) use soak::soak;
 pub(crate) use undisturbed::undisturbed;
