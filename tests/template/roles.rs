@@ -157,6 +157,7 @@ fn each_queue_is_open_to_those_who_use_it() {
         (WORKER, "sqs:ReceiveMessage", &[live, backfill]),
         (WORKER, "sqs:DeleteMessage", &[live, backfill]),
         (WORKER, "sqs:SendMessage", &[live, backfill, dead]),
+        (WORKER, "sqs:GetQueueAttributes", &[live, backfill, dead]),
         (OPERATOR, "sqs:SendMessage", &[live, backfill]),
         (OPERATOR, "sqs:ReceiveMessage", &[dead]),
         (OPERATOR, "sqs:StartMessageMoveTask", &[dead]),

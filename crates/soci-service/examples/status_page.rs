@@ -117,6 +117,9 @@ async fn play(scene: Scene, name: String) {
         let backlog = Backlog { visible, in_flight, delayed };
         scene.events.tell(&Event::Counted { queue, backlog });
     }
+    let letters = if name == "idle" { 0 } else { 3 };
+    let backlog = Backlog { visible: letters, in_flight: 0, delayed: 0 };
+    scene.events.tell(&Event::DeadLettersCounted { backlog });
     if name == "idle" {
         return;
     }

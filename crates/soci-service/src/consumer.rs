@@ -125,6 +125,7 @@ pub async fn run<Q: Queue, H: Handler>(
     // Ends when it is dropped, which is when this function returns.
     let mut counting = JoinSet::new();
     counting.spawn(count_backlogs(context.clone()));
+    counting.spawn(count_dead_letters(context.clone()));
     counting.spawn(read_max_receives(context.clone()));
     ReceiveLoop::new(context).run(shutdown).await.map_err(ConsumerError::Queue)
 }
@@ -152,6 +153,30 @@ async fn count_backlogs<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>
                 }
             }
         }
+    }
+}
+
+/// Counts the messages of the dead-letter queue again and again. What a worker needs for its work does not
+/// include that permission, so a failure is logged once and not every time.
+async fn count_dead_letters<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>>) {
+    let ConsumerContext { queues, events, settings, .. } = &*context;
+    let Some(queue) = &queues.dead_letters else { return };
+    let mut failing = false;
+    loop {
+        let limit = settings.call_timeout;
+        match call(events, queue, Operation::Backlog, limit, queue.backlog()).await {
+            Ok(backlog) => {
+                failing = false;
+                events.tell(&Event::DeadLettersCounted { backlog });
+            }
+            Err(error) if !failing => {
+                failing = true;
+                let reason = error_chain(&error);
+                warn!(queue = queue.name(), reason, "dead letters not counted");
+            }
+            Err(_) => {}
+        }
+        sleep(settings.backlog_interval).await;
     }
 }
 

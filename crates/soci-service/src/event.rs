@@ -107,6 +107,11 @@ pub enum Event<'a> {
         /// How many there are.
         backlog: Backlog,
     },
+    /// The messages of the dead-letter queue were counted.
+    DeadLettersCounted {
+        /// How many there are.
+        backlog: Backlog,
+    },
     /// Different images have failed alike for what is of the registry: one job at a time goes on.
     OutageBegan {
         /// For what.

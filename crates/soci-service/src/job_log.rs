@@ -1,7 +1,7 @@
-//! The one line in the log about how a job ended, and those about what keeps jobs from running: queues and
-//! registries that are away.
+//! What the log says of jobs: a line when one starts and one when it ends, and those about what keeps jobs from
+//! running, queues and registries that are away.
 
-use soci_jobs::{JobEnd, MessageAction, Outcome};
+use soci_jobs::{EndKind, JobEnd, MessageAction, Outcome};
 use soci_queue::QueueError;
 use soci_text::error_chain;
 use tokio::time::Instant;
@@ -9,8 +9,8 @@ use tracing::{error, info, warn};
 
 use crate::event::{Event, EventSink};
 
-/// Writes a line for every job that ends, in the span of the job: an error for what needs a person, a
-/// warning for what comes again. An outage has a line when it begins, one for every job that has failed
+/// Writes a line for every job that starts and one when it ends, in the span of the job, which names image and
+/// message: an error for what needs a person, a warning for what comes again. An outage has a line when it begins, one for every job that has failed
 /// in it, and one when it is over; so has a queue that does not answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JobLog;
@@ -19,6 +19,9 @@ impl EventSink for JobLog {
     fn event(&self, event: &Event<'_>) {
         let seconds = |since: Instant| since.elapsed().as_secs();
         match *event {
+            Event::JobStarted { job } => {
+                info!(age = job.age().as_secs(), "the job starts");
+            }
             Event::JobEnded { end, trouble, elapsed, .. } => {
                 job_ended(end, trouble, elapsed.as_secs_f64());
             }
@@ -65,14 +68,34 @@ const OUTAGE_BEGAN: &str =
 
 fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64) {
     let (outcome, reason, detail) = (end.label(), end.reason(), end.detail());
-    let bytes = end.outcome.report().map_or(0, |report| report.bytes_read);
+    let report = end.outcome.report();
+    let bytes = report.map_or(0, |report| report.bytes_read);
+    let index = report.map(|report| report.index.to_string());
+    let output_tag = report.and_then(|report| report.tag.as_ref()).map(ToString::to_string);
+    let (index, output_tag) = (index.as_deref(), output_tag.as_deref());
+    let layers_built = report.map(|report| report.layers.len());
+    let layers_left_out = report.map(|report| report.skipped.len());
     let again_in = end.again_in().map(|again_in| again_in.as_secs_f64());
     let trouble = trouble.map(|trouble| error_chain(trouble));
     let trouble = trouble.as_deref();
     // A macro, because the level of a line is fixed where it is written.
     macro_rules! line {
         ($level:ident) => {
-            $level!(outcome, reason, detail, seconds, bytes, again_in, trouble, "job ended")
+            $level!(
+                outcome,
+                reason,
+                detail,
+                seconds,
+                index,
+                output_tag,
+                layers_built,
+                layers_left_out,
+                bytes,
+                again_in,
+                trouble,
+                "{}",
+                sentence(end)
+            )
         };
     }
     match (&end.outcome, end.action) {
@@ -82,5 +105,22 @@ fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64) {
         (Outcome::Failed(_) | Outcome::Lost(_), _) => line!(warn),
         _ if trouble.is_some() => line!(warn),
         _ => line!(info),
+    }
+}
+
+fn sentence(end: &JobEnd) -> &'static str {
+    match end.kind() {
+        EndKind::Indexed => "the image is indexed",
+        EndKind::AlreadyIndexed => "the image had been indexed before",
+        EndKind::Skipped => "there is nothing to do for the job",
+        EndKind::Rejected => "the job failed and is on the dead-letter queue",
+        EndKind::Retried if end.is_stuck() => {
+            "the job can never be done and is on no dead-letter queue"
+        }
+        EndKind::Retried => "the job failed and is tried again",
+        EndKind::Doubted => "the job gets a second look",
+        EndKind::Postponed => "the job would wait for another one and is put off",
+        EndKind::GivenBack => "the service stops and the job is given back",
+        EndKind::Abandoned => "the job's message was lost and comes again",
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 pub use names::{ALL, Definition, Kind, PREFIX};
 
 use crate::about::About;
-use crate::event::{Event, EventSink, QueueKind};
+use crate::event::{Event, EventSink};
 use crate::service_state::ServiceState;
 use crate::status_store::StatusStore;
 use requests::{LatencyLabels, RequestLabels, RetryLabels};
@@ -188,7 +188,8 @@ impl EventSink for Metrics {
                 let labels = QueueLabels { queue: queue.to_owned(), operation };
                 self.queue_failures.get_or_create(&labels).inc();
             }
-            Event::Counted { queue, backlog } => self.count_messages(queue, backlog),
+            Event::Counted { queue, backlog } => self.count_messages(queue.label(), backlog),
+            Event::DeadLettersCounted { backlog } => self.count_messages("dead-letters", backlog),
             Event::Draining { .. } => {
                 self.draining.set(1);
             }
@@ -210,11 +211,11 @@ impl Observer for Metrics {
 }
 
 impl Metrics {
-    fn count_messages(&self, queue: QueueKind, backlog: Backlog) {
+    fn count_messages(&self, lane: &'static str, backlog: Backlog) {
         let Backlog { visible, in_flight, delayed } = backlog;
         for (state, count) in [("visible", visible), ("in_flight", in_flight), ("delayed", delayed)]
         {
-            let labels = MessagesLabels { lane: queue.label(), state };
+            let labels = MessagesLabels { lane, state };
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.queue_messages.get_or_create(&labels).set(count);
         }

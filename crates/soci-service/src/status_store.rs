@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 pub use crate::service_state::ServiceState;
 pub use snapshot::{
-    EndedStatus, LayerStatus, OutageStatus, QueueAwayStatus, QueueStatus, RunningStatus, SCHEMA,
-    ServiceStatus, Status, Totals,
+    DeadLettersStatus, EndedStatus, LayerStatus, OutageStatus, QueueAwayStatus, QueueStatus,
+    RunningStatus, SCHEMA, ServiceStatus, Status, Totals,
 };
 
 use crate::about::About;
@@ -114,6 +114,7 @@ impl StatusStore {
             queues: queues
                 .filter_map(|queue| Some(QueueStatus::of(queue, &past.queues[queue as usize]?)))
                 .collect(),
+            dead_letters: past.dead_letters.as_ref().map(DeadLettersStatus::of),
             totals: Totals {
                 layers_built: self.layers_built.load(Ordering::Relaxed),
                 bytes_read: self.bytes_read.load(Ordering::Relaxed),
@@ -159,6 +160,7 @@ struct Past {
     ended: VecDeque<Ended>,
     totals: Totals,
     queues: [Option<Counted>; 2],
+    dead_letters: Option<Counted>,
     outage: Option<Outage>,
     /// Queues whose last receive failed.
     away: [Option<QueueAway>; 2],
@@ -206,6 +208,9 @@ impl EventSink for StatusStore {
             Event::Counted { queue, backlog } => {
                 let counted = Counted { backlog, at: Instant::now() };
                 self.past().queues[queue as usize] = Some(counted);
+            }
+            Event::DeadLettersCounted { backlog } => {
+                self.past().dead_letters = Some(Counted { backlog, at: Instant::now() });
             }
             Event::OutageBegan { reason, since } => {
                 self.past().outage = Some(Outage { reason, since, probes: 0, next_probe: None });

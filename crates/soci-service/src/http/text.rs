@@ -50,6 +50,10 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
     for queue in &status.queues {
         writeln!(text, "{:<9} {}", queue.lane, messages(queue))?;
     }
+    if let Some(letters) = &status.dead_letters {
+        let (visible, when) = (grouped(letters.visible), ago(letters.counted_seconds_ago));
+        writeln!(text, "{:<9} {visible} dead letters, counted {when}", "dead")?;
+    }
     let totals = &status.totals;
     writeln!(
         text,

@@ -94,7 +94,7 @@ metrics! {
     LAYER_READ: Counter "layer_read" (Bytes) []
         "Bytes of layers that were read";
     QUEUE_MESSAGES: Gauge "queue_messages" ["lane", "state"]
-        "Messages of a queue when it was last counted: visible, in_flight or delayed";
+        "Messages of a queue (live, backfill, dead-letters) when it was last counted: visible, in_flight or delayed";
     QUEUE_FAILURES: Counter "queue_failures" ["queue", "operation"]
         "Calls of a queue that failed";
     HEARTBEATS: Counter "heartbeats" ["result"]

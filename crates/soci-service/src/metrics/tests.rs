@@ -9,7 +9,7 @@ use soci_tests::FakeRegistryClient;
 use tokio::time::Instant;
 
 use super::*;
-use crate::event::Events;
+use crate::event::{Events, QueueKind};
 use crate::job_in_hand::{JobId, JobInHand};
 
 fn message(sent_ago: u64) -> Message {

@@ -30,6 +30,8 @@ pub struct Status {
     pub service: ServiceStatus,
     /// The queues, as far as they have been counted.
     pub queues: Vec<QueueStatus>,
+    /// The dead-letter queue, once it has been counted.
+    pub dead_letters: Option<DeadLettersStatus>,
     /// Counts since the start.
     pub totals: Totals,
     /// Queues that do not answer.
@@ -141,6 +143,17 @@ pub struct QueueStatus {
     pub in_flight: u64,
     /// Messages that cannot be received yet.
     pub delayed: u64,
+    /// Time since they were counted.
+    pub counted_seconds_ago: f64,
+}
+
+/// The messages of the dead-letter queue.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadLettersStatus {
+    /// Letters that wait for a person.
+    pub visible: u64,
+    /// Letters that somebody has in hand.
+    pub in_flight: u64,
     /// Time since they were counted.
     pub counted_seconds_ago: f64,
 }
@@ -392,6 +405,13 @@ impl QueueStatus {
             delayed: counted.backlog.delayed,
             counted_seconds_ago: seconds(counted.at.elapsed()),
         }
+    }
+}
+
+impl DeadLettersStatus {
+    pub(super) fn of(counted: &Counted) -> Self {
+        let Backlog { visible, in_flight, .. } = counted.backlog;
+        Self { visible, in_flight, counted_seconds_ago: seconds(counted.at.elapsed()) }
     }
 }
 

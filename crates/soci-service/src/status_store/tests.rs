@@ -347,7 +347,10 @@ async fn the_shape_is_stable() {
         value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(status["schema"], 1);
-    assert_eq!(names(&status), "schema now service queues totals queues_away outage running ended");
+    assert_eq!(
+        names(&status),
+        "schema now service queues dead_letters totals queues_away outage running ended"
+    );
     assert_eq!(
         names(&status["service"]),
         "version commit state started_at uptime_seconds last_turn_seconds draining_until"

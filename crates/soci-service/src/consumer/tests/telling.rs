@@ -1,5 +1,6 @@
 //! What those who watch are told, and what is logged.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -73,6 +74,9 @@ async fn every_outcome_is_one_line_in_the_span_of_its_job() {
     ];
     let expected = expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
     assert_eq!(found, expected);
+    let sentences: BTreeSet<_> =
+        lines.iter().map(|line| line["fields"]["message"].as_str()).collect();
+    assert_eq!(sentences.len(), 4, "one for each outcome: {sentences:?}");
     for line in &lines {
         assert_eq!(line["span"]["name"], "job");
         assert_eq!(line["span"]["lane"], "live");
@@ -167,7 +171,27 @@ async fn neither_bodies_nor_receipts_are_logged() {
     let receipt = service.live.messages().remove(0).message.receipt;
     service.until(10).await;
     let text = log.text();
-    assert!(text.contains("job ended"));
+    assert!(text.contains("there is nothing to do for the job"));
     assert!(!text.contains("secret-body"));
     assert!(!text.contains(&format!("\"{}\"", receipt.0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_are_counted_and_that_they_cannot_be_is_logged_once() {
+    let (log, _guard) = Log::start();
+    let setup = Setup::slots(1);
+    send(&setup.dead, &["letter", "letter"]).await;
+    let service = setup.start();
+    let counted = || service.status_store.snapshot().dead_letters.map(|letters| letters.visible);
+    service.until(1).await;
+    assert_eq!(counted(), Some(2));
+    service.dead.fail_next(Operation::Backlog, 10, ErrorKind::Permanent);
+    send(&service.dead, &["letter"]).await;
+    service.until(200).await;
+    assert_eq!(log.text().matches("dead letters not counted").count(), 1);
+    let letters = service.status_store.snapshot().dead_letters.unwrap();
+    assert!(letters.visible == 2 && letters.counted_seconds_ago > 190.0, "{letters:?}");
+    service.dead.heal();
+    service.until(231).await;
+    assert_eq!(counted(), Some(3));
 }

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::super::words::{ago, count, duration, grouped, percent, size};
 use crate::status_store::{
-    EndedStatus, LayerStatus, MAX_ENDED, OutageStatus, QueueAwayStatus, QueueStatus, RunningStatus,
-    ServiceState, Status, Totals,
+    DeadLettersStatus, EndedStatus, LayerStatus, MAX_ENDED, OutageStatus, QueueAwayStatus,
+    QueueStatus, RunningStatus, ServiceState, Status, Totals,
 };
 
 /// Details longer than this are folded, in characters.
@@ -110,6 +110,7 @@ fn figures(status: &Status) -> Markup {
                 @if let Some(backfill) = queue("backfill") {
                     (waiting("Backfill", Some(backfill)))
                 }
+                @if let Some(letters) = &status.dead_letters { (dead_letters(letters)) }
                 (figure("Running", &grouped(status.running.len() as u64), &format!(
                     "{} received", grouped(status.totals.received)
                 ), ""))
@@ -134,7 +135,14 @@ fn waiting(name: &str, queue: Option<&QueueStatus>) -> Markup {
     if queue.delayed > 0 {
         note = format!("{note}, {} delayed", grouped(queue.delayed));
     }
+    let note = format!("{note}; counted {}", ago(queue.counted_seconds_ago));
     figure(name, &grouped(queue.visible), &note, "")
+}
+
+fn dead_letters(letters: &DeadLettersStatus) -> Markup {
+    let kind = if letters.visible > 0 { "bad" } else { "" };
+    let note = format!("counted {}", ago(letters.counted_seconds_ago));
+    figure("Dead letters", &grouped(letters.visible), &note, kind)
 }
 
 fn figure(name: &str, value: &str, note: &str, kind: &str) -> Markup {
