@@ -22,7 +22,7 @@ use soci_queue::{Backlog, Operation};
 use soci_registry::{Observer, RequestDone, RetryScheduled};
 use tokio::time::Instant;
 
-pub use names::{ALL, Definition, Kind, PREFIX};
+pub use names::{ALL, Definition, Kind, PREFIX, STANDARD_PREFIX};
 
 use crate::about::About;
 use crate::event::{Event, EventSink};
@@ -73,41 +73,46 @@ pub struct Metrics {
 impl Metrics {
     /// Metrics of a process that begins now. What is in hand is read from `status` at every scrape.
     pub fn new(about: &About, status: &Arc<StatusStore>) -> Self {
-        let mut registry = Registry::with_prefix(PREFIX);
+        let mut all = Registry::default();
+        let registry = all.sub_registry_with_prefix(PREFIX);
         let histogram = |bounds: fn() -> Histogram| bounds;
         let metrics = Self {
-            jobs: add(&mut registry, &names::JOBS, Family::default()),
+            jobs: add(registry, &names::JOBS, Family::default()),
             job_seconds: add(
-                &mut registry,
+                registry,
                 &names::JOB_SECONDS,
                 Family::new_with_constructor(histogram(|| Histogram::new(JOB_BOUNDS))),
             ),
             job_age: add(
-                &mut registry,
+                registry,
                 &names::JOB_AGE,
                 Family::new_with_constructor(histogram(|| Histogram::new(AGE_BOUNDS))),
             ),
-            layers_built: add(&mut registry, &names::LAYERS_BUILT, Counter::default()),
-            layer_read: add(&mut registry, &names::LAYER_READ, Counter::default()),
-            queue_messages: add(&mut registry, &names::QUEUE_MESSAGES, Family::default()),
-            queue_failures: add(&mut registry, &names::QUEUE_FAILURES, Family::default()),
-            heartbeats: add(&mut registry, &names::HEARTBEATS, Family::default()),
-            registry_requests: add(&mut registry, &names::REGISTRY_REQUESTS, Family::default()),
+            layers_built: add(registry, &names::LAYERS_BUILT, Counter::default()),
+            layer_read: add(registry, &names::LAYER_READ, Counter::default()),
+            queue_messages: add(registry, &names::QUEUE_MESSAGES, Family::default()),
+            queue_failures: add(registry, &names::QUEUE_FAILURES, Family::default()),
+            heartbeats: add(registry, &names::HEARTBEATS, Family::default()),
+            registry_requests: add(registry, &names::REGISTRY_REQUESTS, Family::default()),
             registry_seconds: add(
-                &mut registry,
+                registry,
                 &names::REGISTRY_SECONDS,
                 Family::new_with_constructor(histogram(|| Histogram::new(REQUEST_BOUNDS))),
             ),
-            registry_retries: add(&mut registry, &names::REGISTRY_RETRIES, Family::default()),
-            draining: add(&mut registry, &names::DRAINING, Gauge::default()),
+            registry_retries: add(registry, &names::REGISTRY_RETRIES, Family::default()),
+            draining: add(registry, &names::DRAINING, Gauge::default()),
             registry: Registry::default(),
         };
-        let start: Gauge<f64, AtomicU64> = add(&mut registry, &names::START_TIME, Gauge::default());
-        start.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        let start: Gauge<f64, AtomicU64> = add(registry, &names::START_TIME, Gauge::default());
+        let started =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        start.set(started);
         let build = vec![("version", about.version), ("commit", about.commit)];
         registry.register(names::BUILD.name, names::BUILD.help, Info::new(build));
         registry.register_collector(Box::new(JobsInHand(status.clone())));
         registry.register_collector(Box::new(process::ProcessMemory));
+        let standard = process::StandardMetrics { started };
+        all.sub_registry_with_prefix(STANDARD_PREFIX).register_collector(Box::new(standard));
         // Series that are there from the start have a rate as soon as they first grow.
         for outcome in ["indexed", "already-indexed", "given-back"] {
             let _ = metrics.jobs.get_or_create(&JobLabels { outcome, reason: "" });
@@ -115,7 +120,7 @@ impl Metrics {
         for result in ["ok", "failed"] {
             let _ = metrics.heartbeats.get_or_create(&ResultLabel { result });
         }
-        Self { registry, ..metrics }
+        Self { registry: all, ..metrics }
     }
 
     /// All metrics in the text format of OpenMetrics 1.0.0, which Prometheus and its kin read.

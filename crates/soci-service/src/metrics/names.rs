@@ -5,6 +5,9 @@ use prometheus_client::registry::Unit;
 /// In front of every name.
 pub const PREFIX: &str = "soci_index_builder";
 
+/// In front of the names of metrics that every process has.
+pub const STANDARD_PREFIX: &str = "process";
+
 /// What kind of metric it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -31,6 +34,9 @@ pub struct Definition {
     pub labels: &'static [&'static str],
     /// What it says, without the full stop that the format adds.
     pub help: &'static str,
+    /// Whether it is one that every process has, with a name that is the same everywhere and has no
+    /// prefix: those of Prometheus' client libraries ("Writing client libraries", process metrics).
+    pub standard: bool,
 }
 
 impl Definition {
@@ -42,12 +48,13 @@ impl Definition {
             Kind::Info => "_info",
             Kind::Gauge | Kind::Histogram => "",
         };
-        format!("{PREFIX}_{}{}{end}", self.name, unit.unwrap_or_default())
+        let prefix = if self.standard { STANDARD_PREFIX } else { PREFIX };
+        format!("{prefix}_{}{}{end}", self.name, unit.unwrap_or_default())
     }
 }
 
 macro_rules! metrics {
-    ($($constant:ident: $kind:ident $name:literal $(($unit:ident))? [$($label:literal),*] $help:literal;)*) => {
+    ($($($standard:literal)? $constant:ident: $kind:ident $name:literal $(($unit:ident))? [$($label:literal),*] $help:literal;)*) => {
         $(
             #[doc = $help]
             pub(super) const $constant: Definition = Definition {
@@ -56,12 +63,15 @@ macro_rules! metrics {
                 kind: Kind::$kind,
                 labels: &[$($label),*],
                 help: $help,
+                standard: metrics!(@standard $($standard)?),
             };
         )*
 
         /// All of them.
         pub const ALL: &[Definition] = &[$($constant),*];
     };
+    (@standard) => { false };
+    (@standard $standard:literal) => { true };
     (@unit) => { None };
     (@unit $unit:ident) => { Some(Unit::$unit) };
 }
@@ -113,8 +123,39 @@ metrics! {
         "The most memory that the process had in RAM";
     START_TIME: Gauge "start_time" (Seconds) []
         "When the process began, in seconds since 1970";
+    "process" CPU_TIME: Counter "cpu" (Seconds) []
+        "Processor time that the process has used";
+    "process" OPEN_FILES: Gauge "open_fds" []
+        "Files and sockets that the process has open";
+    "process" MAX_FILES: Gauge "max_fds" []
+        "How many it may have open";
+    "process" STANDARD_RESIDENT: Gauge "resident_memory" (Bytes) []
+        "Memory of the process that is in RAM, under its usual name";
+    "process" VIRTUAL_MEMORY: Gauge "virtual_memory" (Bytes) []
+        "Addresses that the process has mapped";
+    "process" THREADS: Gauge "threads" []
+        "Threads of the process";
+    "process" STANDARD_START: Gauge "start_time" (Seconds) []
+        "When the process began, in seconds since 1970, under its usual name";
     BUILD: Info "build" ["version", "commit"]
         "The release that runs";
+}
+
+/// The table as `docs/METRICS.md` has it.
+#[cfg(test)]
+fn markdown() -> String {
+    use std::fmt::Write as _;
+
+    let mut text =
+        String::from("| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
+    for definition in ALL {
+        let kind = format!("{:?}", definition.kind).to_lowercase();
+        let labels: Vec<_> = definition.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, help) = (definition.full_name(), definition.help);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| `{name}` | {kind} | {} | {help} |", labels.join(", "));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -122,6 +163,31 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    /// Print the table anew with `UPDATE_DOCS=1 cargo test -p soci-service --lib`.
+    #[test]
+    fn the_documentation_has_the_table_as_it_is() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/METRICS.md");
+        let (begin, end) = ("<!-- metrics -->\n", "<!-- end of metrics -->");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (head, rest) = text.split_once(begin).unwrap();
+        let (table, tail) = rest.split_once(end).unwrap();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{head}{begin}{}{end}{tail}", markdown())).unwrap();
+            return;
+        }
+        assert_eq!(table, markdown(), "run UPDATE_DOCS=1 cargo test -p soci-service --lib");
+        // What is said of metrics elsewhere in the file is said of metrics that there are.
+        let names: HashSet<String> = ALL.iter().map(Definition::full_name).collect();
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        for prose in [head, tail] {
+            let mentions = prose.split(|c| !word(c)).filter(|name| name.starts_with(PREFIX));
+            for name in mentions.filter(|name| name.len() > PREFIX.len()) {
+                let family = name.trim_end_matches("_bucket").trim_end_matches("_count");
+                assert!(names.contains(family), "docs/METRICS.md names {name}");
+            }
+        }
+    }
 
     #[test]
     fn every_metric_has_a_name_of_its_own_and_a_unit_that_ends_it() {
