@@ -92,7 +92,10 @@ pub(super) async fn read(
             return Ok(LazyFile { content, index_bytes, layer_bytes });
         }
     }
-    Err(LazyError::Missing("the file"))
+    // A runtime fetches a layer without a ztoc as a whole.
+    Err(LazyError::Missing(
+        "a ztoc of the layer that has the file (`--min-layer-size 0` gives every layer one)",
+    ))
 }
 
 async fn extract(
