@@ -1,7 +1,7 @@
 //! What the function answers.
 
 use serde::Serialize;
-use soci_jobs::{Outcome, Why};
+use soci_jobs::{Outcome, Why, reasons};
 use soci_lambda::{InvocationError, other_event_error, validation_error};
 use soci_push::event::{Event, MAX_EVENT_BYTES};
 use soci_push::job::JobError;
@@ -102,7 +102,7 @@ fn skipped(detail: &str) -> String {
 /// The sentence that the builder for CloudFormation has for what can never be done.
 fn kind_of(why: &Why) -> &'static str {
     match why.reason {
-        "malformed" => MALFORMED,
+        reasons::MALFORMED => MALFORMED,
         "image-gone" => NO_IMAGE,
         "tag-immutable" | "registry-refused" | "output-tag" => PUSH_FAILED,
         _ => BUILD_FAILED,

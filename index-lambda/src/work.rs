@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use soci_jobs::{Outcome, RepositoryOpener, Runner, SECOND_LOOK_AFTER, Why};
+use soci_jobs::{Outcome, RepositoryOpener, Runner, SECOND_LOOK_AFTER, Why, reasons};
 use soci_lambda::Invocation;
 use soci_push::job::JobError;
 use soci_push::{Job, JobMessage, PushRules, Task, understand};
@@ -87,7 +87,7 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         let outcome = match &asked {
             Ok(Task::Index(job)) => self.index(job, invocation).await,
             Ok(Task::Skip { why, .. }) => Outcome::Skipped(Why::new(why.label(), why.to_string())),
-            Err(error) => Outcome::Rejected(Why::new("malformed", error_chain(error))),
+            Err(error) => Outcome::Rejected(Why::new(reasons::MALFORMED, error_chain(error))),
         };
         let job = match &asked {
             Ok(Task::Index(job)) => Some(job),

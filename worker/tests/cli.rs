@@ -135,6 +135,8 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "a", "--tag-suffix", "+x"], "digits"),
         (&["index", "a", "--index-version", "v1", "--output-tag", "x"], "only v2"),
         (&["nonsense"], "nonsense"),
+        #[cfg(feature = "aws")]
+        (&["replay", "--reason", "nope"], "there are nothing-to-index"),
     ] {
         let output = run(arguments);
         let told = text(&output.stderr);

@@ -7,6 +7,7 @@ mod limiter;
 mod locks;
 mod memo;
 mod outcome;
+pub mod reasons;
 mod repositories;
 mod runner;
 mod slot;

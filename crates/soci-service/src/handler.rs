@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use soci_jobs::{JobSlot, Outcome, RepositoryOpener, Runner, Why};
+use soci_jobs::{JobSlot, Outcome, RepositoryOpener, Runner, Why, reasons};
 use soci_push::{Job, PushRules, Task, understand};
 use soci_queue::Message;
 use soci_text::error_chain;
@@ -54,7 +54,9 @@ impl<S: RepositoryOpener> Handler for IndexHandler<S> {
                 }
                 return Outcome::Skipped(Why::new(why.label(), why.to_string()));
             }
-            Err(error) => return Outcome::Rejected(Why::new("malformed", error_chain(&error))),
+            Err(error) => {
+                return Outcome::Rejected(Why::new(reasons::MALFORMED, error_chain(&error)));
+            }
         };
         record(&asked);
         job.name_image(&asked);

@@ -9,6 +9,8 @@ use soci_manifest::Version;
 use soci_push::event::Timestamp;
 use soci_push::{TagFilter, TagFilters};
 
+use super::values::letter_reason;
+
 /// Which pushes are work.
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
@@ -89,7 +91,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_rate: Option<NonZeroU32>,
     /// Only messages that failed for this reason, as `queue` lists them; may be given several times
-    #[arg(long, value_name = "REASON", conflicts_with = "events")]
+    #[arg(long, value_name = "REASON", value_parser = letter_reason, conflicts_with = "events")]
     pub(crate) reason: Vec<String>,
     #[command(flatten)]
     pub(crate) work: WorkArgs,

@@ -8,10 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use soci_aws::sdk;
+use soci_jobs::reasons::RECEIVED_TOO_OFTEN;
 use soci_queue::{Backlog, MAX_RECEIVE, Message, Queue, QueueError, Receive};
 
 use super::enqueue::{self, CommandOutput, Counts};
-use super::replay::{RECEIVED_TOO_OFTEN, reason};
+use super::replay::reason;
 use crate::cli::QueueArgs;
 use crate::report::table;
 

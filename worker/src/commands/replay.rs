@@ -13,8 +13,8 @@ use soci_jobs::RateLimiter;
 
 use super::enqueue::{self, CommandOutput, Enqueuer, progress};
 use crate::cli::ReplayArgs;
+pub(super) use messages::reason;
 use messages::{Failures, Tally};
-pub(super) use messages::{RECEIVED_TOO_OFTEN, reason};
 use redrive::Redrive;
 
 pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use soci_jobs::{Outcome, Why};
+use soci_jobs::{Outcome, Why, reasons};
 use soci_queue::{JobHistory, Message, Queue};
 use soci_text::error_chain;
 use tokio::sync::{oneshot, watch as channel};
@@ -137,7 +137,7 @@ async fn work<Q: Queue, H: Handler>(
             Some(handled) = handling.join_next() => handled.unwrap_or_else(ended_by_itself),
             () = sleep_until(message.received_at + limit) => {
                 let detail = format!("the job was stopped after {limit:?}");
-                Outcome::Rejected(Why::new("too-long", detail))
+                Outcome::Rejected(Why::new(reasons::TOO_LONG, detail))
             }
             // An error would say that nobody can stop it any more, so nobody waits for it either.
             _ = stop.wait_for(|stop| *stop) => Outcome::Stopped,
@@ -155,7 +155,7 @@ fn ended_by_itself(error: JoinError) -> Outcome {
         Ok(panic) => format!("the handler panicked: {}", words_of(&*panic)),
         Err(error) => error_chain(&error),
     };
-    Outcome::Failed(Why::new("panic", detail))
+    Outcome::Failed(Why::new(reasons::PANIC, detail))
 }
 
 fn words_of(panic: &(dyn Any + Send)) -> &str {

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use soci_jobs::{Outcome, Why};
+use soci_jobs::{Outcome, Why, reasons};
 use soci_queue::{JobHistory, Message, Operation, Queue, QueueError, Receive};
 use soci_text::error_chain;
 use tokio::sync::{oneshot, watch as channel};
@@ -322,7 +322,7 @@ fn process_ended(crashes: u32) -> Why {
          had the message, or lost it, or its queues took neither a copy nor a letter. Look at why tasks \
          stopped and at the log of these times; most often it is memory, and a larger task helps"
     );
-    Why::new("process-ended", detail)
+    Why::new(reasons::PROCESS_ENDED, detail)
 }
 
 /// A panic of a handler is caught where it runs; one beside it must not go unseen.

@@ -4,13 +4,11 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use soci_jobs::RateLimiter;
+use soci_jobs::reasons::RECEIVED_TOO_OFTEN;
 use soci_queue::{
     MAX_RECEIVE, Message, MessageId, Outgoing, Queue, QueueError, Receipt, Receive, failure,
     history_attribute,
 };
-
-/// Reason of messages that carry none: the queue itself has moved them, and nobody knows why.
-pub(in super::super) const RECEIVED_TOO_OFTEN: &str = "received-too-often";
 
 /// How long messages stay hidden: long enough for a receive's worth of them at one a second, and
 /// for the whole of most queues to be looked through.
