@@ -1,7 +1,8 @@
 //! The uploads that have begun and not ended, and whose turn it is to write to one.
 //!
 //! A client may leave an upload at any point, and come back to it or not. So there are only so many
-//! at once, and one that nobody has asked about for long makes room for the next. One request
+//! at once, and one that nobody has asked about for long goes. Where there are as many as there may be,
+//! the one that was silent for the longest makes room, unless that was just now. One request
 //! writes to an upload at a time: two that interleave would make bytes that neither has sent.
 
 use std::collections::HashMap;
@@ -29,6 +30,9 @@ struct UploadSession {
     data: Data,
 }
 
+/// Silence after which an upload makes room for another one. A client pauses for less between two tries.
+const MAKES_ROOM_AFTER: Duration = Duration::from_mins(1);
+
 /// What an upload has received; nothing once it has ended or failed.
 type Data = Arc<tokio::sync::Mutex<Option<Incoming>>>;
 
@@ -36,7 +40,7 @@ type Data = Arc<tokio::sync::Mutex<Option<Incoming>>>;
 pub(crate) type Turn = OwnedMutexGuard<Option<Incoming>>;
 
 impl UploadSessions {
-    /// Begins an upload, unless there are `max` already. Blocks.
+    /// Begins an upload, unless there are `max` already of which none makes room. Blocks.
     pub(crate) fn begin(
         &self,
         name: &Name,
@@ -53,7 +57,7 @@ impl UploadSessions {
             // One that a request holds is not idle, however long ago the request came.
             Err(_) => true,
         });
-        if sessions.len() >= max {
+        if sessions.len() >= max && !make_room(&mut sessions) {
             return Err(ApiError::new(Code::TooManyRequests, "too many uploads have begun"));
         }
         sessions.insert(id.clone(), session);
@@ -96,6 +100,18 @@ pub(crate) fn unknown() -> ApiError {
     )
 }
 
+/// Forgets the upload that was silent for the longest; false if there is none that may go.
+fn make_room(sessions: &mut HashMap<String, UploadSession>) -> bool {
+    let silent = sessions.iter().filter(|(_, session)| {
+        session.touched.elapsed() >= MAKES_ROOM_AFTER && session.data.try_lock().is_ok()
+    });
+    let Some(id) = silent.min_by_key(|(_, session)| session.touched).map(|(id, _)| id.clone())
+    else {
+        return false;
+    };
+    sessions.remove(&id).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +137,26 @@ mod tests {
         drop(turn);
         assert!(uploads.turn(&name, &used).is_ok());
         assert_eq!(files(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_places_are_taken_the_one_silent_for_the_longest_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), false).unwrap();
+        let (uploads, name) = (UploadSessions::default(), Name::parse("app").unwrap());
+        let begin = || uploads.begin(&name, store.receive().unwrap(), 2, IDLE * 60);
+        let first = begin().unwrap();
+        tokio::time::advance(MAKES_ROOM_AFTER).await;
+        let second = begin().unwrap();
+        let held = uploads.turn(&name, &first).unwrap();
+        tokio::time::advance(MAKES_ROOM_AFTER / 2).await;
+        assert_eq!(begin().unwrap_err().code, Code::TooManyRequests);
+        tokio::time::advance(MAKES_ROOM_AFTER / 2).await;
+        // The first one is held, however silent it was.
+        begin().unwrap();
+        assert_eq!(uploads.turn(&name, &second).unwrap_err().code, Code::BlobUploadUnknown);
+        drop(held);
+        assert!(uploads.turn(&name, &first).is_ok());
     }
 
     #[tokio::test]
