@@ -7,7 +7,7 @@ use soci_oci::{Digest, Repository};
 
 /// Images that are remembered: some 200 bytes each. A pushed image mostly comes again, under
 /// another tag or by a repeated delivery, within minutes.
-const CAPACITY: usize = 4096;
+const CAPACITY: usize = 1024;
 
 /// The results of the latest images. Clones share them.
 #[derive(Clone, Debug, Default)]

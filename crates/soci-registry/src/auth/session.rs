@@ -41,8 +41,9 @@ use crate::verdict::Asked;
 /// Limit of a token endpoint's answer, in bytes.
 const TOKEN_LIMIT: usize = 1 << 20;
 
-/// Grants kept before all are forgotten: a long-lived process meets many repositories.
-const MAX_GRANTS: usize = 4096;
+/// Grants kept before all are forgotten: a long-lived process meets many repositories. Each has some two
+/// kilobytes.
+const MAX_GRANTS: usize = 1024;
 
 /// Least time between two renewals of a grant for answers that ask for none.
 const DOUBT_HOLD: Duration = Duration::from_mins(5);
