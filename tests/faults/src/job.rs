@@ -9,7 +9,8 @@
 //! | lost | no index, and no message; or a message that was given up for a reason that is not true |
 //! | wrong | a tag or a manifest that an undisturbed run does not make, or that names what is not there |
 //!
-//! A fault that hits once must not keep an image from its index, so no reason is true of it.
+//! A fault that hits once must not keep an image from its index, so no reason is true of it. Two of them that
+//! say the same are a second look that finds the same.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -41,6 +42,11 @@ const OF_THE_IMAGE: [&str; 14] = [
     "tag-immutable",
     "internal",
 ];
+
+/// The code of a message that was received as often as it may be, and the name of a letter that the queue
+/// itself has moved, which has none.
+pub(crate) const PROCESS_ENDED: &str = "process-ended";
+pub(crate) const RECEIVED_TOO_OFTEN: &str = "received-too-often";
 
 /// How often a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -179,7 +185,14 @@ impl Job {
             return JobFate::Unfinished;
         }
         if let Some(letter) = remains.letters.iter().find(own) {
-            return letter.reason().map_or(JobFate::Unexplained, |reason| self.given_up(reason));
+            // The queue moves what nobody ended, and gives no reason.
+            return match letter.reason() {
+                Some(reason) => self.given_up(reason),
+                None if self.may_end.contains(&RECEIVED_TOO_OFTEN) => {
+                    JobFate::Clean(RECEIVED_TOO_OFTEN.to_owned())
+                }
+                None => JobFate::Unexplained,
+            };
         }
         let mut skipped = remains.ends.get(&self.repository).into_iter().flatten();
         let skipped = skipped.rfind(|end| end.outcome == "skipped");
@@ -194,10 +207,13 @@ impl Job {
         if self.may_end.contains(&reason) {
             return JobFate::Clean(reason.to_owned());
         }
+        // One wrong answer is no reason, and two that say the same are one.
+        let agree =
+            self.faults.iter().filter(|fault| fault.kind.says.contains(&reason)).count() > 1;
         let lasting = self.faults.iter().filter(|fault| fault.extent != Extent::Once);
         let mut says = lasting.clone().flat_map(|fault| fault.kind.says);
         let of_the_registry = lasting.clone().next().is_some() && !OF_THE_IMAGE.contains(&reason);
-        if of_the_registry || says.any(|code| *code == reason) {
+        if of_the_registry || agree || says.any(|code| *code == reason) {
             JobFate::Clean(reason.to_owned())
         } else {
             JobFate::Lost(format!("given up as {reason}"))

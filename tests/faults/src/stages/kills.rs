@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::aws::MAX_RECEIVES;
 use crate::images::ShapeName;
-use crate::job::Job;
+use crate::job::{Job, PROCESS_ENDED};
 use crate::report::Report;
 use crate::stage::{Campaign, Login, Stage};
 use crate::worker::IndexVersion;
@@ -93,7 +93,7 @@ pub(crate) async fn kills(campaign: Campaign) -> anyhow::Result<Report> {
     for job in &mut stage.jobs {
         // Then it has done as much harm as a message may, for all that a worker can know.
         if campaign.aws.queues().losses(&job.repository) >= MAX_RECEIVES - 1 {
-            *job = job.clone().may_also_end("process-ended");
+            *job = job.clone().may_also_end(PROCESS_ENDED);
         }
     }
     stage.end(SECTION).await?;

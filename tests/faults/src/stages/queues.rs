@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use crate::aws::{AwsTrouble, PlannedTrouble, Series};
 use crate::images::ShapeName;
-use crate::job::{Extent, Job};
+use crate::job::{Extent, Job, PROCESS_ENDED, RECEIVED_TOO_OFTEN};
 use crate::kinds::{FaultKind, all};
 use crate::report::Report;
 use crate::stage::{Campaign, Login};
@@ -146,10 +146,11 @@ fn jobs(name: &str, random: &mut Rng, count: usize) -> Vec<Job> {
         let (job, fault) = match random.u8(..8) {
             0..3 => (plain(ShapeName::Small), fails.clone().map(|kind| (kind, Extent::Once))),
             3 => (plain(ShapeName::Small), slow.clone().map(|kind| (kind, Extent::Once))),
-            // Where again and again neither its letter nor a copy is taken, its message ends at the queue's limit.
-            4 | 5 => (plain(ShapeName::Broken).may_also_end("process-ended"), None),
+            4 | 5 => (plain(ShapeName::Broken), None),
             _ => (plain(ShapeName::Index), None),
         };
+        // Where again and again neither a letter nor a copy is taken, a message ends at the queue's limit.
+        let job = job.may_also_end(PROCESS_ENDED).may_also_end(RECEIVED_TOO_OFTEN);
         fault.into_iter().fold(job, |job, (kind, extent)| job.with(kind, extent))
     });
     jobs.collect()

@@ -15,8 +15,9 @@ const SECTION: &str = "soak";
 /// How long it takes.
 const LENGTH: Duration = Duration::from_mins(20);
 
-/// Time in which buffers, pools and the allocator's arenas take their size.
-const WARM_UP: Duration = Duration::from_mins(5);
+/// Time in which buffers, pools and the allocator's arenas take their size, and what is remembered of the
+/// latest thousand repositories fills.
+const WARM_UP: Duration = Duration::from_mins(10);
 
 /// Time between two jobs, and how many of them lie between two looks at the process.
 const APART: Duration = Duration::from_millis(500);
@@ -96,12 +97,12 @@ mod tests {
             let resident_kib = 40_000 + kib_a_minute * u64::from(minute) + u64::from(minute % 2);
             (f64::from(minute), Usage { resident_kib, descriptors: 20 })
         };
-        (5..20).map(look).collect()
+        (10..20).map(look).collect()
     }
 
     #[test]
     fn memory_that_grows_fails_and_memory_that_does_not_passes() {
-        for (kib_a_minute, good) in [(0, true), (100, true), (400, false)] {
+        for (kib_a_minute, good) in [(0, true), (100, true), (600, false)] {
             let mut report = Report::default();
             tell(&mut report, &looks(kib_a_minute));
             assert_eq!(report.is_good(), good, "{kib_a_minute}");
