@@ -8,7 +8,7 @@ export PATH := justfile_directory() / "target/tools/bin:" + env("PATH")
 default:
     @just --list --unsorted
 
-# Everything that has to pass before a change is merged.
+# Everything that has to pass before a change is merged, but for fuzz-smoke.
 ci:
     .ci/run
 
@@ -60,6 +60,10 @@ advisories:
 # The CloudFormation template, linted.
 template:
     tests/lint/run
+
+# The Prometheus rules and the Grafana dashboard, against the metrics and the runbook.
+monitoring:
+    tests/monitoring/run
 
 # The status page in a browser.
 browser:

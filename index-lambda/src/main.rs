@@ -64,6 +64,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
         runner: Runner::new(RegistryOpener::new(client, endpoint), options),
         queue,
         dead_letters,
+        runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
     let handler = Handler { worker, queue: QueueIdentity::of(&settings.queue_url) };

@@ -10,6 +10,7 @@ use soci_config::{
 };
 use soci_jobs::EndpointOverride;
 use soci_lambda::LogSettings;
+use soci_text::Runbook;
 
 /// What the index Lambda is told.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub queue_url: QueueUrl,
     /// The queue that takes what can never be done.
     pub dead_letter_queue_url: Option<QueueUrl>,
+    /// Where dead letters lead whoever reads them.
+    pub runbook: Runbook,
     /// A registry in the place of the one that jobs name.
     pub registry_endpoint: Option<EndpointOverride>,
     /// Most manifests pushed in a second.
@@ -44,6 +47,7 @@ impl Settings {
         if dead_letter_queue_url.is_some() && dead_letter_queue_url == queue_url {
             reader.reject(name::DEAD_LETTER_QUEUE_URL, "is the same queue as QUEUE_URL");
         }
+        let runbook = reader.from_str(name::RUNBOOK_URL);
         let registry_endpoint = reader.from_str(name::REGISTRY_ENDPOINT_URL);
         let put_image_rate = reader.number(name::PUT_IMAGE_RATE, 1..=1_000);
         let deadline_margin = reader.seconds(name::DEADLINE_MARGIN_SECONDS, 1..=300);
@@ -56,6 +60,7 @@ impl Settings {
                 index: index?,
                 queue_url: queue_url?,
                 dead_letter_queue_url,
+                runbook: runbook?,
                 registry_endpoint,
                 put_image_rate: NonZeroU32::new(put_image_rate?.try_into().ok()?)?,
                 deadline_margin: deadline_margin?,

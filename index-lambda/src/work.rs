@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use soci_indexer::Reason;
 use soci_jobs::{Outcome, RepositoryOpener, Runner, SECOND_LOOK_AFTER, Why, reasons};
 use soci_lambda::Invocation;
 use soci_push::job::JobError;
 use soci_push::{Job, JobMessage, PushRules, Task, understand};
 use soci_queue::{DeadLetter, Group, JobHistory, MessageId, Outgoing, Queue};
-use soci_text::error_chain;
+use soci_text::{Runbook, error_chain};
 use tokio::time::{Instant, timeout_at};
 
 /// What has to be left of an invocation after a message was sent, to answer and to log.
@@ -25,6 +26,8 @@ pub struct Worker<S, Q> {
     pub queue: Q,
     /// Takes what can never be done.
     pub dead_letters: Option<Q>,
+    /// Where dead letters lead whoever reads them.
+    pub runbook: Runbook,
     /// How long before the deadline an unfinished image is handed over.
     pub margin: Duration,
 }
@@ -97,6 +100,12 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             // Only a registry says that it has ended: a worker has a second look, some time later.
             (outcome, Some(job)) if outcome.doubt().is_some() => {
                 self.hand_over(message, job, outcome, invocation).await
+            }
+            // A worker has more memory.
+            (Outcome::Rejected(why), Some(job))
+                if why.found.is_some_and(Reason::is_of_this_process) =>
+            {
+                self.hand_over(message, job, &outcome, invocation).await
             }
             (Outcome::Rejected(why), _) => self.reject(message, why, job, invocation).await,
             (Outcome::Failed(_) | Outcome::Postponed(_), Some(job)) => {
@@ -177,6 +186,7 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             id: message.id,
             queue: message.from,
             reason: why.reason,
+            runbook: &self.runbook.section(why.reason),
             detail: &why.detail,
             at: &invocation.now.to_string(),
             attempts: 0,

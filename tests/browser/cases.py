@@ -10,7 +10,8 @@ import urllib.request
 
 from webdriver import Driver, Failed, Page, wait_for
 
-PHONE = 360
+PHONE = 390
+NARROW = 360
 DESK = 1280
 
 # The states that are shown, each a scene of the program's, with what the page says of it.
@@ -21,7 +22,13 @@ STATES = [
     ("queue-unreachable", "The live queue does not answer"),
     ("registry-unreachable", "The registry is away"),
     ("draining", "Told to stop; 3 jobs in hand, given back at"),
+    ("waiting", "Waits for memory for its layers"),
+    ("recovering", "Reading manifests"),
+    ("failures", "6 times, first"),
+    ("letters", "failed attempts"),
 ]
+# Scenes that are ordinary work.
+WORKING = {"busy", "waiting", "recovering", "failures", "letters"}
 
 
 class Server:
@@ -67,7 +74,7 @@ def ask(server, path):
 
 
 def all_say_the_same(page, server, scene, words):
-    state = "working" if scene == "busy" else scene
+    state = "working" if scene in WORKING else scene
     page.open(server.url)
     wait_for("the words of the state", lambda: words in page.text())
     expect("the page's state", page.text(".state"), state.replace("-", " "))
@@ -81,8 +88,9 @@ def all_say_the_same(page, server, scene, words):
     expect("the code of /readyz", code, 200 if ready else 503)
     expect_in("/readyz", "ready" if ready else f"{state}: ", text)
     expect("the code of /livez", ask(server, "livez")[0], 200)
+    times = page.run("return [...document.querySelectorAll('time')].map((time) => time.dateTime)")
     for since in [away["since"] for away in status["queues_away"]]:
-        expect_in("the page", since, page.text())
+        expect_in("the times of the page", since, times)
         expect_in("/readyz", since, text)
 
 
@@ -107,6 +115,81 @@ def content(page, server):
     ]:
         expect_in("the page", part, text)
     expect("the title", page.run("return document.title"), "3 running · SOCI index builder")
+
+
+def what_is_waited_for_is_said(page, server):
+    page.open(server.url)
+    for words in ["the turn of its layers", "memory for its manifests", "memory for its layers"]:
+        expect_in("the page", words, page.text())
+    running = page.text("[data-key=Running]")
+    expect_in("the figure of running jobs", "3 waiting", running)
+    status = json.loads(ask(server, "status")[1])
+    waiting = {job["waits_for"] for job in status["running"] if job["waits_for"]}
+    expect("what /status says", waiting, {"layer-slot", "document-memory", "layer-memory"})
+    for job in status["running"]:
+        if job["waits_for"]:
+            expect("the time left of a job that waits", job["remaining_seconds"], None)
+
+
+def the_reader_chooses(page, server):
+    page.open(server.url)
+    rows = "return document.querySelectorAll('.lately tbody tr').length"
+    all_rows = page.run(rows)
+    page.run("document.querySelector('.filter select[name=outcome]').value = 'skipped'")
+    page.run("document.querySelector('.filter button').click()")
+    wait_for("the chosen rows", lambda: 0 < page.run(rows) < all_rows)
+    expect("the outcomes", page.run("return [...new Set([...document.querySelectorAll('.badge')].map((b) => b.innerText))]"), ["Skipped"])
+    shown = "return document.querySelector('footer time').textContent"
+    first = page.run(shown)
+    wait_for("the next answer", lambda: page.run(shown) != first)
+    if page.run(rows) >= all_rows:
+        raise Failed("the choice is gone with the next answer")
+
+
+def times_are_the_readers(page, server):
+    page.cdp("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kathmandu"})
+    page.open(server.url)
+    expected = page.run(
+        "const time = document.querySelector('footer time');"
+        "return new Date(time.dateTime).toLocaleString([], { dateStyle: 'medium', timeStyle: 'medium' })"
+    )
+    expect("the time of the footer", page.text("footer time"), expected)
+    expect_in("its title", "Z)", page.run("return document.querySelector('footer time').title"))
+
+
+def an_hour_is_drawn(page, server):
+    page.open(server.url)
+    names = page.run("return [...document.querySelectorAll('.chart svg')].map((chart) => chart.getAttribute('aria-label'))")
+    expect("the number of charts", len(names), 3)
+    expect_in("the chart of jobs", "Jobs that ended", names[0])
+    bars = page.run("return document.querySelectorAll('.chart g').length")
+    if not bars:
+        raise Failed("no chart has a bar")
+
+
+def letters_are_listed(page, server):
+    page.open(server.url)
+    text = page.text("[data-key=letters]")
+    for part in ["team/checkout:2.13.8", "layer-memory", "received-too-often", "dead-letters", "<script>"]:
+        expect_in("the letters", part, text)
+    expect("the pictures", page.run("return document.images.length"), 0)
+    links = page.run("return [...document.querySelectorAll('a.reason')].map((link) => link.href)")
+    expect_in("the links to the runbook", "https://wiki.example/soci#layer-memory", links)
+
+
+def no_empty_cell(page, server):
+    page.open(server.url)
+    gaps = page.run(
+        "const list = document.querySelector('.figures dl').getBoundingClientRect();"
+        "const rows = new Map();"
+        "for (const cell of document.querySelectorAll('.figure')) {"
+        "  const place = cell.getBoundingClientRect();"
+        "  const row = Math.round(place.top);"
+        "  rows.set(row, Math.max(rows.get(row) ?? 0, place.right));"
+        "}"
+        "return [...rows.values()].filter((right) => right < list.right - 4).length"
+    )
+    expect("the rows of figures that do not reach the end", gaps, 0)
 
 
 def no_scrolling_sideways(page, server):
@@ -244,19 +327,31 @@ def main():
         for scene, _ in STATES:
             servers[scene] = Server(program, scene)
         busy = servers["busy"]
-        for width in [PHONE, DESK]:
+        for width in [NARROW, PHONE, DESK]:
             with Page(driver, width) as page:
                 case(f"at {width} px everything is told", content, page, busy)
+                case(f"at {width} px no row of figures has an empty cell", no_empty_cell, page, busy)
                 case(f"at {width} px nothing scrolls sideways", no_scrolling_sideways, page, busy)
                 case(f"at {width} px it is a table with landmarks and named bars", accessible, page, busy)
         with Page(driver, DESK) as page:
             case("progress moves without a reload", progress_moves, page, busy)
             case("what the reader opened stays open", what_the_reader_opened_stays_open, page, busy)
+            case("what a job waits for is said", what_is_waited_for_is_said, page, servers["waiting"])
+            case("the reader chooses among what ended", the_reader_chooses, page, busy)
+            case("the last hour is drawn", an_hour_is_drawn, page, servers["failures"])
+            case("dead letters are listed and lead to the runbook", letters_are_listed, page, servers["letters"])
+            for scene in ["letters", "failures", "waiting"]:
+                case(f"nothing scrolls sideways with {scene}", no_scrolling_sideways, page, servers[scene])
             case("hostile text is shown and not executed", hostile_text_is_text, page, busy)
             case("a script that gets into the page does not run", injected_scripts_do_not_run, page, busy)
             case("it says when the service does not answer, and recovers", silence, page, program)
         with Page(driver, DESK) as page:
             case("the console is quiet", quiet_console, page, busy)
+        with Page(driver, DESK) as page:
+            case("times are those of the reader's clock", times_are_the_readers, page, busy)
+        with Page(driver, PHONE) as page:
+            for scene in ["letters", "failures", "waiting"]:
+                case(f"at {PHONE} px nothing scrolls sideways with {scene}", no_scrolling_sideways, page, servers[scene])
         with Page(driver, DESK, scripts=False) as page:
             case("without scripts it is all there and loads itself anew", without_scripts, page, busy)
         for width in [PHONE, DESK]:

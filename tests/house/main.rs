@@ -10,7 +10,7 @@
 //! - `files.rs`: how a file begins, how long it may be, why it may break a lint, and what its types
 //!   are not called.
 //! - `logs.rs`: one file gives a process its subscriber, and knows whose crates are whose.
-//! - `documents.rs`: what a document names exists.
+//! - `documents.rs`: what a document names exists, and the README names the Rust that is needed.
 //! - `commands.rs`: the justfile, `.ci/run` and the workflows do the same, and run only what is pinned.
 //!
 //! A check takes what was read and returns what it found, so that its own tests hand it a small tree

@@ -1,5 +1,6 @@
 //! Crates that the table calls pure take time, limits and bytes as arguments. They open no file and no
-//! socket, read no clock and no environment, start no thread and wait for nothing.
+//! socket, read no clock and no environment, print nothing, start no thread, wait for nothing and leave
+//! nothing to chance.
 //!
 //! Helpers for tests (the feature `testing`) may do as they like.
 
@@ -24,8 +25,20 @@ const REACHES_OUT: &[&str] = &[
     "std::thread",
     "std::time::Instant::now",
     "std::time::SystemTime::now",
+    // Macros of the prelude.
+    "dbg",
+    "eprint",
+    "eprintln",
+    "print",
+    "println",
     "fastrand",
+    "getrandom",
+    "rand",
     "reqwest",
+    "tempfile",
+    "time::OffsetDateTime::now_local",
+    "time::OffsetDateTime::now_utc",
+    "time::UtcDateTime::now",
     "tokio",
 ];
 
@@ -68,11 +81,26 @@ mod tests {
 use std::{fs as disk, sync::Arc};
 fn f() { Instant::now(); }
 fn g() { std::thread::spawn(f); }
-fn h() { println!(\"{:?}\", std::env::args()); }
+fn h() { format!(\"{:?}\", std::env::args()); }
 async fn i() { tokio::task::yield_now().await }";
         let found = found(text);
         let lines: Vec<&str> = found.iter().map(|line| line.split(':').nth(1).unwrap()).collect();
         assert_eq!(lines, ["2", "3", "4", "5", "6"], "{found:?}");
+    }
+
+    #[test]
+    fn prints_chance_and_the_clocks_of_libraries_are_found() {
+        let text = "use time::OffsetDateTime;
+fn a() { println!(\"x\"); }
+fn b() -> u8 { dbg!(1) }
+fn c() { OffsetDateTime::now_utc(); }
+fn d() { tempfile::tempdir(); }
+fn e() { getrandom::fill(&mut []); }
+fn f() -> u8 { rand::random() }
+fn g(at: OffsetDateTime, random: f64) { write!(at, \"{random}\"); }";
+        let found = found(text);
+        let lines: Vec<&str> = found.iter().map(|line| line.split(':').nth(1).unwrap()).collect();
+        assert_eq!(lines, ["2", "3", "4", "5", "6", "7"], "{found:?}");
     }
 
     #[test]

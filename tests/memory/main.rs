@@ -17,7 +17,7 @@ use soci_indexer::{Budget, ImageName, IndexError, Options, Reason, RemoteReposit
 use soci_manifest::{ImageError, SociIndexSettings};
 use soci_oci::{Tag, media_type};
 use soci_registry_server::testing::FakeRegistry;
-use soci_tests::{FakeRegistryClient, TestImage, TestLayer, gzip_layer};
+use soci_tests::{FakeRegistryClient, TestImage, gzip_layer, many_files_layer};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -98,18 +98,6 @@ async fn images_that_are_indexed_at_once_share_the_memory() {
     assert!(peak <= allowed, "{peak} bytes, {allowed} allowed");
 }
 
-/// A layer of empty files, whose ztoc is many times as large as the layer.
-fn many_files(files: usize) -> TestLayer {
-    let mut archive = tar::Builder::new(Vec::new());
-    for file in 0..files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(0);
-        archive.append_data(&mut header, format!("{file}"), &[][..]).unwrap();
-    }
-    let layer = soci_ztoc::testing::gzip(&archive.into_inner().unwrap());
-    (media_type::OCI_LAYER_GZIP, layer.into())
-}
-
 /// Images of layers with so many files, indexed at once within `memory`: for each the reason why it was
 /// not indexed, if so; and the peak of memory.
 async fn index_all(files: &[usize], memory: u64) -> (Vec<Result<(), Reason>>, usize) {
@@ -118,7 +106,7 @@ async fn index_all(files: &[usize], memory: u64) -> (Vec<Result<(), Reason>>, us
     let settings = SociIndexSettings { min_layer_size: 0, ..SociIndexSettings::default() };
     let options = Options { budget, settings, ..Options::default() };
     for (image, files) in files.iter().enumerate() {
-        let layer = many_files(*files);
+        let layer = many_files_layer(*files).unwrap();
         let image = image.to_string();
         TestImage::single("linux/amd64", &[layer]).put(&registry, "team/app", &image);
     }

@@ -118,6 +118,7 @@ async fn worker() {
         live: queue(&sdk, "QUEUE_URL"),
         backfill: None,
         dead_letters: Some(queue(&sdk, "DEAD_LETTER_QUEUE_URL")),
+        runbook: soci_text::Runbook::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let site = listener.local_addr().unwrap();
@@ -128,7 +129,7 @@ async fn worker() {
         backlog_interval: second,
         ..ConsumerSettings::default()
     };
-    let service = Service::new(listener, settings);
+    let service = Service::new(listener, settings, soci_text::Runbook::default());
     let client = client(&sdk).observer(service.metrics.clone()).build().unwrap();
     let rules = PushRules {
         version: Version::V2,
@@ -172,6 +173,7 @@ async fn function() {
         runner: Runner::new(RegistryOpener::new(client, Some(endpoint())), options()),
         queue: queue(&sdk, "QUEUE_URL"),
         dead_letters: Some(queue(&sdk, "DEAD_LETTER_QUEUE_URL")),
+        runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
     let handler = Handler { worker, queue: QueueIdentity::of(&settings.queue_url) };

@@ -178,6 +178,18 @@ pub fn gzip_layer(seed: u64, size: usize) -> TestLayer {
     (media_type::OCI_LAYER_GZIP, soci_ztoc::testing::gzip(&archive).into())
 }
 
+/// A layer of empty files, whose ztoc is many times as large as the layer.
+pub fn many_files_layer(files: usize) -> std::io::Result<TestLayer> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for file in 0..files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(0);
+        archive.append_data(&mut header, format!("{file}"), &[][..])?;
+    }
+    let layer = soci_ztoc::testing::gzip(&archive.into_inner()?);
+    Ok((media_type::OCI_LAYER_GZIP, layer.into()))
+}
+
 /// The folder with the reference's layers and images.
 pub fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")

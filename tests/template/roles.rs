@@ -21,6 +21,8 @@ const CALLS: &[(&str, &str, &[&str])] = &[
     ("describe_images", "ecr:DescribeImages", &[OPERATOR]),
     ("describe_repositories", "ecr:DescribeRepositories", &[OPERATOR]),
     ("get_authorization_token", "ecr:GetAuthorizationToken", &[INDEX, WORKER]),
+    // A worker asks only where QueueAges says so.
+    ("get_metric_data", "cloudwatch:GetMetricData", &[OPERATOR]),
     ("get_queue_attributes", "sqs:GetQueueAttributes", &[WORKER, OPERATOR]),
     ("invoke", "lambda:InvokeFunction", &[FILTER]),
     ("list_message_move_tasks", "sqs:ListMessageMoveTasks", &[OPERATOR]),
@@ -148,6 +150,23 @@ fn each_role_allows_what_its_program_calls_and_nothing_more() {
 }
 
 #[test]
+fn a_worker_may_ask_for_more_only_where_somebody_wants_that() {
+    let plain = actions(&Template::with(&[]), WORKER);
+    let with_ages = Template::with(&[("QueueAges", "true")]);
+    let more: BTreeSet<_> = actions(&with_ages, WORKER).difference(&plain).cloned().collect();
+    assert_eq!(more, BTreeSet::from(["cloudwatch:GetMetricData".to_owned()]));
+    let receive = |template: &Template| resources(template, WORKER, "sqs:ReceiveMessage");
+    let with_letters = Template::with(&[("DeadLettersOnPage", "true")]);
+    let dead = BTreeSet::from(["<DeadLetterQueue.Arn>".to_owned()]);
+    let before = receive(&Template::with(&[]));
+    let more: BTreeSet<_> = receive(&with_letters).difference(&before).cloned().collect();
+    assert_eq!(more, dead);
+    assert!(
+        !resources(&with_letters, WORKER, "sqs:DeleteMessage").contains("<DeadLetterQueue.Arn>")
+    );
+}
+
+#[test]
 fn each_queue_is_open_to_those_who_use_it() {
     let template = Template::with(&[]);
     let (live, backfill, dead) = ("<Queue.Arn>", "<BackfillQueue.Arn>", "<DeadLetterQueue.Arn>");
@@ -253,8 +272,9 @@ fn no_role_allows_wildcards_and_all_have_the_boundary() {
         }
     }
     assert_eq!(roles, 5);
-    // A token is for the whole registry (service authorization reference).
-    assert_eq!(without_one.keys().collect::<Vec<_>>(), ["ecr:GetAuthorizationToken"]);
+    // A token is for the whole registry, and metrics have no resource (service authorization reference).
+    let expected = ["cloudwatch:GetMetricData", "ecr:GetAuthorizationToken"];
+    assert_eq!(without_one.keys().collect::<Vec<_>>(), expected);
     let plain = Template::with(&[]).properties("WorkerRole");
     assert!(plain.get("PermissionsBoundary").is_none());
 }

@@ -13,6 +13,10 @@ use soci_config::{bytes, suffix};
 use soci_oci::{Platform, Tag};
 
 pub(crate) use healthcheck::{HealthcheckArgs, StatusArgs};
+#[cfg(feature = "aws")]
+pub(crate) use letters::{
+    DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs,
+};
 pub(crate) use local::LocalArgs;
 #[cfg(feature = "aws")]
 pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
@@ -21,10 +25,13 @@ use values::span_size;
 pub(crate) use variables::WorkerArgs;
 #[cfg(not(feature = "aws"))]
 use without_aws::{
-    Ignored as BackfillArgs, Ignored as QueueArgs, Ignored as ReplayArgs, Ignored as WorkerArgs,
+    Ignored as BackfillArgs, Ignored as DeadLettersArgs, Ignored as QueueArgs,
+    Ignored as ReplayArgs, Ignored as WorkerArgs,
 };
 
 mod healthcheck;
+#[cfg(feature = "aws")]
+mod letters;
 mod local;
 #[cfg(feature = "aws")]
 mod ops;
@@ -60,11 +67,21 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Tell how the queues stand
     Queue(QueueArgs),
+    /// List, show, put back or delete what failed for good
+    DeadLetters(DeadLettersArgs),
     /// Run a registry, a queue and a worker on this machine: what is pushed is indexed
     Local(LocalArgs),
     /// Build and read ztocs, the tables of contents of single layers
     #[command(subcommand)]
     Ztoc(ZtocCommand),
+}
+
+/// A command of `dead-letters`.
+#[cfg(feature = "aws")]
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersArgs {
+    #[command(subcommand)]
+    pub(crate) command: DeadLettersCommand,
 }
 
 /// Where an image is and how to get there.

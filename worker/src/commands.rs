@@ -3,6 +3,8 @@
 #[cfg(feature = "aws")]
 mod backfill;
 #[cfg(feature = "aws")]
+mod dead_letters;
+#[cfg(feature = "aws")]
 mod enqueue;
 mod healthcheck;
 mod image;
@@ -46,11 +48,17 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Replay(args) => return replay::replay(&args),
         #[cfg(feature = "aws")]
         Command::Queue(args) => return queue::queue(&args),
+        #[cfg(feature = "aws")]
+        Command::DeadLetters(args) => return dead_letters::dead_letters(&args.command),
         #[cfg(not(feature = "aws"))]
-        Command::Worker(_) | Command::Backfill(_) | Command::Replay(_) | Command::Queue(_) => {
+        Command::Worker(_)
+        | Command::Backfill(_)
+        | Command::Replay(_)
+        | Command::Queue(_)
+        | Command::DeadLetters(_) => {
             report::complain(
-                "this program is built without AWS, which `worker`, `backfill`, `replay` and \
-                 `queue` need; `cargo build --release` builds one that has them",
+                "this program is built without AWS, which `worker`, `backfill`, `replay`, `queue` and \
+                 `dead-letters` need; `cargo build --release` builds one that has them",
             );
             return ExitCode::from(soci_config::EXIT_CODE);
         }

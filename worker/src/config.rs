@@ -11,6 +11,7 @@ use soci_config::{
 };
 use soci_jobs::EndpointOverride;
 use soci_service::telemetry::{EmfNamespace, LogFormat};
+use soci_text::Runbook;
 
 /// Longest time for a job: below the 12 hours for which a message can be hidden, with time left to
 /// say that it is given up.
@@ -34,6 +35,9 @@ pub(crate) struct WorkerConfig {
     pub(crate) max_job_age: Duration,
     pub(crate) drain_deadline: Duration,
     pub(crate) http_address: SocketAddr,
+    pub(crate) runbook: Runbook,
+    pub(crate) queue_ages: bool,
+    pub(crate) dead_letters_on_page: bool,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     pub(crate) emf_namespace: Option<EmfNamespace>,
@@ -77,6 +81,9 @@ impl WorkerConfig {
                 .parse()
                 .map_err(|_| "an address and a port are expected, as in 0.0.0.0:8080")
         });
+        let runbook = reader.from_str(name::RUNBOOK_URL);
+        let queue_ages = reader.flag(name::QUEUE_AGES);
+        let dead_letters_on_page = reader.flag(name::DEAD_LETTERS_ON_PAGE);
         let log_format = reader.parsed(name::LOG_FORMAT, log_format);
         let log_level = reader.parsed(name::LOG_LEVEL, log_level);
         let emf_namespace = reader.parsed(name::EMF_NAMESPACE, str::parse);
@@ -99,6 +106,9 @@ impl WorkerConfig {
                 max_job_age: max_job_age?,
                 drain_deadline: drain_deadline?,
                 http_address: http_address?,
+                runbook: runbook?,
+                queue_ages: queue_ages?,
+                dead_letters_on_page: dead_letters_on_page?,
                 log_format: log_format?,
                 log_level: log_level?,
                 emf_namespace,
@@ -195,6 +205,8 @@ mod tests {
             (name::MAX_JOB_AGE_SECONDS, "1209601"),
             (name::DRAIN_DEADLINE_SECONDS, "1.5"),
             (name::HTTP_ADDRESS, ":8080"),
+            (name::QUEUE_AGES, "yes"),
+            (name::DEAD_LETTERS_ON_PAGE, "1"),
             (name::LOG_FORMAT, "xml"),
             (name::LOG_LEVEL, "a=b=c"),
             (name::EMF_NAMESPACE, ":x"),

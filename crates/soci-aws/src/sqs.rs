@@ -41,6 +41,7 @@ use soci_queue::{
 use tokio::time::Instant;
 
 use crate::call_failure::CallFailure;
+use crate::cloudwatch::CloudWatch;
 use crate::sdk::{ATTEMPT_TIMEOUT, CALL_TIMEOUT, SdkConfig};
 
 pub use redrive::{MoveError, MoveProgress};
@@ -51,6 +52,8 @@ pub use url::{QueueUrl, QueueUrlError};
 pub struct SqsQueue {
     client: Client,
     url: Arc<QueueUrl>,
+    /// Who is asked for the age of the oldest message, if anybody.
+    ages: Option<CloudWatch>,
 }
 
 impl SqsQueue {
@@ -62,7 +65,13 @@ impl SqsQueue {
         if let Some(region) = url.region() {
             settings = settings.region(Region::new(region.to_owned()));
         }
-        Ok(Self { client: Client::from_conf(settings.build()), url: Arc::new(url) })
+        Ok(Self { client: Client::from_conf(settings.build()), url: Arc::new(url), ages: None })
+    }
+
+    /// The same queue, which asks CloudWatch how old its oldest message is.
+    #[must_use]
+    pub fn with_ages(self, ages: CloudWatch) -> Self {
+        Self { ages: Some(ages), ..self }
     }
 
     /// The queue's URL.
@@ -204,6 +213,12 @@ impl Queue for SqsQueue {
         let [visible, in_flight, delayed] =
             found.map(|count| count.and_then(|count| count.parse().ok()).unwrap_or(0));
         Ok(Backlog { visible, in_flight, delayed })
+    }
+
+    async fn oldest(&self) -> Result<Option<SystemTime>, QueueError> {
+        let Some(ages) = &self.ages else { return Ok(None) };
+        let oldest = ages.oldest(self.url.name(), SystemTime::now()).await;
+        oldest.map_err(|failure| self.failed(Operation::Oldest, failure))
     }
 
     async fn max_receives(&self) -> Result<Option<u32>, QueueError> {

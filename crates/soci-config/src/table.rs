@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use Need::{Default, Optional, Required};
 use Program::{Filter, Index, Operator, Worker};
+use soci_text::Runbook;
 
 /// A program, or a group of commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,12 @@ pub mod name {
     pub const DRAIN_DEADLINE_SECONDS: &str = "DRAIN_DEADLINE_SECONDS";
     /// Where the HTTP server listens.
     pub const HTTP_ADDRESS: &str = "HTTP_ADDRESS";
+    /// Where the runbook is.
+    pub const RUNBOOK_URL: &str = "RUNBOOK_URL";
+    /// Whether CloudWatch is asked for ages.
+    pub const QUEUE_AGES: &str = "QUEUE_AGES";
+    /// Whether dead letters are shown.
+    pub const DEAD_LETTERS_ON_PAGE: &str = "DEAD_LETTERS_ON_PAGE";
     /// How logs look.
     pub const LOG_FORMAT: &str = "LOG_FORMAT";
     /// What is logged.
@@ -185,7 +192,7 @@ pub const VARIABLES: &[Variable] = &[
         ],
         values: "up to 128 letters, digits, `_`, `.` and `-`; may be empty",
         meaning: "what is added to the image's tag for the converted image (V2). Empty replaces \
-                  the image itself",
+                  the image itself, and then a push in the moment of that write can be lost",
     },
     Variable {
         name: name::SPAN_SIZE,
@@ -304,6 +311,31 @@ pub const VARIABLES: &[Variable] = &[
         programs: &[(Worker, Default("0.0.0.0:8080"))],
         values: "address and port; port 0 takes a free one",
         meaning: "where `/livez`, `/readyz`, `/metrics`, `/status` and the status page are served",
+    },
+    Variable {
+        name: name::RUNBOOK_URL,
+        programs: &[
+            (Index, Default(Runbook::DEFAULT)),
+            (Worker, Default(Runbook::DEFAULT)),
+            (Operator, Default(Runbook::DEFAULT)),
+        ],
+        values: "URL of a copy of `docs/RUNBOOK.md`",
+        meaning: "where the status page, dead letters and the commands lead whoever reads them; the sections \
+                  are named by reasons, states and alarms",
+    },
+    Variable {
+        name: name::QUEUE_AGES,
+        programs: &[(Worker, Default("false"))],
+        values: "`true` or `false`",
+        meaning: "ask CloudWatch each minute how old the oldest message of each queue is, for the status page and \
+                  `/metrics`; about a dollar a month for each worker, and it takes `cloudwatch:GetMetricData`",
+    },
+    Variable {
+        name: name::DEAD_LETTERS_ON_PAGE,
+        programs: &[(Worker, Default("false"))],
+        values: "`true` or `false`",
+        meaning: "list the dead letters on the status page. To look at one is to receive it, so it is hidden for \
+                  a moment, and it takes `sqs:ReceiveMessage` and `sqs:ChangeMessageVisibility` on their queue",
     },
     Variable {
         name: name::LOG_FORMAT,

@@ -1,10 +1,12 @@
 //! What all images that are being indexed share: cores and memory.
 //!
-//! Everything that grows with what others send is in this memory. It has two parts, which lend each other
+//! Everything that grows with what others send is in this memory. It has three parts, which lend each other
 //! nothing, so that whoever waits in one of them holds nothing that another one there waits for:
 //!
 //! - An eighth of it, at least 8 MiB and at most 256 MiB, is for documents: manifests, image indexes
 //!   and configurations. An image holds what its documents take until it is indexed.
+//! - A sixteenth, at least 2 MiB and at most 64 MiB, is for looking at results that are there already, one
+//!   document after the other. One that takes more than that is no result of this program, and is not read.
 //! - The others are for layers. A layer has its window, what is on the way between its threads, and its ztoc, from the
 //!   first entry until it is pushed. Windows together take a half at most.
 //!
@@ -52,6 +54,19 @@ const LEAST_FOR_DOCUMENTS: u64 = 2 * FIRST_DOCUMENTS;
 /// Most memory for documents.
 const MOST_FOR_DOCUMENTS: u64 = 256 << 20;
 
+/// Least memory for looking at results.
+const LEAST_FOR_RESULTS: u64 = 2 << 20;
+
+/// Most memory for looking at results: one of the largest manifests at a time.
+const MOST_FOR_RESULTS: u64 = 64 << 20;
+
+/// A result has at most so many times the bytes of the image's own manifests, and [`SMALL_RESULT`] more: it
+/// repeats them, and names a ztoc and a layer where they name a layer.
+const RESULT_FACTOR: u64 = 4;
+
+/// Bytes that a result may have beside that.
+const SMALL_RESULT: u64 = 64 << 10;
+
 /// What an image holds before its documents are known: the largest manifest, not yet read.
 pub(crate) const FIRST_DOCUMENTS: u64 = soci_registry::MANIFEST_LIMIT as u64;
 
@@ -72,6 +87,7 @@ const MOST_LAYERS: usize = 64;
 pub struct Budget {
     slots: Arc<Semaphore>,
     documents: MemoryPool,
+    results: MemoryPool,
     layers: MemoryPool,
     /// Window that a layer has in any case.
     window: u64,
@@ -99,13 +115,15 @@ impl Budget {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let layers = layers.get().min(MOST_LAYERS.max(4 * cores));
         let memory = memory.max(Self::LEAST_MEMORY);
-        let documents = for_documents(memory);
+        let (documents, results) = (for_documents(memory), for_results(memory));
+        let for_layers = memory - documents - results;
         let most = MOST_WINDOWS.max(LAYERS_WINDOW * layers as u64);
-        let windows = ((memory - documents) / 2).min(most);
+        let windows = (for_layers / 2).min(most);
         Self {
             slots: Arc::new(Semaphore::new(layers)),
             documents: MemoryPool::new(documents, 0),
-            layers: MemoryPool::new(memory - documents, windows),
+            results: MemoryPool::new(results, 0),
+            layers: MemoryPool::new(for_layers, windows),
             window: (windows / layers as u64).clamp(SMALLEST_WINDOW, Transfer::default().window()),
         }
     }
@@ -137,12 +155,22 @@ impl Budget {
 
     /// The least memory with which a ztoc may take `bytes`.
     pub(crate) fn memory_for_ztoc(bytes: u64) -> u64 {
-        with_documents(bytes.saturating_add(BESIDE + SMALLEST_WINDOW))
+        with_others(bytes.saturating_add(BESIDE + SMALLEST_WINDOW))
     }
 
     /// Waits until there is memory for documents of an image.
     pub(crate) async fn documents(&self, bytes: u64) -> MemoryHold {
         self.documents.hold(bytes).await
+    }
+
+    /// Waits until results of an image can be looked at whose own manifests have so many bytes. Documents that are
+    /// longer than what comes with it are no results.
+    pub(crate) async fn result_documents(&self, manifests: u64) -> (MemoryHold, usize) {
+        let most = self.results.bytes() / DOCUMENT_FACTOR;
+        let wanted = manifests.saturating_mul(RESULT_FACTOR).saturating_add(SMALL_RESULT);
+        let limit = wanted.min(most).min(FIRST_DOCUMENTS);
+        let hold = self.results.hold(limit * DOCUMENT_FACTOR).await;
+        (hold, usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
     /// The most that the documents of an image may take, in bytes.
@@ -156,9 +184,17 @@ fn for_documents(memory: u64) -> u64 {
     (memory / 8).clamp(LEAST_FOR_DOCUMENTS, MOST_FOR_DOCUMENTS)
 }
 
-/// The memory of which so much is left when documents have theirs, in whole MiB.
-fn with_documents(layers: u64) -> u64 {
-    let memory = layers.saturating_add((layers / 7).clamp(LEAST_FOR_DOCUMENTS, MOST_FOR_DOCUMENTS));
+/// What of a memory is for looking at results.
+fn for_results(memory: u64) -> u64 {
+    (memory / 16).clamp(LEAST_FOR_RESULTS, MOST_FOR_RESULTS)
+}
+
+/// The memory of which so much is left when the other parts have theirs, in whole MiB.
+fn with_others(layers: u64) -> u64 {
+    // Thirteen of sixteen parts are for layers, as long as the others have neither least nor most.
+    let documents = (layers / 13 * 2).clamp(LEAST_FOR_DOCUMENTS, MOST_FOR_DOCUMENTS);
+    let results = (layers / 13).clamp(LEAST_FOR_RESULTS, MOST_FOR_RESULTS);
+    let memory = layers.saturating_add(documents + results);
     memory.saturating_add(1 << 20).next_multiple_of(1 << 20)
 }
 
@@ -270,7 +306,8 @@ mod tests {
     async fn the_parts_of_the_memory_are_the_memory() {
         for memory in [0, 32, 33, 64, 100, 512, 1024, 4096, 1 << 20] {
             let budget = budget(8, memory * MIB);
-            let all = budget.layers.bytes() + budget.documents.bytes();
+            let others = budget.documents.bytes() + budget.results.bytes();
+            let all = budget.layers.bytes() + others;
             assert_eq!(all, (memory * MIB).max(Budget::LEAST_MEMORY), "{memory}");
             assert!(budget.documents.bytes() >= 2 * FIRST_DOCUMENTS);
         }
@@ -301,6 +338,28 @@ mod tests {
         assert_eq!(budget.layers.free(), budget.layers.bytes());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn results_are_looked_at_within_their_part_of_the_memory() {
+        for memory in [32, 64, 512, 4096] {
+            let budget = budget(1, memory * MIB);
+            let most = budget.results.bytes();
+            let (small, limit) = budget.result_documents(1000).await;
+            let wanted = limit as u64 * DOCUMENT_FACTOR;
+            assert!(
+                (wanted..wanted + 4096).contains(&small.bytes()),
+                "{memory}: {}",
+                small.bytes()
+            );
+            assert!(limit as u64 >= 4 * 1000 + SMALL_RESULT, "{memory}: {limit}");
+            drop(small);
+            let (all, limit) = budget.result_documents(u64::MAX).await;
+            assert!(all.bytes() <= most && limit <= soci_registry::MANIFEST_LIMIT, "{memory}");
+            let waits =
+                tokio::time::timeout(Duration::from_secs(1), budget.result_documents(u64::MAX));
+            assert!(waits.await.is_err() || most >= 2 * all.bytes(), "{memory}");
+        }
+    }
+
     /// What the documentation says about sizes.
     #[test]
     fn the_documentation_has_the_rule_as_it_is() {
@@ -318,6 +377,9 @@ mod tests {
         ));
         assert_eq!(for_documents(800 * MIB), 100 * MIB);
         says("1/8 of `MEMORY_BUDGET`");
+        says("1/16 of `MEMORY_BUDGET`");
+        says(&format!("at least {}, at most {}", mib(LEAST_FOR_RESULTS), mib(MOST_FOR_RESULTS)));
+        assert_eq!(for_results(800 * MIB), 50 * MIB);
         let first = mib(FIRST_DOCUMENTS);
         says(&format!("{DOCUMENT_FACTOR} bytes for each byte of its documents, at least {first}"));
         says(&format!("window of {} or more, {} for its", mib(SMALLEST_WINDOW), mib(BESIDE)));

@@ -208,6 +208,15 @@ impl StoreError {
         matches!(self, Self::Registry(error) if error.is_missing_content())
     }
 
+    /// Whether something was longer than what the caller would take.
+    pub fn is_too_large(&self) -> bool {
+        matches!(
+            self,
+            Self::Registry(soci_registry::Error::TooLarge { .. })
+                | Self::Layout(LayoutError::TooLarge { .. })
+        )
+    }
+
     /// Whether the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -8,12 +8,21 @@ use soci_oci::Digest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImageEvent<'a> {
+    /// It waits for memory for its documents.
+    DocumentsWait,
+    /// It has that memory, and its documents are fetched.
+    DocumentsBegun,
     /// It is known what will be read.
     Planned {
         /// Layers that will be built.
         layers: usize,
         /// Their bytes together.
         bytes: u64,
+    },
+    /// A layer has got its turn, and waits for memory.
+    LayerWaits {
+        /// Its digest.
+        layer: &'a Digest,
     },
     /// A layer is begun.
     LayerStarted {
@@ -30,7 +39,7 @@ pub enum ImageEvent<'a> {
         bytes: u64,
     },
     /// A layer's ztoc needs more memory than was free. All that was read of the layer will be read again when
-    /// there is as much.
+    /// there is as much, which the layer waits for.
     LayerRestarted {
         /// Its digest.
         layer: &'a Digest,

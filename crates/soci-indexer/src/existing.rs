@@ -6,7 +6,7 @@
 //! layers, version, minimum size and build tool. The span size, which older SOCI indexes do not
 //! tell, is read out of a ztoc.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use soci_manifest::{Assembly, BuiltZtoc, LayerKey, Plan, SociIndexSettings, Version, format};
 use soci_oci::{Digest, Index, Manifest, TagOrDigest};
@@ -22,28 +22,32 @@ const HEAD: u64 = 64 << 10;
 const MAX_CANDIDATES: usize = 64;
 
 /// The assembly that the store already holds, if it does. `roots` are the bytes of image indexes
-/// that may be or hold it (V2).
+/// that may be or hold it (V2). Documents of more than `limit` bytes are none of it.
 pub(crate) async fn find<S: ImageStore>(
     store: &S,
     plan: &Plan,
     settings: &SociIndexSettings,
     roots: &[(Digest, &[u8])],
+    limit: usize,
 ) -> Result<Option<Assembly>, StoreError> {
     let candidates = match plan.version() {
         Version::V2 => roots.iter().flat_map(|(_, bytes)| soci_entries(bytes)).collect(),
         Version::V1 => referrers(store, plan).await?,
     };
+    let layers = plan.layers_to_build();
+    let wanted: HashSet<Digest> = layers.iter().map(|layer| layer.key.digest).collect();
     let mut ztocs = HashMap::new();
     for digest in candidates.iter().take(MAX_CANDIDATES) {
         let target = TagOrDigest::Digest(*digest);
-        let Some(manifest) = usable(store.manifest(&target).await)?.flatten() else { continue };
+        let Some(manifest) = usable(store.manifest_within(&target, limit).await)?.flatten() else {
+            continue;
+        };
         let Ok(manifest) = Manifest::decode(&manifest.bytes) else { continue };
         if matches(store, &manifest, settings).await? {
-            collect(&manifest, &mut ztocs);
+            collect(&manifest, &wanted, &mut ztocs);
         }
     }
-    let known = plan
-        .layers_to_build()
+    let known = layers
         .into_iter()
         .map(|layer| Some((layer.key, *ztocs.get(&layer.key.digest)?)))
         .collect::<Option<HashMap<LayerKey, BuiltZtoc>>>();
@@ -147,10 +151,12 @@ async fn span_size<S: ImageStore>(
     Ok(place.read(&bytes).ok())
 }
 
-fn collect(manifest: &Manifest, ztocs: &mut HashMap<Digest, BuiltZtoc>) {
+/// Takes the ztocs of the layers that are wanted.
+fn collect(manifest: &Manifest, wanted: &HashSet<Digest>, ztocs: &mut HashMap<Digest, BuiltZtoc>) {
     for ztoc in manifest.layers() {
         let layer = ztoc.annotations.get(format::IMAGE_LAYER_DIGEST);
-        if let Some(layer) = layer.and_then(|layer| layer.parse().ok()) {
+        let layer = layer.and_then(|layer| layer.parse().ok());
+        if let Some(layer) = layer.filter(|layer| wanted.contains(layer)) {
             ztocs.insert(layer, BuiltZtoc { digest: ztoc.digest, size: ztoc.size });
         }
     }

@@ -14,6 +14,7 @@ use soci_registry::{MANIFEST_LIMIT, Manifest, MemoryHold};
 
 use crate::budget::{DOCUMENT_FACTOR, FIRST_DOCUMENTS};
 use crate::error::IndexError;
+use crate::event::ImageEvent;
 use crate::options::{ImageName, Options};
 use crate::source_tag::SourceTag;
 use crate::store::ImageStore;
@@ -54,7 +55,9 @@ pub(crate) async fn gather<S: ImageStore>(
 ) -> Result<Gathered, IndexError> {
     let mut bytes = FIRST_DOCUMENTS;
     loop {
+        (options.on_event)(&ImageEvent::DocumentsWait);
         let memory = options.budget.documents(bytes).await;
+        (options.on_event)(&ImageEvent::DocumentsBegun);
         match try_gather(store, name, source, options, memory).await {
             Ok(gathered) => return Ok(gathered),
             Err(GatherError::Failed(error)) => return Err(error),

@@ -1,4 +1,18 @@
-//! Indexes one image, from its name to the pushed result.
+//! Indexes one image, from its name to the pushed result. One turn:
+//!
+//! 1. The image's documents are fetched (`gather.rs`), and the plan says which layers get a ztoc, or why
+//!    none does.
+//! 2. A result that is there already is looked for (`existing.rs`). If it is found, no layer is read, and
+//!    at most its tag is written.
+//! 3. Otherwise each layer is a task, the largest first. Its ztoc is stored as soon as it is built, so that
+//!    none is held until the last layer is done.
+//! 4. The manifests are assembled and written, the tag last (`publish.rs`). Then it is looked whether the
+//!    result is there, and, where the image's tag is followed, whether that still names the image
+//!    (`source_tag.rs`).
+//!
+//! The turn is taken again, [`MAX_TURNS`] times in all, where what is left would be wrong otherwise: for the
+//! image that the tag names by now, if the tag of the result names what was made of an older one; and with
+//! every blob sent again, if the store lacks one that it said it had.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -33,6 +47,7 @@ pub async fn index_image<S: ImageStore>(
     name: &ImageName,
     options: &Options,
 ) -> Result<Report, IndexError> {
+    // A ztoc has 63 bits for it.
     if i64::try_from(options.settings.span_size).is_err() {
         return Err(IndexError::SpanSize(options.settings.span_size));
     }
@@ -50,6 +65,8 @@ pub async fn index_image<S: ImageStore>(
                 left_older = true;
                 name.target = TagOrDigest::Digest(*now);
             }
+            // The job of the later image makes its result. But where the tag of the result names an older
+            // one, that job may be over already, and nobody else would notice.
             IndexError::Superseded { now, .. }
                 if left_older || names_older_result(store, &name, options).await? =>
             {
@@ -92,6 +109,7 @@ async fn index_once<S: ImageStore>(
         Version::V1 => None,
         Version::V2 => {
             let tag = output_tag(name, root.digest, &options.output)?;
+            // Under such a tag clients look for the referrers of an image and would find the result.
             if referrers::is_tag(tag.as_str()) {
                 return Err(IndexError::ReservedTag { tag });
             }
@@ -116,7 +134,8 @@ async fn index_once<S: ImageStore>(
     let found = if options.force || sending == Sending::Again {
         None
     } else {
-        look_for_result(store, &plan, &root, tag.as_ref(), options).await?
+        let documents = image.supplied_bytes();
+        look_for_result(store, &plan, &root, documents, tag.as_ref(), options).await?
     };
     if let Some(assembly) = found {
         let report = report(&assembly, Vec::new());
@@ -250,9 +269,12 @@ async fn find_older_result<S: ImageStore>(
     };
     let target = TagOrDigest::Tag(output_tag(name, root.digest, &options.output)?);
     let failed = |source| IndexError::Read { target: target.clone(), source };
-    let Some(tagged) = store.manifest(&target).await.map_err(failed)? else { return Ok(false) };
+    let (_memory, limit) = options.budget.result_documents(image.supplied_bytes()).await;
+    let tagged = within(store.manifest_within(&target, limit).await).map_err(failed)?;
+    let Some(tagged) = tagged else { return Ok(false) };
     let roots = [(tagged.digest, &tagged.bytes[..])];
-    let found = existing::find(store, &plan, &options.settings, &roots).await.map_err(failed)?;
+    let found = existing::find(store, &plan, &options.settings, &roots, limit).await;
+    let found = found.map_err(failed)?;
     Ok(found.is_some())
 }
 
@@ -277,18 +299,28 @@ fn has_suffix(name: &ImageName, output: &OutputTag) -> bool {
     }
 }
 
-/// The result, if the store holds it already.
+/// What the store gave under a tag. A document that is longer than any result could be is not looked at.
+fn within(found: Result<Option<Manifest>, StoreError>) -> Result<Option<Manifest>, StoreError> {
+    match found {
+        Err(error) if error.is_too_large() => Ok(None),
+        found => found,
+    }
+}
+
+/// The result, if the store holds it already. `documents` is how many bytes the image's own have.
 async fn look_for_result<S: ImageStore>(
     store: &S,
     plan: &Plan,
     root: &Manifest,
+    documents: u64,
     tag: Option<&Tag>,
     options: &Options,
 ) -> Result<Option<Assembly>, IndexError> {
+    let (_memory, limit) = options.budget.result_documents(documents).await;
     let tagged = match tag {
         Some(tag) => {
             let target = TagOrDigest::Tag(tag.clone());
-            let tagged = store.manifest(&target).await;
+            let tagged = within(store.manifest_within(&target, limit).await);
             tagged.map_err(|source| IndexError::Read { target, source })?
         }
         None => None,
@@ -296,7 +328,7 @@ async fn look_for_result<S: ImageStore>(
     let known = match options.known_result {
         Some(known) if tag.is_some() && tagged.as_ref().is_none_or(|t| t.digest != known) => {
             let target = TagOrDigest::Digest(known);
-            let known = existing::usable(store.manifest(&target).await);
+            let known = existing::usable(store.manifest_within(&target, limit).await);
             known.map_err(|source| IndexError::Read { target, source })?.flatten()
         }
         _ => None,
@@ -307,7 +339,7 @@ async fn look_for_result<S: ImageStore>(
         .chain([root])
         .map(|root| (root.digest, &root.bytes[..]))
         .collect();
-    let found = existing::find(store, plan, &options.settings, &roots).await;
+    let found = existing::find(store, plan, &options.settings, &roots, limit).await;
     found.map_err(|source| IndexError::Read { target: TagOrDigest::Digest(root.digest), source })
 }
 
@@ -332,6 +364,7 @@ async fn build_layers<S: ImageStore>(
     while let Some(joined) = tasks.join_next().await {
         match joined {
             Ok(result) => {
+                // An error drops the set, and with it the tasks of all other layers.
                 let (key, report) = result?;
                 built.insert(key, report);
             }
@@ -363,6 +396,7 @@ async fn build_and_store<S: ImageStore>(
     let tell = |event| (options.on_event)(&event);
     // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
     let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
+    tell(ImageEvent::LayerWaits { layer: &digest });
     let progress = ToldLayer { layer: &digest, size, on_event: &options.on_event };
     let built = build_layer(&store, &digest, size, settings, &options.budget, &progress).await;
     let built = built.map_err(failed)?;

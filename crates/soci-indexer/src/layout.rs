@@ -301,7 +301,7 @@ impl ImageStore for Layout {
     ) -> Result<bool, StoreError> {
         if let Some(TagNames { tag, one_of }) = condition {
             let now = self.tagged(tag).await?;
-            if !now.is_some_and(|now| one_of.contains(&now)) {
+            if !one_of.contains(&now) {
                 return Err(soci_registry::Error::TagMoved { tag: tag.clone(), now }.into());
             }
         }

@@ -38,6 +38,7 @@ pub(crate) async fn publish<S: ImageStore>(
     let config = BlobSource::from(Bytes::from_static(format::CONFIG));
     let mut written = push_blob(store, "config", &assembly.config.digest, &config, sending).await?;
     let mut lists = ReferrersLists::new(store);
+    // Each comes after all that it names, which a registry insists on.
     for manifest in assembly.manifests {
         let (target, condition) = match (&manifest.role, tag) {
             // By tag at once: by digest first would be a write more.
@@ -54,10 +55,12 @@ pub(crate) async fn publish<S: ImageStore>(
             .push_manifest(&target, media_type, manifest.bytes.into(), condition)
             .await
             .map_err(|source| IndexError::Write { what, target, source })?;
+        // After the manifest, so that no list names what is not there.
         if let Some(referrer) = manifest.referrer {
             written |= lists.add(referrer.subject, &referrer.descriptor).await?;
         }
     }
+    // Once for all lists: each may have to be looked at again after a pause.
     lists.settle().await?;
     Ok(written)
 }

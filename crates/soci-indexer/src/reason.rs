@@ -56,6 +56,8 @@ pub enum Reason {
     LayerLimit,
     /// `layer-memory`: a layer's ztoc takes more memory than there is. Permanent.
     LayerMemory,
+    /// `image-memory`: the image's documents take more memory than there is for these. Permanent.
+    ImageMemory,
     /// `output-tag`: the image's tag and the suffix make no tag for the result. Permanent.
     OutputTag,
     /// `tag-immutable`: the result's tag names other content and may not move. Permanent.
@@ -72,6 +74,10 @@ pub enum Reason {
     Throttled,
     /// `digest-mismatch`: the bytes that were sent are not those asked for.
     DigestMismatch,
+    /// `not-stored`: the registry does not have what it was given, or what the image names.
+    NotStored,
+    /// `overtaken`: the tag moved whenever its result was written.
+    Overtaken,
     /// `registry-unavailable`: the registry cannot be reached, or does not work as it should.
     RegistryUnavailable,
     /// `settings`: images cannot be indexed with these settings.
@@ -84,7 +90,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::NothingToIndex,
         Self::SociIndex,
         Self::Artifact,
@@ -100,6 +106,7 @@ impl Reason {
         Self::LayerRejected,
         Self::LayerLimit,
         Self::LayerMemory,
+        Self::ImageMemory,
         Self::OutputTag,
         Self::TagImmutable,
         Self::ReferrersMalformed,
@@ -108,6 +115,8 @@ impl Reason {
         Self::Unauthorized,
         Self::Throttled,
         Self::DigestMismatch,
+        Self::NotStored,
+        Self::Overtaken,
         Self::RegistryUnavailable,
         Self::Settings,
         Self::Layout,
@@ -133,6 +142,7 @@ impl Reason {
             Self::LayerRejected => "layer-rejected",
             Self::LayerLimit => "layer-limit",
             Self::LayerMemory => "layer-memory",
+            Self::ImageMemory => "image-memory",
             Self::OutputTag => "output-tag",
             Self::TagImmutable => "tag-immutable",
             Self::ReferrersMalformed => "referrers-malformed",
@@ -141,6 +151,8 @@ impl Reason {
             Self::Unauthorized => "unauthorized",
             Self::Throttled => "throttled",
             Self::DigestMismatch => "digest-mismatch",
+            Self::NotStored => "not-stored",
+            Self::Overtaken => "overtaken",
             Self::RegistryUnavailable => "registry-unavailable",
             Self::Settings => "settings",
             Self::Layout => "layout",
@@ -163,7 +175,8 @@ impl Reason {
         )
     }
 
-    /// Whether the same image is bound to end in the same way again, whatever changes around it.
+    /// Whether the same image is bound to end in the same way again in this process, whatever changes around
+    /// it. One with more memory may be another matter: [`Reason::is_of_this_process`].
     pub fn is_permanent(self) -> bool {
         match self {
             Self::NothingToIndex
@@ -181,6 +194,7 @@ impl Reason {
             | Self::LayerRejected
             | Self::LayerLimit
             | Self::LayerMemory
+            | Self::ImageMemory
             | Self::OutputTag
             | Self::TagImmutable
             | Self::ReferrersMalformed
@@ -189,6 +203,8 @@ impl Reason {
             Self::Unauthorized
             | Self::Throttled
             | Self::DigestMismatch
+            | Self::NotStored
+            | Self::Overtaken
             | Self::RegistryUnavailable
             | Self::Settings
             | Self::Layout
@@ -219,6 +235,11 @@ impl Reason {
     /// it lasts.
     pub fn is_of_the_registry(self) -> bool {
         matches!(self, Self::Unauthorized | Self::Throttled | Self::RegistryUnavailable)
+    }
+
+    /// Whether it is of what this process has, so that another one with more may do it.
+    pub fn is_of_this_process(self) -> bool {
+        matches!(self, Self::LayerMemory | Self::ImageMemory)
     }
 
     /// What a person can do about it, where the error does not say so.
@@ -268,11 +289,11 @@ impl IndexError {
             Self::OutputTag { .. } | Self::ReservedTag { .. } => Reason::OutputTag,
             Self::Superseded { .. } => Reason::Superseded,
             Self::TagGone { .. } => Reason::TagGone,
-            // Another try goes on from here: the tag moves faster than images are indexed, or the
-            // registry lost what it was given.
-            Self::Overtaken { .. } | Self::NotStored { .. } => Reason::RegistryUnavailable,
+            // Another try goes on from here.
+            Self::Overtaken { .. } => Reason::Overtaken,
+            Self::NotStored { .. } => Reason::NotStored,
             Self::SpanSize(_) => Reason::Settings,
-            Self::DocumentMemory { .. } => Reason::ImageLimit,
+            Self::DocumentMemory { .. } => Reason::ImageMemory,
             Self::ReferrersList { .. } => Reason::ReferrersMalformed,
         }
     }
@@ -346,10 +367,17 @@ fn of_registry(error: &soci_registry::Error) -> Reason {
         Error::NotFound(_) => Reason::ImageGone,
         Error::TagImmutable { .. } => Reason::TagImmutable,
         Error::Unauthorized { .. } | Error::Credentials(_) => Reason::Unauthorized,
-        // Bytes do change on their way, and a registry repairs what it holds.
-        Error::DigestMismatch { .. } | Error::LongBody { .. } | Error::UploadDamaged { .. } => {
+        // Bytes do change on their way, and a registry repairs what it holds. What has another size than the
+        // image says is no sign that the registry does not work.
+        Error::DigestMismatch { .. }
+        | Error::LongBody { .. }
+        | Error::TooLarge { .. }
+        | Error::ContentRange { .. }
+        | Error::UploadDamaged { .. } => Reason::DigestMismatch,
+        Error::Status(status) if status.status == StatusCode::RANGE_NOT_SATISFIABLE => {
             Reason::DigestMismatch
         }
+        Error::MissingContent { .. } => Reason::NotStored,
         Error::Interrupted { .. } => Reason::Interrupted,
         Error::Status(status) if status.is_throttling() => Reason::Throttled,
         Error::Status(status)

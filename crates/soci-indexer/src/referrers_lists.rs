@@ -8,6 +8,9 @@
 //! The pauses are of random length, so that writers who met once do not meet again, and grow, so that many of
 //! them get by each other. After some rounds others are let win.
 //!
+//! Directly before a list is written it is looked at again, and one that is not as it was read is read anew. So
+//! one wrong answer that there is no list does not replace it.
+//!
 //! This cannot promise that no entry is ever lost: a writer that takes longer from its read to its write than
 //! the pause, or does not look again, can still remove one. What is lost is an entry, never a manifest, and
 //! the next time the image is indexed the entry is written again. A registry with the referrers API has none
@@ -21,11 +24,15 @@ use std::time::Duration;
 
 use soci_manifest::Version;
 use soci_oci::{Descriptor, Digest, TagOrDigest, referrers};
-use soci_registry::ReferrersSource;
+use soci_registry::{ReferrersSource, TagNames};
 use soci_retry::Backoff;
 
-use crate::error::IndexError;
+use crate::error::{IndexError, StoreError};
 use crate::store::ImageStore;
+
+/// How often a list is read before it is given up that it is the same when it is written. What is tried again
+/// later is the whole job.
+const READS: u32 = 5;
 
 /// How often entries are looked for after they were written.
 const ROUNDS: u32 = 8;
@@ -85,8 +92,23 @@ impl<'a, S: ImageStore> ReferrersLists<'a, S> {
         Ok(())
     }
 
-    /// Puts an entry into the list that is there now; false if it is in there.
+    /// Puts an entry into the list that is there now; false if it is in there. A list that is another one
+    /// by the time of the write is read again.
     async fn write(&mut self, subject: Digest, referrer: &Descriptor) -> Result<bool, IndexError> {
+        for _ in 1..READS {
+            match self.try_write(subject, referrer).await {
+                Err(error) if is_another_list(&error) => {}
+                result => return result,
+            }
+        }
+        self.try_write(subject, referrer).await
+    }
+
+    async fn try_write(
+        &mut self,
+        subject: Digest,
+        referrer: &Descriptor,
+    ) -> Result<bool, IndexError> {
         let known = self
             .store
             .referrers(&subject, Version::V1.artifact_type())
@@ -101,11 +123,21 @@ impl<'a, S: ImageStore> ReferrersLists<'a, S> {
         let list = referrers::add(existing, referrer)
             .map_err(|source| IndexError::ReferrersList { subject, source })?;
         let Some(list) = list else { return Ok(false) };
+        // What was read is looked at again at the write: a registry that said once that there is no list must
+        // not cost others their entries.
+        let read = existing.map(Digest::sha256_of);
+        let condition = TagNames { tag: tag.clone(), one_of: vec![read] };
         let target = TagOrDigest::Tag(tag);
         let what = "list of referrers";
         self.store
-            .push_manifest(&target, soci_oci::media_type::OCI_INDEX, list.into(), None)
+            .push_manifest(&target, soci_oci::media_type::OCI_INDEX, list.into(), Some(&condition))
             .await
             .map_err(|source| IndexError::Write { what, target, source })
     }
+}
+
+/// Whether a list was not written as it is not the one that was read.
+fn is_another_list(error: &IndexError) -> bool {
+    use soci_registry::Error;
+    matches!(error, IndexError::Write { source: StoreError::Registry(Error::TagMoved { .. }), .. })
 }

@@ -65,15 +65,15 @@ impl<'a> SourceTag<'a> {
         result: Digest,
     ) -> Result<(), IndexError> {
         match self.now(store).await? {
-            Some(now) if self.condition(result).one_of.contains(&now) => Ok(()),
+            now if self.condition(result).one_of.contains(&now) => Ok(()),
             now => Err(self.moved(now)),
         }
     }
 
     /// What the tag has to name when `result` is written.
     pub(crate) fn condition(self, result: Digest) -> TagNames {
-        let mut one_of = vec![self.image];
-        one_of.extend(self.replaced.then_some(result));
+        let mut one_of = vec![Some(self.image)];
+        one_of.extend(self.replaced.then_some(Some(result)));
         TagNames { tag: self.tag.clone(), one_of }
     }
 

@@ -37,7 +37,8 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         async move { Ok(self.manifest(&target).await?.map(|manifest| manifest.digest)) }
     }
 
-    /// Begins to read a blob of `size` bytes, `share` telling how much of it may be underway.
+    /// Begins to read a blob of `size` bytes. As much of it is under way as the memory that is leased for
+    /// it allows.
     fn blob(&self, digest: &Digest, size: u64, share: MemoryLease) -> Self::Blob;
 
     /// A small blob, verified, of at most `limit` bytes.

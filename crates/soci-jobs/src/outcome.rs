@@ -1,4 +1,16 @@
 //! How a job ended: one type from the runner to the message, the metrics, the log and the status page.
+//!
+//! Three things are kept apart:
+//!
+//! - [`Outcome`] is what came of the work. Whether a failure may pass, and whether it is believed at once,
+//!   is [`Reason`]'s to say; here it only becomes one of the cases.
+//! - [`MessageAction`] is what was done with the message then. Whoever has the queue decides that from the
+//!   outcome and from what it knows beside: how old the job is, whether it stops, whether a letter was taken.
+//! - [`EndKind`] is what people and counters are told, and follows from both ([`JobEnd::kind`]). A failure
+//!   that may pass is `retried` if its message comes again and `rejected` if that is a dead letter.
+//!
+//! What only a registry says and nothing verifies is a doubt ([`Outcome::doubt`]): it ends the job when a
+//! second look, at least [`SECOND_LOOK_AFTER`] later, finds the same.
 
 use std::time::Duration;
 
@@ -58,6 +70,7 @@ impl Why {
 
     /// Whether the job may end for it as soon as it was seen once.
     pub fn is_believed_at_once(&self) -> bool {
+        // What was not found at the image lies in the message or in the run, which no registry can get wrong.
         self.found.is_none_or(Reason::is_believed_at_once)
     }
 }
@@ -110,6 +123,7 @@ impl From<&IndexError> for Outcome {
         let reason = error.reason();
         let advice = reason.advice().map(|advice| format!(" ({advice})")).unwrap_or_default();
         let mut detail = error_chain(error);
+        // The advice stays whole: it is what the reader can act on.
         truncate(&mut detail, MAX_DETAIL - advice.len());
         let why = Why::found(reason, detail + &advice);
         if reason.is_skip() || reason == Reason::ImageGone {
@@ -202,11 +216,13 @@ impl JobEnd {
     /// what is around it and was given up for its age: until then it comes again.
     pub fn kind(&self) -> EndKind {
         match (&self.outcome, self.action) {
+            // The index is there, even if the message could not be deleted and comes again.
             (Outcome::Indexed(_), _) => EndKind::Indexed,
             (Outcome::AlreadyIndexed(_), _) => EndKind::AlreadyIndexed,
             (Outcome::Rejected(_) | Outcome::Failed(_), MessageAction::DeadLetter) => {
                 EndKind::Rejected
             }
+            // Before the outcome that is doubted, which is not told until it is believed.
             (_, MessageAction::SecondLook { .. }) => EndKind::Doubted,
             (Outcome::Skipped(_), _) => EndKind::Skipped,
             (Outcome::Rejected(_) | Outcome::Failed(_), _) => EndKind::Retried,

@@ -28,15 +28,49 @@ pub fn of_letters() -> impl Iterator<Item = &'static str> {
 mod tests {
     use std::collections::HashSet;
 
+    use soci_text::Runbook;
+
     use super::*;
 
+    /// The anchors of a document's headings, as GitHub makes them.
+    fn anchors(document: &str) -> HashSet<String> {
+        let headings = document.lines().filter_map(|line| {
+            let text = line.trim_start_matches('#');
+            (text.len() < line.len()).then(|| text.trim().to_lowercase())
+        });
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_' | ' ');
+        headings
+            .map(|text| text.chars().filter(kept).collect::<String>().replace(' ', "-"))
+            .collect()
+    }
+
     #[test]
-    fn each_code_is_there_once_and_in_the_runbook() {
-        let runbook = include_str!("../../../docs/RUNBOOK.md");
+    fn each_code_is_there_once_and_its_section_is_in_the_runbook() {
+        let document = include_str!("../../../docs/RUNBOOK.md");
+        let anchors = anchors(document);
         let mut seen = HashSet::new();
         for code in of_letters() {
             assert!(seen.insert(code), "{code}");
-            assert!(runbook.contains(&format!("`{code}`")), "docs/RUNBOOK.md: {code}");
+            let url = Runbook::default().section(code);
+            let (_, anchor) = url.split_once('#').unwrap();
+            assert!(anchors.contains(anchor), "docs/RUNBOOK.md has no section {anchor}");
+            // What it is and what to do is said there, not only that it exists.
+            let heading = format!("\n### {code}\n");
+            let at = document.find(&heading).unwrap_or_else(|| panic!("no heading {code}"));
+            let section = &document[at + heading.len()..];
+            let section = section.split("\n#").next().unwrap();
+            assert!(section.len() > 60, "the section of {code} says little: {section}");
+        }
+        for state in [
+            "draining",
+            "stuck",
+            "queue-unreachable",
+            "starting",
+            "registry-unreachable",
+            "working",
+            "idle",
+        ] {
+            assert!(anchors.contains(state), "docs/RUNBOOK.md has no section {state}");
         }
     }
 }

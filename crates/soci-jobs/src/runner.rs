@@ -1,4 +1,14 @@
-//! Runs jobs.
+//! Runs jobs, and keeps those apart that would do the same work or write the same tag.
+//!
+//! A job takes the lock of its tag, if it has one, and then the lock of its image. All jobs take them in
+//! this order, so that no two wait for each other. Jobs of one tag write its result one after the other;
+//! of jobs of one image the second finds what the first has made, and reads no layer.
+//!
+//! Whoever waits for a lock has left its slot before, so those who hold locks get slots and come to an end.
+//! A job waits for [`MAX_WAIT`] at most, and not at all where too many wait already. Then it is postponed:
+//! nothing has failed, and its message goes back to the queue.
+//!
+//! The locks are of this process. Workers side by side may do a job twice, which gives the same result.
 
 use std::time::Duration;
 
@@ -73,6 +83,7 @@ impl<S: RepositoryOpener> Runner<S> {
         let options = Options {
             on_event,
             follow_tag: true,
+            // The result that an earlier tag got. The tag of this job does not lead to it yet.
             known_result: self.memo.get(repository, job.digest),
             ..self.options.clone()
         };
@@ -97,6 +108,7 @@ async fn hold(
     slot: &dyn JobSlot,
     waits_for: WaitsFor,
 ) -> Result<OwnedMutexGuard<()>, Outcome> {
+    // Nobody has it, as nearly always: the slot is not given up for nothing.
     if let Some(held) = lock.try_lock() {
         return Ok(held);
     }
@@ -109,6 +121,7 @@ async fn hold(
         return Err(Outcome::Postponed(Why::new(waits_for.label(), detail)));
     }
     let Ok(held) = timeout(MAX_WAIT, lock.lock()).await else {
+        // It ends without a slot, as nothing is left to do in one.
         let detail = format!("{what}, and was not done within {MAX_WAIT:?}");
         return Err(Outcome::Postponed(Why::new(waits_for.label(), detail)));
     };

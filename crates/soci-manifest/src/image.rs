@@ -144,6 +144,11 @@ impl Image {
         Ok(bytes)
     }
 
+    /// Bytes of the documents that were supplied.
+    pub fn supplied_bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
     /// Takes the bytes of a document that was missing. The caller has verified their digest.
     pub fn supply(&mut self, missing: &Missing, bytes: &[u8]) -> Result<(), ImageError> {
         match missing.kind {

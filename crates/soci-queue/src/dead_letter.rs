@@ -1,7 +1,9 @@
 //! What is put on the dead-letter queue.
 
 use crate::MAX_MESSAGE_BYTES;
-use crate::message::{Group, MAX_ATTRIBUTES, Outgoing, attribute_size, failure, history, sendable};
+use crate::message::{
+    Group, MAX_ATTRIBUTES, Outgoing, attribute_size, failure, history, sendable, with_room,
+};
 
 /// Most characters of [`failure::MESSAGE`].
 const MAX_DETAIL: usize = 2000;
@@ -15,7 +17,7 @@ pub struct DeadLetter<'a> {
     pub group: Option<&'a Group>,
     /// Attributes that the message has. Those of [`failure`], which one has that was replayed from a
     /// dead-letter queue, are replaced, those of [`history`] left out, as a letter that is replayed
-    /// begins anew. Of the others the first are kept, as many as there is room for.
+    /// begins anew. Of the others the first are kept, as many as there is room for beside the body.
     pub attributes: &'a [(String, String)],
     /// The message's identifier; left out if it is empty.
     pub id: &'a str,
@@ -23,6 +25,8 @@ pub struct DeadLetter<'a> {
     pub queue: &'a str,
     /// Why: a short stable name, lower case, words joined by hyphens.
     pub reason: &'a str,
+    /// Where the runbook says what to do about it; left out if it is empty.
+    pub runbook: &'a str,
     /// The same for people. As much of it is kept as there is room for.
     pub detail: &'a str,
     /// When that was, RFC 3339 in UTC.
@@ -43,6 +47,7 @@ impl DeadLetter<'_> {
         let attempts = if self.attempts > 0 { self.attempts.to_string() } else { String::new() };
         let told = [
             (failure::REASON, self.reason),
+            (failure::RUNBOOK, self.runbook),
             (failure::MESSAGE_ID, self.id),
             (failure::QUEUE, self.queue),
             (failure::AT, self.at),
@@ -54,7 +59,10 @@ impl DeadLetter<'_> {
         let ours = |name: &str| failure::ALL.contains(&name) || history::ALL.contains(&name);
         let kept = self.attributes.iter().filter(|(name, _)| !ours(name));
         // One is for the message that comes last.
-        let mut attributes: Vec<_> = kept.take(MAX_ATTRIBUTES - 1 - told.len()).cloned().collect();
+        let kept = kept.take(MAX_ATTRIBUTES - 1 - told.len());
+        let reason = told.iter().map(|(name, value)| attribute_size(name, value)).sum();
+        let mut attributes =
+            with_room(kept, self.body.len().saturating_add(reason), MAX_MESSAGE_BYTES);
         attributes
             .extend(told.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let told = Outgoing { body: String::new(), group: self.group.cloned(), attributes };

@@ -19,6 +19,8 @@ pub enum Operation {
     Backlog,
     /// Read how often a message can be received.
     MaxReceives,
+    /// Read when the oldest message was sent.
+    Oldest,
 }
 
 impl fmt::Display for Operation {
@@ -30,6 +32,7 @@ impl fmt::Display for Operation {
             Self::Send => "send a message",
             Self::Backlog => "count the messages",
             Self::MaxReceives => "tell how often a message can be received",
+            Self::Oldest => "tell when its oldest message was sent",
         })
     }
 }

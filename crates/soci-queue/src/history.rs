@@ -16,7 +16,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::MAX_MESSAGE_BYTES;
-use crate::message::{ATTRIBUTE_TYPE, MAX_ATTRIBUTES, Message, Outgoing, history, sendable};
+use crate::message::{
+    MAX_ATTRIBUTES, Message, Outgoing, attribute_size, history, sendable, with_room,
+};
 
 /// Most characters of [`LastFailure::detail`].
 const MAX_DETAIL: usize = 500;
@@ -98,7 +100,7 @@ impl JobHistory {
     }
 
     /// A message with this history and what else the message had, as far as a message can have
-    /// attributes and bytes. The last failure is shortened first.
+    /// attributes and bytes. The last failure is shortened first, then others' attributes are left out.
     pub fn copy_of(&self, message: &Message) -> Outgoing {
         self.carried_by(&message.body, message.group.as_ref(), &message.attributes)
     }
@@ -131,13 +133,14 @@ impl JobHistory {
             own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
         let room = MAX_ATTRIBUTES - own.len() - usize::from(last.is_some());
         let others = others.iter().filter(|(name, _)| !history::ALL.contains(&name.as_str()));
-        let mut attributes: Vec<_> = others.take(room).cloned().chain(own).collect();
-        let size =
-            |(name, value): &(String, String)| name.len() + ATTRIBUTE_TYPE.len() + value.len();
+        let size = |(name, value): &(String, String)| attribute_size(name, value);
+        let of_ours: usize = own.iter().map(size).sum();
+        let mut attributes =
+            with_room(others.take(room), body.len().saturating_add(of_ours), MAX_MESSAGE_BYTES);
+        attributes.extend(own);
         let taken = body.len()
             + attributes.iter().map(size).sum::<usize>()
-            + history::LAST_MESSAGE.len()
-            + ATTRIBUTE_TYPE.len();
+            + attribute_size(history::LAST_MESSAGE, "");
         if let Some(last) = last {
             let left = MAX_MESSAGE_BYTES.saturating_sub(taken);
             let detail = sendable(&last.detail, MAX_DETAIL, left);

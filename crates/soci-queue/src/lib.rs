@@ -19,7 +19,7 @@ mod message;
 
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use dead_letter::DeadLetter;
 pub use error::{ErrorKind, Operation, QueueError};
@@ -115,4 +115,10 @@ pub trait Queue: Clone + fmt::Debug + Send + Sync + 'static {
 
     /// How many messages there are.
     fn backlog(&self) -> impl Future<Output = Result<Backlog, QueueError>> + Send;
+
+    /// When the oldest message was sent that is not deleted; `None` without one, and where the queue does
+    /// not know.
+    fn oldest(&self) -> impl Future<Output = Result<Option<SystemTime>, QueueError>> + Send {
+        std::future::ready(Ok(None))
+    }
 }

@@ -12,6 +12,8 @@ pub mod failure {
     pub const REASON: &str = "failure_reason";
     /// The same for people: the chain of errors, shortened.
     pub const MESSAGE: &str = "failure_message";
+    /// Where the runbook says what to do about it: a URL, or its path in the repository, with the section.
+    pub const RUNBOOK: &str = "failure_runbook";
     /// Identifier that the message had on the queue that it comes from.
     pub const MESSAGE_ID: &str = "failed_message_id";
     /// Name of that queue.
@@ -26,8 +28,8 @@ pub mod failure {
     pub const FIRST_SENT_AT: &str = "first_sent_at";
 
     /// All of them.
-    pub const ALL: [&str; 8] =
-        [REASON, MESSAGE, MESSAGE_ID, QUEUE, AT, ATTEMPTS, FIRST_AT, FIRST_SENT_AT];
+    pub const ALL: [&str; 9] =
+        [REASON, MESSAGE, RUNBOOK, MESSAGE_ID, QUEUE, AT, ATTEMPTS, FIRST_AT, FIRST_SENT_AT];
 }
 
 /// Names of the attributes by which a copy of a message knows of the tries before it; see
@@ -161,6 +163,24 @@ impl Outgoing {
 /// What an attribute adds to a message's size.
 pub(crate) fn attribute_size(name: &str, value: &str) -> usize {
     name.len() + ATTRIBUTE_TYPE.len() + value.len()
+}
+
+/// The first of these attributes, as many as fit into a message of at most `most` bytes of which `taken` are
+/// taken.
+pub(crate) fn with_room<'a>(
+    attributes: impl Iterator<Item = &'a (String, String)>,
+    mut taken: usize,
+    most: usize,
+) -> Vec<(String, String)> {
+    let mut fitting = Vec::new();
+    for (name, value) in attributes {
+        let with = taken.saturating_add(attribute_size(name, value));
+        if with <= most {
+            taken = with;
+            fitting.push((name.clone(), value.clone()));
+        }
+    }
+    fitting
 }
 
 /// A message that was received.

@@ -135,6 +135,7 @@ impl BlobReader {
             Ok(None) => {}
             Err(_) => {
                 self.phase = ReaderPhase::Failed;
+                // Gives their room back now, and not when the caller lets go of the reader.
                 self.parts.clear();
                 self.tasks.abort_all();
             }
@@ -176,6 +177,7 @@ impl BlobReader {
             self.phase = ReaderPhase::Running;
             if mode == ReadMode::Single {
                 self.single = true;
+                // The first part brings everything, so no other one is begun.
                 self.covered = self.size;
                 if let Some(first) = self.parts.front_mut() {
                     first.end = self.size;
@@ -183,6 +185,7 @@ impl BlobReader {
             }
         }
         loop {
+            // At every piece: others may have given back memory that a part can be begun with.
             self.begin_parts();
             let Some(part) = self.parts.front_mut() else { return self.verify() };
             match part.pieces.next().await {
@@ -210,6 +213,7 @@ impl BlobReader {
         // Without a part under way there is room for one, unless the blob is empty.
         let Some(room) = self.take_room() else { return };
         if room.bytes() == self.size {
+            // One request brings it all, so whether the server knows ranges does not matter.
             self.single = true;
             self.begin_part(self.size, room, Extent::Whole, None);
         } else {
@@ -283,6 +287,7 @@ async fn download(
 ) {
     let mut single = part.is_whole();
     if let Some(opened) = opened {
+        // The reader waits for this word before it sends a second request.
         match part.open().await {
             Ok(()) if part.ignores_ranges() => {
                 part.become_whole();

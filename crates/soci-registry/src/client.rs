@@ -17,6 +17,7 @@ use crate::auth::credentials::{Anonymous, CredentialProvider};
 use crate::auth::{Authorizer, Scope};
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry};
+use crate::lacking_registries::LackingRegistries;
 use crate::observer::Observer;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
 use crate::put_limit::PutLimit;
@@ -204,6 +205,7 @@ impl ClientBuilder {
                 transfer: self.transfer,
                 put_limit: self.put_limit,
                 authorizer: Authorizer::new(self.credentials, product),
+                lacks_referrers: LackingRegistries::default(),
                 started: Instant::now(),
             }),
         })

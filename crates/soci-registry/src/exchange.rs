@@ -92,6 +92,7 @@ impl HttpExchange {
             Payload::Bytes(bytes) => builder.body(bytes.clone()),
             Payload::Source(source) => builder.body(source.body()),
         };
+        // The head of the answer comes after the body was sent, so this is the time for both.
         let waited = self.timeouts.response_to(payload.size());
         let sent = Instant::now();
         let result = tokio::time::timeout(waited, builder.send()).await;
@@ -201,6 +202,7 @@ impl Reply {
     pub(crate) async fn bytes(mut self, limit: usize) -> Result<Bytes, Error> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.chunk().await? {
+            // Before it is added, so that no more than the limit is ever held.
             if chunk.len() > limit - body.len() {
                 return Err(Error::TooLarge { request: self.request, limit });
             }
@@ -229,6 +231,7 @@ impl Reply {
             request: self.request.clone(),
             status: self.status(),
         };
+        // The body can be read once and is judged twice: for the authorization, then for the call.
         self.error_body = Some(body);
         answer
     }

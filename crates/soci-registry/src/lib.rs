@@ -23,6 +23,7 @@ mod blob;
 mod client;
 mod error;
 mod exchange;
+mod lacking_registries;
 mod memory;
 mod observer;
 mod pace;

@@ -10,10 +10,36 @@ use soci_text::disarmed;
 /// Most characters kept of a text that a server or another program sends.
 pub(crate) const MAX_TEXT: usize = 300;
 
-/// Text of a server as a log line may hold it: without control characters, shortened.
+/// Text of a server as a log line may hold it: without control characters and without what URLs in it carry,
+/// shortened.
 pub(crate) fn sanitize(text: &str) -> String {
-    let mut clean = disarmed(text, MAX_TEXT, ' ', &[]);
+    let mut clean = disarmed(&without_secrets_of_urls(text), MAX_TEXT, ' ', &[]);
     clean.truncate(clean.trim_end().len());
+    clean
+}
+
+/// A text in which every URL has lost its user information, its query and its fragment: a proxy or a cache may
+/// repeat the URL that it was asked for, which is signed.
+fn without_secrets_of_urls(text: &str) -> String {
+    const SCHEME_END: &str = "://";
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(SCHEME_END) {
+        let (before, url) = rest.split_at(at + SCHEME_END.len());
+        clean.push_str(before);
+        let (url, after) = url.split_at(url.find(ends).unwrap_or(url.len()));
+        let query = url.find(['?', '#']).unwrap_or(url.len());
+        let place = &url[..query];
+        let host = place.find('/').unwrap_or(place.len());
+        let user = place[..host].rfind('@').map_or(0, |at| at + 1);
+        clean.push_str(&place[user..]);
+        if query < url.len() {
+            clean.push_str("?[...]");
+        }
+        rest = after;
+    }
+    clean.push_str(rest);
     clean
 }
 
@@ -135,6 +161,24 @@ mod tests {
             assert_eq!(words_of(nothing.as_bytes()), "", "{nothing}");
         }
         assert_eq!(words_of(b"404 page not found"), "404 page not found");
+    }
+
+    #[test]
+    fn urls_in_the_words_of_a_server_lose_what_they_carry() {
+        for (text, clean) in [
+            ("no URL? none", "no URL? none"),
+            (
+                "GET https://s3.example/a?X-Amz-Signature=SECRET: refused",
+                "GET https://s3.example/a?[...] refused",
+            ),
+            ("\"http://u:SECRET@h/x#SECRET\" and https://h", "\"http://h/x?[...]\" and https://h"),
+            (
+                "s3://b/k?SECRET\nhttps://a@b@c/d@e ://?SECRET",
+                "s3://b/k?[...] https://c/d@e ://?[...]",
+            ),
+        ] {
+            assert_eq!(sanitize(text), clean);
+        }
     }
 
     #[test]

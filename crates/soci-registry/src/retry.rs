@@ -46,6 +46,7 @@ impl Retries {
     /// Bytes arrived at `now`: tries count from zero again. The time that a recovery took stays
     /// in the sum, so that a server that gives one byte per try is given up as well.
     pub(crate) fn progress(&mut self, now: Duration) {
+        // Without a failure before, the time since the mark was one in which bytes came.
         if self.failed > 0 {
             self.idle += now.saturating_sub(self.mark);
             self.failed = 0;
@@ -62,6 +63,7 @@ impl Retries {
     /// the tries count on as if none had arrived.
     pub(crate) fn too_slow(&mut self, now: Duration, waited: Duration) {
         self.failed = self.failed.max(self.unproved);
+        // Each byte that dripped in has moved the mark; all of the wait for them was without progress.
         self.idle += waited.max(now.saturating_sub(self.mark));
         self.mark = now;
     }
@@ -87,6 +89,7 @@ impl Retries {
         let wait = match retry_after {
             // The jitter on top keeps clients that were told the same second apart.
             Some(asked) => asked.min(self.policy.retry_after_cap) + base.mul_f64(chance),
+            // There chance takes from the wait, and above it adds to it: 1 is the longest for both.
             None => Backoff { first: base, max: cap }.delay(self.failed, 1.0 - chance),
         };
         // A wait that would end too late is not begun: the caller learns of the failure now.

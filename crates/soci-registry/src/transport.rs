@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::auth::{Authorizer, Refusal, Scope};
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry, Reply, strip_userinfo};
+use crate::lacking_registries::LackingRegistries;
 use crate::observer::RetryScheduled;
 use crate::policy::{RetryPolicy, Transfer};
 use crate::put_limit::PutLimit;
@@ -50,6 +51,7 @@ pub(crate) struct Transport {
     pub(crate) transfer: Transfer,
     pub(crate) put_limit: Option<Arc<dyn PutLimit>>,
     pub(crate) authorizer: Authorizer,
+    pub(crate) lacks_referrers: LackingRegistries,
     /// Origin of the times that retries are measured in.
     pub(crate) started: Instant,
 }

@@ -235,6 +235,10 @@ impl Queue for MemoryQueue {
         self.fault(Call::Backlog).await?;
         Ok(self.store().backlog(Instant::now()))
     }
+
+    async fn oldest(&self) -> Result<Option<SystemTime>, QueueError> {
+        Ok(self.store().oldest())
+    }
 }
 
 impl fmt::Debug for MemoryQueue {

@@ -1,8 +1,11 @@
 //! Serves the status page of a service that pretends to work, to look at it and to test it.
 //!
 //! ```text
-//! cargo run -p soci-service --example status_page -- [ADDRESS] [busy|idle|draining|starting|queue-unreachable|registry-unreachable]
+//! cargo run -p soci-service --example status_page -- [ADDRESS] [SCENE]
 //! ```
+//!
+//! Scenes: `busy`, `idle`, `draining`, `starting`, `queue-unreachable`, `registry-unreachable`, `recovering`,
+//! `waiting`, `failures`, `letters`.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,8 +16,10 @@ use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::{Digest, Repository};
 use soci_push::Job;
 use soci_queue::{
-    Backlog, ErrorKind, Message, MessageId, Operation, QueueError, Receipt, history_attribute,
+    Backlog, ErrorKind, Message, MessageId, Operation, QueueError, Receipt, failure,
+    history_attribute,
 };
+use soci_service::dead_letters::Letter;
 use soci_service::event::{Event, EventSink, Events, QueueKind};
 use soci_service::http::{Site, SiteLimits, router, serve};
 use soci_service::metrics::Metrics;
@@ -40,7 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let scene = arguments.next().unwrap_or_else(|| "busy".to_owned());
-    let status_store = Arc::new(StatusStore::new(About::THIS));
+    let runbook = "https://wiki.example/soci".parse()?;
+    let status_store = Arc::new(StatusStore::new(About::THIS).with_runbook(runbook));
     let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
     let sinks: [Arc<dyn EventSink>; 2] = [status_store.clone(), metrics.clone()];
     let site = Site { status_store, metrics };
@@ -148,6 +154,20 @@ async fn play(scene: Scene, name: String) {
             next_probe: Instant::now() + Duration::from_mins(2),
         });
     }
+    if name == "recovering" {
+        let (reason, since) = (Reason::RegistryUnavailable, Instant::now());
+        scene.events.tell(&Event::OutageBegan { reason, since });
+        scene.events.tell(&Event::OutageEnded { reason, since });
+    }
+    if name == "failures" {
+        the_same_failure(&scene);
+    }
+    if name == "letters" {
+        scene.events.tell(&Event::LettersSeen { letters: &letters_of_the_past(), more: true });
+    }
+    if name == "waiting" {
+        jobs_that_wait(&scene);
+    }
     if name == "draining" {
         let until = Instant::now() + Duration::from_secs(90);
         scene.events.tell(&Event::Draining { until });
@@ -236,6 +256,83 @@ fn the_past(scene: &Scene) {
     let job = scene.receive(7, QueueKind::Live, 1);
     let detail = "the message is not a JSON object: expected value at line 1 column 1";
     scene.end(&job, &rejected("malformed-message", detail), 0.002);
+}
+
+/// One image that fails again and again.
+fn the_same_failure(scene: &Scene) {
+    let digest = digest(77);
+    let detail = format!("layer {digest} of 2.1 GB: the connection broke after 1,234 bytes");
+    for id in 30..36 {
+        let job = scene.receive(id, QueueKind::Live, 1);
+        let Ok(repository) = Repository::new(REGISTRY, "ml/training") else { return };
+        let tag = "nightly".parse().ok();
+        job.name_image(&Job { repository, digest, tag, event_id: None, since: None });
+        let outcome = Outcome::Failed(Why::found(Reason::RegistryUnavailable, detail.clone()));
+        let action = MessageAction::Retry { again_in: Duration::from_mins(8) };
+        scene.end(&job, &JobEnd { outcome, action }, 12.0);
+    }
+}
+
+/// Jobs that wait for what all images share.
+fn jobs_that_wait(scene: &Scene) {
+    let turn = scene.receive(40, QueueKind::Live, 1);
+    scene.start(&turn, "team/waits-for-a-slot", Some("1"));
+    scene.image(&turn, ImageEvent::Planned { layers: 3, bytes: 400_000_000 });
+    let documents = scene.receive(41, QueueKind::Live, 1);
+    scene.start(&documents, "team/waits-for-documents", Some("1"));
+    scene.image(&documents, ImageEvent::DocumentsWait);
+    let memory = scene.receive(42, QueueKind::Live, 1);
+    scene.start(&memory, "team/waits-for-memory", Some("1"));
+    scene.image(&memory, ImageEvent::Planned { layers: 1, bytes: 2_000_000_000 });
+    scene.image(&memory, ImageEvent::LayerWaits { layer: &digest(43) });
+}
+
+/// Letters as a look at the dead-letter queue finds them.
+fn letters_of_the_past() -> Vec<Letter> {
+    let letter = |id: &str, hours, body: String, told: &[(&str, &str)]| {
+        let told = told.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Letter::of(&Message {
+            id: MessageId(id.to_owned()),
+            receipt: Receipt("AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a".to_owned()),
+            body,
+            receive_count: 1,
+            sent_at: SystemTime::now() - Duration::from_hours(hours),
+            received_at: Instant::now(),
+            group: None,
+            attributes: told.collect(),
+        })
+    };
+    let job = |name: &str, tag: &str| {
+        format!(
+            r#"{{"v":1,"registry":"{REGISTRY}","repository":"{name}","digest":"{}","tag":"{tag}","enqueued_at":"2026-08-01T12:34:56Z"}}"#,
+            digest(5)
+        )
+    };
+    let needs = format!("the ztoc of layer {} needs 5,812 MiB", digest(6));
+    vec![
+        letter(
+            "5fea7756-0ea4-451a-a703-a558b9330001",
+            2,
+            job("team/checkout", "2.13.8"),
+            &[(failure::REASON, "layer-memory"), (failure::MESSAGE, &needs)],
+        ),
+        letter(
+            "5fea7756-0ea4-451a-a703-a558b9330002",
+            30,
+            job("ml/inference-gpu", "cu121"),
+            &[
+                (failure::REASON, "unauthorized"),
+                (failure::MESSAGE, "the registry refuses access"),
+                (failure::ATTEMPTS, "97"),
+            ],
+        ),
+        letter(
+            "5fea7756-0ea4-451a-a703-a558b9330003",
+            50,
+            job("evil/app", "x"),
+            &[(failure::MESSAGE, HOSTILE)],
+        ),
+    ]
 }
 
 /// Indexes images of these layers for ever.

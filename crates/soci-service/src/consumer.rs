@@ -60,28 +60,24 @@ mod settings;
 mod settle;
 mod slots;
 mod wall_clock;
+mod watching;
 
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use soci_queue::{Operation, Queue, QueueError};
-use soci_text::error_chain;
+use soci_queue::{Queue, QueueError};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
-use tracing::{debug, warn};
 
 pub use context::Queues;
 pub use receive_loop::{ALONE_WITHIN, Drained, GIVE_BACK_TIME, MAX_TURN};
 pub use settings::{ConsumerSettings, SettingsError};
 pub use soci_retry::Backoff;
 
-use crate::event::{Event, Events, QueueKind};
+use crate::event::Events;
 use crate::handler::Handler;
-use call::call;
 use context::ConsumerContext;
 use receive_loop::ReceiveLoop;
 
@@ -123,85 +119,7 @@ pub async fn run<Q: Queue, H: Handler>(
     settings.check()?;
     let context = Arc::new(ConsumerContext::new(queues, handler, events, settings));
     // Ends when it is dropped, which is when this function returns.
-    let mut counting = JoinSet::new();
-    counting.spawn(count_backlogs(context.clone()));
-    counting.spawn(count_dead_letters(context.clone()));
-    counting.spawn(read_max_receives(context.clone()));
+    let mut watching = JoinSet::new();
+    watching::begin(&mut watching, &context);
     ReceiveLoop::new(context).run(shutdown).await.map_err(ConsumerError::Queue)
-}
-
-/// Counts the messages of the queues again and again.
-async fn count_backlogs<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>>) {
-    let ConsumerContext { queues, events, settings, .. } = &*context;
-    let mut interval = tokio::time::interval(settings.backlog_interval);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let kinds =
-        [(QueueKind::Live, Some(&queues.live)), (QueueKind::Backfill, queues.backfill.as_ref())];
-    loop {
-        interval.tick().await;
-        for (kind, queue) in kinds {
-            let Some(queue) = queue else { continue };
-            let limit = settings.call_timeout;
-            match call(events, queue, Operation::Backlog, limit, queue.backlog()).await {
-                Ok(backlog) => events.tell(&Event::Counted { queue: kind, backlog }),
-                Err(error) => {
-                    warn!(
-                        queue = queue.name(),
-                        reason = error_chain(&error),
-                        "messages not counted"
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// Counts the messages of the dead-letter queue again and again. What a worker needs for its work does not
-/// include that permission, so a failure is logged once and not every time.
-async fn count_dead_letters<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>>) {
-    let ConsumerContext { queues, events, settings, .. } = &*context;
-    let Some(queue) = &queues.dead_letters else { return };
-    let mut failing = false;
-    loop {
-        let limit = settings.call_timeout;
-        match call(events, queue, Operation::Backlog, limit, queue.backlog()).await {
-            Ok(backlog) => {
-                failing = false;
-                events.tell(&Event::DeadLettersCounted { backlog });
-            }
-            Err(error) if !failing => {
-                failing = true;
-                let reason = error_chain(&error);
-                warn!(queue = queue.name(), reason, "dead letters not counted");
-            }
-            Err(_) => {}
-        }
-        sleep(settings.backlog_interval).await;
-    }
-}
-
-/// Time between two looks at how often messages can be received, which hardly ever changes.
-const POLICY_INTERVAL: Duration = Duration::from_hours(1);
-
-/// Reads again and again how often messages of the queues can be received.
-async fn read_max_receives<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>>) {
-    let ConsumerContext { queues, events, settings, .. } = &*context;
-    let kinds =
-        [(QueueKind::Live, Some(&queues.live)), (QueueKind::Backfill, queues.backfill.as_ref())];
-    loop {
-        let mut next = POLICY_INTERVAL;
-        for (kind, queue) in kinds {
-            let Some(queue) = queue else { continue };
-            let limit = settings.call_timeout;
-            let told = call(events, queue, Operation::MaxReceives, limit, queue.max_receives());
-            match told.await {
-                Ok(told) => context.set_max_receives(kind, told),
-                Err(error) => {
-                    next = settings.backlog_interval;
-                    debug!(reason = error_chain(&error), "the redrive policy was not read");
-                }
-            }
-        }
-        sleep(next).await;
-    }
 }

@@ -7,15 +7,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use soci_indexer::{ImageEvent, OnImageEvent, Reason};
 use soci_jobs::JobEnd;
 use soci_queue::{Backlog, Operation, QueueError};
 use tokio::time::Instant;
 
+use crate::dead_letters::Letter;
 use crate::job_in_hand::JobInHand;
-pub use crate::queue_kind::QueueKind;
+pub use crate::queue_kind::{CountedQueue, QueueKind};
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +112,20 @@ pub enum Event<'a> {
     DeadLettersCounted {
         /// How many there are.
         backlog: Backlog,
+    },
+    /// A queue has told when its oldest message was sent, if there is one and it knows.
+    Oldest {
+        /// Which queue.
+        queue: CountedQueue,
+        /// When that was.
+        sent_at: Option<SystemTime>,
+    },
+    /// Dead letters were looked at.
+    LettersSeen {
+        /// The first of them that were found.
+        letters: &'a [Letter],
+        /// Whether there may be others.
+        more: bool,
     },
     /// Different images have failed alike for what is of the registry: one job at a time goes on.
     OutageBegan {

@@ -9,7 +9,8 @@
 //! short line, which any socket's buffer takes at once, and closes. So it keeps no connection open and needs
 //! no limit of them, and a client can be as slow as it likes.
 //!
-//! The port has `/livez` as well, with the same answer, for whoever asks from outside.
+//! The port has `/livez` as well, with the same answer, for whoever asks from outside. What counts as alive is
+//! one rule for both, in `service_state.rs`.
 
 use std::future::Future;
 use std::io::{self, Read as _};

@@ -2,7 +2,7 @@
 //!
 //! | route | answer |
 //! | --- | --- |
-//! | `/` | the status page, for people |
+//! | `/` | the status page, for people; `?image=`, `outcome=` and `reason=` choose among the jobs that ended |
 //! | `/status` | the same as JSON ([`Status`](crate::status_store::Status)) |
 //! | `/status.txt` | the same for a terminal |
 //! | `/metrics` | counters for Prometheus, as OpenMetrics |
@@ -21,7 +21,6 @@ mod serve;
 #[cfg(target_os = "linux")]
 mod slow_clients;
 mod text;
-mod words;
 
 use std::sync::Arc;
 
@@ -73,8 +72,9 @@ pub fn router(site: Site) -> Router {
         .with_state(site)
 }
 
-async fn page(State(site): State<Site>) -> Response {
-    let page = page::render(&site.status_store.snapshot());
+async fn page(State(site): State<Site>, uri: Uri) -> Response {
+    let filter = page::Filter::of_query(uri.query().unwrap_or_default());
+    let page = page::render(&site.status_store.snapshot(), &filter);
     ([(CONTENT_SECURITY_POLICY, page::policy())], axum::response::Html(page)).into_response()
 }
 

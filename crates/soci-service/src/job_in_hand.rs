@@ -16,6 +16,7 @@ use soci_queue::{JobHistory, Message};
 use tokio::time::Instant;
 
 use crate::queue_kind::QueueKind;
+use crate::recent_rate::RecentRate;
 use crate::shown_text::shown;
 
 /// How many layers of a job are shown; of more, those that were finished first are left out.
@@ -50,6 +51,10 @@ pub struct JobInHand {
     pub(crate) layers_done: AtomicUsize,
     /// Layers that were begun and are not done.
     layers_open: AtomicU64,
+    /// Layers that have their turn and wait for memory.
+    layers_waiting: AtomicU64,
+    documents_wait: AtomicBool,
+    recent: Mutex<RecentRate>,
     layers: RwLock<Vec<LayerInHand>>,
 }
 
@@ -71,14 +76,23 @@ pub enum Waiting {
     ForJob(WaitsFor),
     /// For all others to end, as the process died on its message before.
     ToBeAlone,
+    /// For the turn of its layers: as many as may be are being built, of other images.
+    ForLayerSlot,
+    /// For memory for its manifests and configurations.
+    ForDocumentMemory,
+    /// For memory for its layers.
+    ForLayerMemory,
 }
 
 impl Waiting {
-    /// Short stable name: `same-tag`, `same-image`, `alone`.
+    /// Short stable name: `same-tag`, `same-image`, `alone`, `layer-slot`, `document-memory`, `layer-memory`.
     pub fn label(self) -> &'static str {
         match self {
             Self::ForJob(waits_for) => waits_for.label(),
             Self::ToBeAlone => "alone",
+            Self::ForLayerSlot => "layer-slot",
+            Self::ForDocumentMemory => "document-memory",
+            Self::ForLayerMemory => "layer-memory",
         }
     }
 }
@@ -88,7 +102,6 @@ impl Waiting {
 pub(crate) struct LayerPlan {
     pub(crate) layers: usize,
     pub(crate) bytes: u64,
-    pub(crate) since: Instant,
 }
 
 /// A layer that is being read, or has been.
@@ -98,6 +111,15 @@ pub(crate) struct LayerInHand {
     pub(crate) size: u64,
     pub(crate) read: AtomicU64,
     pub(crate) done: AtomicBool,
+    /// Whether it waits for memory to be read again.
+    waits: AtomicBool,
+}
+
+impl LayerInHand {
+    /// Whether it is being read or stored.
+    fn is_read(&self) -> bool {
+        !self.done.load(Ordering::Relaxed) && !self.waits.load(Ordering::Relaxed)
+    }
 }
 
 impl JobInHand {
@@ -119,6 +141,9 @@ impl JobInHand {
             read: AtomicU64::new(0),
             layers_done: AtomicUsize::new(0),
             layers_open: AtomicU64::new(0),
+            layers_waiting: AtomicU64::new(0),
+            documents_wait: AtomicBool::new(false),
+            recent: Mutex::default(),
             layers: RwLock::default(),
         }
     }
@@ -135,7 +160,12 @@ impl JobInHand {
     /// What has happened to the image.
     pub(crate) fn note(&self, event: &ImageEvent<'_>) {
         match *event {
+            ImageEvent::DocumentsWait => self.documents_wait.store(true, Ordering::Relaxed),
+            ImageEvent::DocumentsBegun => self.documents_wait.store(false, Ordering::Relaxed),
             ImageEvent::Planned { layers, bytes } => self.plan(layers, bytes),
+            ImageEvent::LayerWaits { .. } => {
+                self.layers_waiting.fetch_add(1, Ordering::Relaxed);
+            }
             ImageEvent::LayerStarted { layer, size } => self.start_layer(layer, size),
             ImageEvent::LayerRead { layer, bytes } => self.read_layer(layer, bytes),
             ImageEvent::LayerRestarted { layer } => self.restart_layer(layer),
@@ -149,9 +179,33 @@ impl JobInHand {
         self.image.get()
     }
 
-    /// What it waits for, if it does.
+    /// What it waits for, if nothing of it is being worked on.
     pub fn waiting(&self) -> Option<Waiting> {
+        self.waiting_without_slot().or_else(|| self.waiting_with_slot())
+    }
+
+    /// What it waits for while it has no slot.
+    pub(crate) fn waiting_without_slot(&self) -> Option<Waiting> {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it waits for of what all images share.
+    fn waiting_with_slot(&self) -> Option<Waiting> {
+        if self.documents_wait.load(Ordering::Relaxed) {
+            return Some(Waiting::ForDocumentMemory);
+        }
+        let planned = self.plan.get()?.layers;
+        let stands_still = || self.map_layers(LayerInHand::is_read).into_iter().all(|read| !read);
+        if self.layers_done.load(Ordering::Relaxed) >= planned || !stands_still() {
+            return None;
+        }
+        let memory = self.layers_waiting.load(Ordering::Relaxed) > 0;
+        Some(if memory { Waiting::ForLayerMemory } else { Waiting::ForLayerSlot })
+    }
+
+    /// Bytes of layers that were read in a second, of late; `None` while too little is known.
+    pub fn recent_rate(&self) -> Option<f64> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).per_second()
     }
 
     pub(crate) fn waits(&self, waiting: Option<Waiting>) {
@@ -174,14 +228,16 @@ impl JobInHand {
     }
 
     fn plan(&self, layers: usize, bytes: u64) {
-        self.plan.get_or_init(|| LayerPlan { layers, bytes, since: Instant::now() });
+        self.plan.get_or_init(|| LayerPlan { layers, bytes });
     }
 
     fn start_layer(&self, digest: &Digest, size: u64) {
         self.layers_open.fetch_add(1, Ordering::Relaxed);
+        self.one_waits_less();
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(again) = layers.iter_mut().find(|layer| layer.digest == *digest) {
             again.read = AtomicU64::new(0);
+            again.waits = AtomicBool::new(false);
             return;
         }
         if layers.len() >= MAX_LAYERS {
@@ -190,21 +246,41 @@ impl JobInHand {
             layers.remove(first_done);
         }
         let (read, done) = (AtomicU64::new(0), AtomicBool::new(false));
-        layers.push(LayerInHand { digest: *digest, size, read, done });
+        layers.push(LayerInHand {
+            digest: *digest,
+            size,
+            read,
+            done,
+            waits: AtomicBool::new(false),
+        });
+    }
+
+    fn one_waits_less(&self) {
+        let one_less = |waiting: u64| waiting.checked_sub(1);
+        let _ = self.layers_waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
     }
 
     /// Called for every piece of a layer: only shares its lock, which is taken alone when a layer
     /// begins.
     fn read_layer(&self, digest: &Digest, bytes: u64) {
         self.read.fetch_add(bytes, Ordering::Relaxed);
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).add(bytes);
         self.with_layer(digest, |layer| {
             layer.read.fetch_add(bytes, Ordering::Relaxed);
+            if layer.waits.swap(false, Ordering::Relaxed) {
+                self.one_waits_less();
+            }
         });
     }
 
     /// The layer will be read again. What was read of it stays in the sum of all that was read.
     fn restart_layer(&self, digest: &Digest) {
-        self.with_layer(digest, |layer| layer.read.store(0, Ordering::Relaxed));
+        self.with_layer(digest, |layer| {
+            layer.read.store(0, Ordering::Relaxed);
+            if !layer.waits.swap(true, Ordering::Relaxed) {
+                self.layers_waiting.fetch_add(1, Ordering::Relaxed);
+            }
+        });
     }
 
     fn finish_layer(&self, digest: &Digest) {

@@ -2,6 +2,7 @@
 
 mod about;
 pub mod consumer;
+pub mod dead_letters;
 pub mod event;
 pub mod handler;
 pub mod health_socket;
@@ -13,12 +14,14 @@ mod log_capture;
 pub mod metrics;
 pub mod protection;
 mod queue_kind;
+mod recent_rate;
 mod service;
 mod service_state;
 mod shown_text;
 pub mod status_store;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;
+pub mod words;
 
 pub use about::About;
 pub use job_in_hand::{JobId, JobImage, JobInHand};

@@ -62,6 +62,7 @@ pub struct Metrics {
     layers_built: Counter,
     layer_read: Counter,
     queue_messages: Family<MessagesLabels, Gauge>,
+    oldest_message: Family<LaneLabel, Gauge<f64, AtomicU64>>,
     queue_failures: Family<QueueLabels, Counter>,
     heartbeats: Family<ResultLabel, Counter>,
     registry_requests: Family<RequestLabels, Counter>,
@@ -91,6 +92,7 @@ impl Metrics {
             layers_built: add(registry, &names::LAYERS_BUILT, Counter::default()),
             layer_read: add(registry, &names::LAYER_READ, Counter::default()),
             queue_messages: add(registry, &names::QUEUE_MESSAGES, Family::default()),
+            oldest_message: add(registry, &names::OLDEST_MESSAGE, Family::default()),
             queue_failures: add(registry, &names::QUEUE_FAILURES, Family::default()),
             heartbeats: add(registry, &names::HEARTBEATS, Family::default()),
             registry_requests: add(registry, &names::REGISTRY_REQUESTS, Family::default()),
@@ -195,6 +197,17 @@ impl EventSink for Metrics {
             }
             Event::Counted { queue, backlog } => self.count_messages(queue.label(), backlog),
             Event::DeadLettersCounted { backlog } => self.count_messages("dead-letters", backlog),
+            Event::Oldest { queue, sent_at } => {
+                let labels = LaneLabel { lane: queue.label() };
+                match sent_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()) {
+                    Some(at) => {
+                        self.oldest_message.get_or_create(&labels).set(at.as_secs_f64());
+                    }
+                    None => {
+                        self.oldest_message.remove(&labels);
+                    }
+                }
+            }
             Event::Draining { .. } => {
                 self.draining.set(1);
             }
@@ -235,6 +248,7 @@ fn operation_label(operation: Operation) -> &'static str {
         Operation::Send => "send",
         Operation::Backlog => "backlog",
         Operation::MaxReceives => "max-receives",
+        Operation::Oldest => "oldest",
         _ => "other",
     }
 }
@@ -252,7 +266,7 @@ impl Collector for JobsInHand {
         let layers: u64 = jobs.iter().map(|job| job.layers_open()).sum();
         let oldest = jobs.iter().map(|job| job.age()).max().unwrap_or_default();
         let count = |count: u64| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
-        let waiting = jobs.iter().filter(|job| job.waiting().is_some()).count();
+        let waiting = jobs.iter().filter(|job| job.waiting_without_slot().is_some()).count();
         let outage = self.0.outage_since();
         let unix_time = |since: Option<Instant>| {
             since.map_or(0.0, |since| {

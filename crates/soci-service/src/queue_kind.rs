@@ -1,4 +1,4 @@
-//! The two queues of a service.
+//! The queues of a service.
 
 /// Which of the queues a message comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -7,6 +7,25 @@ pub enum QueueKind {
     Live,
     /// What events missed, worked on when there is room.
     Backfill,
+}
+
+/// A queue whose messages are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CountedQueue {
+    /// One that jobs are taken from.
+    Of(QueueKind),
+    /// That of the dead letters.
+    DeadLetters,
+}
+
+impl CountedQueue {
+    /// `live`, `backfill` or `dead-letters`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Of(kind) => kind.label(),
+            Self::DeadLetters => "dead-letters",
+        }
+    }
 }
 
 impl QueueKind {

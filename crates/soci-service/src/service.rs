@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use soci_queue::Queue;
+use soci_text::Runbook;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -36,9 +37,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service that has not begun, without an agent and without a socket for health checks.
-    pub fn new(listener: TcpListener, settings: ConsumerSettings) -> Self {
-        let status_store = Arc::new(StatusStore::new(About::THIS));
+    /// A service that has not begun, without an agent and without a socket for health checks. Its page leads to
+    /// `runbook`.
+    pub fn new(listener: TcpListener, settings: ConsumerSettings, runbook: Runbook) -> Self {
+        let status_store = Arc::new(StatusStore::new(About::THIS).with_runbook(runbook));
         let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
         Self { metrics, status_store, listener, health: None, settings, agent: None }
     }

@@ -2,9 +2,12 @@
 //! health checks and gauges show.
 //!
 //! The memory of a [`StatusStore`] is bounded: by the jobs in hand, [`MAX_ENDED`] finished ones,
-//! [`MAX_LAYERS`] layers of each job, and [`MAX_TEXT`] characters of any text. It holds neither
-//! bodies nor receipts of messages.
+//! [`MAX_LAYERS`] layers of each job, [`MAX_TEXT`] characters of any text, and an hour of minutes. It holds
+//! neither bodies nor receipts of messages.
 
+mod history;
+mod letters;
+mod shown_time;
 mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,34 +16,43 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use soci_indexer::ImageEvent;
-use soci_text::error_chain;
+use soci_text::{Runbook, error_chain};
 use tokio::time::Instant;
 
 pub use crate::service_state::ServiceState;
+pub use history::{MINUTES as HISTORY_MINUTES, MinuteStatus, PaceStatus};
+pub use letters::{DeadLettersStatus, LetterStatus};
 pub use snapshot::{
-    DeadLettersStatus, EndedStatus, LayerStatus, OutageStatus, QueueAwayStatus, QueueStatus,
-    RunningStatus, SCHEMA, ServiceStatus, Status, Totals,
+    EndedStatus, LayerStatus, OutageStatus, QueueAwayStatus, QueueStatus, RunningStatus, SCHEMA,
+    ServiceStatus, Status, Totals,
 };
 
 use crate::about::About;
-use crate::event::{Event, EventSink, QueueKind};
+use crate::event::{CountedQueue, Event, EventSink, QueueKind};
 pub use crate::job_in_hand::MAX_LAYERS;
 use crate::job_in_hand::{JobId, JobInHand};
 pub use crate::shown_text::MAX_TEXT;
 use crate::shown_text::shown;
-use snapshot::{Counted, Ended, Outage, QueueAway, seconds, time};
+use history::History;
+use letters::{Counted, Letters};
+use shown_time::{at, seconds, time};
+use snapshot::{Ended, Outage, QueueAway};
 
 /// How long the receive loop may take for a turn before it counts as stuck. It turns every
 /// [`MAX_TURN`](crate::consumer::MAX_TURN) also while it waits, so this leaves time to spare.
 pub const STUCK_AFTER: Duration = Duration::from_mins(1);
 
 /// How many finished jobs are remembered.
-pub const MAX_ENDED: usize = 100;
+pub const MAX_ENDED: usize = 200;
+
+/// How many of them may be failures that are remembered for longer than what has ended well since.
+const MAX_FAILURES: usize = MAX_ENDED / 2;
 
 /// Keeps what the status page shows, and what the health checks answer.
 #[derive(Debug)]
 pub struct StatusStore {
     about: About,
+    runbook: Runbook,
     started: Instant,
     started_at: SystemTime,
     /// The jobs in hand. Reading one takes a lock that is shared; only receiving and ending a job takes
@@ -58,14 +70,21 @@ impl StatusStore {
     pub fn new(about: About) -> Self {
         Self {
             about,
+            runbook: Runbook::default(),
             started: Instant::now(),
             started_at: SystemTime::now(),
             in_hand: RwLock::default(),
-            past: Mutex::default(),
+            past: Mutex::new(Past::new()),
             bytes_read: AtomicU64::new(0),
             layers_built: AtomicU64::new(0),
             turned: AtomicU64::new(0),
         }
+    }
+
+    /// The same, leading whoever reads it to this runbook.
+    #[must_use]
+    pub fn with_runbook(self, runbook: Runbook) -> Self {
+        Self { runbook, ..self }
     }
 
     /// What the service is doing.
@@ -89,12 +108,15 @@ impl StatusStore {
     /// Everything as it is now.
     pub fn snapshot(&self) -> Status {
         let running: Vec<_> = self.jobs().iter().map(|job| RunningStatus::of(job)).collect();
-        let past = self.past();
+        let mut past = self.past();
+        let bytes_read = self.bytes_read.load(Ordering::Relaxed);
+        past.history.turn(bytes_read);
         let state = self.state_of(&past, !running.is_empty());
-        let draining_until = past.draining_until.map(snapshot::at);
+        let draining_until = past.draining_until.map(at);
         let queues = [QueueKind::Live, QueueKind::Backfill].into_iter();
         Status {
             schema: SCHEMA,
+            runbook: self.runbook.to_string(),
             now: time(SystemTime::now()),
             service: ServiceStatus {
                 version: self.about.version,
@@ -112,14 +134,21 @@ impl StatusStore {
                 })
                 .collect(),
             queues: queues
-                .filter_map(|queue| Some(QueueStatus::of(queue, &past.queues[queue as usize]?)))
+                .filter_map(|queue| {
+                    let oldest = past.oldest[queue as usize];
+                    Some(QueueStatus::of(queue, &past.queues[queue as usize]?, oldest))
+                })
                 .collect(),
-            dead_letters: past.dead_letters.as_ref().map(DeadLettersStatus::of),
+            dead_letters: past.dead_letters.as_ref().map(|counted| {
+                DeadLettersStatus::of(counted, past.oldest_letter, past.letters.as_ref())
+            }),
             totals: Totals {
                 layers_built: self.layers_built.load(Ordering::Relaxed),
-                bytes_read: self.bytes_read.load(Ordering::Relaxed),
+                bytes_read,
                 ..past.totals.clone()
             },
+            pace: past.history.pace(),
+            history: past.history.status(),
             outage: past.outage.as_ref().map(OutageStatus::of),
             running,
             ended: past.ended.iter().map(Ended::status).collect(),
@@ -155,8 +184,14 @@ impl StatusStore {
 }
 
 /// What has happened so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Past {
+    history: History,
+    /// When the oldest message of each queue was sent, as far as that is known.
+    oldest: [Option<SystemTime>; 2],
+    oldest_letter: Option<SystemTime>,
+    /// What was seen of the dead letters, if they are looked at.
+    letters: Option<Letters>,
     ended: VecDeque<Ended>,
     totals: Totals,
     queues: [Option<Counted>; 2],
@@ -167,6 +202,38 @@ struct Past {
     /// Whether a queue has ever answered a receive.
     answered: bool,
     draining_until: Option<Instant>,
+}
+
+impl Past {
+    fn new() -> Self {
+        Self {
+            history: History::new(),
+            oldest: [None; 2],
+            oldest_letter: None,
+            letters: None,
+            ended: VecDeque::new(),
+            totals: Totals::default(),
+            queues: [None; 2],
+            dead_letters: None,
+            outage: None,
+            away: [None, None],
+            answered: false,
+            draining_until: None,
+        }
+    }
+
+    /// Remembers a job that has ended. Where there are too many, the oldest is forgotten that ended well, so that
+    /// many of these do not hide the failures before them.
+    fn remember(&mut self, ended: Ended) {
+        if self.ended.len() >= MAX_ENDED {
+            let failures = self.ended.iter().filter(|ended| ended.is_failure()).count();
+            let well = self.ended.iter().rposition(|ended| !ended.is_failure());
+            let last = self.ended.len() - 1;
+            let forgotten = if failures > MAX_FAILURES { last } else { well.unwrap_or(last) };
+            self.ended.remove(forgotten);
+        }
+        self.ended.push_front(ended);
+    }
 }
 
 impl EventSink for StatusStore {
@@ -202,15 +269,28 @@ impl EventSink for StatusStore {
                 let ended = Ended::new(job, end, elapsed);
                 let mut past = self.past();
                 past.totals.count(end);
-                past.ended.truncate(MAX_ENDED - 1);
-                past.ended.push_front(ended);
+                past.history.turn(self.bytes_read.load(Ordering::Relaxed));
+                past.history.ended(end);
+                past.remember(ended);
             }
             Event::Counted { queue, backlog } => {
                 let counted = Counted { backlog, at: Instant::now() };
-                self.past().queues[queue as usize] = Some(counted);
+                let mut past = self.past();
+                past.queues[queue as usize] = Some(counted);
+                past.history.turn(self.bytes_read.load(Ordering::Relaxed));
+                past.history.counted(queue as usize, backlog.visible);
             }
             Event::DeadLettersCounted { backlog } => {
                 self.past().dead_letters = Some(Counted { backlog, at: Instant::now() });
+            }
+            Event::Oldest { queue: CountedQueue::Of(queue), sent_at } => {
+                self.past().oldest[queue as usize] = sent_at;
+            }
+            Event::Oldest { queue: CountedQueue::DeadLetters, sent_at } => {
+                self.past().oldest_letter = sent_at;
+            }
+            Event::LettersSeen { letters, more } => {
+                self.past().letters = Some(Letters::new(letters, more));
             }
             Event::OutageBegan { reason, since } => {
                 self.past().outage = Some(Outage { reason, since, probes: 0, next_probe: None });

@@ -1,10 +1,14 @@
 //! How errors and foreign text are shown to people: in one line, bounded, and without characters that
-//! a terminal or a log reader would obey.
+//! a terminal or a log reader would obey; and where it says what to do about them.
 //!
 //! Pure, and below every other crate: it knows nothing of registries, queues or images.
 
+mod runbook;
+
 use std::error::Error;
 use std::fmt::Write as _;
+
+pub use runbook::Runbook;
 
 /// Longest part of a text from elsewhere that a message repeats, in characters.
 pub const MAX_QUOTED: usize = 160;

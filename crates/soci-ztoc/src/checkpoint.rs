@@ -1,4 +1,5 @@
-//! Checkpoints: where inflating can begin, and what it needs to know there.
+//! Checkpoints: where inflating can begin, and what it needs to know there. `gzip.rs` takes them, and says
+//! at which places.
 //!
 //! Format, from `gzip_zinfo.c` of soci-snapshotter, all little endian: the number of checkpoints
 //! (i32) and the span size (i64), then for each checkpoint the compressed offset (i64), the

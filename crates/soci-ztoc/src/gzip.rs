@@ -98,6 +98,7 @@ impl GzipScan {
     ) -> Result<(), BuildError> {
         loop {
             match self.member {
+                // A member begins with its first byte: without one the layer may have ended.
                 Member::None | Member::Complete if input.is_empty() => return Ok(()),
                 Member::None => self.member = Member::Inside(MemberHeader::new()),
                 Member::Complete => {
@@ -185,6 +186,7 @@ impl GzipScan {
         kept: &mut Kept,
         cuts: &mut Vec<Cut>,
     ) -> Result<(), BuildError> {
+        // A span that is exactly full is not over, as the reference has it.
         if self.total_out != 0 && self.total_out - self.last_out <= self.span_size {
             return Ok(());
         }

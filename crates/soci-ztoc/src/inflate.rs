@@ -121,6 +121,7 @@ impl Inflater {
     pub(crate) fn enter(&mut self, window: &[u8], bits: u8, value: u8) {
         debug_assert!(bits < 8 && window.len() <= crate::WINDOW_SIZE);
         self.reset(Wrapper::Raw);
+        // Neither call can fail: the stream is raw and was just reset.
         // SAFETY: `stream` is initialised, and `window` outlives the call, which copies it. The
         // length is at most 32 KiB and so fits.
         unsafe {

@@ -126,6 +126,7 @@ impl TarReader {
     pub(crate) fn push(&mut self, mut data: &[u8], kept: &mut Kept) -> Result<(), TarError> {
         while !data.is_empty() {
             let taken = match &mut self.next {
+                // What follows the archive is not counted: a ztoc has the size that Go reads.
                 NextBytes::End => return Ok(()),
                 NextBytes::Data { remaining, padding } => {
                     let taken = clamp(*remaining, data.len());
@@ -156,6 +157,7 @@ impl TarReader {
                 }
             };
             data = &data[taken..];
+            // Before the block is looked at: what it describes begins behind it.
             self.position += taken as u64;
             if self.filled == BLOCK_SIZE {
                 self.filled = 0;
@@ -198,6 +200,7 @@ impl TarReader {
             NextBytes::SparseMap { mut map, file, remaining, padding } => {
                 // The map is a part of the data, so what is left of the data gets shorter.
                 let complete = map.push(&self.block).map_err(|_| TarError::Sparse)?;
+                // A block is left of it, or `begin_sparse_map` would have refused.
                 let remaining = remaining - BLOCK_SIZE as u64;
                 if complete {
                     self.add(&file, kept)?;
@@ -282,6 +285,7 @@ impl TarReader {
 
     /// A header that stands for an entry of its own, with all extended headers before it.
     fn begin_file(&mut self, mut header: Header, kept: &mut Kept) -> Result<(), TarError> {
+        // Taken, as they are for this entry alone.
         let records = std::mem::take(&mut self.records);
         pax::apply(&records, &mut header).map_err(bad_pax)?;
         // The GNU names win over those of PAX, unless they are empty.

@@ -1,9 +1,11 @@
 //! Direct invocations: what is answered, and where images go that are not done.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_index_lambda::Answer;
+use soci_indexer::Budget;
 use soci_oci::Digest;
 use soci_queue::{ErrorKind, JobHistory, Operation, failure};
 use soci_registry_server::testing::{Effect, Quirk, RequestKind};
@@ -12,7 +14,7 @@ use soci_tests::TestImage;
 use tokio::time::Instant;
 
 use crate::support::{
-    REPOSITORY, Stuck, event, invocation, job, message, messages, world, world_with,
+    REPOSITORY, Stuck, event, invocation, job, message, messages, world, world_of, world_with,
 };
 
 const DONE: &str = "Successfully built and pushed SOCI index";
@@ -175,6 +177,19 @@ async fn an_image_that_can_never_be_indexed_is_kept_and_not_tried_again() {
     let reason = letter.attributes.iter().find(|(name, _)| name == failure::REASON);
     assert_eq!(reason.unwrap().1, "layer-rejected");
     assert!(messages(&world.live).is_empty());
+}
+
+#[tokio::test]
+async fn what_this_function_has_too_little_memory_for_is_left_to_a_worker() {
+    let least = Budget::new(NonZeroUsize::MIN, Budget::LEAST_MEMORY);
+    let world = world_of(|client| client, least).await;
+    let image = TestImage::single("linux/amd64", &[soci_tests::many_files_layer(300_000).unwrap()]);
+    let digest = image.put(&world.registry, REPOSITORY, "v1");
+    let sentence = world.sentence(&event("v1", digest)).await;
+    assert!(sentence.starts_with("Handed over to the queue: "), "{sentence}");
+    assert!(messages(&world.dead).is_empty());
+    let handed: Value = serde_json::from_str(&message(&world.live).body).unwrap();
+    assert_eq!(handed, job("v1", digest));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_index_lambda::{Answer, Handler, QueueIdentity, Worker};
-use soci_indexer::Options;
+use soci_indexer::{Budget, Options};
 use soci_jobs::{RegistryOpener, Runner};
 use soci_lambda::{Invocation, InvocationError};
 use soci_manifest::{SociIndexSettings, Version};
@@ -17,6 +17,7 @@ use soci_registry::{ClientBuilder, PutLimit, PutLimitFuture};
 use soci_registry_server::testing::FakeRegistry;
 use soci_sandbox::MemoryQueue;
 use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
+use soci_text::Runbook;
 use tokio::time::Instant;
 
 /// The repository of all images here.
@@ -38,11 +39,19 @@ pub(crate) async fn world() -> World {
 
 /// The same with another client.
 pub(crate) async fn world_with(client: impl FnOnce(ClientBuilder) -> ClientBuilder) -> World {
+    world_of(client, Budget::of_this_machine()).await
+}
+
+/// The same with so much memory and so many layers at once.
+pub(crate) async fn world_of(
+    client: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    budget: Budget,
+) -> World {
     let registry = FakeRegistry::start().await;
     let endpoint = format!("http://{}", registry.host()).parse().unwrap();
     let client = client(registry.client_builder()).build().unwrap();
     let settings = SociIndexSettings { min_layer_size: 0, ..SociIndexSettings::default() };
-    let options = Options { settings, ..Options::default() };
+    let options = Options { settings, budget, ..Options::default() };
     let (live, dead) = (MemoryQueue::named("live"), MemoryQueue::named("dead"));
     let worker = Worker {
         rules: PushRules {
@@ -53,6 +62,7 @@ pub(crate) async fn world_with(client: impl FnOnce(ClientBuilder) -> ClientBuild
         runner: Runner::new(RegistryOpener::new(client, Some(endpoint)), options),
         queue: live.clone(),
         dead_letters: Some(dead.clone()),
+        runbook: Runbook::default(),
         margin: Duration::from_secs(20),
     };
     let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/live".parse().unwrap();

@@ -26,7 +26,7 @@ use crate::worker::{IndexVersion, LoggedEnd};
 
 /// Codes that say something of the image itself. The images of the campaign are healthy, and a registry
 /// that fails does not change that, so a job that ends with one of these has been told wrong.
-const OF_THE_IMAGE: [&str; 14] = [
+const OF_THE_IMAGE: [&str; 15] = [
     "nothing-to-index",
     "soci-index",
     "artifact",
@@ -38,6 +38,7 @@ const OF_THE_IMAGE: [&str; 14] = [
     "image-gone",
     "image-malformed",
     "image-limit",
+    "image-memory",
     "layer-rejected",
     "tag-immutable",
     "internal",

@@ -95,6 +95,9 @@ pub(crate) struct ReplayArgs {
     pub(crate) reason: Vec<String>,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
+    /// Change nothing, only count what would be put on the queue
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print the result as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -111,6 +114,9 @@ pub(crate) struct QueueArgs {
     /// The queue of what failed for good
     #[arg(long, env = name::DEAD_LETTER_QUEUE_URL, value_name = "URL")]
     pub(crate) dead_letter_queue_url: Option<String>,
+    /// Ask CloudWatch how old the oldest message of each queue is
+    #[arg(long)]
+    pub(crate) ages: bool,
     /// Messages of the dead-letter queue to look at, which hides them for a moment and counts as
     /// receiving them; 0 for none
     #[arg(long, value_name = "N", default_value_t = 100)]

@@ -19,3 +19,37 @@ pub(super) fn span_size(text: &str) -> Result<u64, String> {
         Err(_) => Err("the largest span size is 2^63 - 1".to_owned()),
     })
 }
+
+/// A length of time as people write it: `90s`, `15m`, `2h`, `3d`.
+#[cfg(feature = "aws")]
+pub(super) fn age(text: &str) -> Result<std::time::Duration, &'static str> {
+    const WANTED: &str = "a number and a unit are expected, as in 90s, 15m, 2h or 3d";
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(WANTED),
+    };
+    let number: u32 = number.parse().map_err(|_| WANTED)?;
+    Ok(std::time::Duration::from_secs(u64::from(number) * seconds))
+}
+
+#[cfg(all(test, feature = "aws"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_a_number_and_a_unit() {
+        let seconds = |text| age(text).map(|age| age.as_secs());
+        assert_eq!(
+            ["0s", "90s", "15m", "15min", "2h", "3d"].map(seconds),
+            [Ok(0), Ok(90), Ok(900), Ok(900), Ok(7_200), Ok(259_200)]
+        );
+        for wrong in ["", "2", "h", "-2h", "2 h", "1.5h", "2w", "99999999999s"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -76,7 +76,9 @@ pub(super) struct Enqueuer<'a, S> {
     limiter: Option<RateLimiter>,
     batch: usize,
     waiting: Vec<Outgoing>,
-    /// Jobs that are on the queue.
+    /// Whether jobs are only counted.
+    dry_run: bool,
+    /// Jobs that are on the queue, or would be.
     pub(super) sent: u64,
 }
 
@@ -84,7 +86,12 @@ impl<'a, S: Sink> Enqueuer<'a, S> {
     pub(super) fn new(sink: &'a S, rate: Option<NonZeroU32>) -> Self {
         let limiter = rate.map(RateLimiter::per_second);
         let batch = rate.and_then(|rate| rate.get().try_into().ok()).unwrap_or(BATCH).min(BATCH);
-        Self { sink, limiter, batch, waiting: Vec::new(), sent: 0 }
+        Self { sink, limiter, batch, waiting: Vec::new(), dry_run: false, sent: 0 }
+    }
+
+    /// One that only counts what it would send.
+    pub(super) fn dry_run(sink: &'a S) -> Self {
+        Self { dry_run: true, ..Self::new(sink, None) }
     }
 
     /// Takes a job, and sends it with others as soon as there are enough.
@@ -103,7 +110,9 @@ impl<'a, S: Sink> Enqueuer<'a, S> {
     /// Sends what waits.
     pub(super) async fn flush(&mut self) -> Result<(), QueueError> {
         if !self.waiting.is_empty() {
-            self.sink.put(&self.waiting).await?;
+            if !self.dry_run {
+                self.sink.put(&self.waiting).await?;
+            }
             self.sent += self.waiting.drain(..).count() as u64;
         }
         Ok(())
@@ -132,6 +141,12 @@ impl Counts {
         self.0.contains_key(reason)
     }
 
+    pub(super) fn most_frequent_first(&self) -> impl Iterator<Item = (&str, u64)> {
+        let mut counts: Vec<_> = self.0.iter().map(|(reason, n)| (reason.as_str(), *n)).collect();
+        counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        counts.into_iter()
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         for (reason, count) in &other.0 {
             *self.0.entry(reason.clone()).or_default() += count;
@@ -153,9 +168,7 @@ impl fmt::Display for Counts {
         if self.0.is_empty() {
             return f.write_str("-");
         }
-        let mut counts: Vec<_> = self.0.iter().collect();
-        counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-        for (position, (reason, count)) in counts.into_iter().enumerate() {
+        for (position, (reason, count)) in self.most_frequent_first().enumerate() {
             let comma = if position > 0 { ", " } else { "" };
             write!(f, "{comma}{count} {reason}")?;
         }

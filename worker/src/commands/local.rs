@@ -7,7 +7,6 @@ mod lazy;
 mod output;
 mod running;
 
-use soci_text::error_chain;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -27,6 +26,7 @@ use soci_service::Service;
 use soci_service::consumer::{ConsumerError, ConsumerSettings, Drained, Queues};
 use soci_service::handler::IndexHandler;
 use soci_service::metrics::Metrics;
+use soci_text::{Runbook, error_chain};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::{JoinError, JoinHandle};
@@ -125,7 +125,7 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
     let (registry, pushes) =
         LocalRegistry::start(listener, settings).await.map_err(|error| error_chain(&error))?;
 
-    let service = Service::new(page_listener, consumer_settings(args));
+    let service = Service::new(page_listener, consumer_settings(args), Runbook::default());
     let (lines, seen) = JobLines::new(!args.demo);
     let client = client(&service.metrics)?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -151,7 +151,12 @@ async fn start(args: &LocalArgs) -> Result<Started, String> {
             () = stopped => {}
         }
     };
-    let queues = Queues { live, backfill: None, dead_letters: Some(dead_letters) };
+    let queues = Queues {
+        live,
+        backfill: None,
+        dead_letters: Some(dead_letters),
+        runbook: Runbook::default(),
+    };
     let consuming = service.run(queues, handler, vec![Arc::new(lines)], until_stopped());
     Ok(Started {
         running: Running { registry: registry.address(), page, client, budget },

@@ -1,18 +1,18 @@
 //! `queue`: how the queues stand.
 
-use soci_text::error_chain;
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use soci_aws::sdk;
+use soci_aws::{CloudWatch, sdk};
 use soci_jobs::reasons::RECEIVED_TOO_OFTEN;
-use soci_queue::{Backlog, MAX_RECEIVE, Message, Queue, QueueError, Receive};
+use soci_queue::{Backlog, Queue, QueueError};
+use soci_service::dead_letters::{Letter, Walk};
+use soci_service::words::duration;
+use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, Counts};
-use super::replay::reason;
 use crate::cli::QueueArgs;
 use crate::report::table;
 
@@ -24,12 +24,10 @@ const NO_REASON: &str = "  received-too-often: SQS moved these by itself after t
                          nothing on them says why. Either a worker died at the last receive, or may not \
                          send to its queues, or something else than a worker received them\n";
 
-/// How long to wait for messages. A short poll asks a part of the servers only.
-const WAIT: Duration = Duration::from_secs(1);
-
 pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
     enqueue::run(async {
         let config = sdk::load().await;
+        let ages = args.ages.then(|| CloudWatch::new(&config));
         let mut standings = Vec::new();
         let mut failures = Vec::new();
         for (role, url) in [
@@ -38,6 +36,10 @@ pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
             ("dead letters", &args.dead_letter_queue_url),
         ] {
             let Some(queue) = enqueue::open(&config, url.as_deref())? else { continue };
+            let queue = match &ages {
+                Some(ages) => queue.with_ages(ages.clone()),
+                None => queue,
+            };
             let peek = if role == "dead letters" { args.peek } else { 0 };
             match look(&queue, role, peek).await {
                 Ok(standing) => standings.push(standing),
@@ -52,7 +54,8 @@ pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
         let now = SystemTime::now();
         let text = if args.json {
             let queues: Vec<_> = standings.iter().map(|standing| standing.json(now)).collect();
-            format!("{}\n", json!({ "queues": queues, "failures": failures }))
+            let at = soci_push::event::Timestamp::from(now).to_string();
+            format!("{}\n", json!({ "counted_at": at, "queues": queues, "failures": failures }))
         } else {
             text(&standings, now)
         };
@@ -65,15 +68,17 @@ struct Standing {
     role: &'static str,
     name: String,
     backlog: Backlog,
+    /// When the oldest message was sent, if the queue tells.
+    oldest: Option<SystemTime>,
     peek: Option<Peek>,
 }
 
 /// What some messages of a queue say.
 #[derive(Debug, Default)]
 struct Peek {
-    messages: u64,
+    letters: usize,
     reasons: Counts,
-    /// When the first of them was sent.
+    /// When the first of them failed.
     oldest: Option<SystemTime>,
 }
 
@@ -84,54 +89,46 @@ async fn look<Q: Queue>(
 ) -> Result<Standing, QueueError> {
     // Counted first, as looking hides messages for a moment.
     let backlog = queue.backlog().await?;
+    let oldest = queue.oldest().await?;
     let peek = if peek_at > 0 { Some(peek(queue, peek_at).await?) } else { None };
-    Ok(Standing { role, name: queue.name().to_owned(), backlog, peek })
+    Ok(Standing { role, name: queue.name().to_owned(), backlog, oldest, peek })
 }
 
-/// Looks at up to `max` messages and gives them back at once.
+/// Looks at up to `max` letters and gives them back at once.
 async fn peek<Q: Queue>(queue: &Q, max: usize) -> Result<Peek, QueueError> {
-    let (mut seen, mut receipts, mut peek) = (HashSet::new(), Vec::new(), Peek::default());
+    let (mut walk, mut peek) = (Walk::new(queue.clone(), VISIBILITY), Peek::default());
     let result = loop {
-        let wanted = max.saturating_sub(seen.len()).min(MAX_RECEIVE);
-        if wanted == 0 {
+        let room = max.saturating_sub(peek.letters);
+        if room == 0 {
             break Ok(());
         }
-        let receive = Receive { max: wanted, wait: WAIT, visibility: VISIBILITY };
-        let messages = match queue.receive(receive).await {
-            Ok(messages) => messages,
+        match walk.next(room).await {
+            Ok(messages) if messages.is_empty() => break Ok(()),
+            Ok(messages) => messages.iter().for_each(|message| peek.add(&Letter::of(message))),
             Err(error) => break Err(error),
-        };
-        receipts.extend(messages.iter().map(|message| message.receipt.clone()));
-        let before = seen.len();
-        for message in messages {
-            if seen.insert(message.id.clone()) {
-                peek.add(&message);
-            }
-        }
-        if seen.len() == before {
-            break Ok(());
         }
     };
-    for receipt in receipts {
-        // They are visible again after a minute in any case.
-        let _ = queue.set_visibility(&receipt, Duration::ZERO).await;
-    }
+    // They are visible again after a minute in any case.
+    let _ = walk.give_back().await;
     result.map(|()| peek)
 }
 
 impl Peek {
-    fn add(&mut self, message: &Message) {
-        self.messages += 1;
-        self.reasons.add(reason(message));
-        self.oldest = Some(self.oldest.map_or(message.sent_at, |o| o.min(message.sent_at)));
-    }
-
-    fn age(&self, now: SystemTime) -> Option<Duration> {
-        self.oldest.map(|oldest| now.duration_since(oldest).unwrap_or_default())
+    fn add(&mut self, letter: &Letter) {
+        self.letters += 1;
+        self.reasons.add(&letter.reason);
+        self.oldest = Some(self.oldest.map_or(letter.failed_at, |o| o.min(letter.failed_at)));
     }
 }
 
 impl Standing {
+    /// Age of the oldest message: of the letters that were looked at, or as the queue tells.
+    fn age(&self, now: SystemTime) -> Option<Duration> {
+        let seen = self.peek.as_ref().and_then(|peek| peek.oldest);
+        let oldest = self.oldest.into_iter().chain(seen).min();
+        oldest.map(|oldest| now.duration_since(oldest).unwrap_or_default())
+    }
+
     fn json(&self, now: SystemTime) -> Value {
         let Backlog { visible, in_flight, delayed } = self.backlog;
         let peek = self.peek.as_ref();
@@ -141,24 +138,25 @@ impl Standing {
             "visible": visible,
             "in_flight": in_flight,
             "delayed": delayed,
-            "oldest_seconds": peek.and_then(|peek| peek.age(now)).map(|age| age.as_secs()),
-            "looked_at": peek.map(|peek| peek.messages),
+            "oldest_seconds": self.age(now).map(|age| age.as_secs()),
+            "looked_at": peek.map(|peek| peek.letters),
             "reasons": peek.map(|peek| peek.reasons.json()),
         })
     }
 }
 
+/// The table of the queues. Counts are estimates of the moment that its last line names.
 fn text(standings: &[Standing], now: SystemTime) -> String {
     let rows = standings.iter().map(|standing| {
         let Backlog { visible, in_flight, delayed } = standing.backlog;
-        let age = standing.peek.as_ref().and_then(|peek| peek.age(now));
+        let age = standing.age(now);
         [
             standing.role.to_owned(),
             standing.name.clone(),
             visible.to_string(),
             in_flight.to_string(),
             delayed.to_string(),
-            age.map_or("-".to_owned(), human_seconds),
+            age.map_or("-".to_owned(), |age| duration(age.as_secs_f64())),
         ]
     });
     if standings.is_empty() {
@@ -166,26 +164,16 @@ fn text(standings: &[Standing], now: SystemTime) -> String {
     }
     let mut text = table(["queue", "name", "visible", "in flight", "delayed", "oldest"], rows);
     for peek in standings.iter().filter_map(|standing| standing.peek.as_ref()) {
-        if peek.messages > 0 {
-            let Peek { messages, reasons, .. } = peek;
-            let _ = writeln!(text, "  reasons of {messages} dead letters: {reasons}");
+        if peek.letters > 0 {
+            let Peek { letters, reasons, .. } = peek;
+            let _ = writeln!(text, "  reasons of {letters} dead letters: {reasons}");
             if reasons.has(RECEIVED_TOO_OFTEN) {
                 text.push_str(NO_REASON);
             }
         }
     }
+    let _ = writeln!(text, "  counted at {}", soci_push::event::Timestamp::from(now));
     text
-}
-
-/// A time in whole numbers of the largest unit that gives at least two, up to days.
-fn human_seconds(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let units = [("d", 86_400), ("h", 3_600), ("min", 60)];
-    let fits = units.into_iter().find(|(_, length)| seconds >= 2 * length);
-    fits.map_or_else(
-        || format!("{seconds} s"),
-        |(unit, length)| format!("{} {unit}", seconds / length),
-    )
 }
 
 #[cfg(test)]
@@ -194,13 +182,6 @@ mod tests {
     use soci_sandbox::MemoryQueue;
 
     use super::*;
-
-    #[test]
-    fn times_are_told_in_a_unit_that_fits() {
-        let told = |seconds| human_seconds(Duration::from_secs(seconds));
-        assert_eq!([told(0), told(119), told(120)], ["0 s", "119 s", "2 min"]);
-        assert_eq!([told(7_200), told(86_400), told(172_800)], ["2 h", "24 h", "2 d"]);
-    }
 
     async fn dead_letters(reasons: &[Option<&str>]) -> MemoryQueue {
         let queue = MemoryQueue::named("dead");
@@ -219,7 +200,7 @@ mod tests {
         let queue = dead_letters(&reasons).await;
         let standing = look(&queue, "dead letters", 100).await.unwrap();
         let peek = standing.peek.as_ref().unwrap();
-        assert_eq!(peek.messages, 15);
+        assert_eq!(peek.letters, 15);
         assert_eq!(peek.reasons.to_string(), "12 received-too-often, 3 no-such-image");
         let backlog = Backlog { visible: 15, in_flight: 0, delayed: 0 };
         assert_eq!((standing.backlog, queue.backlog().await.unwrap()), (backlog, backlog));
@@ -232,7 +213,7 @@ mod tests {
     async fn no_more_messages_are_received_than_wanted() {
         let queue = dead_letters(&[None; 30]).await;
         let standing = look(&queue, "dead letters", 12).await.unwrap();
-        assert_eq!(standing.peek.unwrap().messages, 12);
+        assert_eq!(standing.peek.unwrap().letters, 12);
         let standing = look(&queue, "live", 0).await.unwrap();
         assert!(standing.peek.is_none());
         assert_eq!(queue.calls_of(Operation::Receive).len(), 2);
@@ -246,9 +227,10 @@ mod tests {
         let now = dead.peek.as_ref().unwrap().oldest.unwrap() + Duration::from_hours(2);
         let text = text(&[live, dead], now);
         let lines: Vec<_> = text.lines().collect();
-        assert!(lines[1].contains("live") && lines[1].ends_with('-'), "{text}");
+        assert!(lines[1].contains("live") && lines[1].ends_with("2 h"), "{text}");
         assert!(lines[2].contains("dead letters") && lines[2].ends_with("2 h"), "{text}");
         assert!(lines[3].contains("1 received-too-often"), "{text}");
         assert!(lines[4].contains("nothing on them says why"), "{text}");
+        assert!(lines[5].starts_with("  counted at 20"), "{text}");
     }
 }

@@ -1,20 +1,19 @@
 //! `replay`: puts messages on a queue again.
 
 mod events;
-mod messages;
 mod redrive;
 
-use soci_text::error_chain;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use soci_aws::sdk;
 use soci_jobs::RateLimiter;
+use soci_service::dead_letters::Selection;
+use soci_text::error_chain;
 
+use super::dead_letters::{Changed, interrupted, look, put_back};
 use super::enqueue::{self, CommandOutput, Enqueuer, progress};
 use crate::cli::ReplayArgs;
-pub(super) use messages::reason;
-use messages::{Failures, Tally};
 use redrive::Redrive;
 
 pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
@@ -24,7 +23,11 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         let to = to.ok_or("no queue: give --to or QUEUE_URL")?;
         if let Some(path) = &args.events {
             let input = events::open(path)?;
-            let mut enqueuer = Enqueuer::new(&to, args.max_rate);
+            let mut enqueuer = if args.dry_run {
+                Enqueuer::dry_run(&to)
+            } else {
+                Enqueuer::new(&to, args.max_rate)
+            };
             let rules = enqueue::push_rules(&args.work);
             let report = events::replay(input, &mut enqueuer, &rules).await;
             return Ok(finish(args, report.json(), report.to_string(), report.failures()));
@@ -34,7 +37,16 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         if from.url() == to.url() {
             return Err("--from and --to are the same queue".to_owned());
         }
-        if args.reason.is_empty() {
+        let selection = Selection { reasons: args.reason.clone(), ..Selection::default() };
+        if args.dry_run {
+            let found = look(&from, &selection, 0, interrupted()).await;
+            let text = format!(
+                "{} messages would be moved ({}), {} left where they are\n",
+                found.matched, found.reasons, found.others
+            );
+            return Ok(finish(args, moved_json(found.matched, found.others), text, found.failures));
+        }
+        if selection.is_everything() {
             match redrive::redrive(&from, &to, args.max_rate).await {
                 Redrive::Done(moved) => {
                     let text = format!("{moved} messages were moved\n");
@@ -48,22 +60,10 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
             }
         }
         let limiter = args.max_rate.map(RateLimiter::per_second);
-        let failures = Failures { reasons: &args.reason, before: std::time::SystemTime::now() };
-        let mut tally = Tally::default();
-        let result = tokio::select! {
-            result = messages::replay(&from, &to, failures, limiter.as_ref(), &mut tally) => {
-                result.map_err(|error| error_chain(&error))
-            }
-            _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
-        };
-        let returned = messages::give_back(&from, &mut tally).await;
-        let mut failures: Vec<_> = result.err().into_iter().collect();
-        failures.extend(returned.err().map(|error| {
-            format!("some messages stay hidden for a while: {}", error_chain(&error))
-        }));
-        let text =
-            format!("{} messages were moved, {} left where they are\n", tally.moved, tally.left);
-        Ok(finish(args, moved_json(tally.moved, tally.left), text, failures))
+        let Changed { done, left, failures } =
+            put_back(&from, &to, &selection, limiter.as_ref(), interrupted()).await;
+        let text = format!("{done} messages were moved, {left} left where they are\n");
+        Ok(finish(args, moved_json(done, left), text, failures))
     })
 }
 
@@ -73,9 +73,14 @@ fn moved_json(moved: u64, left: u64) -> Value {
 
 fn finish(args: &ReplayArgs, json: Value, text: String, failures: Vec<String>) -> CommandOutput {
     if !args.json {
+        let mut text = text;
+        if args.dry_run {
+            text.push_str("nothing was changed\n");
+        }
         return CommandOutput { text, failures };
     }
     let mut json = json;
+    json["dry_run"] = args.dry_run.into();
     json["failures"] = failures.clone().into();
     CommandOutput { text: format!("{json}\n"), failures }
 }

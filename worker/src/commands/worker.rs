@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use soci_aws::{EcrCredentials, SqsQueue};
+use soci_aws::{CloudWatch, EcrCredentials, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag};
 use soci_jobs::{RateLimiter, RegistryOpener, Runner};
 use soci_registry::Client;
@@ -68,11 +68,19 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     let health = health_socket(address);
     let address = listener.local_addr().context("the address of the site is unknown")?;
     let sdk = soci_aws::sdk::load().await;
-    let queue = |url: &soci_aws::QueueUrl| SqsQueue::new(&sdk, url.as_str());
+    let ages = config.queue_ages.then(|| CloudWatch::new(&sdk));
+    let queue = |url: &soci_aws::QueueUrl| {
+        let queue = SqsQueue::new(&sdk, url.as_str());
+        queue.map(|queue| match &ages {
+            Some(ages) => queue.with_ages(ages.clone()),
+            None => queue,
+        })
+    };
     let queues = Queues {
         live: queue(&config.queue_url)?,
         backfill: config.backfill_queue_url.as_ref().map(queue).transpose()?,
         dead_letters: config.dead_letter_queue_url.as_ref().map(queue).transpose()?,
+        runbook: config.runbook.clone(),
     };
     let settings = ConsumerSettings {
         max_jobs: config.max_concurrent_images.get(),
@@ -80,9 +88,10 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         max_job_time: config.max_job_time,
         max_job_age: config.max_job_age,
         drain_deadline: config.drain_deadline,
+        look_at_letters: config.dead_letters_on_page,
         ..ConsumerSettings::default()
     };
-    let mut service = Service::new(listener, settings);
+    let mut service = Service::new(listener, settings, config.runbook.clone());
     service.health = health;
     service.agent = config.ecs_agent_uri.as_deref().map(EcsAgent::new).transpose()?;
     let handler = handler(&config, &sdk, service.metrics.clone())?;

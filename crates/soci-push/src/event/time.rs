@@ -40,6 +40,13 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        // The bounds of the type are within what the system's clock can tell.
+        UNIX_EPOCH + Duration::from_secs(time.0)
+    }
+}
+
 /// A string that is no [`Timestamp`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time like 2026-08-01T12:34:56Z, of the years 1970 to 9999")]

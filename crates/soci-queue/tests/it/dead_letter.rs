@@ -1,7 +1,7 @@
 //! What a dead letter says, and that every queue takes it.
 
 use soci_queue::{
-    DeadLetter, Group, MAX_MESSAGE_BYTES, Outgoing, Queue as _, failure,
+    DeadLetter, Group, JobHistory, MAX_MESSAGE_BYTES, Outgoing, Queue as _, failure,
     history_attribute as history,
 };
 use soci_sandbox::MemoryQueue;
@@ -13,6 +13,7 @@ const LETTER: DeadLetter<'_> = DeadLetter {
     id: "id-1",
     queue: "live",
     reason: "layer-rejected",
+    runbook: "",
     detail: "detail",
     at: "1970-01-01T00:00:00Z",
     attempts: 0,
@@ -100,6 +101,32 @@ fn a_letter_tells_of_the_tries_before_and_carries_no_history_of_its_own() {
             (failure::MESSAGE, "detail"),
         ]
     );
+}
+
+#[tokio::test]
+async fn attributes_that_find_no_room_are_left_out_and_nothing_else() {
+    let queue = MemoryQueue::named("q");
+    for body in ["x".to_owned(), "x".repeat(MAX_MESSAGE_BYTES / 2)] {
+        // A message that a queue takes, with hardly a byte to spare.
+        let room = MAX_MESSAGE_BYTES - body.len() - 3 * (2 + 6) - 2;
+        let value = |size| "v".repeat(size);
+        let had = [value(room), value(1), value(1)].into_iter().zip(["n0", "n1", "n2"]);
+        let had: Vec<_> = had.map(|(value, name)| (name.to_owned(), value)).collect();
+        let whole = Outgoing { body: body.clone(), group: None, attributes: had.clone() };
+        queue.send(&whole).await.unwrap();
+        let letter = DeadLetter { body: &body, attributes: &had, ..LETTER }.outgoing();
+        queue.send(&letter).await.unwrap();
+        assert_eq!(letter.body, body);
+        assert_eq!(attributes(&letter)[..2], [("n1", "v"), ("n2", "v")]);
+        let history = JobHistory::since(std::time::SystemTime::now()).failed(
+            "throttled",
+            "detail",
+            std::time::SystemTime::now(),
+        );
+        let copy = history.carried_by(&body, None, &had);
+        queue.send(&copy).await.unwrap();
+        assert!(copy.attributes.iter().any(|(name, _)| name == history::LAST_REASON));
+    }
 }
 
 #[tokio::test]

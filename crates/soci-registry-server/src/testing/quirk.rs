@@ -3,6 +3,8 @@
 //! A quirk is data, so that a registry's habit is a row of a table and not a branch of the server.
 //! [`When`] says which requests it hits; [`Effect`] says what happens to them, on the way in (the
 //! request is changed, or not carried out at all) or on the way out (the answer is changed).
+//!
+//! `table.rs` has a row for each quirk of registries that has been seen; a test orders others itself.
 
 use std::time::Duration;
 

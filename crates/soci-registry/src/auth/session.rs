@@ -30,7 +30,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::challenge::{self, Challenge};
-use super::credentials::{CredentialProvider, Credentials};
+use super::credentials::{CredentialProvider, Credentials, CredentialsError};
 use super::scope::Scope;
 use super::token;
 use crate::error::Error;
@@ -47,6 +47,9 @@ const MAX_GRANTS: usize = 1024;
 
 /// Least time between two renewals of a grant for answers that ask for none.
 const DOUBT_HOLD: Duration = Duration::from_mins(5);
+
+/// Least time between two tries to renew a grant, if the first failed.
+const FAILED_HOLD: Duration = Duration::from_secs(15);
 
 /// The credentials and tokens of a client.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ type Table<K, V> = Mutex<HashMap<K, Arc<AsyncMutex<V>>>>;
 struct KnownCredentials {
     credentials: Credentials,
     until: Option<Instant>,
+    /// When they end, if they have an end.
+    ends: Option<Instant>,
     /// Counts what the provider gave for this registry.
     serial: u64,
     /// The provider was asked just now.
@@ -76,13 +81,18 @@ struct KnownCredentials {
 struct Grant {
     challenge: Option<Challenge>,
     header: Option<HeaderValue>,
+    /// When it is to be renewed: some time before its end.
     until: Option<Instant>,
+    /// When it ends, if it has an end.
+    ends: Option<Instant>,
     /// Counts renewals, so that a request can tell whether another one renewed meanwhile.
     generation: u64,
     /// Which credentials it was made of.
     serial: u64,
-    /// When it was last renewed for an answer that did not ask for that.
-    doubted: Option<Instant>,
+    /// Before that it is not renewed for an answer that does not ask for it.
+    doubted_until: Option<Instant>,
+    /// Before that nobody can say whether there is another one, and nobody asks.
+    unknown_until: Option<Instant>,
 }
 
 /// How a registry showed that it does not take what it was sent.
@@ -116,13 +126,22 @@ impl Authorizer {
     ) -> Result<Authorization, Error> {
         let grant = self.grant(registry, scope);
         let mut grant = grant.lock().await;
-        if grant.until.is_some_and(|until| until <= Instant::now()) {
+        let now = Instant::now();
+        if grant.until.is_some_and(|until| until <= now) {
             match grant.challenge.clone() {
                 Some(challenge) => {
-                    Box::pin(
-                        self.renew_locked(http, registry, scope, &mut grant, challenge, false),
-                    )
-                    .await?;
+                    let renewing =
+                        self.renew_locked(http, registry, scope, &mut grant, challenge, false);
+                    match Box::pin(renewing).await {
+                        // What is still valid is sent on, and renewed a little later.
+                        Err(error)
+                            if error.is_transient()
+                                && grant.ends.is_none_or(|ends| Instant::now() < ends) =>
+                        {
+                            grant.until = Some(Instant::now() + FAILED_HOLD);
+                        }
+                        result => result?,
+                    }
                 }
                 // Nothing says how to renew it, so the next 401 has to.
                 None => grant.header = None,
@@ -177,14 +196,23 @@ impl Authorizer {
         grant: &mut Grant,
     ) -> Result<(), Error> {
         let now = Instant::now();
-        let held = grant.doubted.is_some_and(|at| now.duration_since(at) < DOUBT_HOLD);
+        let before = |until: Option<Instant>| until.is_some_and(|until| now < until);
+        if before(grant.unknown_until) {
+            let registry = registry.name.clone();
+            let source = "others could not be had a moment ago".into();
+            return Err(CredentialsError::Provider { registry, transient: true, source }.into());
+        }
+        let held = before(grant.doubted_until);
         let Some(challenge) = grant.challenge.clone().filter(|_| !held) else { return Ok(()) };
         match Box::pin(self.renew_locked(http, registry, scope, grant, challenge, true)).await {
-            // Whether it was refused is not known until it can be renewed.
-            Err(error) if error.is_transient() => Err(error),
+            // Whether it was refused is not known until it can be renewed, which not every request tries.
+            Err(error) if error.is_transient() => {
+                grant.unknown_until = Some(Instant::now() + FAILED_HOLD);
+                Err(error)
+            }
             // Whatever cannot be had, the registry's own answer says more.
             Ok(()) | Err(_) => {
-                grant.doubted = Some(now);
+                grant.doubted_until = Some(now + DOUBT_HOLD);
                 Ok(())
             }
         }
@@ -212,19 +240,21 @@ impl Authorizer {
                 made = self.made_of(&known, http, registry, scope, &challenge).await;
             }
         }
-        let (header, until) = made?;
+        let (header, until, ends) = made?;
         *grant = Grant {
             challenge: Some(challenge),
             header: Some(header),
             until,
+            ends,
             generation: grant.generation + 1,
             serial: known.serial,
-            doubted: grant.doubted,
+            doubted_until: grant.doubted_until,
+            unknown_until: None,
         };
         Ok(())
     }
 
-    /// The `Authorization` that a challenge asks for, and when it ends.
+    /// The `Authorization` that a challenge asks for, when it is to be renewed, and when it ends.
     async fn made_of(
         &self,
         known: &KnownCredentials,
@@ -232,9 +262,9 @@ impl Authorizer {
         registry: &Registry,
         scope: &Scope,
         challenge: &Challenge,
-    ) -> Result<(HeaderValue, Option<Instant>), Error> {
+    ) -> Result<(HeaderValue, Option<Instant>, Option<Instant>), Error> {
         match challenge {
-            Challenge::Basic => Ok((basic(registry, &known.credentials)?, known.until)),
+            Challenge::Basic => Ok((basic(registry, &known.credentials)?, known.until, known.ends)),
             Challenge::Bearer { realm, service, scope: challenged } => {
                 let scopes = token::scopes(scope, challenged.as_deref());
                 let service = service.as_deref();
@@ -242,7 +272,9 @@ impl Authorizer {
                 let asked = Instant::now();
                 let token =
                     self.token(http, registry, realm, service, &scopes, &known.credentials).await?;
-                Ok((sensitive("Bearer ", &token.secret, registry)?, Some(asked + token.valid_for)))
+                let header = sensitive("Bearer ", &token.secret, registry)?;
+                let (until, ends) = (asked + token.valid_for, asked + token.lifetime);
+                Ok((header, Some(until), Some(ends)))
             }
         }
     }
@@ -271,8 +303,9 @@ impl Authorizer {
             }
         };
         let until = granted.valid_for.and_then(|valid| now.checked_add(token::usable(valid)));
+        let ends = granted.valid_for.and_then(|valid| now.checked_add(valid));
         let credentials = granted.credentials;
-        Ok(known.insert(KnownCredentials { credentials, until, serial, fresh: true }).clone())
+        Ok(known.insert(KnownCredentials { credentials, until, ends, serial, fresh: true }).clone())
     }
 
     async fn token(

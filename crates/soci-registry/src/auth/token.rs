@@ -15,11 +15,12 @@ const DEFAULT_LIFETIME: Duration = Duration::from_mins(1);
 /// Longest lifetime believed: whatever a server claims, a day later the token is asked for anew.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
-/// An access token and the time from now that it may be used for.
+/// An access token and the time from now that it may be used for, and after which it ends.
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) secret: Secret,
     pub(super) valid_for: Duration,
+    pub(super) lifetime: Duration,
 }
 
 /// The URL that a token is fetched from with GET.
@@ -73,7 +74,7 @@ pub(super) fn parse(body: &[u8]) -> Option<Token> {
         .filter(|lifetime| !lifetime.is_zero())
         .unwrap_or(DEFAULT_LIFETIME)
         .min(MAX_LIFETIME);
-    Some(Token { secret: Secret::new(secret), valid_for: usable(lifetime) })
+    Some(Token { secret: Secret::new(secret), valid_for: usable(lifetime), lifetime })
 }
 
 /// The part of a lifetime in which something that expires is still sent: a tenth of it, at most

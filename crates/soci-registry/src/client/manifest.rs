@@ -1,4 +1,13 @@
-//! Manifests and image indexes.
+//! Manifests and image indexes: read and verified, looked for, written.
+//!
+//! - What is read by digest has that digest, or is an error. What is read by tag has the digest that the
+//!   registry states, if it states one. Where it does not, only the manifest itself tells what a tag names.
+//! - Before every try of a write a HEAD asks whether these bytes are there. The answer to a PUT that
+//!   succeeded may have been lost, and registries limit PUTs more than anything else.
+//! - A write can have a condition on what a tag names ([`TagNames`]). The protocol has no such thing, so the
+//!   tag is looked at directly before the PUT, after the wait for its turn. What comes in between is for
+//!   the caller to find out.
+//! - A registry that has stored other bytes than it was sent, by the digest it states, has failed.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -57,13 +66,13 @@ pub struct PutManifest {
     pub already_there: bool,
 }
 
-/// A condition for a write: the tag names one of these manifests.
+/// A condition for a write: the tag names one of these manifests, or nothing where that is among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagNames {
     /// The tag.
     pub tag: Tag,
-    /// What it may name.
-    pub one_of: Vec<Digest>,
+    /// What it may name; `None` stands for a tag that does not exist.
+    pub one_of: Vec<Option<Digest>>,
 }
 
 impl Client {
@@ -145,6 +154,7 @@ impl Client {
         let mut call =
             Self::write(&registry, repository, Method::PUT, &format!("manifests/{target}"))?;
         let request = RequestLine::new(&call.method, &call.url);
+        // Found here, bytes that are not those of their digest cost no request.
         let digest = match target {
             TagOrDigest::Digest(expected) => digest_as(*expected, &bytes, &request)?,
             TagOrDigest::Tag(_) => Digest::sha256_of(&bytes),
@@ -160,6 +170,7 @@ impl Client {
             // Asked before every try: the answer to a PUT that succeeded may have been lost.
             let there = self.head_manifest(repository, target).await?;
             if there.is_some_and(|head| head.digest == Some(digest)) {
+                // A HEAD says nothing of the subject, and `false` claims nothing.
                 return Ok(PutManifest { subject_processed: false, already_there: true });
             }
             match self.try_put(&call, repository, target, digest, condition).await {
@@ -229,7 +240,7 @@ impl Client {
     async fn check(&self, repository: &Repository, condition: &TagNames) -> Result<(), Error> {
         let TagNames { tag, one_of } = condition;
         let now = self.tagged(repository, tag).await?;
-        if now.is_some_and(|now| one_of.contains(&now)) {
+        if one_of.contains(&now) {
             return Ok(());
         }
         Err(Error::TagMoved { tag: tag.clone(), now })
@@ -248,6 +259,7 @@ impl Client {
             Some(ManifestHead { digest: Some(digest), .. }) => Ok(Some(digest)),
             Some(_) => match self.manifest(repository, &target).await {
                 Ok(manifest) => Ok(Some(manifest.digest)),
+                // Deleted since the HEAD.
                 Err(Error::NotFound(_)) => Ok(None),
                 Err(error) => Err(error),
             },
@@ -262,6 +274,7 @@ impl Client {
         digest: Digest,
         condition: Option<&TagNames>,
     ) -> Result<PutManifest, Error> {
+        // The wait for the turn may be long, so the look at the tag comes after it.
         if let Some(limit) = &self.transport.put_limit {
             limit.wait().await;
         }

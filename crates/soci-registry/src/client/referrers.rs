@@ -93,11 +93,18 @@ impl Client {
         let mut pages: Vec<Bytes> = Vec::new();
         let mut total = 0;
         let mut retries = self.transport.retries();
+        // One answer is not believed: a list beside the API of a registry that has one helps nobody.
+        let mut lacking = self.transport.lacks_referrers.contains(&registry.name);
         loop {
             match self.try_page(&call).await {
-                Ok(None) if pages.is_empty() => return Ok(None),
+                Ok(None) if pages.is_empty() && lacking => {
+                    self.transport.lacks_referrers.insert(&registry.name);
+                    return Ok(None);
+                }
+                Ok(None) if pages.is_empty() => lacking = true,
                 Ok(None) => return Err(endless(&call, "a page of the list does not exist")),
                 Ok(Some((page, next))) => {
+                    self.transport.lacks_referrers.remove(&registry.name);
                     self.transport.progress(&mut retries);
                     total += page.len();
                     pages.push(page);

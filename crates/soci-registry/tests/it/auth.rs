@@ -117,6 +117,29 @@ async fn an_expired_token_is_replaced_without_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_is_still_valid_is_used_while_no_other_can_be_had() {
+    let fake = start_with(bearer(user(), Duration::from_mins(5))).await;
+    let client = client(&fake, basic("u", "p"));
+    fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+    let repository = fake.repository(NAME);
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    fake.clear_requests();
+    let away = fake.quirk(Quirk::on(RequestKind::Token, Effect::status(503)).always());
+    // It ends after 300 s and is to be renewed after 270.
+    tokio::time::advance(Duration::from_secs(271)).await;
+    for _ in 0..20 {
+        client.manifest(&repository, &tag("1")).await.unwrap();
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    assert_eq!(fake.requests_of(RequestKind::Token).len(), 1, "not with every request");
+    tokio::time::advance(Duration::from_secs(15)).await;
+    fake.lift(away);
+    fake.clear_requests();
+    client.manifest(&repository, &tag("1")).await.unwrap();
+    assert_eq!(fake.requests_of(RequestKind::Token).len(), 1, "a little later it is renewed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_revoked_token_is_replaced_after_one_refusal() {
     let fake = start_with(bearer(user(), Duration::from_mins(1))).await;
     let client = client(&fake, basic("u", "p"));
@@ -321,7 +344,10 @@ async fn a_refusal_passes_while_nobody_can_say_whether_there_are_other_credentia
     fake.quirk(Quirk::on(RequestKind::ManifestGet, expired(403)).always());
     let error = client.manifest(&repository, &tag("1")).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
-    assert!(provider.0.load(Ordering::Relaxed) > 1);
+    assert_eq!(provider.0.load(Ordering::Relaxed), 1, "not with every try");
+    tokio::time::advance(Duration::from_secs(16)).await;
+    assert!(client.manifest(&repository, &tag("1")).await.unwrap_err().is_transient());
+    assert_eq!(provider.0.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]

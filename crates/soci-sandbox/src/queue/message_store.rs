@@ -68,6 +68,11 @@ pub(super) struct TakenMessages {
 }
 
 impl MessageStore {
+    /// When the oldest message was sent.
+    pub(super) fn oldest(&self) -> Option<SystemTime> {
+        self.messages.values().map(|message| message.sent_at).min()
+    }
+
     pub(super) fn send(
         &mut self,
         content: Outgoing,

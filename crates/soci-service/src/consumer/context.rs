@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use soci_jobs::Outcome;
 use soci_queue::Queue;
+use soci_text::Runbook;
 use tokio::time::Instant;
 
 use super::outage::{OutageWatch, Sign};
@@ -27,6 +28,8 @@ pub struct Queues<Q> {
     /// Where messages are put that can never be worked off. Without it they stay where they are and are
     /// left to the queue's own redrive policy.
     pub dead_letters: Option<Q>,
+    /// Where letters lead whoever reads them.
+    pub runbook: Runbook,
 }
 
 /// What the receive loop and its jobs work with. There is one for all of them.

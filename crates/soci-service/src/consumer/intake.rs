@@ -1,4 +1,21 @@
 //! Decides which queue is asked next, and when. Does not ask itself.
+//!
+//! Without a backfill queue the live queue is waited for, always. With one, the queue's answer decides
+//! what comes after it:
+//!
+//! | asked | after messages | after none |
+//! | --- | --- | --- |
+//! | live, at once | live, at once | backfill |
+//! | backfill, at once | live, at once | live, waiting |
+//! | live, waiting | live, at once | backfill |
+//!
+//! So backfill is asked only right after the live queue had nothing, and nothing is waited for unless
+//! both are empty.
+//!
+//! A queue that fails is left alone for pauses that grow with every failure in a row. During those of
+//! the live queue nothing is asked. During those of the backfill queue the live queue is waited for in
+//! its place. How long the live queue has failed for good, and in no other way, is told to the receive
+//! loop, which ends the service after [`ConsumerSettings::patience`].
 
 use std::time::Duration;
 
@@ -21,19 +38,7 @@ pub(super) struct Poll {
     pub(super) wait: Duration,
 }
 
-/// Which queue is asked next.
-///
-/// Without a backfill queue the live queue is waited for, always. With one, the queue's answer decides
-/// what comes after it:
-///
-/// | asked | after messages | after none |
-/// | --- | --- | --- |
-/// | live, at once | live, at once | backfill |
-/// | backfill, at once | live, at once | live, waiting |
-/// | live, waiting | live, at once | backfill |
-///
-/// So backfill is asked only right after the live queue had nothing, and nothing is waited for unless
-/// both are empty.
+/// What is asked next, and how the two queues are doing.
 #[derive(Debug)]
 pub(super) struct Intake {
     step: Step,
@@ -118,6 +123,7 @@ impl Intake {
         now: Instant,
         messages: usize,
     ) -> Option<Instant> {
+        // One answer is enough: the queue is well, and its pauses begin anew.
         let before = std::mem::take(self.health(poll.queue));
         if messages == 0 && !poll.wait.is_zero() && now - asked < poll.wait / 2 {
             self.resume_at = now + EMPTY_HANDED;
@@ -143,6 +149,7 @@ impl Intake {
         let backoff = self.backoff;
         let health = self.health(poll.queue);
         health.failures = health.failures.saturating_add(1);
+        // A failure that may pass breaks the row, as it says nothing against the queue itself.
         let since = health.broken_since.unwrap_or(now);
         health.broken_since = (kind == ErrorKind::Permanent).then_some(since);
         let pause = backoff.delay(health.failures, random);
@@ -150,7 +157,9 @@ impl Intake {
         let since = *health.failing_since.get_or_insert(asked);
         let away = Away { since, failures: health.failures, pause };
         match poll.queue {
+            // The step stays as it is: what was asked in vain is asked again.
             QueueKind::Live => self.resume_at = now + pause,
+            // The next time that the live queue has nothing leads back to backfill.
             QueueKind::Backfill => self.step = Step::LiveWaiting,
         }
         away

@@ -1,4 +1,15 @@
 //! Keeps a message hidden while something is done about it.
+//!
+//! A message that was received is hidden until its visibility timeout ends; then the queue gives it to
+//! somebody else. So the timeout is set anew when a third of it has passed. That leaves two thirds in
+//! which an extension that fails is tried again. An extension counts from when it was asked for, the
+//! earliest time from which the queue may count it. If the time is up, or the queue says that the receipt
+//! has expired, the message is not ours any more, and the work is dropped.
+//!
+//! No extension may land late. When the work is done, the message may be given a time of its own until it
+//! is visible again (`settle.rs`), and an extension that reached the queue after that would replace that
+//! time by a whole timeout. So the answer of one that is under way is awaited first, for
+//! [`LAST_EXTENSION`] at most.
 
 use std::future::Future;
 use std::time::Duration;
@@ -53,12 +64,14 @@ impl<'a, Q: Queue> Lease<'a, Q> {
         tokio::pin!(work);
         let mut failure = None;
         loop {
+            // Work that is done comes first, so that no extension begins that nobody needs.
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
                 () = sleep_until(self.due.min(self.ends_at)) => {}
             }
             let asked = Instant::now();
+            // Also of a process that stood still for so long: somebody else may have the message.
             if asked >= self.ends_at {
                 return Err(not_extended(self.visibility, failure));
             }
@@ -96,6 +109,7 @@ impl<'a, Q: Queue> Lease<'a, Q> {
                 (self.ends_at, self.due) = (asked + self.visibility, asked + self.visibility / 3);
                 Ok(None)
             }
+            // Another try would be refused as well: a receipt that has ended stays so.
             Err(error) if error.kind == ErrorKind::ReceiptExpired => {
                 Err(Why::new("receipt-expired", error_chain(&error)))
             }

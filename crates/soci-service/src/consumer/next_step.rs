@@ -5,7 +5,8 @@
 //! - Unless only a registry says so. Then the job gets a second look, at least [`SECOND_LOOK_AFTER`]
 //!   later: its copy carries the reason, and the same reason found again ends it. Because the copy is
 //!   sent with that delay, whoever finds the doubt on a message knows that the time has passed, and no
-//!   two clocks are compared. During an outage nothing that is doubted is believed.
+//!   two clocks are compared. During an outage nothing that is doubted is believed, until the job is older
+//!   than [`ConsumerSettings::max_job_age`].
 //! - What failed and may pass goes on being tried, with pauses that grow to
 //!   [`ConsumerSettings::retry`]`.max`, until the job is older than [`ConsumerSettings::max_job_age`].
 //!   Then it is given up with its last reason. One that waited that long for its first try, as a
@@ -72,7 +73,7 @@ pub(super) enum NextStep {
 impl NextStep {
     pub(super) fn of(outcome: &Outcome, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
         if let Some(why) = outcome.doubt()
-            && (facts.outage || facts.history.doubt.as_deref() != Some(why.reason))
+            && !Self::is_believed(why, facts, settings)
         {
             let doubt = Some(why.reason.to_owned());
             let history = JobHistory { doubt, crashes: 0, ..facts.history.clone() };
@@ -91,6 +92,14 @@ impl NextStep {
             Outcome::Rejected(_) => Self::hide(facts, settings),
             Outcome::Failed(why) => Self::after_failure(why, facts, settings),
         }
+    }
+
+    /// Whether what only a registry says ends the job: it was said before. During an outage that is not
+    /// enough, until the job is so old that one that fails would be given up.
+    fn is_believed(why: &Why, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> bool {
+        let age = facts.now.duration_since(facts.history.first_sent_at).unwrap_or_default();
+        facts.history.doubt.as_deref() == Some(why.reason)
+            && (!facts.outage || age >= settings.max_job_age)
     }
 
     /// The next try of a job that failed, or whose dead letter is not taken.
@@ -280,6 +289,12 @@ mod tests {
         let outage = JobFacts { outage: true, ..facts(&doubting) };
         assert_eq!(copied(step(&outcome, &outage)).0.doubt, doubt);
         assert_eq!(step(&outcome, &facts(&doubting)), NextStep::Delete);
+        // Whatever lasts, a job has an end.
+        let old = JobFacts { now: at(24 * HOUR), ..outage };
+        assert_eq!(step(&outcome, &old), NextStep::Delete);
+        let first = JobHistory::since(at(0));
+        let old = JobFacts { outage: true, now: at(100 * HOUR), ..facts(&first) };
+        assert_eq!(copied(step(&outcome, &old)).0.doubt, doubt, "one word is never enough");
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct ConsumerSettings {
     pub call_timeout: Duration,
     /// Time between two counts of the queues' messages.
     pub backlog_interval: Duration,
+    /// Whether dead letters are looked at again and again, so that they can be shown. To look at one is to receive
+    /// it.
+    pub look_at_letters: bool,
     /// How long the live queue may be missing or forbidden before the service gives up.
     pub patience: Duration,
 }
@@ -62,6 +65,7 @@ impl Default for ConsumerSettings {
             queue_retry: Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) },
             call_timeout: Duration::from_secs(10),
             backlog_interval: Duration::from_secs(30),
+            look_at_letters: false,
             patience: Duration::from_mins(5),
         }
     }

@@ -128,6 +128,7 @@ impl<Q: Queue, H> Settling<'_, Q, H> {
             id: &self.message.id.0,
             queue: lease.queue.name(),
             reason: why.reason,
+            runbook: &self.context.queues.runbook.section(why.reason),
             detail: &why.detail,
             at: &written(self.facts.now),
             attempts: history.attempts,

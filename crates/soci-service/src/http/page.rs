@@ -4,6 +4,11 @@
 //! All text goes through `maud`, which escapes it; names, tags and error texts are what strangers
 //! wrote. The policy lets the browser run the page's own script and nothing else.
 
+mod charts;
+mod ended;
+mod filter;
+mod letters;
+mod parts;
 mod view;
 
 use std::sync::LazyLock;
@@ -13,6 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use soci_oci::Digest;
+
+pub(super) use filter::Filter;
 
 use crate::status_store::Status;
 
@@ -26,8 +33,8 @@ const ICON: &str = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'
                     %3Cpath d='M1 11.3l7 3.5 7-3.5v1.2L8 16l-7-3.5z' opacity='.35'/%3E%3C/g%3E\
                     %3C/svg%3E";
 
-/// The page.
-pub(super) fn render(status: &Status) -> String {
+/// The page, with those of the jobs that ended which the reader wants to see.
+pub(super) fn render(status: &Status, filter: &Filter) -> String {
     html! {
         (DOCTYPE)
         html lang="en" data-build=(*BUILD) {
@@ -42,7 +49,7 @@ pub(super) fn render(status: &Status) -> String {
             }
             body {
                 p #silence role="status" hidden {}
-                div #page { (view::page(status)) }
+                div #page { (view::page(status, filter)) }
                 (inline("script", SCRIPT))
             }
         }
@@ -58,7 +65,7 @@ pub(super) fn policy() -> HeaderValue {
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         source(SCRIPT),
         source(STYLE)
     );

@@ -234,3 +234,132 @@ async fn the_page_asks_for_nothing_from_elsewhere() {
     assert_eq!(links, Vec::<&str>::new());
     assert!(page.contains("<noscript><meta http-equiv=\"refresh\""), "{page}");
 }
+
+/// A job for this image that ends like that.
+fn ended(store: &StatusStore, number: u64, tag: &str, outcome: Outcome) {
+    let job = receive(store, number, &format!("message-{number}"));
+    job.name_image(&soci_push::Job {
+        repository: soci_oci::Repository::new("registry.example", "team/app").unwrap(),
+        digest: soci_oci::Digest::sha256_of(tag.as_bytes()),
+        tag: Some(tag.parse().unwrap()),
+        event_id: None,
+        since: None,
+    });
+    let action = match outcome {
+        Outcome::Rejected(_) => MessageAction::DeadLetter,
+        _ => MessageAction::Delete,
+    };
+    end(store, &job, outcome, action);
+}
+
+fn failed(reason: &'static str, detail: &str) -> Outcome {
+    Outcome::Rejected(Why::new(reason, detail))
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_failures_of_one_image_are_one_row_and_others_are_not_hidden() {
+    let site = site();
+    for number in 0..5 {
+        ended(&site.status_store, number, "1", failed("too-long", "it took too long"));
+    }
+    ended(&site.status_store, 5, "2", failed("too-long", "it took too long"));
+    let (_, page) = get(&site, "/").await;
+    assert_eq!(page.matches("it took too long").count(), 2, "{page}");
+    assert!(page.contains("5 times, first"), "{page}");
+    for number in 6..600 {
+        ended(&site.status_store, number, "3", Outcome::Skipped(Why::new("artifact", "")));
+    }
+    let (_, page) = get(&site, "/").await;
+    assert!(page.contains("5 times, first"), "many good ends do not hide the failures before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reader_chooses_among_the_jobs_that_ended() {
+    let site = site();
+    ended(&site.status_store, 1, "one", failed("too-long", "slow"));
+    ended(&site.status_store, 2, "two", Outcome::Skipped(Why::new("artifact", "a chart")));
+    for (query, one, two) in [
+        ("", true, true),
+        ("?image=app:one", true, false),
+        ("?outcome=skipped", false, true),
+        ("?reason=too-long", true, false),
+        ("?reason=too-long&image=two", false, false),
+        ("?x=y", true, true),
+    ] {
+        let (status, page) = get(&site, &format!("/{query}")).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!((page.contains("slow"), page.contains("a chart")), (one, two), "{query}");
+    }
+    let (_, page) = get(&site, "/?image=%22%3E%3Cscript%3Ealert(1)%3C/script%3E").await;
+    assert!(!page.contains("<script>alert"), "{page}");
+    assert!(page.contains("None of the last 2 jobs is like that"), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reasons_lead_to_the_runbook_where_it_is_known_and_digests_are_short() {
+    let digest = soci_oci::Digest::sha256_of(b"layer").to_string();
+    let detail = format!("layer {digest} is cut short");
+    let site = site();
+    ended(&site.status_store, 1, "1", failed("layer-rejected", &detail));
+    let (_, page) = get(&site, "/").await;
+    assert!(page.contains("title=\"docs/RUNBOOK.md#layer-rejected\""), "{page}");
+    let shown = page.replace(&format!("title=\"{digest}\""), "");
+    assert!(!shown.contains(&digest), "the whole digest is only on demand: {shown}");
+
+    let runbook = "https://wiki.example/soci".parse().unwrap();
+    let status_store = Arc::new(StatusStore::new(About::THIS).with_runbook(runbook));
+    let metrics = Arc::new(Metrics::new(&About::THIS, &status_store));
+    let site = Site { status_store, metrics };
+    ended(&site.status_store, 1, "1", failed("layer-rejected", &detail));
+    let (_, page) = get(&site, "/").await;
+    assert!(page.contains("href=\"https://wiki.example/soci#layer-rejected\""), "{page}");
+    assert!(page.contains("href=\"https://wiki.example/soci#starting\""), "{page}");
+    let (_, status) = get(&site, "/status").await;
+    assert!(status.contains("\"runbook\":\"https://wiki.example/soci\""), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_that_were_looked_at_are_listed_and_disarmed() {
+    use soci_queue::failure;
+
+    let site = site();
+    let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let message = Message {
+        id: MessageId("letter-1".to_owned()),
+        receipt: Receipt("the-receipt".to_owned()),
+        body: HOSTILE.to_owned(),
+        receive_count: 1,
+        sent_at: SystemTime::now() - Duration::from_hours(3),
+        received_at: Instant::now(),
+        group: None,
+        attributes: vec![text(failure::REASON, "layer-memory"), text(failure::MESSAGE, HOSTILE)],
+    };
+    let letters = [crate::dead_letters::Letter::of(&message)];
+    let backlog = soci_queue::Backlog { visible: 1, in_flight: 0, delayed: 0 };
+    site.status_store.event(&Event::DeadLettersCounted { backlog });
+    let (_, page) = get(&site, "/").await;
+    assert!(!page.contains("id=\"letters\""), "nobody looked at them");
+    site.status_store.event(&Event::LettersSeen { letters: &letters, more: false });
+    let (_, page) = get(&site, "/").await;
+    assert!(page.contains("layer-memory") && page.contains("letter-1"), "{page}");
+    assert!(page.contains("oldest 3 h"), "{page}");
+    assert!(!page.contains("<script>alert") && !page.contains("the-receipt"), "{page}");
+    let (_, status) = get(&site, "/status").await;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["dead_letters"]["letters"][0]["reason"], "layer-memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_hour_is_drawn_without_anything_from_elsewhere() {
+    let site = site();
+    ended(&site.status_store, 1, "1", failed("too-long", "slow"));
+    let backlog = soci_queue::Backlog { visible: 40, in_flight: 0, delayed: 0 };
+    site.status_store.event(&Event::Counted { queue: QueueKind::Live, backlog });
+    advance(Duration::from_mins(2)).await;
+    ended(&site.status_store, 2, "2", Outcome::Skipped(Why::new("artifact", "")));
+    let (_, page) = get(&site, "/").await;
+    assert_eq!(page.matches("<svg").count(), 3, "{page}");
+    assert!(page.contains("1 job failed") && page.contains("1 job skipped"), "{page}");
+    assert!(page.contains("40 waiting"), "{page}");
+    assert!(!page.contains("href=\"http") && !page.contains("src="), "{page}");
+}

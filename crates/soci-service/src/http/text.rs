@@ -6,8 +6,8 @@
 
 use std::fmt::Write as _;
 
-use super::words::{ago, count, duration, grouped, percent, size};
 use crate::status_store::{EndedStatus, QueueStatus, RunningStatus, Status};
+use crate::words::{ago, count, duration, grouped, percent, size};
 
 /// Most characters of a reason's words.
 const MOST_DETAIL: usize = 300;
@@ -52,7 +52,16 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
     }
     if let Some(letters) = &status.dead_letters {
         let (visible, when) = (grouped(letters.visible), ago(letters.counted_seconds_ago));
-        writeln!(text, "{:<9} {visible} dead letters, counted {when}", "dead")?;
+        let oldest = oldest(letters.oldest_seconds.filter(|_| letters.visible > 0));
+        writeln!(text, "{:<9} {visible} dead letters{oldest}, counted {when}", "dead")?;
+    }
+    if let Some(pace) = &status.pace {
+        let (jobs, over) = (pace.jobs_per_minute, duration(pace.over_seconds));
+        write!(text, "{:<9} {jobs} jobs a minute over {over}", "pace")?;
+        if let Some(seconds) = pace.backlog_seconds {
+            write!(text, "; what waits takes this worker alone {}", duration(seconds))?;
+        }
+        writeln!(text)?;
     }
     let totals = &status.totals;
     writeln!(
@@ -80,6 +89,7 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
             doing(job)
         )?;
     }
+    letters(text, status)?;
     writeln!(text, "\nlately")?;
     if status.ended.is_empty() {
         writeln!(text, "  no job has ended since the start")?;
@@ -97,17 +107,44 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
 
 fn messages(queue: &QueueStatus) -> String {
     format!(
-        "{} waiting, {} in flight, {} delayed, counted {}",
+        "{} waiting, {} in flight, {} delayed{}, counted {}",
         grouped(queue.visible),
         grouped(queue.in_flight),
         grouped(queue.delayed),
+        oldest(queue.oldest_seconds),
         ago(queue.counted_seconds_ago),
     )
 }
 
+fn oldest(age: Option<f64>) -> String {
+    age.map_or(String::new(), |age| format!(", oldest {}", duration(age)))
+}
+
+/// The dead letters, if they are looked at.
+fn letters(text: &mut String, status: &Status) -> std::fmt::Result {
+    let Some(letters) = &status.dead_letters else { return Ok(()) };
+    let Some(seen) = letters.letters.as_deref().filter(|seen| !seen.is_empty()) else {
+        return Ok(());
+    };
+    writeln!(text, "\ndead letters")?;
+    for letter in seen.iter().take(MOST_ENDED) {
+        let image = image(letter.repository.as_deref(), letter.tag.as_deref(), &letter.id);
+        let reason = one_line(&letter.reason);
+        writeln!(text, "  {:<11} {reason:<15} {image}", ago(letter.age_seconds))?;
+        let detail = first(&one_line(&letter.detail), MOST_DETAIL);
+        if !detail.is_empty() {
+            writeln!(text, "    {detail}")?;
+        }
+    }
+    if letters.more_letters || seen.len() > MOST_ENDED {
+        writeln!(text, "  and others; `soci-index-builder dead-letters list` has them")?;
+    }
+    Ok(())
+}
+
 fn doing(job: &RunningStatus) -> String {
     let progress = match (job.waits_for, job.planned_layers, job.planned_bytes) {
-        (Some(waits_for), ..) => format!("waits for {waits_for}"),
+        (Some(waits_for), ..) => format!("waits ({waits_for})"),
         (None, Some(layers), Some(bytes)) => {
             let mut progress = format!(
                 "{} % of {} in {}",

@@ -9,7 +9,7 @@ use soci_tests::FakeRegistryClient;
 use tokio::time::Instant;
 
 use super::*;
-use crate::event::{Events, QueueKind};
+use crate::event::{CountedQueue, Events, QueueKind};
 use crate::job_in_hand::{JobId, JobInHand};
 
 fn message(sent_ago: u64) -> Message {
@@ -95,6 +95,8 @@ fn busy() -> Told {
     told.events.tell(&Event::QueueFailed { queue: "jobs", operation: Operation::Receive });
     let backlog = Backlog { visible: 7, in_flight: 2, delayed: 1 };
     told.events.tell(&Event::Counted { queue: QueueKind::Backfill, backlog });
+    let sent_at = Some(UNIX_EPOCH + Duration::from_secs(1_000));
+    told.events.tell(&Event::Oldest { queue: CountedQueue::DeadLetters, sent_at });
     told
 }
 
@@ -158,6 +160,10 @@ fn queues_and_the_state_of_the_service_are_told() {
     check(metrics, "queue_messages{lane=\"backfill\",state=\"visible\"}", 7.0);
     check(metrics, "queue_messages{lane=\"backfill\",state=\"in_flight\"}", 2.0);
     check(metrics, "queue_messages{lane=\"backfill\",state=\"delayed\"}", 1.0);
+    check(metrics, "oldest_message_sent_seconds{lane=\"dead-letters\"}", 1000.0);
+    let queue = CountedQueue::DeadLetters;
+    told.events.tell(&Event::Oldest { queue, sent_at: None });
+    assert!(!metrics.render().contains("{lane=\"dead-letters\"}"), "what is not known is not told");
     check(metrics, "build_info{version=\"1.2.3\",commit=\"abc\"}", 1.0);
     check(metrics, "draining", 0.0);
     told.events.tell(&Event::Draining { until: Instant::now() });

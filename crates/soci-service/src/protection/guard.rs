@@ -1,4 +1,13 @@
 //! Decides when a task is protected and released. Asks nobody.
+//!
+//! - With a job, a protection is due at once, and again at half of the life of the last one: a renewal
+//!   that fails is tried again in the other half.
+//! - After the longest time in one go the task is released although jobs run, and protected again after
+//!   a pause, in which a deployment that waits can stop it.
+//! - Without a job, the task is released after it has lingered for a while.
+//! - A call without an answer may have worked. So a task may be protected from the moment at which that
+//!   was asked for, and is released even if no call is known to have succeeded.
+//! - After a failure nothing is asked for a while.
 
 use std::time::Duration;
 
@@ -37,6 +46,7 @@ impl Guard {
     /// Takes note of whether jobs run.
     pub(super) fn observe(&mut self, busy: bool, now: Instant) {
         self.idle_since = if busy { None } else { self.idle_since.or(Some(now)) };
+        // A renewal that is planned stays: a job that comes while the task lingers costs no call.
         if busy && self.renew_at.is_none() {
             self.renew_at = Some(now);
         }
@@ -47,6 +57,7 @@ impl Guard {
         let (at, wanted) = match self.idle_since {
             None => {
                 let renew_at = self.renew_at?;
+                // A renewal at or after the end of the longest time would only put that end off.
                 match self.protected_since.map(|since| since + self.settings.longest) {
                     Some(end) if end <= renew_at => (end, Protection::Released),
                     _ => (renew_at, Protection::Minutes(self.settings.lifetime)),
@@ -74,6 +85,7 @@ impl Guard {
         self.resume_at = None;
         match wanted {
             Protection::Minutes(minutes) => {
+                // Counted from the question, as ECS may have counted from then.
                 let lifetime = Duration::from_mins(u64::from(minutes.get()));
                 self.renew_at = Some(asked + lifetime / 2);
                 self.protected_since.get_or_insert(asked);

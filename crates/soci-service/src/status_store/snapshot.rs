@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use soci_indexer::Reason;
 use soci_jobs::{EndKind, JobEnd};
-use soci_push::event::Timestamp;
-use soci_queue::Backlog;
 use tokio::time::Instant;
 
+use super::history::{MinuteStatus, PaceStatus};
+use super::letters::{Counted, DeadLettersStatus};
+use super::shown_time::{at, seconds, since, time};
 use crate::event::QueueKind;
 use crate::job_in_hand::{JobImage, JobInHand, Waiting};
 use crate::service_state::ServiceState;
@@ -24,6 +25,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Status {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// Where the runbook is. Its sections are named by the codes of reasons, and by the states of the service.
+    pub runbook: String,
     /// The time of this answer.
     pub now: String,
     /// The service as a whole.
@@ -34,6 +37,10 @@ pub struct Status {
     pub dead_letters: Option<DeadLettersStatus>,
     /// Counts since the start.
     pub totals: Totals,
+    /// How fast jobs are finished; `null` while too little was.
+    pub pace: Option<PaceStatus>,
+    /// The last hour by minutes, the oldest first; it begins with the process.
+    pub history: Vec<MinuteStatus>,
     /// Queues that do not answer.
     pub queues_away: Vec<QueueAwayStatus>,
     /// The outage of the registry, while there is one.
@@ -145,17 +152,8 @@ pub struct QueueStatus {
     pub delayed: u64,
     /// Time since they were counted.
     pub counted_seconds_ago: f64,
-}
-
-/// The messages of the dead-letter queue.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeadLettersStatus {
-    /// Letters that wait for a person.
-    pub visible: u64,
-    /// Letters that somebody has in hand.
-    pub in_flight: u64,
-    /// Time since they were counted.
-    pub counted_seconds_ago: f64,
+    /// Time since the oldest of them was sent, where the queue tells.
+    pub oldest_seconds: Option<f64>,
 }
 
 /// Counts since the start of the service.
@@ -200,7 +198,8 @@ pub struct RunningStatus {
     pub receive_count: u32,
     /// Tries before this one that failed.
     pub attempts: u32,
-    /// What it waits for instead of being worked on: `same-tag`, `same-image`, `alone`, or `null`.
+    /// What it waits for instead of being worked on: `same-tag`, `same-image`, `alone`, `layer-slot`,
+    /// `document-memory`, `layer-memory`, or `null`.
     pub waits_for: Option<&'static str>,
     /// Host and name of the repository; `null` until the message is understood.
     pub repository: Option<String>,
@@ -222,9 +221,9 @@ pub struct RunningStatus {
     pub layers_done: u64,
     /// How many bytes of them were read.
     pub bytes_read: u64,
-    /// Bytes read in a second, on average since the layers were planned.
+    /// Bytes read in a second, over the last half minute.
     pub bytes_per_second: Option<f64>,
-    /// Time that reading the rest takes at that rate.
+    /// Time that reading the rest takes at that rate; `null` while the job waits.
     pub remaining_seconds: Option<f64>,
     /// The layers that were begun, at most [`MAX_LAYERS`](super::MAX_LAYERS).
     pub layers: Vec<LayerStatus>,
@@ -302,13 +301,6 @@ impl Totals {
             EndKind::Abandoned => &mut self.abandoned,
         } += 1;
     }
-}
-
-/// A queue's messages, and when they were counted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Counted {
-    pub(super) backlog: Backlog,
-    pub(super) at: Instant,
 }
 
 /// An outage, and when it is looked at again.
@@ -391,27 +383,26 @@ impl Ended {
         Self { status, since: Instant::now() }
     }
 
+    /// Whether it did not do what it should.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self.status.outcome, "rejected" | "retried" | "abandoned")
+    }
+
     pub(super) fn status(&self) -> EndedStatus {
         EndedStatus { ended_seconds_ago: seconds(self.since.elapsed()), ..self.status.clone() }
     }
 }
 
 impl QueueStatus {
-    pub(super) fn of(queue: QueueKind, counted: &Counted) -> Self {
+    pub(super) fn of(queue: QueueKind, counted: &Counted, oldest: Option<SystemTime>) -> Self {
         Self {
             lane: queue.label(),
             visible: counted.backlog.visible,
             in_flight: counted.backlog.in_flight,
             delayed: counted.backlog.delayed,
             counted_seconds_ago: seconds(counted.at.elapsed()),
+            oldest_seconds: oldest.map(since),
         }
-    }
-}
-
-impl DeadLettersStatus {
-    pub(super) fn of(counted: &Counted) -> Self {
-        let Backlog { visible, in_flight, .. } = counted.backlog;
-        Self { visible, in_flight, counted_seconds_ago: seconds(counted.at.elapsed()) }
     }
 }
 
@@ -419,7 +410,8 @@ impl RunningStatus {
     pub(super) fn of(job: &JobInHand) -> Self {
         let plan = job.plan.get();
         let read = job.bytes_read();
-        let rate = plan.and_then(|plan| rate(read, plan.since.elapsed()));
+        let waits_for = job.waiting();
+        let rate = job.recent_rate().filter(|rate| *rate > 0.0 && waits_for.is_none());
         let left = plan.map(|plan| plan.bytes.saturating_sub(read));
         let (repository, digest, tag) = name(job.image());
         Self {
@@ -428,7 +420,7 @@ impl RunningStatus {
             lane: job.queue.label(),
             receive_count: job.receive_count,
             attempts: job.attempts,
-            waits_for: job.waiting().map(Waiting::label),
+            waits_for: waits_for.map(Waiting::label),
             repository,
             digest,
             tag,
@@ -462,28 +454,7 @@ fn name(image: Option<&JobImage>) -> (Option<String>, Option<String>, Option<Str
     })
 }
 
-/// Bytes in a second; `None` while there is too little to tell.
-fn rate(bytes: u64, elapsed: Duration) -> Option<f64> {
-    let rate = approximate(bytes) / elapsed.as_secs_f64();
-    (bytes > 0 && rate.is_finite()).then_some(rate)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "rates are shown with a few digits")]
 fn approximate(bytes: u64) -> f64 {
     bytes as f64
-}
-
-/// To milliseconds, which is all that anybody reads.
-pub(super) fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e3).round() / 1e3
-}
-
-/// The time of day of an instant, by the clock as it is now.
-pub(super) fn at(instant: Instant) -> String {
-    let now = Instant::now();
-    time(SystemTime::now() + (instant - now) - (now - instant))
-}
-
-pub(super) fn time(time: SystemTime) -> String {
-    Timestamp::from(time).to_string()
 }

@@ -349,13 +349,20 @@ async fn the_shape_is_stable() {
     assert_eq!(status["schema"], 1);
     assert_eq!(
         names(&status),
-        "schema now service queues dead_letters totals queues_away outage running ended"
+        "schema runbook now service queues dead_letters totals pace history queues_away outage running ended"
     );
     assert_eq!(
         names(&status["service"]),
         "version commit state started_at uptime_seconds last_turn_seconds draining_until"
     );
-    assert_eq!(names(&status["queues"][0]), "lane visible in_flight delayed counted_seconds_ago");
+    assert_eq!(
+        names(&status["queues"][0]),
+        "lane visible in_flight delayed counted_seconds_ago oldest_seconds"
+    );
+    assert_eq!(
+        names(&status["history"][0]),
+        "since indexed skipped failed retried bytes_read waiting"
+    );
     assert_eq!(
         names(&status["totals"]),
         "received indexed already_indexed skipped rejected retried doubted postponed given_back \

@@ -55,7 +55,7 @@ impl Habit {
 pub(crate) async fn http_clients(campaign: Campaign) -> anyhow::Result<Report> {
     let mut stage = campaign.stage(NAME, IndexVersion::V2, Login::Basic, 4).await;
     stage.start_worker()?;
-    let count = campaign.pick(100, 450);
+    let count = campaign.pick(100, 500);
     let jobs = (0..20).map(|number| Job::new(NAME, number, ShapeName::Small, "jobs beside them"));
     stage.jobs = jobs.collect();
     stage.prepare();

@@ -12,6 +12,7 @@ use soci_queue::{
     Backlog, MAX_WAIT, Message, MessageId, Operation, Outgoing, Queue, QueueError, Receipt, Receive,
 };
 use soci_sandbox::{MemoryQueue, MemoryQueueOptions, Presence, Redrive};
+use soci_text::Runbook;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -105,6 +106,7 @@ impl Setup {
             live: reach(self.live.clone()),
             backfill: self.backfill.then(|| reach(backfill.clone())),
             dead_letters: self.dead_letters.then(|| reach(dead.clone())),
+            runbook: Runbook::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (handler, sink): (_, Arc<dyn EventSink>) = (Script(seen.clone()), seen.clone());

@@ -17,7 +17,7 @@
     asking = true;
     clearTimeout(timer);
     try {
-      const response = await fetch(location.pathname, {
+      const response = await fetch(location.pathname + location.search, {
         cache: "no-store",
         signal: AbortSignal.timeout(PATIENCE),
       });
@@ -27,7 +27,10 @@
         location.reload();
         return;
       }
-      patch(page, fresh.getElementById("page"));
+      const next = fresh.getElementById("page");
+      asTheReadersClock(next);
+      keepWhatIsTyped(next);
+      patch(page, next);
       document.title = fresh.title;
       hear();
     } catch {
@@ -35,6 +38,24 @@
     }
     asking = false;
     timer = setTimeout(turn, document.hidden ? PERIOD_UNSEEN : PERIOD);
+  }
+
+  // Points in time are written in UTC; the reader has another clock.
+  function asTheReadersClock(part) {
+    for (const time of part.querySelectorAll("time[datetime]")) {
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      const local = at.toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+      time.title = `${local} (${time.dateTime})`;
+      if (time.classList.contains("clock")) time.textContent = local;
+    }
+  }
+
+  // A choice that the reader makes and has not sent yet stays.
+  function keepWhatIsTyped(part) {
+    const form = page.querySelector("form.filter");
+    const fresh = part.querySelector("form.filter");
+    if (form && fresh && form.matches(":focus-within")) fresh.replaceWith(document.importNode(form, true));
   }
 
   function hear() {
@@ -97,5 +118,6 @@
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) turn();
   });
+  asTheReadersClock(page);
   timer = setTimeout(turn, PERIOD);
 })();

@@ -3,14 +3,16 @@
 
 use maud::{Markup, html};
 
-use super::super::words::{ago, count, duration, grouped, percent, size};
+use super::charts::charts;
+use super::ended::lately;
+use super::filter::Filter;
+use super::letters::letters_seen;
+use super::parts::{Reader, clock, image, ordinal, origin, short, short_text};
 use crate::status_store::{
-    DeadLettersStatus, EndedStatus, LayerStatus, MAX_ENDED, OutageStatus, QueueAwayStatus,
-    QueueStatus, RunningStatus, ServiceState, Status, Totals,
+    DeadLettersStatus, LayerStatus, OutageStatus, QueueAwayStatus, QueueStatus, RunningStatus,
+    ServiceState, Status, Totals,
 };
-
-/// Details longer than this are folded, in characters.
-const FOLD: usize = 400;
+use crate::words::{ago, count, duration, grouped, percent, size};
 
 /// What the browser's tab says.
 pub(super) fn title(status: &Status) -> String {
@@ -22,7 +24,8 @@ pub(super) fn title(status: &Status) -> String {
 }
 
 /// Everything that changes.
-pub(super) fn page(status: &Status) -> Markup {
+pub(super) fn page(status: &Status, filter: &Filter) -> Markup {
+    let reader = Reader::of(status);
     html! {
         (top(status))
         main {
@@ -32,6 +35,9 @@ pub(super) fn page(status: &Status) -> Markup {
                 p.outage role="status" data-key="draining" { (sentence(status)) "." }
             }
             (figures(status))
+            @if let Some(letters) = status.dead_letters.as_ref().filter(|letters| letters.letters.is_some()) {
+                (letters_seen(letters, &reader))
+            }
             section aria-labelledby="now" {
                 h2 #now { "Now" }
                 @if status.running.is_empty() {
@@ -42,13 +48,18 @@ pub(super) fn page(status: &Status) -> Markup {
             section aria-labelledby="lately" {
                 h2 #lately { "Lately" }
                 @if status.ended.is_empty() {
-                    p.empty data-key="none" { "No job has ended since the start." }
+                    p.empty data-key="none" {
+                        "No job has ended since this process began, at " (clock(&status.service.started_at))
+                        ". What was before is in the logs."
+                    }
                 } @else {
-                    (lately(&status.ended))
+                    (filter.form(&status.ended))
+                    (lately(status, filter, &reader))
                 }
             }
+            (charts(status))
         }
-        (bottom(status))
+        (bottom(status, &reader))
     }
 }
 
@@ -74,8 +85,7 @@ fn queue_away(away: &QueueAwayStatus) -> Markup {
     html! {
         p.outage role="status" data-key={ "away-" (away.lane) } {
             strong { "The " (away.lane) " queue does not answer " }
-            "for " (duration(away.since_seconds)) ", since "
-            time datetime=(away.since) { (away.since) }
+            "for " (duration(away.since_seconds)) ", since " (clock(&away.since))
             ". No message is taken from it meanwhile, and none is lost: what waits there goes on waiting. "
             (count(away.failures.into(), "receive")) " failed so far, the next is made in "
             (duration(away.next_try_seconds)) ". "
@@ -89,8 +99,7 @@ fn away(outage: &OutageStatus) -> Markup {
     html! {
         p.outage role="status" data-key="outage" {
             strong { "The registry is away " }
-            "for " (duration(outage.since_seconds)) ", since "
-            time datetime=(outage.since) { (outage.since) } ": "
+            "for " (duration(outage.since_seconds)) ", since " (clock(&outage.since)) ": "
             code.reason { (outage.reason) }
             ". Jobs are tried one at a time until one works, and no try is counted. "
             (grouped(outage.probes.into())) " failed so far"
@@ -102,6 +111,8 @@ fn away(outage: &OutageStatus) -> Markup {
 
 fn figures(status: &Status) -> Markup {
     let Totals { indexed, already_indexed, skipped, rejected, retried, .. } = status.totals;
+    let waiting_jobs = status.running.iter().filter(|job| job.waits_for.is_some()).count();
+    let at_work = status.running.len() - waiting_jobs;
     let queue = |lane| status.queues.iter().find(|queue| queue.lane == lane);
     html! {
         section.figures aria-label="In numbers" {
@@ -110,9 +121,12 @@ fn figures(status: &Status) -> Markup {
                 @if let Some(backfill) = queue("backfill") {
                     (waiting("Backfill", Some(backfill)))
                 }
+                @if let Some(seconds) = status.pace.as_ref().and_then(|pace| pace.backlog_seconds) {
+                    (figure("Until all is done", &duration(seconds), "if this worker does it alone", ""))
+                }
                 @if let Some(letters) = &status.dead_letters { (dead_letters(letters)) }
-                (figure("Running", &grouped(status.running.len() as u64), &format!(
-                    "{} received", grouped(status.totals.received)
+                (figure("Running", &grouped(at_work as u64), &running_note(
+                    waiting_jobs, status.totals.received
                 ), ""))
                 (figure("Indexed", &grouped(indexed), &format!(
                     "{} already there", grouped(already_indexed)
@@ -135,14 +149,26 @@ fn waiting(name: &str, queue: Option<&QueueStatus>) -> Markup {
     if queue.delayed > 0 {
         note = format!("{note}, {} delayed", grouped(queue.delayed));
     }
-    let note = format!("{note}; counted {}", ago(queue.counted_seconds_ago));
+    let oldest = oldest(queue.oldest_seconds);
+    let note = format!("{note}{oldest}; counted {}", ago(queue.counted_seconds_ago));
     figure(name, &grouped(queue.visible), &note, "")
 }
 
 fn dead_letters(letters: &DeadLettersStatus) -> Markup {
     let kind = if letters.visible > 0 { "bad" } else { "" };
-    let note = format!("counted {}", ago(letters.counted_seconds_ago));
+    let oldest = letters.oldest_seconds.filter(|_| letters.visible > 0);
+    let oldest = oldest.map_or(String::new(), |age| format!("oldest {}, ", duration(age)));
+    let note = format!("{oldest}counted {}", ago(letters.counted_seconds_ago));
     figure("Dead letters", &grouped(letters.visible), &note, kind)
+}
+
+fn oldest(age: Option<f64>) -> String {
+    age.map_or(String::new(), |age| format!(", oldest {}", duration(age)))
+}
+
+fn running_note(waiting: usize, received: u64) -> String {
+    let received = format!("{} received", grouped(received));
+    if waiting == 0 { received } else { format!("{waiting} waiting, {received}") }
 }
 
 fn figure(name: &str, value: &str, note: &str, kind: &str) -> Markup {
@@ -182,7 +208,8 @@ fn running(job: &RunningStatus) -> Markup {
             }
             @if let Some(waits_for) = job.waits_for {
                 p.facts data-key="waiting" { (waiting_for(waits_for)) }
-            } @else if let (Some(layers), Some(bytes)) = (job.planned_layers, job.planned_bytes) {
+            }
+            @if let (Some(layers), Some(bytes)) = (job.planned_layers, job.planned_bytes) {
                 (whole(job, layers, bytes))
                 ul.layers {
                     @for layer in job.layers.iter().filter(|layer| !layer.done) {
@@ -197,7 +224,7 @@ fn running(job: &RunningStatus) -> Markup {
                         ul.layers { @for layer in done { (one_layer(layer)) } }
                     }
                 }
-            } @else if job.repository.is_some() {
+            } @else if job.repository.is_some() && job.waits_for.is_none() {
                 p.facts data-key="planning" { "Reading manifests…" }
             }
         }
@@ -209,6 +236,11 @@ fn waiting_for(label: &str) -> &'static str {
     match label {
         "same-tag" => "Waits for another job for the same tag…",
         "same-image" => "Waits for another job for the same image…",
+        "layer-slot" => {
+            "Waits for the turn of its layers: as many as may be are being built, of other images…"
+        }
+        "document-memory" => "Waits for memory for its manifests…",
+        "layer-memory" => "Waits for memory for its layers…",
         _ => {
             "Waits until no other job runs: a process ended while it had this message, so it is \
              handled alone…"
@@ -251,139 +283,19 @@ fn one_layer(layer: &LayerStatus) -> Markup {
     }
 }
 
-fn lately(ended: &[EndedStatus]) -> Markup {
-    html! {
-        // The roles keep it a table where a narrow screen shows the cells below each other.
-        table.lately role="table" aria-labelledby="lately" {
-            thead role="rowgroup" {
-                tr role="row" {
-                    th role="columnheader" scope="col" { "Image" }
-                    th role="columnheader" scope="col" { "Outcome" }
-                    th role="columnheader" scope="col" { "What and why" }
-                    th.number role="columnheader" scope="col" { "Took" }
-                    th.number role="columnheader" scope="col" { "When" }
-                }
-            }
-            tbody role="rowgroup" { @for job in ended { (finished(job)) } }
-        }
-        @if ended.len() >= MAX_ENDED {
-            p.facts data-key="more" { "The last " (MAX_ENDED) " jobs. The logs have them all." }
-        }
-    }
-}
-
-fn finished(job: &EndedStatus) -> Markup {
-    let (outcome, kind) = outcome(job.outcome);
-    html! {
-        tr role="row" data-key={ "end-" (job.ticket) } {
-            td.image role="cell" {
-                (image(job.repository.as_deref(), job.tag.as_deref(), &job.message_id))
-                p.facts {
-                    (origin(job.repository.as_deref(), job.digest.as_deref()))
-                    @if job.lane != "live" { " " span.chip { (job.lane) } }
-                    @if job.attempts > 0 {
-                        " " span.chip.warn { (ordinal(job.attempts.saturating_add(1))) " try" }
-                    }
-                    @if job.receive_count > 1 {
-                        " " span.chip.warn { (ordinal(job.receive_count)) " receive" }
-                    }
-                }
-            }
-            td.outcome role="cell" { span.badge.(kind) { (outcome) } }
-            td.why role="cell" { (why(job)) }
-            td.number.took role="cell" { (duration(job.elapsed_seconds)) }
-            td.number role="cell" {
-                time datetime=(job.ended_at) title=(job.ended_at) { (ago(job.ended_seconds_ago)) }
-            }
-        }
-    }
-}
-
-fn why(job: &EndedStatus) -> Markup {
-    html! {
-        @if let Some(index) = &job.index {
-            p {
-                @if let Some(tag) = &job.index_tag { bdi.tag { (tag) } " " }
-                (short(index))
-            }
-            p.facts {
-                (made(job))
-            }
-        }
-        @if !job.reason.is_empty() { p { code.reason { (job.reason) } } }
-        @if job.detail.chars().count() > FOLD {
-            details {
-                summary { bdi.detail { (job.detail.chars().take(FOLD).collect::<String>()) "…" } }
-                bdi.detail { (job.detail) }
-            }
-        } @else if !job.detail.is_empty() {
-            p { bdi.detail { (job.detail) } }
-        }
-        @if let Some(again_in) = job.again_in_seconds {
-            p.facts { "Back on the queue; visible again " (duration(again_in)) " after the end." }
-        }
-        @if job.outcome == "given-back" {
-            p { "The service stops; another worker takes it." }
-        }
-    }
-}
-
-/// What it took to make an index.
-fn made(job: &EndedStatus) -> String {
-    let parts = [
-        job.layers_built.filter(|built| *built > 0).map(|n| count(n, "layer") + " built"),
-        job.layers_skipped.filter(|skipped| *skipped > 0).map(|n| count(n, "layer") + " left out"),
-        Some(job.bytes_read).filter(|read| *read > 0).map(|n| size(n) + " read"),
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
-}
-
-fn bottom(status: &Status) -> Markup {
+fn bottom(status: &Status, reader: &Reader) -> Markup {
     html! {
         footer {
             p {
-                "As of " time datetime=(status.now) { (status.now) } ". Also: "
+                "As of " (clock(&status.now)) ". Also: "
+                @if reader.runbook.is_url() {
+                    a href=(reader.runbook.section(status.service.state.word())) rel="noreferrer" { "runbook" } ", "
+                }
                 a href="status" { "JSON" } ", " a href="metrics" { "metrics" } ", "
                 a href="livez" { "alive?" } ", " a href="readyz" { "ready?" }
             }
         }
     }
-}
-
-/// Name and tag of an image; of a message that was not understood, its identifier.
-fn image(repository: Option<&str>, tag: Option<&str>, message_id: &str) -> Markup {
-    html! {
-        @if let Some(repository) = repository {
-            bdi.name {
-                (host_and_name(repository).1)
-                @if let Some(tag) = tag { span.tag { ":" (tag) } }
-            }
-        } @else {
-            bdi.name { "message " (message_id) }
-        }
-    }
-}
-
-/// Where an image is, and its digest.
-fn origin(repository: Option<&str>, digest: Option<&str>) -> Markup {
-    html! {
-        @if let (Some(repository), Some(digest)) = (repository, digest) {
-            bdi { (host_and_name(repository).0) } " · " (short(digest))
-        }
-    }
-}
-
-fn host_and_name(repository: &str) -> (&str, &str) {
-    repository.split_once('/').unwrap_or(("", repository))
-}
-
-/// A digest in short, with all of it on demand.
-fn short(digest: &str) -> Markup {
-    html! { code.digest title=(digest) { (short_text(digest)) } }
-}
-
-fn short_text(digest: &str) -> String {
-    digest.split_once(':').map_or(digest, |(_, hex)| hex).chars().take(12).collect()
 }
 
 fn word(state: ServiceState) -> &'static str {
@@ -392,33 +304,6 @@ fn word(state: ServiceState) -> &'static str {
         ServiceState::RegistryUnreachable => "registry unreachable",
         other => other.word(),
     }
-}
-
-/// An outcome for people, and how it is coloured.
-fn outcome(label: &'static str) -> (&'static str, &'static str) {
-    match label {
-        "indexed" => ("Indexed", "good"),
-        "already-indexed" => ("Already indexed", "good"),
-        "skipped" => ("Skipped", ""),
-        "rejected" => ("Failed", "bad"),
-        "retried" => ("Tried again", "warn"),
-        "doubted" => ("Second look", ""),
-        "postponed" => ("Put off", ""),
-        "given-back" => ("Given back", "warn"),
-        "abandoned" => ("Lost", "warn"),
-        other => (other, ""),
-    }
-}
-
-fn ordinal(number: u32) -> String {
-    let end = match (number % 10, number % 100) {
-        (_, 11..=13) => "th",
-        (1, _) => "st",
-        (2, _) => "nd",
-        (3, _) => "rd",
-        _ => "th",
-    };
-    format!("{number}{end}")
 }
 
 #[expect(

@@ -1,7 +1,7 @@
 //! Numbers in words that people read.
 
 /// A size with three significant digits, in powers of ten as registries and disks have them.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -19,7 +19,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A duration with its two largest units.
-pub(super) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     if seconds < 0.9995 {
         return format!("{:.0} ms", seconds * 1e3);
     }
@@ -39,7 +39,7 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// How long ago something was, in its largest unit.
-pub(super) fn ago(seconds: f64) -> String {
+pub fn ago(seconds: f64) -> String {
     match whole(seconds) {
         0..3 => "just now".to_owned(),
         seconds @ 3..60 => format!("{seconds} s ago"),
@@ -50,13 +50,13 @@ pub(super) fn ago(seconds: f64) -> String {
 }
 
 /// A count with its noun: `1 layer`, `2 layers`.
-pub(super) fn count(number: u64, noun: &str) -> String {
+pub fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", grouped(number))
 }
 
 /// A number with a thin space between groups of three digits.
-pub(super) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -69,7 +69,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// A part of a whole in percent, cut so that 100 stands for all of it.
-pub(super) fn percent(part: u64, whole: u64) -> u128 {
+pub fn percent(part: u64, whole: u64) -> u128 {
     let (part, whole) = (u128::from(part.min(whole)), u128::from(whole));
     (part * 100).checked_div(whole).unwrap_or(100)
 }

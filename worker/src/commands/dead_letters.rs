@@ -1,0 +1,272 @@
+//! `dead-letters`: what failed for good, one letter at a time.
+//!
+//! To look at a letter is to receive it, which hides it from everybody else for a moment and counts as a receive;
+//! it is given back at once. Changing one is at-least-once as everything else: a letter is deleted only after the
+//! other queue has it.
+
+mod text;
+mod told;
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use soci_aws::{SqsQueue, sdk};
+use soci_jobs::RateLimiter;
+use soci_queue::{Message, Queue, QueueError};
+use soci_service::dead_letters::{Letter, Selection, Walk, again};
+use soci_text::error_chain;
+
+use super::enqueue::{self, CommandOutput, progress};
+use crate::cli::{DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs};
+pub(super) use told::Changed;
+use told::{Found, Told, letter_json};
+
+/// How long letters stay hidden while they are moved: long enough for a receive's worth of them at one a
+/// second, and for the whole of most queues to be looked through.
+const WHILE_MOVED: Duration = Duration::from_mins(30);
+
+/// The same while they are only looked at, if giving them back fails.
+const WHILE_LOOKED_AT: Duration = Duration::from_mins(5);
+
+/// Letters after which the one who waits is told how far it is.
+const TELL_EVERY: u64 = 1_000;
+
+pub(crate) fn dead_letters(command: &DeadLettersCommand) -> ExitCode {
+    enqueue::run(async {
+        match command {
+            DeadLettersCommand::List(args) => list(args).await,
+            DeadLettersCommand::Show(args) => show(args).await,
+            DeadLettersCommand::Retry(args) => retry(args).await,
+            DeadLettersCommand::Drop(args) => drop_letters(args).await,
+        }
+    })
+}
+
+async fn list(args: &ListArgs) -> Result<CommandOutput, String> {
+    let (_, queue) = open(&args.queue).await?;
+    let found = look(&queue, &args.which.selection(), args.limit, interrupted()).await;
+    let text = |found: &Found| text::list(found, &args.queue.runbook_url, SystemTime::now());
+    Ok(finish(&args.queue, &found, text))
+}
+
+async fn show(args: &ShowArgs) -> Result<CommandOutput, String> {
+    let (_, queue) = open(&args.queue).await?;
+    let selection = Selection { ids: vec![args.id.clone()], ..Selection::default() };
+    let mut found = look(&queue, &selection, usize::MAX, interrupted()).await;
+    if found.letters.is_empty() && found.failures.is_empty() {
+        let (id, others) = (&args.id, found.others);
+        found.failures.push(format!(
+            "no letter has the identifier {id}; {others} others are there, which `dead-letters list` lists"
+        ));
+    }
+    let (runbook, now) = (&args.queue.runbook_url, SystemTime::now());
+    if args.queue.json {
+        let letters = found.letters.iter().map(|letter| {
+            let mut json = letter_json(letter, runbook, now);
+            json["body"] = letter.body.clone().into();
+            json
+        });
+        let letters: Vec<_> = letters.collect();
+        let text = format!("{}\n", json!({ "letters": letters, "failures": found.failures }));
+        return Ok(CommandOutput { text, failures: found.failures });
+    }
+    let text = found.letters.iter().map(|letter| text::whole(letter, runbook, now)).collect();
+    Ok(CommandOutput { text, failures: found.failures })
+}
+
+async fn retry(args: &RetryArgs) -> Result<CommandOutput, String> {
+    let (config, from) = open(&args.queue).await?;
+    let to = enqueue::open(&config, Some(&args.to))?;
+    let to = to.ok_or("no queue to put them on: give --to or QUEUE_URL")?;
+    if from.url() == to.url() {
+        return Err("--to is the dead-letter queue itself".to_owned());
+    }
+    let selection = args.which.selection();
+    if args.dry_run {
+        return Ok(dry_run(&args.queue, "would be put back", &from, &selection).await);
+    }
+    let limiter = args.max_rate.map(RateLimiter::per_second);
+    let changed = put_back(&from, &to, &selection, limiter.as_ref(), interrupted()).await;
+    let text = |changed: &Changed| {
+        let Changed { done, left, .. } = changed;
+        format!("{done} letters are on {} again, {left} were left where they are\n", to.name())
+    };
+    Ok(finish(&args.queue, &changed, text))
+}
+
+async fn drop_letters(args: &DropArgs) -> Result<CommandOutput, String> {
+    let (_, queue) = open(&args.queue).await?;
+    let selection = args.which.selection();
+    if args.dry_run {
+        return Ok(dry_run(&args.queue, "would be deleted", &queue, &selection).await);
+    }
+    let changed = delete(&queue, &selection, interrupted()).await;
+    let text = |changed: &Changed| {
+        format!("{} letters were deleted, {} were left\n", changed.done, changed.left)
+    };
+    Ok(finish(&args.queue, &changed, text))
+}
+
+/// Lists what would be changed.
+async fn dry_run(
+    args: &LetterQueueArgs,
+    what: &str,
+    queue: &SqsQueue,
+    selection: &Selection,
+) -> CommandOutput {
+    let found = look(queue, selection, usize::MAX, interrupted()).await;
+    let text = |found: &Found| {
+        let list = text::list(found, &args.runbook_url, SystemTime::now());
+        format!("{list}{} letters {what}; nothing was changed\n", found.matched)
+    };
+    finish(args, &found, text)
+}
+
+async fn open(args: &LetterQueueArgs) -> Result<(sdk::SdkConfig, SqsQueue), String> {
+    let config = sdk::load().await;
+    let queue = enqueue::open(&config, args.dead_letter_queue_url.as_deref())?;
+    let queue = queue.ok_or("no queue: give --dead-letter-queue-url or DEAD_LETTER_QUEUE_URL")?;
+    Ok((config, queue))
+}
+
+/// Ctrl-C, which ends a walk early and in order.
+pub(super) async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn finish<T: Told>(
+    args: &LetterQueueArgs,
+    told: &T,
+    text: impl FnOnce(&T) -> String,
+) -> CommandOutput {
+    let failures = told.failures().to_vec();
+    if !args.json {
+        return CommandOutput { text: text(told), failures };
+    }
+    let mut json = told.json(&args.runbook_url);
+    json["failures"] = failures.clone().into();
+    CommandOutput { text: format!("{json}\n"), failures }
+}
+
+/// Looks through all of a queue and keeps the first `limit` letters that are meant.
+pub(super) async fn look<Q: Queue>(
+    queue: &Q,
+    selection: &Selection,
+    limit: usize,
+    stop: impl Future<Output = ()>,
+) -> Found {
+    // Only a hint: what cannot be counted is looked at all the same.
+    let in_hand = queue.backlog().await.map_or(0, |backlog| backlog.in_flight);
+    let mut found = Found { in_hand, ..Found::default() };
+    let failures = each(queue, WHILE_LOOKED_AT, stop, async |_, message| {
+        let letter = Letter::of(message);
+        if !selection.matches(&letter, SystemTime::now()) {
+            found.others += 1;
+            return Ok(());
+        }
+        found.matched += 1;
+        found.reasons.add(&letter.reason);
+        if found.letters.len() < limit {
+            found.letters.push(letter);
+        }
+        Ok(())
+    });
+    let failures = failures.await;
+    found.letters.sort_by_key(|letter| std::cmp::Reverse(letter.failed_at));
+    Found { failures, ..found }
+}
+
+/// Puts letters on a queue as if they had never failed. Each is deleted only after that queue has it, so that
+/// it may be on both, which is harmless, but never on none.
+///
+/// Letters that are sent after this has begun stay: they have failed again since, and would go round and round.
+pub(super) async fn put_back<Q: Queue>(
+    from: &Q,
+    to: &Q,
+    selection: &Selection,
+    limiter: Option<&RateLimiter>,
+    stop: impl Future<Output = ()>,
+) -> Changed {
+    let before = SystemTime::now();
+    change(from, selection, stop, async |message| {
+        if message.sent_at > before {
+            return Ok(false);
+        }
+        if let Some(limiter) = limiter {
+            limiter.ready().await;
+        }
+        to.send(&again(message)).await.map(|_| true)
+    })
+    .await
+}
+
+/// Deletes letters.
+async fn delete<Q: Queue>(
+    queue: &Q,
+    selection: &Selection,
+    stop: impl Future<Output = ()>,
+) -> Changed {
+    change(queue, selection, stop, async |_| Ok(true)).await
+}
+
+/// Deletes the letters that are meant and for which `first` has said that they can go.
+async fn change<Q: Queue>(
+    queue: &Q,
+    selection: &Selection,
+    stop: impl Future<Output = ()>,
+    first: impl AsyncFn(&Message) -> Result<bool, QueueError>,
+) -> Changed {
+    let mut changed = Changed::default();
+    let failures = each(queue, WHILE_MOVED, stop, async |walk, message| {
+        changed.left += 1;
+        if !selection.matches(&Letter::of(message), SystemTime::now()) || !first(message).await? {
+            return Ok(());
+        }
+        walk.delete(message).await?;
+        changed.left -= 1;
+        changed.done += 1;
+        Ok(())
+    });
+    let failures = failures.await;
+    Changed { failures, ..changed }
+}
+
+/// Walks through a queue until its end, the first failure or `stop`, and gives back what is hidden then.
+async fn each<Q: Queue>(
+    queue: &Q,
+    visibility: Duration,
+    stop: impl Future<Output = ()>,
+    mut on: impl AsyncFnMut(&mut Walk<Q>, &Message) -> Result<(), QueueError>,
+) -> Vec<String> {
+    let mut walk = Walk::new(queue.clone(), visibility);
+    let all = async {
+        let mut looked_at = 0_u64;
+        loop {
+            let messages = walk.next(usize::MAX).await?;
+            if messages.is_empty() {
+                return Ok(());
+            }
+            for message in &messages {
+                on(&mut walk, message).await?;
+                looked_at += 1;
+                if looked_at.is_multiple_of(TELL_EVERY) {
+                    progress(format_args!("{looked_at} letters were looked at"));
+                }
+            }
+        }
+    };
+    let result = tokio::select! {
+        result = all => result.map_err(|error: QueueError| error_chain(&error)),
+        () = stop => Err("interrupted".to_owned()),
+    };
+    let returned = walk.give_back().await.map_err(|error| {
+        format!("some letters stay hidden for up to {visibility:?}: {}", error_chain(&error))
+    });
+    result.err().into_iter().chain(returned.err()).collect()
+}
+
+#[cfg(test)]
+mod tests;
