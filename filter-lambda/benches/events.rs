@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
-use soci_filter_lambda::{Dispatcher, FetchedManifest, Handler, IndexFunction, Manifests};
+use soci_filter_lambda::{Dispatcher, EventHandler, FetchedManifest, IndexFunction, Manifests};
 use soci_lambda::Invocation;
 use soci_manifest::Version;
 use soci_oci::Digest;
@@ -68,7 +68,7 @@ fn events(criterion: &mut Criterion) {
 }
 
 /// A handler with so many filters, each of which has to look through all of a repository's name.
-fn handler(filters: usize) -> Handler<MemoryQueue, Nowhere, Nowhere> {
+fn handler(filters: usize) -> EventHandler<MemoryQueue, Nowhere, Nowhere> {
     let filters: Vec<String> =
         (0..filters).map(|number| format!("*team-{number}/*service*:v*.*-rc*")).collect();
     let rules = PushRules {
@@ -77,7 +77,7 @@ fn handler(filters: usize) -> Handler<MemoryQueue, Nowhere, Nowhere> {
         output_suffix: "-soci".to_owned(),
     };
     let dispatcher = Dispatcher { queue: MemoryQueue::named("bench"), shortcut: None };
-    Handler { rules, dispatcher }
+    EventHandler { rules, dispatcher }
 }
 
 fn event(tag: &str) -> String {

@@ -3,12 +3,12 @@
 //! The rules are those that the worker holds events against, [`PushRules`]; what is told apart here
 //! is only what the response and the log say, and which events are kept although they cannot be read.
 
-use soci_push::event::{Event, EventError, Ignored, MAX_EVENT_BYTES, PushEvent};
+use soci_push::event::{EcrEvent, EventError, Ignored, MAX_EVENT_BYTES, PushEvent};
 use soci_push::{PushRules, SkippedPush, TagFilter};
 
 /// What is to be done with an event.
 #[derive(Debug)]
-pub enum Decision<'a> {
+pub enum PushDecision<'a> {
     /// The image is wanted.
     Wanted {
         /// The push.
@@ -31,12 +31,12 @@ pub enum Decision<'a> {
     Foreign(EventError),
 }
 
-impl<'a> Decision<'a> {
+impl<'a> PushDecision<'a> {
     /// Decides what is to be done with the event that is `payload`.
     pub fn of(payload: &str, rules: &'a PushRules) -> Self {
-        let push = match Event::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
-            Ok(Event::Push(push)) => push,
-            Ok(Event::Ignored(ignored)) => return Self::Ignored(ignored),
+        let push = match EcrEvent::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
+            Ok(EcrEvent::Push(push)) => push,
+            Ok(EcrEvent::Ignored(ignored)) => return Self::Ignored(ignored),
             Err(error) if is_of_ecr(&error) => return Self::Unreadable(error),
             Err(error) => return Self::Foreign(error),
         };
@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn a_push_is_wanted_by_the_first_filter_that_matches() {
         let rules = rules("other:*,team/*:v*,*:*", Version::V2);
-        match Decision::of(&push_event(|_| {}), &rules) {
-            Decision::Wanted { push, filter } => {
+        match PushDecision::of(&push_event(|_| {}), &rules) {
+            PushDecision::Wanted { push, filter } => {
                 assert_eq!(push.repository.name(), "team/app");
                 assert_eq!(filter.to_string(), "team/*:v*");
             }
@@ -88,8 +88,8 @@ mod tests {
     fn a_push_that_no_filter_matches_is_not_wanted() {
         let rules = rules("other:*", Version::V2);
         assert!(matches!(
-            Decision::of(&push_event(|_| {}), &rules),
-            Decision::Skipped { why: SkippedPush::Unmatched { .. }, .. }
+            PushDecision::of(&push_event(|_| {}), &rules),
+            PushDecision::Skipped { why: SkippedPush::Unmatched { .. }, .. }
         ));
     }
 
@@ -98,8 +98,8 @@ mod tests {
         let rules = rules("*:*", Version::V2);
         let event = push_event(|event| event["detail"]["image-tag"] = json!("v1-soci"));
         assert!(matches!(
-            Decision::of(&event, &rules),
-            Decision::Skipped { why: SkippedPush::Skip(Skip::OutputTag { .. }), .. }
+            PushDecision::of(&event, &rules),
+            PushDecision::Skipped { why: SkippedPush::Skip(Skip::OutputTag { .. }), .. }
         ));
     }
 
@@ -108,21 +108,27 @@ mod tests {
         let event = push_event(|event| event["detail"]["image-tag"] = json!(""));
         let (v2, v1) = (rules("*:*", Version::V2), rules("*:*", Version::V1));
         assert!(matches!(
-            Decision::of(&event, &v2),
-            Decision::Skipped { why: SkippedPush::Skip(Skip::Untagged), .. }
+            PushDecision::of(&event, &v2),
+            PushDecision::Skipped { why: SkippedPush::Skip(Skip::Untagged), .. }
         ));
-        assert!(matches!(Decision::of(&event, &v1), Decision::Wanted { .. }));
+        assert!(matches!(PushDecision::of(&event, &v1), PushDecision::Wanted { .. }));
     }
 
     #[test]
     fn other_events_are_told_from_those_that_cannot_be_read() {
         let rules = rules("*:*", Version::V2);
         let delete = push_event(|event| event["detail"]["action-type"] = json!("DELETE"));
-        assert!(matches!(Decision::of(&delete, &rules), Decision::Ignored(Ignored::Action(_))));
+        assert!(matches!(
+            PushDecision::of(&delete, &rules),
+            PushDecision::Ignored(Ignored::Action(_))
+        ));
         let cut = push_event(|event| event["detail"]["image-digest"] = json!("sha256:"));
-        assert!(matches!(Decision::of(&cut, &rules), Decision::Unreadable(_)));
+        assert!(matches!(PushDecision::of(&cut, &rules), PushDecision::Unreadable(_)));
         for foreign in ["{}", "[]", "null", "\"text\"", r#"{"source":"aws.ecr"}"#] {
-            assert!(matches!(Decision::of(foreign, &rules), Decision::Foreign(_)), "{foreign}");
+            assert!(
+                matches!(PushDecision::of(foreign, &rules), PushDecision::Foreign(_)),
+                "{foreign}"
+            );
         }
     }
 }

@@ -7,20 +7,20 @@ use soci_queue::Queue;
 use soci_text::error_chain;
 use tracing::{error, info, warn};
 
-use crate::decision::Decision;
+use crate::decision::PushDecision;
 use crate::dispatch::{DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests};
 use crate::response::Response;
 
 /// Handles events.
 #[derive(Clone, Debug)]
-pub struct Handler<Q, M, F> {
+pub struct EventHandler<Q, M, F> {
     /// Which events are wanted.
     pub rules: PushRules,
     /// Where these go.
     pub dispatcher: Dispatcher<Q, M, F>,
 }
 
-impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
+impl<Q: Queue, M: Manifests, F: IndexFunction> EventHandler<Q, M, F> {
     /// Handles the event that is `payload` and logs one line about it. Fails only if an event that
     /// may be wanted went nowhere.
     pub async fn handle(
@@ -29,11 +29,11 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
         invocation: &Invocation,
     ) -> Result<Response, InvocationError> {
         let request_id = &*invocation.request_id;
-        match Decision::of(payload, &self.rules) {
-            Decision::Wanted { push, filter } => {
+        match PushDecision::of(payload, &self.rules) {
+            PushDecision::Wanted { push, filter } => {
                 self.send(&push, filter, payload, invocation).await
             }
-            Decision::Skipped { push, why } => {
+            PushDecision::Skipped { push, why } => {
                 let About { repository, digest, tag, event_id } = About::of(&push);
                 // A word of its own: it is by far the most frequent, and tells of the filters.
                 if let SkippedPush::Unmatched { .. } = why {
@@ -50,12 +50,12 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Handler<Q, M, F> {
                 }
                 Ok(Response::skipped(&push, &why))
             }
-            Decision::Ignored(ignored) => {
+            PushDecision::Ignored(ignored) => {
                 info!(outcome = "ignored", request_id, "{ignored}");
                 Ok(Response::ignored(&ignored))
             }
-            Decision::Unreadable(error) => self.keep(&error, payload, invocation).await,
-            Decision::Foreign(error) => {
+            PushDecision::Unreadable(error) => self.keep(&error, payload, invocation).await,
+            PushDecision::Foreign(error) => {
                 warn!(outcome = "malformed", request_id, "{}", error_chain(&error));
                 Ok(Response::malformed(&error))
             }

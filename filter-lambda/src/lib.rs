@@ -1,7 +1,7 @@
 //! The filter Lambda: EventBridge hands it every push to ECR; it picks the images that are wanted
 //! and sends each to where it is indexed.
 //!
-//! [`Decision::of`] decides from an event's text alone. [`Dispatcher::dispatch`] carries the
+//! [`PushDecision::of`] decides from an event's text alone. [`Dispatcher::dispatch`] carries the
 //! decision out: a small image goes to the index Lambda, everything else to the queue.
 //!
 //! What happens to an event:
@@ -28,11 +28,11 @@ mod response;
 mod settings;
 mod size;
 
-pub use decision::Decision;
+pub use decision::PushDecision;
 pub use dispatch::{
     DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests, Shortcut,
 };
-pub use handler::Handler;
+pub use handler::EventHandler;
 pub use remote::{EcrManifests, InvokeError, LambdaFunction, ManifestsError};
 pub use response::Response;
 pub use settings::{FilterSettings, ShortcutSettings};

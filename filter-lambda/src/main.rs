@@ -1,16 +1,16 @@
 //! The filter Lambda: the file `bootstrap` of a function with the runtime provided.al2023.
 
-use soci_text::error_chain;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use soci_filter_lambda::{
-    Dispatcher, EcrManifests, FilterSettings, Handler, LambdaFunction, Response, Shortcut,
+    Dispatcher, EcrManifests, EventHandler, FilterSettings, LambdaFunction, Response, Shortcut,
     SizeLimits,
 };
 use soci_lambda::{InvocationError, block_on, serve, start_logging};
+use soci_text::error_chain;
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type PendingResponse<'a> = Pin<Box<dyn Future<Output = Result<Response, InvocationError>> + 'a>>;
@@ -54,7 +54,7 @@ async fn run() -> ExitCode {
         time: SHORTCUT_TIME,
     });
     let dispatcher = Dispatcher { queue, shortcut };
-    let handler = Handler { rules: settings.rules, dispatcher };
+    let handler = EventHandler { rules: settings.rules, dispatcher };
     let handle = |event: Box<RawValue>, invocation| -> PendingResponse<'_> {
         let handler = &handler;
         Box::pin(async move { handler.handle(event.get(), &invocation).await })

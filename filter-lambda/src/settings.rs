@@ -1,7 +1,7 @@
 //! What the filter Lambda is told by its environment.
 
 use soci_aws::QueueUrl;
-use soci_config::{Problems, Program, Reader, Source, name, read_push_rules};
+use soci_config::{Problems, Program, Source, VariableReader, name, read_push_rules};
 use soci_lambda::LogSettings;
 use soci_push::PushRules;
 
@@ -30,7 +30,7 @@ pub struct ShortcutSettings {
 impl FilterSettings {
     /// Reads the variables.
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
-        let mut reader = Reader::new(Program::Filter, source);
+        let mut reader = VariableReader::new(Program::Filter, source);
         let rules = read_push_rules(&mut reader);
         let queue_url = reader.from_str(name::QUEUE_URL);
         let function = reader.text(name::INDEX_LAMBDA_ARN);

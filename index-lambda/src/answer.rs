@@ -3,7 +3,7 @@
 use serde::Serialize;
 use soci_jobs::{Outcome, Why, reasons};
 use soci_lambda::{InvocationError, other_event_error, validation_error};
-use soci_push::event::{Event, MAX_EVENT_BYTES};
+use soci_push::event::{EcrEvent, MAX_EVENT_BYTES};
 use soci_push::job::JobError;
 use soci_push::{Skip, SkippedPush, Task};
 
@@ -114,7 +114,7 @@ fn message_of(handled: &Handled, why: &Why, payload: &str) -> String {
         Err(JobError::Event(error)) => validation_error(error),
         // To somebody who sends events it is an event, of which the field is missing that would say
         // so.
-        Err(JobError::Unknown) => match Event::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
+        Err(JobError::Unknown) => match EcrEvent::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
             Err(error) => validation_error(&error),
             Ok(_) => why.detail.clone(),
         },

@@ -14,14 +14,14 @@ use crate::work::{Delivery, Handled, Incoming, Worker};
 
 /// Handles invocations.
 #[derive(Clone, Debug)]
-pub struct Handler<S, Q> {
+pub struct InvocationHandler<S, Q> {
     /// Does the work.
     pub worker: Worker<S, Q>,
     /// The queue that jobs are handed to, as event source mappings name it.
     pub queue: QueueIdentity,
 }
 
-impl<S: RepositoryOpener, Q: Queue> Handler<S, Q> {
+impl<S: RepositoryOpener, Q: Queue> InvocationHandler<S, Q> {
     /// Handles the invocation with `payload`, and logs one line about every message in it. Messages
     /// of a queue are handled one after the other, each with all the memory there is.
     pub async fn handle(

@@ -26,7 +26,7 @@ mod settings;
 mod work;
 
 pub use answer::{Answer, BatchAnswer, ItemFailure};
-pub use handler::Handler;
+pub use handler::InvocationHandler;
 pub use payload::{Batch, Payload, PayloadError, QueueIdentity, Record};
 pub use settings::Settings;
 pub use work::{Delivery, Handled, Incoming, Worker};

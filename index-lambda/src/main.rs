@@ -1,6 +1,5 @@
 //! The index Lambda: the file `bootstrap` of a function with the runtime provided.al2023.
 
-use soci_text::error_chain;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -9,11 +8,12 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use soci_aws::{EcrCredentials, SqsQueue};
-use soci_index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
+use soci_index_lambda::{Answer, InvocationHandler, QueueIdentity, Settings, Worker};
 use soci_indexer::{Budget, Options, OutputTag};
 use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
 use soci_lambda::{InvocationError, block_on, serve, start_logging};
 use soci_registry::Client;
+use soci_text::error_chain;
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, InvocationError>> + 'a>>;
@@ -67,7 +67,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
         runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
-    let handler = Handler { worker, queue: QueueIdentity::of(&settings.queue_url) };
+    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&settings.queue_url) };
     let handle = |payload: Box<RawValue>, invocation| -> Handled<'_> {
         let handler = &handler;
         Box::pin(async move { handler.handle(payload.get(), &invocation).await })

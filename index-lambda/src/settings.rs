@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use soci_aws::QueueUrl;
 use soci_config::{
-    IndexSettings, LEAST_BUDGET, MOST_BUDGET, Problems, Program, Reader, Source,
+    IndexSettings, LEAST_BUDGET, MOST_BUDGET, Problems, Program, Source, VariableReader,
     budget_of_this_process, name,
 };
 use soci_jobs::EndpointOverride;
@@ -40,7 +40,7 @@ pub struct Settings {
 impl Settings {
     /// Reads the variables, for a machine with `cores`.
     pub fn read(source: &dyn Source, cores: NonZeroUsize) -> Result<Self, Problems> {
-        let mut reader = Reader::new(Program::Index, source);
+        let mut reader = VariableReader::new(Program::Index, source);
         let index = IndexSettings::read(&mut reader);
         let queue_url: Option<QueueUrl> = reader.from_str(name::QUEUE_URL);
         let dead_letter_queue_url = reader.from_str(name::DEAD_LETTER_QUEUE_URL);

@@ -15,12 +15,8 @@ const MAX_LINES: usize = 500;
 /// Files that are longer, and why each is better in one piece.
 const LONG: &[(&str, &str)] = &[];
 
-/// Names that say nothing without their module. Where two crates have one, a reader meets both.
-const VAGUE: [&str; 8] =
-    ["Answer", "Content", "Fault", "Known", "Limits", "Settings", "Shared", "State"];
-
-/// Vague names that two crates may have all the same, and why. None is.
-const ALLOWED: &[(&str, &str)] = &[];
+/// Public types whose name two crates have, and why.
+const SHARED_NAMES: &[(&str, &str)] = &[];
 
 #[test]
 fn files_are_no_longer_than_a_person_can_hold_in_mind() {
@@ -38,8 +34,8 @@ fn every_exception_to_a_lint_has_a_reason() {
 }
 
 #[test]
-fn no_two_crates_share_a_vague_name() {
-    none(&vague(packages(), ALLOWED));
+fn no_two_crates_have_a_public_type_of_one_name() {
+    none(&shared(packages(), SHARED_NAMES));
 }
 
 fn long(packages: &[Package], allowed: &[(&str, &str)]) -> Vec<String> {
@@ -123,7 +119,7 @@ impl<'a> Visit<'a> for Exceptions {
     }
 }
 
-fn vague(packages: &[Package], allowed: &[(&str, &str)]) -> Vec<String> {
+fn shared(packages: &[Package], allowed: &[(&str, &str)]) -> Vec<String> {
     let mut defined: BTreeMap<String, BTreeMap<&str, String>> = BTreeMap::new();
     for package in packages {
         for (file, text) in package.files.iter().filter(|(file, _)| !is_test(file)) {
@@ -134,12 +130,12 @@ fn vague(packages: &[Package], allowed: &[(&str, &str)]) -> Vec<String> {
     }
     defined
         .into_iter()
-        .filter(|(name, crates)| VAGUE.contains(&name.as_str()) && crates.len() > 1)
+        .filter(|(_, crates)| crates.len() > 1)
         .filter(|(name, _)| !allowed.iter().any(|(other, _)| other == name))
         .map(|(name, crates)| {
             let files: BTreeSet<String> = crates.into_values().collect();
             let files: Vec<String> = files.into_iter().collect();
-            format!("{name} says nothing without its module: {}", files.join(", "))
+            format!("{name} is the name of a public type in several crates: {}", files.join(", "))
         })
         .collect()
 }
@@ -214,18 +210,18 @@ fn f() {
     }
 
     #[test]
-    fn vague_names_of_two_crates_are_found() {
+    fn names_of_two_crates_are_found() {
         let package = |name: &str, text: &str| Package::made_up(name, &[("src/lib.rs", text)]);
         let packages = [
-            package("soci-a", "pub struct Settings; pub struct Limits; pub struct Job;"),
+            package("soci-a", "pub struct Settings; pub struct Limits;"),
             package("soci-b", "pub enum Settings {} pub(crate) struct Limits; pub struct Job;"),
         ];
         assert_eq!(
-            vague(&packages, &[]),
+            shared(&packages, &[]),
             [
-                "Settings says nothing without its module: crates/soci-a/src/lib.rs, crates/soci-b/src/lib.rs"
+                "Settings is the name of a public type in several crates: crates/soci-a/src/lib.rs, crates/soci-b/src/lib.rs"
             ]
         );
-        assert!(vague(&packages, &[("Settings", "a test")]).is_empty());
+        assert!(shared(&packages, &[("Settings", "a test")]).is_empty());
     }
 }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use soci_aws::sdk::SdkConfig;
 use soci_aws::{EcrCredentials, SqsQueue};
 use soci_config::Environment;
-use soci_index_lambda::{Answer, Handler, QueueIdentity, Settings, Worker};
+use soci_index_lambda::{Answer, InvocationHandler, QueueIdentity, Settings, Worker};
 use soci_indexer::{Options, RemoteRepository};
 use soci_jobs::{EndpointOverride, RegistryOpener, Runner};
 use soci_lambda::{InvocationError, serve, start_logging};
@@ -176,7 +176,7 @@ async fn function() {
         runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
-    let handler = Handler { worker, queue: QueueIdentity::of(&settings.queue_url) };
+    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&settings.queue_url) };
     let handle = |payload: Box<RawValue>, invocation| {
         let handler = &handler;
         let answer: Pin<Box<dyn Future<Output = Result<Answer, InvocationError>>>> =

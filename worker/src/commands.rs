@@ -19,8 +19,9 @@ mod status;
 mod worker;
 mod ztoc;
 
-use soci_text::error_chain;
 use std::process::ExitCode;
+
+use soci_text::error_chain;
 
 use crate::cli::{Command, ZtocCommand};
 use crate::{process, report};

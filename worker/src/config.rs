@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use soci_aws::QueueUrl;
 use soci_config::{
-    IndexSettings, LEAST_BUDGET, MOST_BUDGET, Problems, Program, Reader, Source,
+    IndexSettings, LEAST_BUDGET, MOST_BUDGET, Problems, Program, Source, VariableReader,
     budget_of_this_process, name,
 };
 use soci_jobs::EndpointOverride;
@@ -48,7 +48,7 @@ pub(crate) struct WorkerConfig {
 impl WorkerConfig {
     /// Reads it; everything that is wrong is in the error.
     pub(crate) fn read(source: &dyn Source) -> Result<Self, Problems> {
-        let mut reader = Reader::new(Program::Worker, source);
+        let mut reader = VariableReader::new(Program::Worker, source);
         let queue_url = reader.from_str::<QueueUrl>(name::QUEUE_URL);
         let backfill_queue_url = reader.from_str::<QueueUrl>(name::BACKFILL_QUEUE_URL);
         let dead_letter_queue_url = reader.from_str::<QueueUrl>(name::DEAD_LETTER_QUEUE_URL);
@@ -120,7 +120,7 @@ impl WorkerConfig {
     }
 }
 
-fn count(reader: &mut Reader<'_>, name: &'static str) -> Option<NonZeroUsize> {
+fn count(reader: &mut VariableReader<'_>, name: &'static str) -> Option<NonZeroUsize> {
     let number = reader.number(name, 1..=1_000)?;
     usize::try_from(number).ok().and_then(NonZeroUsize::new)
 }

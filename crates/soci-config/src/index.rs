@@ -4,7 +4,7 @@ use soci_manifest::{SociIndexSettings, Version};
 use soci_push::{PushRules, TagFilters};
 
 use crate::parse::suffix;
-use crate::reader::Reader;
+use crate::reader::VariableReader;
 use crate::table::name;
 
 /// What is built, of which images.
@@ -20,7 +20,7 @@ pub struct IndexSettings {
 
 impl IndexSettings {
     /// Reads them; `None` if one is wrong, which the reader notes.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub fn read(reader: &mut VariableReader<'_>) -> Option<Self> {
         let rules = read_push_rules(reader);
         // A ztoc holds the span size as a signed number of 64 bits.
         let span_size = reader.bytes(name::SPAN_SIZE, 0..=i64::MAX.unsigned_abs());
@@ -53,7 +53,7 @@ impl IndexSettings {
 }
 
 /// Reads which pushes are work; `None` if a variable is wrong, which the reader notes.
-pub fn read_push_rules(reader: &mut Reader<'_>) -> Option<PushRules> {
+pub fn read_push_rules(reader: &mut VariableReader<'_>) -> Option<PushRules> {
     let filters = reader.from_str(name::FILTERS);
     let version = reader.parsed(name::INDEX_VERSION, |text| match text.trim() {
         "V1" | "v1" => Ok(Version::V1),

@@ -2,7 +2,7 @@
 //! mistake at once.
 //!
 //! [`VARIABLES`] is the table; `docs/CONFIGURATION.md` is made from it, which a test holds. A
-//! program asks a [`Reader`] for the variables it needs and gets, beside the values, all
+//! program asks a [`VariableReader`] for the variables it needs and gets, beside the values, all
 //! [`Problems`] at the end; a program with problems exits with [`EXIT_CODE`].
 //!
 //! Where values come from is a [`Source`]; only [`Environment`] and [`budget_of_this_process`] look at the process.
@@ -20,7 +20,7 @@ pub use memory::{
     LEAST_BUDGET, MOST_BUDGET, WITHOUT_IMAGES, budget_of_this_process, default_budget,
 };
 pub use parse::{bytes, suffix};
-pub use reader::{Environment, Problem, Problems, Reader, Source};
+pub use reader::{Environment, Problems, Source, VariableProblem, VariableReader};
 pub use table::{Need, Program, VARIABLES, Variable, markdown, name};
 
 /// Exit code of a program whose configuration is wrong: `EX_USAGE` of `sysexits.h`.

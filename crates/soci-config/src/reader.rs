@@ -2,7 +2,7 @@
 //!
 //! A deployment takes minutes, so whoever made three mistakes shall see three of them. A read that
 //! fails gives `None` and notes the problem. A program reads everything first, asks with `?` after
-//! that, and gets its values from [`Reader::finish`] only if nothing was noted.
+//! that, and gets its values from [`VariableReader::finish`] only if nothing was noted.
 //!
 //! A problem names the variable and repeats the value, cut short, unless it may hold a password.
 
@@ -41,7 +41,7 @@ impl<F: Fn(&str) -> Option<String>> Source for F {
 
 /// A variable that is missing or wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct VariableProblem {
     /// The variable.
     pub name: &'static str,
     /// What is wrong with it.
@@ -50,12 +50,12 @@ pub struct Problem {
 
 /// Everything that is wrong with a program's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(pub Vec<Problem>);
+pub struct Problems(pub Vec<VariableProblem>);
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration is wrong:")?;
-        for Problem { name, reason } in &self.0 {
+        for VariableProblem { name, reason } in &self.0 {
             write!(f, "\n  {name}: {reason}")?;
         }
         Ok(())
@@ -64,19 +64,19 @@ impl fmt::Display for Problems {
 
 /// Reads the variables of one program. An empty value counts as none, except where an empty text
 /// means something.
-pub struct Reader<'a> {
+pub struct VariableReader<'a> {
     program: Program,
     source: &'a dyn Source,
-    problems: Vec<Problem>,
+    problems: Vec<VariableProblem>,
 }
 
-impl fmt::Debug for Reader<'_> {
+impl fmt::Debug for VariableReader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("program", &self.program).finish_non_exhaustive()
+        f.debug_struct("VariableReader").field("program", &self.program).finish_non_exhaustive()
     }
 }
 
-impl<'a> Reader<'a> {
+impl<'a> VariableReader<'a> {
     /// A reader for `program`.
     pub fn new(program: Program, source: &'a dyn Source) -> Self {
         Self { program, source, problems: Vec::new() }
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
 
     /// Notes that something is wrong that only shows when values are seen together.
     pub fn reject(&mut self, name: &'static str, reason: impl Into<String>) {
-        self.problems.push(Problem { name, reason: reason.into() });
+        self.problems.push(VariableProblem { name, reason: reason.into() });
     }
 
     /// `value`, if nothing was wrong.
@@ -216,7 +216,7 @@ mod tests {
             (name::MEMORY_BUDGET, "lots"),
             (name::ANNOTATE_SPAN_SIZE, "yes"),
         ]);
-        let mut reader = Reader::new(Program::Worker, &source);
+        let mut reader = VariableReader::new(Program::Worker, &source);
         reader.text(name::QUEUE_URL);
         reader.number(name::MAX_CONCURRENT_IMAGES, 1..=1000);
         reader.bytes(name::MEMORY_BUDGET, 1..=u64::MAX);
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn an_empty_value_is_none_unless_empty_means_something() {
         let source = with(&[(name::MAX_CONCURRENT_IMAGES, " "), (name::OUTPUT_TAG_SUFFIX, "")]);
-        let mut reader = Reader::new(Program::Worker, &source);
+        let mut reader = VariableReader::new(Program::Worker, &source);
         assert_eq!(reader.number(name::MAX_CONCURRENT_IMAGES, 1..=1000), Some(4));
         let suffix = reader.parsed_or_empty(name::OUTPUT_TAG_SUFFIX, parse::suffix);
         assert_eq!(suffix.as_deref(), Some(""));
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn what_may_be_a_password_is_not_repeated() {
         let source = with(&[(name::REGISTRY_ENDPOINT_URL, "ftp://user:secret@host")]);
-        let mut reader = Reader::new(Program::Worker, &source);
+        let mut reader = VariableReader::new(Program::Worker, &source);
         reader.parsed(name::REGISTRY_ENDPOINT_URL, |_| Err::<(), _>("no"));
         let problems = reader.finish(Some(())).unwrap_err().to_string();
         assert!(problems.contains("REGISTRY_ENDPOINT_URL") && !problems.contains("secret"));
@@ -257,7 +257,7 @@ mod tests {
         let long = "x".repeat(10_000);
         let values = [(name::MEMORY_BUDGET, &*long)];
         let source = with(&values);
-        let mut reader = Reader::new(Program::Worker, &source);
+        let mut reader = VariableReader::new(Program::Worker, &source);
         reader.bytes(name::MEMORY_BUDGET, 0..=1);
         assert!(reader.finish(Some(())).unwrap_err().to_string().len() < 300);
     }

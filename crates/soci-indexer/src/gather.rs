@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use soci_manifest::{Image, Missing, MissingKind};
 use soci_oci::TagOrDigest;
-use soci_registry::{MANIFEST_LIMIT, Manifest, MemoryHold};
+use soci_registry::{MANIFEST_LIMIT, MemoryHold, VerifiedManifest};
 
 use crate::budget::{DOCUMENT_FACTOR, FIRST_DOCUMENTS};
 use crate::error::IndexError;
@@ -28,7 +28,7 @@ const SHORT_DOCUMENT: u64 = 64 << 10;
 /// An image whose documents are there, and the memory that they take.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    pub(crate) root: Manifest,
+    pub(crate) root: VerifiedManifest,
     pub(crate) image: Image,
     pub(crate) memory: MemoryHold,
 }
@@ -115,7 +115,7 @@ async fn fetch_root<S: ImageStore>(
     store: &S,
     name: &ImageName,
     source: Option<SourceTag<'_>>,
-) -> Result<Manifest, IndexError> {
+) -> Result<VerifiedManifest, IndexError> {
     let Some(source) = source else { return fetch(store, &name.target, MANIFEST_LIMIT).await };
     match tokio::join!(source.before(store), fetch(store, &name.target, MANIFEST_LIMIT)) {
         (Ok(()), root) => root,
@@ -130,14 +130,14 @@ async fn fetch<S: ImageStore>(
     store: &S,
     target: &TagOrDigest,
     limit: usize,
-) -> Result<Manifest, IndexError> {
+) -> Result<VerifiedManifest, IndexError> {
     let target = || target.clone();
     let manifest = store.manifest_within(&target(), limit).await;
     let manifest = manifest.map_err(|source| IndexError::Read { target: target(), source })?;
     let manifest = manifest.ok_or_else(|| IndexError::NotFound { target: target() })?;
     let media_type = soci_oci::root_media_type(&manifest.media_type, &manifest.bytes)
         .map_err(|source| IndexError::NotADocument { target: target(), source })?;
-    Ok(Manifest { media_type, ..manifest })
+    Ok(VerifiedManifest { media_type, ..manifest })
 }
 
 async fn fetch_document<S: ImageStore>(store: &S, missing: &Missing) -> Result<Bytes, IndexError> {

@@ -20,7 +20,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use soci_manifest::{Assembly, BuiltZtoc, LayerKey, LayerToBuild, Plan, Planned, Version};
 use soci_oci::{Digest, Tag, TagOrDigest, referrers};
-use soci_registry::{BlobSource, Manifest};
+use soci_registry::{BlobSource, VerifiedManifest};
 use tokio::task::JoinSet;
 
 use crate::error::{IndexError, LayerError, StoreError};
@@ -300,7 +300,9 @@ fn has_suffix(name: &ImageName, output: &OutputTag) -> bool {
 }
 
 /// What the store gave under a tag. A document that is longer than any result could be is not looked at.
-fn within(found: Result<Option<Manifest>, StoreError>) -> Result<Option<Manifest>, StoreError> {
+fn within(
+    found: Result<Option<VerifiedManifest>, StoreError>,
+) -> Result<Option<VerifiedManifest>, StoreError> {
     match found {
         Err(error) if error.is_too_large() => Ok(None),
         found => found,
@@ -311,7 +313,7 @@ fn within(found: Result<Option<Manifest>, StoreError>) -> Result<Option<Manifest
 async fn look_for_result<S: ImageStore>(
     store: &S,
     plan: &Plan,
-    root: &Manifest,
+    root: &VerifiedManifest,
     documents: u64,
     tag: Option<&Tag>,
     options: &Options,

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
 use soci_registry::{
-    BlobSource, MANIFEST_LIMIT, Manifest, MemoryLease, Referrers, ReferrersSource, TagNames,
-    Transfer,
+    BlobSource, MANIFEST_LIMIT, MemoryLease, Referrers, ReferrersSource, TagNames, Transfer,
+    VerifiedManifest,
 };
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
@@ -193,7 +193,7 @@ impl ImageStore for Layout {
         &self,
         target: &TagOrDigest,
         limit: usize,
-    ) -> Result<Option<Manifest>, StoreError> {
+    ) -> Result<Option<VerifiedManifest>, StoreError> {
         let index = self.read_index().await?;
         let entries = self.entries(&index)?;
         let entry = match target {
@@ -223,7 +223,7 @@ impl ImageStore for Layout {
         verify(&path, &digest, &bytes)?;
         let media_type = entry.and_then(|entry| entry.get("mediaType")?.as_str());
         let media_type = media_type.unwrap_or_default().to_owned();
-        Ok(Some(Manifest { media_type, digest, bytes }))
+        Ok(Some(VerifiedManifest { media_type, digest, bytes }))
     }
 
     fn blob(&self, digest: &Digest, size: u64, _: MemoryLease) -> LayoutBlob {

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use soci_oci::{Digest, Repository, Tag, TagOrDigest};
-use soci_registry::{BlobReader, BlobSource, Client, Manifest, MemoryLease, Referrers, TagNames};
+use soci_registry::{
+    BlobReader, BlobSource, Client, MemoryLease, Referrers, TagNames, VerifiedManifest,
+};
 
 use crate::error::StoreError;
 use crate::store::{BlobStream, ImageStore};
@@ -30,7 +32,7 @@ impl ImageStore for RemoteRepository {
         &self,
         target: &TagOrDigest,
         limit: usize,
-    ) -> Result<Option<Manifest>, StoreError> {
+    ) -> Result<Option<VerifiedManifest>, StoreError> {
         match self.client.manifest_within(&self.repository, target, limit).await {
             Ok(manifest) => Ok(Some(manifest)),
             Err(soci_registry::Error::NotFound(_)) => Ok(None),

@@ -6,7 +6,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use soci_oci::{Digest, Tag, TagOrDigest};
-use soci_registry::{BlobSource, MANIFEST_LIMIT, Manifest, MemoryLease, Referrers, TagNames};
+use soci_registry::{
+    BlobSource, MANIFEST_LIMIT, MemoryLease, Referrers, TagNames, VerifiedManifest,
+};
 
 use crate::error::StoreError;
 
@@ -20,7 +22,7 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     fn manifest(
         &self,
         target: &TagOrDigest,
-    ) -> impl Future<Output = Result<Option<Manifest>, StoreError>> + Send {
+    ) -> impl Future<Output = Result<Option<VerifiedManifest>, StoreError>> + Send {
         self.manifest_within(target, MANIFEST_LIMIT)
     }
 
@@ -29,7 +31,7 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         &self,
         target: &TagOrDigest,
         limit: usize,
-    ) -> impl Future<Output = Result<Option<Manifest>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<VerifiedManifest>, StoreError>> + Send;
 
     /// The digest of what a tag names; none if the tag does not exist.
     fn tagged(&self, tag: &Tag) -> impl Future<Output = Result<Option<Digest>, StoreError>> + Send {

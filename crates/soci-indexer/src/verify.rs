@@ -456,7 +456,7 @@ async fn read<S: ImageStore>(
     store: &S,
     what: &'static str,
     target: &TagOrDigest,
-) -> Result<soci_registry::Manifest, VerifyError> {
+) -> Result<soci_registry::VerifiedManifest, VerifyError> {
     let target = || target.clone();
     let manifest = store.manifest(&target()).await;
     let manifest =
@@ -464,7 +464,7 @@ async fn read<S: ImageStore>(
     let manifest = manifest.ok_or_else(|| VerifyError::NotFound { what, target: target() })?;
     let media_type = soci_oci::root_media_type(&manifest.media_type, &manifest.bytes)
         .map_err(|source| VerifyError::Document { digest: manifest.digest, source })?;
-    Ok(soci_registry::Manifest { media_type, ..manifest })
+    Ok(soci_registry::VerifiedManifest { media_type, ..manifest })
 }
 
 fn failed_read(what: &'static str, digest: Digest, source: StoreError) -> VerifyError {

@@ -1,6 +1,5 @@
 //! The loop that takes invocations from Lambda and hands them to a handler.
 
-use soci_text::error_chain;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -10,6 +9,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use soci_push::event::Timestamp;
+use soci_text::error_chain;
 use tokio::time::Instant;
 
 /// What Lambda tells of an invocation beside its payload.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use soci_config::{Reader, name};
+use soci_config::{VariableReader, name};
 use soci_logs::JsonLines;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Layer as _, fmt};
@@ -20,7 +20,7 @@ pub struct LogSettings {
 
 impl LogSettings {
     /// Reads them; `None` if one is wrong, which the reader notes.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub fn read(reader: &mut VariableReader<'_>) -> Option<Self> {
         let json = reader.parsed(name::LOG_FORMAT, |text| match text.trim() {
             // Nothing in Lambda is a terminal.
             "json" | "auto" => Ok(true),
@@ -68,7 +68,7 @@ mod tests {
             name::LOG_LEVEL => Some(level.to_owned()),
             _ => None,
         };
-        let mut reader = Reader::new(Program::Filter, &source);
+        let mut reader = VariableReader::new(Program::Filter, &source);
         let settings = LogSettings::read(&mut reader);
         reader.finish(settings)
     }

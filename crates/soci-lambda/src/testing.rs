@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, oneshot};
 
-pub use aws::{Call, FakeAws};
+pub use aws::{AwsCall, FakeAws};
 
 /// An ECR event about a push of `team/app:v1`, with what `change` does to it.
 pub fn push_event(change: impl FnOnce(&mut Value)) -> String {

@@ -105,17 +105,17 @@ const CHECKS: [Check; 15] = [
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use soci_push::event::{Event, MAX_EVENT_BYTES};
+    use soci_push::event::{EcrEvent, MAX_EVENT_BYTES};
 
     use super::*;
     use crate::testing::push_event;
 
     fn of(change: impl FnOnce(&mut Value)) -> String {
         let event = push_event(change);
-        match Event::parse(event.as_bytes(), MAX_EVENT_BYTES) {
+        match EcrEvent::parse(event.as_bytes(), MAX_EVENT_BYTES) {
             Err(error) => validation_error(&error),
-            Ok(Event::Ignored(ignored)) => other_event_error(&ignored),
-            Ok(Event::Push(_)) => panic!("nothing is wrong with {event}"),
+            Ok(EcrEvent::Ignored(ignored)) => other_event_error(&ignored),
+            Ok(EcrEvent::Push(_)) => panic!("nothing is wrong with {event}"),
         }
     }
 
@@ -165,7 +165,7 @@ mod tests {
     fn what_only_this_project_checks_is_told_in_its_own_words() {
         let sentence = of(|event| event["time"] = json!("yesterday"));
         assert!(sentence.contains("time \"yesterday\" must be a time"), "{sentence}");
-        let error = Event::parse(b"[]", MAX_EVENT_BYTES).unwrap_err();
+        let error = EcrEvent::parse(b"[]", MAX_EVENT_BYTES).unwrap_err();
         assert_eq!(validation_error(&error), "the event is not a JSON object");
     }
 }

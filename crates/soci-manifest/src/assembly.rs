@@ -22,7 +22,7 @@ use soci_oci::{Annotations, Descriptor, Digest, Manifest, Platform, referrers};
 
 use crate::error::ImageError;
 use crate::format::{self, Version};
-use crate::plan::{Decision, IndexPlan, LayerKey, Plan};
+use crate::plan::{IndexPlan, LayerDecision, LayerKey, Plan};
 
 /// A ztoc that has been built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Plan {
     ) -> Result<Manifest, ImageError> {
         let mut layers = Vec::new();
         for (layer, decision) in index.layers() {
-            let Decision::Build(compression) = decision else { continue };
+            let LayerDecision::Build(compression) = decision else { continue };
             let ztoc = ztocs
                 .get(&LayerKey { digest: layer.digest, compression })
                 .ok_or(ImageError::ZtocMissing { layer: layer.digest })?;

@@ -24,7 +24,7 @@ pub use error::{ImageError, ListedLayer};
 pub use format::{Version, VersionError};
 pub use image::{Image, Missing, MissingKind, NotAnImage};
 pub use plan::{
-    Decision, IndexPlan, LayerKey, LayerToBuild, Plan, Planned, SkipReason, SkippedLayer,
+    IndexPlan, LayerDecision, LayerKey, LayerToBuild, Plan, Planned, SkipReason, SkippedLayer,
 };
 pub use settings::{ImageLimits, Platforms, SociIndexSettings};
 pub use soci_ztoc::Compression;

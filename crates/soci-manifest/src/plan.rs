@@ -29,7 +29,7 @@ use crate::image::{
 };
 use crate::settings::{Platforms, SociIndexSettings};
 
-pub use layer::{Decision, LayerKey, LayerToBuild, SkippedLayer};
+pub use layer::{LayerDecision, LayerKey, LayerToBuild, SkippedLayer};
 pub use reason::SkipReason;
 
 /// What [`Image::plan`] comes to.
@@ -59,7 +59,7 @@ pub struct IndexPlan {
     /// The image manifest as the image names it.
     pub image: Descriptor,
     manifest: Arc<Manifest>,
-    decisions: Vec<Decision>,
+    decisions: Vec<LayerDecision>,
 }
 
 /// The image index that V2 rewrites, and what it rewrites it from.
@@ -88,7 +88,7 @@ impl Plan {
     pub fn skipped_layers(&self) -> Vec<SkippedLayer> {
         let mut seen = HashSet::new();
         let layers = self.indexes.iter().flat_map(IndexPlan::layers);
-        let skipped = layers.filter(|(_, decision)| !matches!(decision, Decision::Build(_)));
+        let skipped = layers.filter(|(_, decision)| !matches!(decision, LayerDecision::Build(_)));
         skipped
             .filter(|(layer, _)| seen.insert(layer.digest))
             .map(|(layer, decision)| SkippedLayer {
@@ -109,12 +109,12 @@ impl Plan {
 
 impl IndexPlan {
     /// The image's layers from the base up, each with what is done about it.
-    pub fn layers(&self) -> impl Iterator<Item = (&Descriptor, Decision)> {
+    pub fn layers(&self) -> impl Iterator<Item = (&Descriptor, LayerDecision)> {
         self.manifest.layers().iter().zip(self.decisions.iter().copied())
     }
 
     fn is_empty(&self) -> bool {
-        !self.decisions.iter().any(|decision| matches!(decision, Decision::Build(_)))
+        !self.decisions.iter().any(|decision| matches!(decision, LayerDecision::Build(_)))
     }
 }
 

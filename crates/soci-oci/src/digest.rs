@@ -1,10 +1,10 @@
 //! Content digests: `algorithm:hex`, OCI image specification, descriptor, "Digests".
 
-use soci_text::clip;
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::Digest as _;
+use soci_text::clip;
 
 /// The registered digest algorithms that identify content here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,9 +3,10 @@
 //! Source: the grammar of the `distribution/reference` library and the OCI distribution
 //! specification 1.1, "Pulling manifests" (`<name>` and `<reference>`).
 
-use soci_text::clip;
 use std::fmt;
 use std::str::FromStr;
+
+use soci_text::clip;
 
 use crate::digest::{Digest, DigestError};
 

@@ -88,7 +88,7 @@ pub enum Ignored {
 
 /// An event that has been understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum EcrEvent {
     /// Something was pushed.
     Push(Box<PushEvent>),
     /// Something else happened.
@@ -124,7 +124,7 @@ impl EventError {
     }
 }
 
-impl Event {
+impl EcrEvent {
     /// Reads the event that is `bytes`, JSON of at most `max_bytes` ([`MAX_EVENT_BYTES`] is what
     /// EventBridge allows).
     ///

@@ -16,9 +16,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use soci_oci::Tag;
+use soci_text::clip;
 
 use crate::event::fields::Listed;
-use soci_text::clip;
 
 mod pattern;
 

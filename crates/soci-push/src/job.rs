@@ -31,12 +31,12 @@
 
 use serde_json::{Map, Value};
 use soci_oci::{Digest, Repository, Tag};
+use soci_text::clip;
 
 use crate::event::fields::{Fields, Listed, TextError, from_str, text_within};
 use crate::event::{
-    EVENT_ID, Event, EventError, EventId, FieldProblem, Ignored, PushEvent, Timestamp,
+    EVENT_ID, EcrEvent, EventError, EventId, FieldProblem, Ignored, PushEvent, Timestamp,
 };
-use soci_text::clip;
 
 /// The version of the format that is written and read.
 pub const VERSION: u64 = 1;
@@ -228,9 +228,9 @@ impl JobMessage {
             let content = if message.has("v") {
                 MessageContent::Job(read(message)?)
             } else if message.has("detail-type") {
-                match Event::parse(text.as_bytes(), limits.max_bytes)? {
-                    Event::Push(push) => MessageContent::Push(push),
-                    Event::Ignored(ignored) => MessageContent::Ignored(ignored),
+                match EcrEvent::parse(text.as_bytes(), limits.max_bytes)? {
+                    EcrEvent::Push(push) => MessageContent::Push(push),
+                    EcrEvent::Ignored(ignored) => MessageContent::Ignored(ignored),
                 }
             } else {
                 return Err(JobError::Unknown);

@@ -11,12 +11,13 @@
 
 use std::fmt;
 
+use soci_manifest::Version;
+use soci_oci::{Digest, Repository, Tag};
+
 use crate::event::{EventId, Ignored, PushEvent, Timestamp};
 use crate::filter::{TagFilter, TagFilters};
 use crate::job::{JobError, JobMessage, MessageContent, MessageLimits};
 use crate::{Skip, why_not};
-use soci_manifest::Version;
-use soci_oci::{Digest, Repository, Tag};
 
 /// Which pushes are work.
 #[derive(Clone, Debug, PartialEq, Eq)]

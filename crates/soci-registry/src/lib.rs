@@ -44,7 +44,7 @@ pub use auth::credentials::{
 };
 pub use auth::docker_config::{DockerConfig, default_docker_config};
 pub use blob::{BlobReader, MAX_PIECE};
-pub use client::manifest::{Manifest, ManifestHead, PutManifest, TagNames};
+pub use client::manifest::{ManifestHead, PutManifest, TagNames, VerifiedManifest};
 pub use client::push::PushedBlob;
 pub use client::referrers::{Referrers, ReferrersSource};
 pub use client::{Client, ClientBuilder, MANIFEST_LIMIT};

@@ -38,12 +38,13 @@ use tokio::time::{Instant, sleep_until};
 #[cfg(any(test, feature = "testing"))]
 pub use faults::Call;
 
-use message_store::MessageStore;
-use rules::{Refused, check_outgoing, check_receive};
 use soci_queue::{
     Backlog, MAX_MESSAGE_BYTES, Message, MessageId, Operation, Outgoing, Queue, QueueError,
     Receipt, Receive,
 };
+
+use message_store::MessageStore;
+use rules::{Refused, check_outgoing, check_receive};
 
 /// How a [`MemoryQueue`] behaves.
 #[derive(Clone, Debug)]

@@ -14,9 +14,9 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use soci_text::error_chain;
 use std::future::Future;
 
+use soci_text::error_chain;
 use tokio::sync::watch as channel;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};

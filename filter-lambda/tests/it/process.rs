@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soci_lambda::testing::{Call, FakeAws, FakeRuntime, FunctionAnswer, stop};
+use soci_lambda::testing::{AwsCall, FakeAws, FakeRuntime, FunctionAnswer, stop};
 use tokio::process::{Child, Command};
 
 use crate::support::{event, index, manifest};
@@ -52,7 +52,7 @@ impl World {
     /// What was put on the queue.
     fn sent(&self) -> Vec<Value> {
         let calls = self.aws.calls_of("SendMessage");
-        calls.into_iter().map(|Call { body, .. }| body).collect()
+        calls.into_iter().map(|AwsCall { body, .. }| body).collect()
     }
 }
 
@@ -123,7 +123,7 @@ async fn a_small_image_is_measured_in_ecr_and_sent_to_the_index_lambda() {
     assert!(world.sent().is_empty());
 
     let asked = world.aws.calls_of("BatchGetImage");
-    let digests = |call: &Call| call.body["imageIds"][0]["imageDigest"].clone();
+    let digests = |call: &AwsCall| call.body["imageIds"][0]["imageDigest"].clone();
     let asked: Vec<Value> = asked.iter().map(digests).collect();
     assert_eq!(asked, [json!(root.digest.to_string()), json!(small.digest.to_string())]);
 }

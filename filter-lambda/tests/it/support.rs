@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_filter_lambda::{
-    Dispatcher, FetchedManifest, Handler, IndexFunction, Manifests, Shortcut, SizeLimits,
+    Dispatcher, EventHandler, FetchedManifest, IndexFunction, Manifests, Shortcut, SizeLimits,
 };
 use soci_lambda::Invocation;
 use soci_manifest::Version;
@@ -137,7 +137,7 @@ impl IndexFunction for Invoked {
 
 /// A handler and what is behind it.
 pub(crate) struct World {
-    pub(crate) handler: Handler<Sent, Stored, Invoked>,
+    pub(crate) handler: EventHandler<Sent, Stored, Invoked>,
     pub(crate) queue: Sent,
     pub(crate) manifests: Stored,
     pub(crate) function: Invoked,
@@ -167,7 +167,7 @@ pub(crate) fn world(
         output_suffix: "-soci".to_owned(),
     };
     let dispatcher = Dispatcher { queue: queue.clone(), shortcut: Some(shortcut) };
-    World { handler: Handler { rules, dispatcher }, queue, manifests, function }
+    World { handler: EventHandler { rules, dispatcher }, queue, manifests, function }
 }
 
 /// An invocation that ends in `seconds`.

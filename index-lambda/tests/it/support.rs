@@ -4,7 +4,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soci_index_lambda::{Answer, Handler, QueueIdentity, Worker};
+use soci_index_lambda::{Answer, InvocationHandler, QueueIdentity, Worker};
 use soci_indexer::{Budget, Options};
 use soci_jobs::{RegistryOpener, Runner};
 use soci_lambda::{Invocation, InvocationError};
@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) registry: FakeRegistry,
     pub(crate) live: MemoryQueue,
     pub(crate) dead: MemoryQueue,
-    pub(crate) handler: Handler<RegistryOpener, MemoryQueue>,
+    pub(crate) handler: InvocationHandler<RegistryOpener, MemoryQueue>,
 }
 
 /// A handler for version V2 with a dead-letter queue and a margin of 20 seconds, that wants every
@@ -66,7 +66,7 @@ pub(crate) async fn world_of(
         margin: Duration::from_secs(20),
     };
     let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/live".parse().unwrap();
-    let handler = Handler { worker, queue: QueueIdentity::of(&url) };
+    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&url) };
     World { registry, live, dead, handler }
 }
 

@@ -2,7 +2,6 @@
 
 mod survey;
 
-use soci_text::error_chain;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use soci_aws::ecr::{ImageEntry, RepositoryEntry};
 use soci_aws::{Catalogue, EcrError, sdk};
 use soci_queue::QueueError;
+use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, Counts, Enqueuer, Sink, progress};
 use crate::cli::BackfillArgs;

@@ -1,6 +1,5 @@
 //! What the commands for operators share.
 
-use soci_text::error_chain;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -13,6 +12,7 @@ use soci_jobs::RateLimiter;
 use soci_push::event::Timestamp;
 use soci_push::{JobMessage, PushRules, TagFilters};
 use soci_queue::{Group, Outgoing, QueueError};
+use soci_text::error_chain;
 
 use crate::cli::WorkArgs;
 use crate::{process, report};

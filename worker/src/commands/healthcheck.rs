@@ -3,7 +3,6 @@
 //! It asks on the worker's socket for health checks, where nobody else can be in its way. Only where there
 //! is none, as with a worker of before or outside of Linux, it asks `/livez` on the worker's port.
 
-use soci_text::error_chain;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use http::StatusCode;
 use soci_service::health_socket::{self, HealthError};
+use soci_text::error_chain;
 use tokio::time::timeout;
 
 use super::site;

@@ -1,6 +1,5 @@
 //! `index` and `verify`: commands on an image in a registry or an OCI layout.
 
-use soci_text::error_chain;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,6 +16,7 @@ use soci_indexer::{
 use soci_manifest::{Platforms, SociIndexSettings, Version};
 use soci_oci::{Reference, Tag, TagOrDigest};
 use soci_registry::{Client, DockerConfig, default_docker_config};
+use soci_text::error_chain;
 
 use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, VerifyArgs};
 use crate::process;

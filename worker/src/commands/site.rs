@@ -8,7 +8,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use soci_config::{Program, Reader, Source, name};
+use soci_config::{Program, Source, VariableReader, name};
 use tokio::net::TcpStream;
 
 use crate::report;
@@ -19,7 +19,7 @@ const MOST_BYTES: usize = 16 << 20;
 
 /// Where the worker's site is configured to be. Where that is wrong it says so, and gives the exit code.
 pub(super) fn configured(source: &dyn Source) -> Result<SocketAddr, ExitCode> {
-    let mut reader = Reader::new(Program::Worker, source);
+    let mut reader = VariableReader::new(Program::Worker, source);
     let address = reader.from_str::<SocketAddr>(name::HTTP_ADDRESS);
     reader.finish(address).map_err(|problems| {
         report::complain(problems.to_string());

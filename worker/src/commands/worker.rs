@@ -1,6 +1,5 @@
 //! `worker`: takes jobs off a queue until it is told to stop.
 
-use soci_text::error_chain;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use soci_service::metrics::Metrics;
 use soci_service::protection::EcsAgent;
 use soci_service::telemetry::{self, Emf, Otlp, Telemetry};
 use soci_service::{About, Service};
+use soci_text::error_chain;
 use tokio::net::TcpListener;
 
 use crate::cli::WorkerArgs;

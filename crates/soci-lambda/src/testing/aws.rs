@@ -16,7 +16,7 @@ use super::listen;
 
 /// A call of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct AwsCall {
     /// The operation as the header `X-Amz-Target` names it, without its prefix: `SendMessage`. For
     /// Lambda, which has no such header, `Invoke`.
     pub operation: String,
@@ -40,7 +40,7 @@ struct CallBook {
 
 #[derive(Default)]
 struct CallsAndAnswers {
-    calls: Vec<Call>,
+    calls: Vec<AwsCall>,
     answers: Vec<(String, Value)>,
     failures: VecDeque<(String, u16)>,
 }
@@ -80,7 +80,7 @@ impl FakeAws {
     }
 
     /// The calls of `operation` so far.
-    pub fn calls_of(&self, operation: &str) -> Vec<Call> {
+    pub fn calls_of(&self, operation: &str) -> Vec<AwsCall> {
         let state = self.shared.lock();
         state.calls.iter().filter(|call| call.operation == operation).cloned().collect()
     }
@@ -110,7 +110,7 @@ async fn answer(
     let operation = operation.to_owned();
     let body = serde_json::from_str(&body).unwrap_or(Value::Null);
     let mut state = shared.lock();
-    state.calls.push(Call { operation: operation.clone(), path: uri.path().to_owned(), body });
+    state.calls.push(AwsCall { operation: operation.clone(), path: uri.path().to_owned(), body });
     let request_id = [("x-amzn-requestid", "aws-request-1")];
     let failure = state.failures.iter().position(|(failing, _)| *failing == operation);
     if let Some((_, status)) = failure.and_then(|position| state.failures.remove(position)) {

@@ -11,7 +11,7 @@ use crate::settings::SociIndexSettings;
 
 /// What is done about a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum LayerDecision {
     /// A ztoc is built, reading the layer as so compressed.
     Build(Compression),
     /// It has fewer bytes than the minimum.
@@ -52,10 +52,10 @@ pub struct SkippedLayer {
     /// Its size in bytes.
     pub size: u64,
     /// Why.
-    pub decision: Decision,
+    pub decision: LayerDecision,
 }
 
-impl fmt::Display for Decision {
+impl fmt::Display for LayerDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Build(compression) => write!(f, "indexed as {compression}"),
@@ -71,7 +71,7 @@ pub(super) fn decide(
     settings: &SociIndexSettings,
     manifest: Digest,
     layer: &Descriptor,
-) -> Result<Decision, ImageError> {
+) -> Result<LayerDecision, ImageError> {
     let media_type = layer.media_type.as_str();
     let listed = || {
         let media_type = media_type.to_owned();
@@ -81,7 +81,7 @@ pub(super) fn decide(
         return Err(ImageError::NotALayer(listed()));
     }
     if layer.size < settings.min_layer_size {
-        return Ok(Decision::TooSmall);
+        return Ok(LayerDecision::TooSmall);
     }
     let compression = media_type::layer_compression(media_type)
         .map_err(|_| ImageError::UnknownCompression(listed()))?;
@@ -90,17 +90,17 @@ pub(super) fn decide(
         LayerCompression::None if media_type == media_type::OCI_LAYER => Compression::Uncompressed,
         // The reference reads Docker's plain layers as tar and fails on those that are not.
         LayerCompression::Unknown => Compression::Uncompressed,
-        LayerCompression::Zstd => return Ok(Decision::Unsupported { compression: "zstd" }),
-        LayerCompression::None => return Ok(Decision::Unsupported { compression: "unknown" }),
+        LayerCompression::Zstd => return Ok(LayerDecision::Unsupported { compression: "zstd" }),
+        LayerCompression::None => return Ok(LayerDecision::Unsupported { compression: "unknown" }),
     };
     if is_left_behind(media_type) {
         return Err(ImageError::Nondistributable(listed()));
     }
-    Ok(Decision::Build(compression))
+    Ok(LayerDecision::Build(compression))
 }
 
-pub(super) fn to_build((layer, decision): (&Descriptor, Decision)) -> Option<LayerToBuild> {
-    let Decision::Build(compression) = decision else { return None };
+pub(super) fn to_build((layer, decision): (&Descriptor, LayerDecision)) -> Option<LayerToBuild> {
+    let LayerDecision::Build(compression) = decision else { return None };
     Some(LayerToBuild {
         key: LayerKey { digest: layer.digest, compression },
         size: layer.size,
@@ -120,21 +120,21 @@ mod tests {
 
     const MIN: u64 = crate::format::DEFAULT_MIN_LAYER_SIZE;
 
-    fn decide_type(media_type: &str, size: u64) -> Result<Decision, ImageError> {
+    fn decide_type(media_type: &str, size: u64) -> Result<LayerDecision, ImageError> {
         let digest = Digest::sha256_of(b"");
         decide(&SociIndexSettings::default(), digest, &Descriptor::new(media_type, digest, size))
     }
 
     #[test]
     fn the_media_type_decides_how_a_large_layer_is_read() {
-        let unsupported = |compression| Decision::Unsupported { compression };
+        let unsupported = |compression| LayerDecision::Unsupported { compression };
         for (media_type, expected) in [
-            (media_type::OCI_LAYER_GZIP, Decision::Build(Compression::Gzip)),
-            (media_type::OCI_LAYER, Decision::Build(Compression::Uncompressed)),
+            (media_type::OCI_LAYER_GZIP, LayerDecision::Build(Compression::Gzip)),
+            (media_type::OCI_LAYER, LayerDecision::Build(Compression::Uncompressed)),
             (media_type::OCI_LAYER_ZSTD, unsupported("zstd")),
-            (media_type::DOCKER_LAYER, Decision::Build(Compression::Uncompressed)),
-            (media_type::DOCKER_LAYER_GZIP, Decision::Build(Compression::Gzip)),
-            (media_type::DOCKER_LAYER_FOREIGN, Decision::Build(Compression::Uncompressed)),
+            (media_type::DOCKER_LAYER, LayerDecision::Build(Compression::Uncompressed)),
+            (media_type::DOCKER_LAYER_GZIP, LayerDecision::Build(Compression::Gzip)),
+            (media_type::DOCKER_LAYER_FOREIGN, LayerDecision::Build(Compression::Uncompressed)),
             (media_type::OCI_LAYER_NONDISTRIBUTABLE, unsupported("unknown")),
             ("application/vnd.oci.image.layer.v1.tar+encrypted", unsupported("unknown")),
             ("application/vnd.docker.image.rootfs.diff.tar.gzip+x", unsupported("unknown")),
@@ -145,8 +145,14 @@ mod tests {
 
     #[test]
     fn the_minimum_itself_is_large_enough() {
-        assert_eq!(decide_type(media_type::OCI_LAYER_GZIP, MIN - 1).unwrap(), Decision::TooSmall);
-        assert!(matches!(decide_type(media_type::OCI_LAYER_GZIP, MIN), Ok(Decision::Build(_))));
+        assert_eq!(
+            decide_type(media_type::OCI_LAYER_GZIP, MIN - 1).unwrap(),
+            LayerDecision::TooSmall
+        );
+        assert!(matches!(
+            decide_type(media_type::OCI_LAYER_GZIP, MIN),
+            Ok(LayerDecision::Build(_))
+        ));
     }
 
     #[test]
@@ -159,7 +165,7 @@ mod tests {
         let unknown = "application/vnd.oci.image.layer.v2.tar";
         let foreign = media_type::DOCKER_LAYER_FOREIGN_GZIP;
         for media_type in [unknown, foreign] {
-            assert_eq!(decide_type(media_type, 1).unwrap(), Decision::TooSmall);
+            assert_eq!(decide_type(media_type, 1).unwrap(), LayerDecision::TooSmall);
         }
         let failed = decide_type(unknown, MIN);
         assert!(matches!(failed, Err(ImageError::UnknownCompression(_))));

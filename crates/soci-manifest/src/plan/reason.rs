@@ -5,7 +5,7 @@ use std::fmt;
 
 use soci_oci::Descriptor;
 
-use super::Decision;
+use super::LayerDecision;
 use crate::image::NotAnImage;
 use crate::settings::SociIndexSettings;
 
@@ -29,17 +29,17 @@ pub enum SkipReason {
 impl SkipReason {
     pub(super) fn nothing_to_index<'a>(
         settings: &SociIndexSettings,
-        layers: impl Iterator<Item = (&'a Descriptor, Decision)>,
+        layers: impl Iterator<Item = (&'a Descriptor, LayerDecision)>,
     ) -> Self {
         let mut seen = HashSet::new();
         let (mut too_small, mut unsupported) = (0, BTreeMap::new());
         for (_, decision) in layers.filter(|(layer, _)| seen.insert(layer.digest)) {
             match decision {
-                Decision::TooSmall => too_small += 1,
-                Decision::Unsupported { compression } => {
+                LayerDecision::TooSmall => too_small += 1,
+                LayerDecision::Unsupported { compression } => {
                     *unsupported.entry(compression).or_insert(0) += 1;
                 }
-                Decision::Build(_) => {}
+                LayerDecision::Build(_) => {}
             }
         }
         let min_layer_size = settings.min_layer_size;

@@ -1,7 +1,7 @@
 //! What is built, and what is left alone.
 
 use soci_manifest::{
-    Compression, Decision, ImageError, IndexPlan, MissingKind, NotAnImage, Plan, Platforms,
+    Compression, ImageError, IndexPlan, LayerDecision, MissingKind, NotAnImage, Plan, Platforms,
     SkipReason, SociIndexSettings, Version,
 };
 use soci_oci::media_type::{OCI_CONFIG, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST};
@@ -224,8 +224,8 @@ fn a_layer_is_built_once_for_each_way_it_is_read() {
         assert_eq!(read, [Compression::Gzip, Compression::Uncompressed]);
         assert_eq!((built[0].size, built[0].media_type.as_str()), (LARGE, OCI_LAYER_GZIP));
         let decisions: Vec<_> = plan.indexes()[0].layers().map(|(_, decision)| decision).collect();
-        let gzip = Decision::Build(Compression::Gzip);
-        assert_eq!(decisions, [gzip, Decision::TooSmall, gzip]);
+        let gzip = LayerDecision::Build(Compression::Gzip);
+        assert_eq!(decisions, [gzip, LayerDecision::TooSmall, gzip]);
     }
 }
 

@@ -11,10 +11,10 @@
 
 use std::fmt;
 
+use soci_manifest::Version;
 use soci_oci::{Tag, referrers};
 
 use super::PushEvent;
-use soci_manifest::Version;
 
 /// Why a push needs no SOCI index, as far as the event alone tells.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,19 +24,19 @@ fn sample() -> Value {
     })
 }
 
-fn parse(event: &Value) -> Result<Event, EventError> {
-    Event::parse(event.to_string().as_bytes(), MAX_EVENT_BYTES)
+fn parse(event: &Value) -> Result<EcrEvent, EventError> {
+    EcrEvent::parse(event.to_string().as_bytes(), MAX_EVENT_BYTES)
 }
 
 fn push(event: &Value) -> PushEvent {
     match parse(event).unwrap() {
-        Event::Push(push) => *push,
-        Event::Ignored(ignored) => panic!("{ignored}"),
+        EcrEvent::Push(push) => *push,
+        EcrEvent::Ignored(ignored) => panic!("{ignored}"),
     }
 }
 
 fn problems(text: &str) -> Vec<String> {
-    match Event::parse(text.as_bytes(), MAX_EVENT_BYTES) {
+    match EcrEvent::parse(text.as_bytes(), MAX_EVENT_BYTES) {
         Err(EventError::Fields(problems)) => {
             problems.into_iter().map(|problem| problem.path).collect()
         }
@@ -111,7 +111,7 @@ fn events_of_other_things_are_ignored_with_their_reason() {
         let mut event = sample();
         *event.pointer_mut(pointer).unwrap() = json!(other);
         event["detail"]["image-digest"] = json!(7);
-        assert_eq!(parse(&event).unwrap(), Event::Ignored(expected));
+        assert_eq!(parse(&event).unwrap(), EcrEvent::Ignored(expected));
     }
 }
 
@@ -194,17 +194,17 @@ fn an_error_quotes_little_of_a_hostile_value() {
 #[test]
 fn bytes_that_are_no_object_or_too_many_are_refused() {
     for bytes in [&b""[..], b"[]", b"null", b"{", b"\xff", b"{\"source\":\"\xff\"}"] {
-        let error = Event::parse(bytes, MAX_EVENT_BYTES).unwrap_err();
+        let error = EcrEvent::parse(bytes, MAX_EVENT_BYTES).unwrap_err();
         assert!(matches!(error, EventError::Json(_)) && error.is_permanent(), "{bytes:?}");
     }
-    let error = Event::parse(b"{}", 1).unwrap_err();
+    let error = EcrEvent::parse(b"{}", 1).unwrap_err();
     assert!(matches!(error, EventError::TooLarge { size: 2, limit: 1 }));
 }
 
 proptest::proptest! {
     #[test]
     fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(0_u8.., 0..200)) {
-        let _ = Event::parse(&bytes, MAX_EVENT_BYTES);
+        let _ = EcrEvent::parse(&bytes, MAX_EVENT_BYTES);
     }
 
     #[test]
@@ -218,7 +218,7 @@ proptest::proptest! {
             Some(name) => event[*name] = json!(text),
             None => event["detail"][detail[place - 8]] = json!(text),
         }
-        if let Ok(Event::Push(push)) = parse(&event) {
+        if let Ok(EcrEvent::Push(push)) = parse(&event) {
             proptest::prop_assert_eq!(push.digest.to_string(), DIGEST);
         }
     }

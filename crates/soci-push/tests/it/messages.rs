@@ -3,7 +3,7 @@
 use soci_manifest::Version;
 use soci_push::event::{MAX_EVENT_BYTES, Timestamp};
 use soci_push::job::{MessageContent, MessageLimits, Received};
-use soci_push::{Event, JobMessage, PushEvent, TagFilters, why_not};
+use soci_push::{EcrEvent, JobMessage, PushEvent, TagFilters, why_not};
 
 fn pushed(repository: &str, tag: &str) -> PushEvent {
     let event = serde_json::json!({
@@ -23,9 +23,9 @@ fn pushed(repository: &str, tag: &str) -> PushEvent {
             "image-tag": tag
         }
     });
-    match Event::parse(event.to_string().as_bytes(), MAX_EVENT_BYTES).unwrap() {
-        Event::Push(push) => *push,
-        Event::Ignored(ignored) => panic!("{ignored}"),
+    match EcrEvent::parse(event.to_string().as_bytes(), MAX_EVENT_BYTES).unwrap() {
+        EcrEvent::Push(push) => *push,
+        EcrEvent::Ignored(ignored) => panic!("{ignored}"),
     }
 }
 

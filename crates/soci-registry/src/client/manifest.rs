@@ -36,7 +36,7 @@ const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 /// A manifest or image index with its bytes, verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
+pub struct VerifiedManifest {
     /// The media type of the response, without parameters; empty if the registry sent none.
     pub media_type: String,
     /// The digest of `bytes`.
@@ -82,7 +82,7 @@ impl Client {
         &self,
         repository: &Repository,
         target: &TagOrDigest,
-    ) -> Result<Manifest, Error> {
+    ) -> Result<VerifiedManifest, Error> {
         self.manifest_within(repository, target, MANIFEST_LIMIT).await
     }
 
@@ -92,7 +92,7 @@ impl Client {
         repository: &Repository,
         target: &TagOrDigest,
         limit: usize,
-    ) -> Result<Manifest, Error> {
+    ) -> Result<VerifiedManifest, Error> {
         let registry = self.transport.registry(repository)?;
         let mut call =
             Self::read(&registry, repository, Method::GET, &format!("manifests/{target}"))?;
@@ -197,7 +197,7 @@ impl Client {
         call: &Call<'_>,
         target: &TagOrDigest,
         limit: usize,
-    ) -> Result<Manifest, Error> {
+    ) -> Result<VerifiedManifest, Error> {
         let reply = self.transport.send(call).await?;
         if reply.status() != StatusCode::OK {
             return Err(reply.into_error(Asked::Plain).await);
@@ -214,7 +214,7 @@ impl Client {
             Some(expected) => digest_as(expected, &bytes, &request)?,
             None => Digest::sha256_of(&bytes),
         };
-        Ok(Manifest { media_type, digest, bytes })
+        Ok(VerifiedManifest { media_type, digest, bytes })
     }
 
     async fn try_head(

@@ -3,12 +3,12 @@
 use std::future::pending;
 use std::sync::{MutexGuard, PoisonError};
 
+use soci_queue::{ErrorKind, Message, Operation, QueueError};
 use tokio::time::Instant;
 
 use super::MemoryQueue;
 use super::faults::{Call, Injected, PlannedFault, PlannedFaults};
 use super::presence::Presence;
-use soci_queue::{ErrorKind, Message, Operation, QueueError};
 
 /// A message that is in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

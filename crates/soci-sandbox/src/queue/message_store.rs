@@ -19,9 +19,10 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 #[cfg(any(test, feature = "testing"))]
+use soci_queue::{Backlog, Group, MAX_VISIBILITY, Message, MessageId, Outgoing, Receipt};
+
 use super::presence::Presence;
 use super::rules::Refused;
-use soci_queue::{Backlog, Group, MAX_VISIBILITY, Message, MessageId, Outgoing, Receipt};
 
 /// Identifies a message in its queue: they are counted in the order in which they come.
 type Number = u64;

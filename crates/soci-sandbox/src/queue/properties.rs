@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use soci_queue::{Group, MAX_RECEIVE, MAX_VISIBILITY};
 use tokio::time::advance;
 
 use super::*;
-use soci_queue::{Group, MAX_RECEIVE, MAX_VISIBILITY};
 
 const MAX_RECEIVES: u32 = 3;
 

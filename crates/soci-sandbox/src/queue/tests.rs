@@ -1,8 +1,8 @@
+use soci_queue::{ErrorKind, Group, MAX_DELAY, MAX_VISIBILITY, MAX_WAIT};
 use tokio::time::advance;
 
 use super::presence::Presence;
 use super::*;
-use soci_queue::{ErrorKind, Group, MAX_DELAY, MAX_VISIBILITY, MAX_WAIT};
 
 const VISIBILITY: Duration = Duration::from_secs(30);
 

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use soci_queue::{ErrorKind, Operation, Queue, QueueError};
+use soci_retry::Backoff;
 use soci_text::error_chain;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::event::{Event, Events};
-use soci_retry::Backoff;
 
 /// How often a call that ends a job is tried.
 const TRIES: u32 = 5;

@@ -20,11 +20,11 @@
 use std::time::Duration;
 
 use soci_queue::ErrorKind;
+use soci_retry::Backoff;
 use tokio::time::Instant;
 
 use super::settings::ConsumerSettings;
 use crate::event::QueueKind;
-use soci_retry::Backoff;
 
 /// Pause after a receive that was to wait and came back at once without messages, which some servers
 /// do: without it they would be asked without end.

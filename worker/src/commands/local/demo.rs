@@ -1,6 +1,5 @@
 //! The demonstration: an image is made, pushed, indexed, verified, and a file of it read lazily.
 
-use soci_text::error_chain;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use soci_indexer::{RemoteRepository, Report, Verification, verify_image};
 use soci_oci::{Descriptor, Digest, Index, Platform, Repository, Tag, TagOrDigest, media_type};
 use soci_registry::{BlobSource, Client};
 use soci_sandbox::sample_image::{self, LAYER_COUNT, PLATFORMS, PROBE};
+use soci_text::error_chain;
 use tokio::sync::mpsc;
 
 use super::job_output::JobSeen;

@@ -7,7 +7,7 @@ use serde_json::json;
 use soci_indexer::{ImageEvent, Report};
 use soci_jobs::{JobEnd, MessageAction, Outcome};
 use soci_oci::{Digest, Repository};
-use soci_push::event::{Event as EcrEvent, EventError, MAX_EVENT_BYTES, SOURCE, Timestamp};
+use soci_push::event::{EcrEvent, EventError, MAX_EVENT_BYTES, SOURCE, Timestamp};
 use soci_push::{JobMessage, PushRules, Skip, SkippedPush};
 use soci_queue::{Group, Outgoing, Queue};
 use soci_registry_server::Push;

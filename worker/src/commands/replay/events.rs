@@ -1,6 +1,5 @@
 //! Enqueues what events in a file ask for.
 
-use soci_text::error_chain;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use soci_push::job::{MessageContent, MessageLimits};
 use soci_push::{JobError, JobMessage, PushRules, SkippedPush};
 use soci_queue::QueueError;
+use soci_text::error_chain;
 
 use super::super::enqueue::{self, Counts, Enqueuer, Sink};
 

@@ -1,10 +1,10 @@
 //! Has SQS move all messages of a dead-letter queue.
 
-use soci_text::error_chain;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use soci_aws::{MoveError, SqsQueue};
+use soci_text::error_chain;
 
 use crate::commands::enqueue::progress;
 
