@@ -152,7 +152,7 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         let now = SystemTime::now();
         let (history, delay) = match (outcome.doubt(), outcome) {
             (Some(why), _) => {
-                let doubt = Some(why.reason.to_owned());
+                let doubt = Some(why.doubt());
                 (JobHistory { doubt, ..JobHistory::since(now) }, SECOND_LOOK_AFTER)
             }
             // That there was no time says nothing of the job.

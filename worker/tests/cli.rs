@@ -136,7 +136,13 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "a", "--index-version", "v1", "--output-tag", "x"], "only v2"),
         (&["nonsense"], "nonsense"),
         #[cfg(feature = "aws")]
-        (&["replay", "--reason", "nope"], "there are nothing-to-index"),
+        (&["replay", "--reason", "layer-memroy"], "a similar value exists: 'layer-memory'"),
+        #[cfg(feature = "aws")]
+        (&["dead-letters", "list", "--reason", "tag-gone"], "[possible values: digest-mismatch, "),
+        #[cfg(feature = "aws")]
+        (&["dead-letters", "drop"], "--all"),
+        #[cfg(feature = "aws")]
+        (&["dead-letters", "list", "--older-than", "2x"], "as in 90s, 15m, 2h or 3d"),
     ] {
         let output = run(arguments);
         let told = text(&output.stderr);

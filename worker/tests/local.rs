@@ -160,7 +160,7 @@ async fn status_prints_what_the_service_does_and_says_when_there_is_none() {
     local.line("indexed");
     let (code, text, _) = status(&local.page, &[]);
     assert_eq!(code, Some(0));
-    assert!(text.starts_with("idle: waiting for messages\n"), "{text}");
+    assert!(text.starts_with("idle: waiting for messages; the last one came just now\n"), "{text}");
     assert!(text.contains("team/app:v1") && text.contains("v1-soci sha256:"), "{text}");
     let (code, json, _) = status(&local.page, &["--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

@@ -106,7 +106,7 @@ pub enum IndexError {
     /// The image's manifests and configurations take more memory than there is for documents.
     #[error(
         "the image's manifests and configurations take {} of memory, and there are {} for documents: \
-         an eighth of `MEMORY_BUDGET` (`--memory`), at most 256 MiB",
+         an eighth of `MEMORY_BUDGET`, or of `--memory` of a command, at most 256 MiB",
         mebibytes(*needed), mebibytes(*most)
     )]
     DocumentMemory {
@@ -168,7 +168,7 @@ pub enum LayerError {
     /// The ztoc takes more memory while it is built than all layers have together.
     #[error(
         "its ztoc takes {} of memory while it is built, and there are {} for one ztoc: set \
-         `MEMORY_BUDGET` (`--memory`) to {} or more",
+         `MEMORY_BUDGET`, or `--memory` of a command, to {} or more",
         mebibytes(*needed), mebibytes(*most), mebibytes(*budget)
     )]
     Memory {

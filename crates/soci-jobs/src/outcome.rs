@@ -55,17 +55,25 @@ pub struct Why {
     /// What was found out about the image, if that is the reason; nothing where it lies in the message
     /// or in how the job ran.
     pub found: Option<Reason>,
+    /// What was asked of the registry that said so, as [`IndexError::asked`] has it; empty if none did.
+    pub asked: &'static str,
 }
 
 impl Why {
     /// A reason that lies in the message or in how the job ran, and what there is to say about it.
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), found: None }
+        Self { reason, detail: detail.into(), found: None, asked: "" }
     }
 
     /// A reason that was found at the image or around it.
     pub fn found(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason: reason.code(), detail: detail.into(), found: Some(reason) }
+        Self { reason: reason.code(), detail: detail.into(), found: Some(reason), asked: "" }
+    }
+
+    /// What a later look has to find again, if this is doubted: the same reason, said in answer to the same.
+    /// One wrong answer about a manifest and another about an upload do not make a right one.
+    pub fn doubt(&self) -> String {
+        format!("{} {}", self.reason, self.asked).trim_end().to_owned()
     }
 
     /// Whether the job may end for it as soon as it was seen once.
@@ -125,7 +133,7 @@ impl From<&IndexError> for Outcome {
         let mut detail = error_chain(error);
         // The advice stays whole: it is what the reader can act on.
         truncate(&mut detail, MAX_DETAIL - advice.len());
-        let why = Why::found(reason, detail + &advice);
+        let why = Why { asked: error.asked(), ..Why::found(reason, detail + &advice) };
         if reason.is_skip() || reason == Reason::ImageGone {
             Self::Skipped(why)
         } else if reason.is_permanent() {

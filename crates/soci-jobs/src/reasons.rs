@@ -18,10 +18,22 @@ pub const PROCESS_ENDED: &str = "process-ended";
 /// The queue itself has moved the message, and nothing on it says why.
 pub const RECEIVED_TOO_OFTEN: &str = "received-too-often";
 
-/// All codes that a dead letter can have.
-pub fn of_letters() -> impl Iterator<Item = &'static str> {
+/// All codes that a dead letter can have, in order.
+pub fn of_letters() -> Vec<&'static str> {
     let others = [MALFORMED, TOO_LONG, PANIC, PROCESS_ENDED, RECEIVED_TOO_OFTEN];
-    Reason::ALL.into_iter().map(Reason::code).chain(others)
+    // An image that is gone is an ordinary end, as what has nothing to index.
+    let found =
+        Reason::ALL.into_iter().filter(|reason| !reason.is_skip() && *reason != Reason::ImageGone);
+    let mut codes: Vec<_> = found.map(Reason::code).chain(others).collect();
+    codes.sort_unstable();
+    codes
+}
+
+/// Whether a letter is bound to fail again when it is put back, as the same image would.
+pub fn comes_back(code: &str) -> bool {
+    let of_the_image =
+        [Reason::ImageMalformed, Reason::ImageLimit, Reason::LayerRejected, Reason::LayerLimit];
+    code == MALFORMED || of_the_image.into_iter().any(|reason| reason.code() == code)
 }
 
 #[cfg(test)]
@@ -49,8 +61,11 @@ mod tests {
         let document = include_str!("../../../docs/RUNBOOK.md");
         let anchors = anchors(document);
         let mut seen = HashSet::new();
-        for code in of_letters() {
-            assert!(seen.insert(code), "{code}");
+        let letters = of_letters();
+        assert!(letters.is_sorted_by(|one, other| one < other), "each once: {letters:?}");
+        seen.extend(letters);
+        seen.extend(Reason::ALL.map(Reason::code));
+        for code in seen {
             let url = Runbook::default().section(code);
             let (_, anchor) = url.split_once('#').unwrap();
             assert!(anchors.contains(anchor), "docs/RUNBOOK.md has no section {anchor}");

@@ -243,7 +243,7 @@ pub enum Error {
         offset: u64,
     },
     /// The retry policy is used up; `source` is the last failure.
-    #[error("gave up after {failures} failed tries and {idle:?} without progress")]
+    #[error("gave up after {failures} failed tries and {idle:.1?} without progress")]
     Exhausted {
         /// Tries that failed in all.
         failures: u32,

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use soci_indexer::ImageEvent;
+use soci_jobs::EndKind;
 use soci_text::{Runbook, error_chain};
 use tokio::time::Instant;
 
@@ -125,6 +126,7 @@ impl StatusStore {
                 started_at: time(self.started_at),
                 uptime_seconds: seconds(self.started.elapsed()),
                 last_turn_seconds: seconds(self.since_turn()),
+                last_message_seconds: past.received.map(|at| seconds(at.elapsed())),
                 draining_until,
             },
             queues_away: queues
@@ -149,7 +151,10 @@ impl StatusStore {
             },
             pace: past.history.pace(),
             history: past.history.status(),
-            outage: past.outage.as_ref().map(OutageStatus::of),
+            outage: past.outage.as_ref().map(|outage| OutageStatus {
+                error: past.ended.iter().find_map(|ended| ended.failed_for(outage.reason)),
+                ..OutageStatus::of(outage)
+            }),
             running,
             ended: past.ended.iter().map(Ended::status).collect(),
         }
@@ -201,6 +206,8 @@ struct Past {
     away: [Option<QueueAway>; 2],
     /// Whether a queue has ever answered a receive.
     answered: bool,
+    /// When the latest message was received.
+    received: Option<Instant>,
     draining_until: Option<Instant>,
 }
 
@@ -218,6 +225,7 @@ impl Past {
             outage: None,
             away: [None, None],
             answered: false,
+            received: None,
             draining_until: None,
         }
     }
@@ -254,7 +262,9 @@ impl EventSink for StatusStore {
                 let mut in_hand = self.in_hand.write().unwrap_or_else(PoisonError::into_inner);
                 in_hand.insert(job.id, job.clone());
                 drop(in_hand);
-                self.past().totals.received += 1;
+                let mut past = self.past();
+                past.totals.received += 1;
+                past.received = Some(Instant::now());
             }
             Event::Image { event: ImageEvent::LayerRead { bytes, .. }, .. } => {
                 self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
@@ -272,6 +282,12 @@ impl EventSink for StatusStore {
                 past.history.turn(self.bytes_read.load(Ordering::Relaxed));
                 past.history.ended(end);
                 past.remember(ended);
+                if end.kind() == EndKind::Rejected
+                    && let Some(letters) = &mut past.dead_letters
+                {
+                    // It is there already, however long it is until they are counted again.
+                    letters.backlog.visible += 1;
+                }
             }
             Event::Counted { queue, backlog } => {
                 let counted = Counted { backlog, at: Instant::now() };
@@ -290,7 +306,14 @@ impl EventSink for StatusStore {
                 self.past().oldest_letter = sent_at;
             }
             Event::LettersSeen { letters, more } => {
-                self.past().letters = Some(Letters::new(letters, more));
+                let seen = Letters::new(letters, more);
+                let mut past = self.past();
+                // Whoever looks at letters hides them from all others for a moment.
+                if !more
+                    || past.letters.as_ref().is_none_or(|before| before.count() <= seen.count())
+                {
+                    past.letters = Some(seen);
+                }
             }
             Event::OutageBegan { reason, since } => {
                 self.past().outage = Some(Outage { reason, since, probes: 0, next_probe: None });

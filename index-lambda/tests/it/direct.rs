@@ -160,7 +160,7 @@ async fn what_only_the_registry_says_is_left_to_a_worker_s_second_look() {
     let body: Value = serde_json::from_str(&found.message.body).unwrap();
     assert_eq!(body, job("v1", gone));
     let history = JobHistory::of(&found.message);
-    assert_eq!((history.doubt.as_deref(), history.attempts), (Some("image-gone"), 0));
+    assert_eq!((history.doubt.as_deref(), history.attempts), (Some("image-gone image"), 0));
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "REPO[:TAG]|DIGEST")]
     pub(crate) image: Vec<ImagePattern>,
     /// Letters that failed for this reason; may be given several times
-    #[arg(long, value_name = "REASON", value_parser = letter_reason)]
+    #[arg(long, value_name = "REASON", value_parser = letter_reason(), hide_possible_values = true)]
     pub(crate) reason: Vec<String>,
     /// Letters that failed longer ago, as in 90s, 15m, 2h or 3d
     #[arg(long, value_name = "AGE", value_parser = age)]

@@ -91,7 +91,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_rate: Option<NonZeroU32>,
     /// Only messages that failed for this reason, as `queue` lists them; may be given several times
-    #[arg(long, value_name = "REASON", value_parser = letter_reason, conflicts_with = "events")]
+    #[arg(long, value_name = "REASON", value_parser = letter_reason(), hide_possible_values = true, conflicts_with = "events")]
     pub(crate) reason: Vec<String>,
     #[command(flatten)]
     pub(crate) work: WorkArgs,

@@ -2,14 +2,10 @@
 
 use soci_config::bytes;
 
-/// The code of a reason that a dead letter can have.
+/// The code of a reason that a dead letter can have. One that is misspelled is told what it may have been.
 #[cfg(feature = "aws")]
-pub(super) fn letter_reason(text: &str) -> Result<String, String> {
-    if soci_jobs::reasons::of_letters().any(|code| code == text) {
-        return Ok(text.to_owned());
-    }
-    let known: Vec<_> = soci_jobs::reasons::of_letters().collect();
-    Err(format!("no dead letter has this reason; there are {}", known.join(", ")))
+pub(super) fn letter_reason() -> clap::builder::PossibleValuesParser {
+    soci_jobs::reasons::of_letters().into()
 }
 
 /// A number of bytes that a ztoc can hold as its span size.

@@ -15,6 +15,7 @@ use soci_aws::{SqsQueue, sdk};
 use soci_jobs::RateLimiter;
 use soci_queue::{Message, Queue, QueueError};
 use soci_service::dead_letters::{Letter, Selection, Walk, again};
+use soci_service::words::count;
 use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, progress};
@@ -57,7 +58,7 @@ async fn show(args: &ShowArgs) -> Result<CommandOutput, String> {
     if found.letters.is_empty() && found.failures.is_empty() {
         let (id, others) = (&args.id, found.others);
         found.failures.push(format!(
-            "no letter has the identifier {id}; {others} others are there, which `dead-letters list` lists"
+            "no letter has the identifier {id}; `dead-letters list` lists the {others} that are there"
         ));
     }
     let (runbook, now) = (&args.queue.runbook_url, SystemTime::now());
@@ -90,7 +91,11 @@ async fn retry(args: &RetryArgs) -> Result<CommandOutput, String> {
     let changed = put_back(&from, &to, &selection, limiter.as_ref(), interrupted()).await;
     let text = |changed: &Changed| {
         let Changed { done, left, .. } = changed;
-        format!("{done} letters are on {} again, {left} were left where they are\n", to.name())
+        format!(
+            "{} put back on {}, {left} left where they are\n",
+            count(*done, "letter"),
+            to.name()
+        )
     };
     Ok(finish(&args.queue, &changed, text))
 }
@@ -103,7 +108,7 @@ async fn drop_letters(args: &DropArgs) -> Result<CommandOutput, String> {
     }
     let changed = delete(&queue, &selection, interrupted()).await;
     let text = |changed: &Changed| {
-        format!("{} letters were deleted, {} were left\n", changed.done, changed.left)
+        format!("{} deleted, {} left\n", count(changed.done, "letter"), changed.left)
     };
     Ok(finish(&args.queue, &changed, text))
 }
@@ -118,7 +123,7 @@ async fn dry_run(
     let found = look(queue, selection, usize::MAX, interrupted()).await;
     let text = |found: &Found| {
         let list = text::list(found, &args.runbook_url, SystemTime::now());
-        format!("{list}{} letters {what}; nothing was changed\n", found.matched)
+        format!("{list}{} {what}; nothing was changed\n", count(found.matched, "letter"))
     };
     finish(args, &found, text)
 }

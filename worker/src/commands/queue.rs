@@ -42,7 +42,10 @@ pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
             };
             let peek = if role == "dead letters" { args.peek } else { 0 };
             match look(&queue, role, peek).await {
-                Ok(standing) => standings.push(standing),
+                Ok(standing) => {
+                    failures.extend(standing.unknown.clone());
+                    standings.push(standing);
+                }
                 Err(error) => failures.push(error_chain(&error)),
             }
         }
@@ -70,6 +73,8 @@ struct Standing {
     backlog: Backlog,
     /// When the oldest message was sent, if the queue tells.
     oldest: Option<SystemTime>,
+    /// Why that is not known, if it was asked and not told.
+    unknown: Option<String>,
     peek: Option<Peek>,
 }
 
@@ -89,9 +94,13 @@ async fn look<Q: Queue>(
 ) -> Result<Standing, QueueError> {
     // Counted first, as looking hides messages for a moment.
     let backlog = queue.backlog().await?;
-    let oldest = queue.oldest().await?;
+    let oldest = queue.oldest().await;
     let peek = if peek_at > 0 { Some(peek(queue, peek_at).await?) } else { None };
-    Ok(Standing { role, name: queue.name().to_owned(), backlog, oldest, peek })
+    let (oldest, unknown) = match oldest {
+        Ok(oldest) => (oldest, None),
+        Err(error) => (None, Some(error_chain(&error))),
+    };
+    Ok(Standing { role, name: queue.name().to_owned(), backlog, oldest, unknown, peek })
 }
 
 /// Looks at up to `max` letters and gives them back at once.
@@ -165,8 +174,8 @@ fn text(standings: &[Standing], now: SystemTime) -> String {
     let mut text = table(["queue", "name", "visible", "in flight", "delayed", "oldest"], rows);
     for peek in standings.iter().filter_map(|standing| standing.peek.as_ref()) {
         if peek.letters > 0 {
-            let Peek { letters, reasons, .. } = peek;
-            let _ = writeln!(text, "  reasons of {letters} dead letters: {reasons}");
+            let reasons = &peek.reasons;
+            let _ = writeln!(text, "  reasons of the dead letters: {reasons}");
             if reasons.has(RECEIVED_TOO_OFTEN) {
                 text.push_str(NO_REASON);
             }

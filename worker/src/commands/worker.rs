@@ -102,6 +102,8 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         queue = config.queue_url.name(),
         site = %address,
         images = config.max_concurrent_images,
+        memory_budget_mib = config.memory_budget >> 20,
+        registry_endpoint = config.registry_endpoint.as_ref().map(soci_jobs::EndpointOverride::host),
         index_version = ?config.index.settings.version,
         filters = %config.index.filters,
         "worker started"

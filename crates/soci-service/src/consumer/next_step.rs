@@ -3,7 +3,7 @@
 //! - What is done, or has nothing to do, is deleted. What can never be done is put on the dead-letter
 //!   queue with its reason.
 //! - Unless only a registry says so. Then the job gets a second look, at least [`SECOND_LOOK_AFTER`]
-//!   later: its copy carries the reason, and the same reason found again ends it. Because the copy is
+//!   later: its copy carries the reason, and the same reason found again, in answer to the same, ends it. Because the copy is
 //!   sent with that delay, whoever finds the doubt on a message knows that the time has passed, and no
 //!   two clocks are compared. During an outage nothing that is doubted is believed, until the job is older
 //!   than [`ConsumerSettings::max_job_age`].
@@ -75,7 +75,7 @@ impl NextStep {
         if let Some(why) = outcome.doubt()
             && !Self::is_believed(why, facts, settings)
         {
-            let doubt = Some(why.reason.to_owned());
+            let doubt = Some(why.doubt());
             let history = JobHistory { doubt, crashes: 0, ..facts.history.clone() };
             let action = MessageAction::SecondLook { again_in: SECOND_LOOK_AFTER };
             return Self::Copy { history, delay: SECOND_LOOK_AFTER, action };
@@ -98,7 +98,7 @@ impl NextStep {
     /// enough, until the job is so old that one that fails would be given up.
     fn is_believed(why: &Why, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> bool {
         let age = facts.now.duration_since(facts.history.first_sent_at).unwrap_or_default();
-        facts.history.doubt.as_deref() == Some(why.reason)
+        facts.history.doubt.as_ref() == Some(&why.doubt())
             && (!facts.outage || age >= settings.max_job_age)
     }
 
@@ -278,6 +278,18 @@ mod tests {
                 assert_eq!(doubting.doubt.as_deref(), Some(reason.code()));
             }
         }
+    }
+
+    #[test]
+    fn two_wrong_answers_about_different_things_do_not_agree() {
+        let refused =
+            |asked| Outcome::Rejected(Why { asked, ..Why::found(Reason::RegistryRefused, "") });
+        let history = JobHistory::since(at(0));
+        let (doubting, _) = copied(step(&refused("put-manifest"), &facts(&history)));
+        let (other, _) = copied(step(&refused("begin-upload"), &facts(&doubting)));
+        assert_eq!(other.doubt.as_deref(), Some("registry-refused begin-upload"));
+        let believed = step(&refused("begin-upload"), &facts(&other));
+        assert!(matches!(believed, NextStep::DeadLetter(_)), "{believed:?}");
     }
 
     #[test]

@@ -196,7 +196,7 @@ async fn the_text_has_what_the_page_has() {
     let since = store.snapshot().outage.unwrap().since;
     for line in [
         format!(
-            "registry-unreachable: different images fail for throttled since {since}; one job at a time is tried"
+            "registry-unreachable: different images fail for throttled since {since}; one job at a time is tried, and none is lost; it goes on by itself"
         ),
         "live      1\u{2009}234 waiting, 1 in flight, 0 delayed, counted 5 s ago".to_owned(),
         "  r.example/team/app:1.0".to_owned(),

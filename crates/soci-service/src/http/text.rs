@@ -36,9 +36,14 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
         )?;
     }
     if let Some(outage) = &status.outage {
-        let next = outage.next_probe_seconds.map_or("soon".to_owned(), duration);
-        let (reason, since, probes) = (outage.reason, &outage.since, outage.probes);
-        writeln!(text, "  registry: {reason} since {since}, {probes} probes failed, next {next}")?;
+        let next = outage.next_probe_seconds.filter(|next| *next >= 1.0);
+        let next = next.map_or("now".to_owned(), |next| format!("in {}", duration(next)));
+        let (reason, since) = (outage.reason, &outage.since);
+        let probes = count(outage.probes.into(), "probe");
+        writeln!(text, "  registry: {reason} since {since}, {probes} failed, the next {next}")?;
+        if let Some(error) = &outage.error {
+            writeln!(text, "    {}", first(&one_line(error), MOST_DETAIL))?;
+        }
     }
     let version = match service.commit {
         "" => service.version.to_owned(),
@@ -51,9 +56,9 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(text, "{:<9} {}", queue.lane, messages(queue))?;
     }
     if let Some(letters) = &status.dead_letters {
-        let (visible, when) = (grouped(letters.visible), ago(letters.counted_seconds_ago));
-        let oldest = oldest(letters.oldest_seconds.filter(|_| letters.visible > 0));
-        writeln!(text, "{:<9} {visible} dead letters{oldest}, counted {when}", "dead")?;
+        let (all, when) = (count(letters.all(), "dead letter"), ago(letters.counted_seconds_ago));
+        let oldest = oldest(letters.oldest_seconds.filter(|_| letters.all() > 0));
+        writeln!(text, "{:<9} {all}{oldest}, counted {when}", "dead")?;
     }
     if let Some(pace) = &status.pace {
         let (jobs, over) = (pace.jobs_per_minute, duration(pace.over_seconds));
@@ -77,6 +82,7 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
     )?;
     let layers = count(totals.layers_built, "layer");
     writeln!(text, "{:<9} {}, {layers} built", "read", size(totals.bytes_read))?;
+    letters(text, status)?;
     writeln!(text, "\nnow")?;
     if status.running.is_empty() {
         writeln!(text, "  nothing in hand")?;
@@ -89,7 +95,6 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
             doing(job)
         )?;
     }
-    letters(text, status)?;
     writeln!(text, "\nlately")?;
     if status.ended.is_empty() {
         writeln!(text, "  no job has ended since the start")?;
@@ -178,7 +183,7 @@ fn why(job: &EndedStatus) -> Option<String> {
     }
     let detail = first(&one_line(&job.detail), MOST_DETAIL);
     let again =
-        job.again_in_seconds.map(|again| format!("; again {} after the end", duration(again)));
+        job.again_in_seconds.map(|again| format!("; tried again {} after that", duration(again)));
     match (job.reason, detail.as_str()) {
         ("", "") => None,
         (reason, "") => Some(format!("{reason}{}", again.unwrap_or_default())),

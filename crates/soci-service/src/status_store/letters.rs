@@ -92,6 +92,10 @@ impl Letters {
         Self { seen: letters.collect(), more, at: Instant::now() }
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.seen.len()
+    }
+
     fn oldest(&self) -> Option<SystemTime> {
         self.seen.iter().map(|letter| letter.failed_at).min()
     }
@@ -108,6 +112,11 @@ impl Letters {
 }
 
 impl DeadLettersStatus {
+    /// All of them, also those that somebody looks at just now.
+    pub fn all(&self) -> u64 {
+        self.visible.saturating_add(self.in_flight)
+    }
+
     pub(super) fn of(
         counted: &Counted,
         oldest: Option<SystemTime>,

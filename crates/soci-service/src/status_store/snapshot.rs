@@ -16,6 +16,7 @@ use crate::event::QueueKind;
 use crate::job_in_hand::{JobImage, JobInHand, Waiting};
 use crate::service_state::ServiceState;
 use crate::shown_text::shown;
+use crate::words::ago;
 
 /// The version of the shape.
 pub const SCHEMA: u32 = 1;
@@ -60,21 +61,29 @@ impl Status {
         };
         match self.service.state {
             ServiceState::Starting => "no queue has answered yet".to_owned(),
-            ServiceState::Idle => "waiting for messages".to_owned(),
-            ServiceState::Working => jobs,
+            ServiceState::Idle => {
+                let last = match self.service.last_message_seconds {
+                    Some(seconds) => format!("the last one came {}", ago(seconds)),
+                    None => "none has come since the start".to_owned(),
+                };
+                format!("waiting for messages; {last}{}", self.letters_that_wait())
+            }
+            ServiceState::Working => format!("{jobs}{}", self.letters_that_wait()),
             ServiceState::QueueUnreachable => {
                 let live = |away: &&QueueAwayStatus| away.lane == QueueKind::Live.label();
                 let away = self.queues_away.iter().find(live);
                 let since = away.map_or("", |away| &away.since);
                 format!(
-                    "the live queue has not answered since {since}; no message is taken; {jobs}"
+                    "the live queue has not answered since {since}; no message is taken, and none is lost; it \
+                     goes on by itself; {jobs}"
                 )
             }
             ServiceState::RegistryUnreachable => {
                 let outage = self.outage.as_ref();
                 let (reason, since) = outage.map_or(("", ""), |away| (away.reason, &away.since));
                 format!(
-                    "different images fail for {reason} since {since}; one job at a time is tried"
+                    "different images fail for {reason} since {since}; one job at a time is tried, and none is \
+                     lost; it goes on by itself"
                 )
             }
             ServiceState::Draining => {
@@ -84,6 +93,17 @@ impl Status {
             ServiceState::Stuck => {
                 "the receive loop has stopped turning; the task is to be replaced".to_owned()
             }
+        }
+    }
+}
+
+impl Status {
+    /// How many dead letters need somebody, if any does.
+    fn letters_that_wait(&self) -> String {
+        match self.dead_letters.as_ref().map_or(0, DeadLettersStatus::all) {
+            0 => String::new(),
+            1 => "; 1 dead letter needs somebody".to_owned(),
+            letters => format!("; {letters} dead letters need somebody"),
         }
     }
 }
@@ -103,6 +123,8 @@ pub struct ServiceStatus {
     pub uptime_seconds: f64,
     /// Time since the receive loop last began a turn, or since the start if it has not.
     pub last_turn_seconds: f64,
+    /// Time since a message was received; `null` if none was since the start.
+    pub last_message_seconds: Option<f64>,
     /// When what is not finished is given back; `null` unless the service drains.
     pub draining_until: Option<String>,
 }
@@ -116,6 +138,8 @@ pub struct OutageStatus {
     pub since: String,
     /// Time since then.
     pub since_seconds: f64,
+    /// What the latest of them failed for, in words, if it is known.
+    pub error: Option<String>,
     /// Jobs that have failed one at a time.
     pub probes: u32,
     /// Time until the next one is taken, if that is known.
@@ -341,6 +365,7 @@ impl OutageStatus {
             reason: reason.code(),
             since: at(since),
             since_seconds: seconds(since.elapsed()),
+            error: None,
             probes,
             next_probe_seconds: next_probe.map(|next| seconds(next - Instant::now())),
         }
@@ -381,6 +406,12 @@ impl Ended {
             elapsed_seconds: seconds(elapsed),
         };
         Self { status, since: Instant::now() }
+    }
+
+    /// What it failed for, if that is this.
+    pub(super) fn failed_for(&self, reason: Reason) -> Option<String> {
+        let failed = self.is_failure() && self.status.reason == reason.code();
+        (failed && !self.status.detail.is_empty()).then(|| self.status.detail.clone())
     }
 
     /// Whether it did not do what it should.

@@ -353,7 +353,7 @@ async fn the_shape_is_stable() {
     );
     assert_eq!(
         names(&status["service"]),
-        "version commit state started_at uptime_seconds last_turn_seconds draining_until"
+        "version commit state started_at uptime_seconds last_turn_seconds last_message_seconds draining_until"
     );
     assert_eq!(
         names(&status["queues"][0]),

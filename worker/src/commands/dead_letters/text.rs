@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use soci_jobs::reasons::comes_back;
 use soci_push::event::Timestamp;
 use soci_service::dead_letters::Letter;
 use soci_service::words::{ago, count};
@@ -39,7 +40,7 @@ pub(super) fn list(found: &Found, runbook: &Runbook, now: SystemTime) -> String 
     }
     let others = match found.others {
         0 => String::new(),
-        others => format!(", {others} others are not meant"),
+        others => format!(", {} not meant", count(others, "other letter")),
     };
     let _ = writeln!(text, "{}{others}", count(found.matched, "dead letter"));
     if found.in_hand > 0 {
@@ -62,6 +63,11 @@ pub(super) fn whole(letter: &Letter, runbook: &Runbook, now: SystemTime) -> Stri
     let job = letter.job.as_ref();
     let failed_at = Timestamp::from(letter.failed_at);
     let from = letter.queue.as_ref();
+    let again = if comes_back(&letter.reason) {
+        " (it fails again as long as the image is the same)"
+    } else {
+        ""
+    };
     let rows = [
         ("image", letter.image()),
         ("digest", job.map(|job| job.digest.to_string())),
@@ -72,10 +78,10 @@ pub(super) fn whole(letter: &Letter, runbook: &Runbook, now: SystemTime) -> Stri
         ("first failed", letter.first_failed_at.clone()),
         ("first sent", letter.first_sent_at.clone()),
         ("came from", from.map(|queue| format!("{queue}, message {}", letter.failed_id))),
-        ("received here", Some(count(letter.receive_count.into(), "time"))),
+        ("looked at", Some(count(letter.receive_count.into(), "time"))),
         ("message", Some(letter.body.clone())),
         ("what to do", Some(runbook.section(&letter.reason))),
-        ("put it back", Some(command("retry", letter))),
+        ("put it back", Some(command("retry", letter) + again)),
         ("delete it", Some(command("drop", letter))),
     ];
     for (name, value) in rows {

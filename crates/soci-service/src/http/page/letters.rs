@@ -13,7 +13,12 @@ pub(super) fn letters_seen(letters: &DeadLettersStatus, reader: &Reader) -> Mark
         section aria-labelledby="letters" data-key="letters" {
             h2 #letters { "Dead letters" }
             @if seen.is_empty() {
-                p.empty { "None." }
+                p.empty {
+                    @match letters.all() {
+                        0 => "None.",
+                        _ => "They are hidden for a moment, as somebody looks at them.",
+                    }
+                }
             } @else {
                 ul.letters {
                     @for letter in seen {

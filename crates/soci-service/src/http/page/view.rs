@@ -7,7 +7,7 @@ use super::charts::charts;
 use super::ended::lately;
 use super::filter::Filter;
 use super::letters::letters_seen;
-use super::parts::{Reader, clock, image, ordinal, origin, short, short_text};
+use super::parts::{Reader, clock, detail, image, ordinal, origin, short, short_text};
 use crate::status_store::{
     DeadLettersStatus, LayerStatus, OutageStatus, QueueAwayStatus, QueueStatus, RunningStatus,
     ServiceState, Status, Totals,
@@ -87,8 +87,8 @@ fn queue_away(away: &QueueAwayStatus) -> Markup {
             strong { "The " (away.lane) " queue does not answer " }
             "for " (duration(away.since_seconds)) ", since " (clock(&away.since))
             ". No message is taken from it meanwhile, and none is lost: what waits there goes on waiting. "
-            (count(away.failures.into(), "receive")) " failed so far, the next is made in "
-            (duration(away.next_try_seconds)) ". "
+            (count(away.failures.into(), "receive")) " failed so far, the next is made "
+            (soon(away.next_try_seconds)) ". "
             bdi.detail { (away.error) }
         }
     }
@@ -101,10 +101,12 @@ fn away(outage: &OutageStatus) -> Markup {
             strong { "The registry is away " }
             "for " (duration(outage.since_seconds)) ", since " (clock(&outage.since)) ": "
             code.reason { (outage.reason) }
-            ". Jobs are tried one at a time until one works, and no try is counted. "
+            ". Jobs are tried one at a time until one works. These tries do not count towards giving a job up, and \
+             none is lost. "
             (grouped(outage.probes.into())) " failed so far"
-            @if let Some(next) = outage.next_probe_seconds { ", the next in " (duration(next)) }
-            "."
+            @if let Some(next) = outage.next_probe_seconds { ", the next " (soon(next)) }
+            ". "
+            @if let Some(error) = &outage.error { (detail(error)) }
         }
     }
 }
@@ -155,11 +157,11 @@ fn waiting(name: &str, queue: Option<&QueueStatus>) -> Markup {
 }
 
 fn dead_letters(letters: &DeadLettersStatus) -> Markup {
-    let kind = if letters.visible > 0 { "bad" } else { "" };
-    let oldest = letters.oldest_seconds.filter(|_| letters.visible > 0);
+    let kind = if letters.all() > 0 { "bad" } else { "" };
+    let oldest = letters.oldest_seconds.filter(|_| letters.all() > 0);
     let oldest = oldest.map_or(String::new(), |age| format!("oldest {}, ", duration(age)));
     let note = format!("{oldest}counted {}", ago(letters.counted_seconds_ago));
-    figure("Dead letters", &grouped(letters.visible), &note, kind)
+    figure("Dead letters", &grouped(letters.all()), &note, kind)
 }
 
 fn oldest(age: Option<f64>) -> String {
@@ -179,6 +181,11 @@ fn figure(name: &str, value: &str, note: &str, kind: &str) -> Markup {
             dd.note { (note) }
         }
     }
+}
+
+/// When something is to happen.
+fn soon(seconds: f64) -> String {
+    if seconds < 1.0 { "now".to_owned() } else { format!("in {}", duration(seconds)) }
 }
 
 /// The state in a sentence with a capital.
@@ -289,12 +296,21 @@ fn bottom(status: &Status, reader: &Reader) -> Markup {
             p {
                 "As of " (clock(&status.now)) ". Also: "
                 @if reader.runbook.is_url() {
-                    a href=(reader.runbook.section(status.service.state.word())) rel="noreferrer" { "runbook" } ", "
+                    a href=(reader.runbook.section(section(status))) rel="noreferrer" { "runbook" } ", "
                 }
                 a href="status" { "JSON" } ", " a href="metrics" { "metrics" } ", "
                 a href="livez" { "alive?" } ", " a href="readyz" { "ready?" }
             }
         }
+    }
+}
+
+/// The section of the runbook that says what to do now.
+fn section(status: &Status) -> &'static str {
+    let letters = status.dead_letters.as_ref().is_some_and(|letters| letters.all() > 0);
+    match status.service.state {
+        ServiceState::Idle | ServiceState::Working if letters => "deadletteralarm",
+        state => state.word(),
     }
 }
 
