@@ -22,7 +22,7 @@ pub enum Program {
     Index,
     /// `soci-index-builder worker`.
     Worker,
-    /// `soci-index-builder backfill`, `replay` and `queue`.
+    /// `soci-index-builder backfill`, `replay`, `queue` and `dead-letters`.
     Operator,
 }
 
