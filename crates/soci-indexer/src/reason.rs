@@ -409,6 +409,7 @@ fn of_registry(error: &soci_registry::Error) -> Reason {
             Reason::DigestMismatch
         }
         Error::MissingContent { .. } => Reason::NotStored,
+        Error::TagMoved { .. } => Reason::Overtaken,
         Error::Interrupted { .. } => Reason::Interrupted,
         Error::Status(status) if status.is_throttling() => Reason::Throttled,
         Error::Status(status)

@@ -238,6 +238,8 @@ impl Queue for MemoryQueue {
     }
 
     async fn oldest(&self) -> Result<Option<SystemTime>, QueueError> {
+        #[cfg(any(test, feature = "testing"))]
+        self.fault(Call::Oldest).await?;
         Ok(self.store().oldest())
     }
 }

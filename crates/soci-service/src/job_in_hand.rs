@@ -51,6 +51,8 @@ pub struct JobInHand {
     pub(crate) layers_done: AtomicUsize,
     /// Layers that were begun and are not done.
     layers_open: AtomicU64,
+    /// Bytes of layers that have to be read again.
+    repeated: AtomicU64,
     /// Layers that have their turn and wait for memory.
     layers_waiting: AtomicU64,
     documents_wait: AtomicBool,
@@ -141,6 +143,7 @@ impl JobInHand {
             read: AtomicU64::new(0),
             layers_done: AtomicUsize::new(0),
             layers_open: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
             layers_waiting: AtomicU64::new(0),
             documents_wait: AtomicBool::new(false),
             recent: Mutex::default(),
@@ -217,6 +220,11 @@ impl JobInHand {
         self.read.load(Ordering::Relaxed)
     }
 
+    /// Bytes of layers that were read and need not be read again.
+    pub fn bytes_got(&self) -> u64 {
+        self.bytes_read().saturating_sub(self.repeated.load(Ordering::Relaxed))
+    }
+
     /// Layers that were begun and are not done.
     pub fn layers_open(&self) -> u64 {
         self.layers_open.load(Ordering::Relaxed)
@@ -276,7 +284,8 @@ impl JobInHand {
     /// The layer will be read again. What was read of it stays in the sum of all that was read.
     fn restart_layer(&self, digest: &Digest) {
         self.with_layer(digest, |layer| {
-            layer.read.store(0, Ordering::Relaxed);
+            let read = layer.read.swap(0, Ordering::Relaxed);
+            self.repeated.fetch_add(read, Ordering::Relaxed);
             if !layer.waits.swap(true, Ordering::Relaxed) {
                 self.layers_waiting.fetch_add(1, Ordering::Relaxed);
             }

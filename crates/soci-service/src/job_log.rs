@@ -22,8 +22,8 @@ impl EventSink for JobLog {
             Event::JobStarted { job } => {
                 info!(age = job.age().as_secs(), "the job starts");
             }
-            Event::JobEnded { end, trouble, elapsed, .. } => {
-                job_ended(end, trouble, elapsed.as_secs_f64());
+            Event::JobEnded { job, end, trouble, elapsed } => {
+                job_ended(end, trouble, elapsed.as_secs_f64(), job.bytes_read());
             }
             Event::QueueAway { queue, since, failures, next_try, error } => {
                 let (lane, name, seconds) = (queue.label(), &error.queue, seconds(since));
@@ -66,10 +66,9 @@ const QUEUE_REFUSES: &str = "the queue cannot be used: nothing is received until
 const OUTAGE_BEGAN: &str =
     "different images fail alike: jobs are tried one at a time until one works, and not counted";
 
-fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64) {
+fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64, bytes: u64) {
     let (outcome, reason, detail) = (end.label(), end.reason(), end.detail());
     let report = end.outcome.report();
-    let bytes = report.map_or(0, |report| report.bytes_read);
     let index = report.map(|report| report.index.to_string());
     let output_tag = report.and_then(|report| report.tag.as_ref()).map(ToString::to_string);
     let (index, output_tag) = (index.as_deref(), output_tag.as_deref());

@@ -149,7 +149,13 @@ impl StatusStore {
                 bytes_read,
                 ..past.totals.clone()
             },
-            pace: past.history.pace(),
+            pace: past.history.pace().map(|pace| PaceStatus {
+                // From counts that are old, or while nothing is taken, nothing follows.
+                backlog_seconds: pace
+                    .backlog_seconds
+                    .filter(|_| state == ServiceState::Working && past.is_counted_lately()),
+                ..pace
+            }),
             history: past.history.status(),
             outage: past.outage.as_ref().map(|outage| OutageStatus {
                 error: past.ended.iter().find_map(|ended| ended.failed_for(outage.reason)),
@@ -230,6 +236,12 @@ impl Past {
         }
     }
 
+    /// Whether every queue that was ever counted was so within the last two minutes.
+    fn is_counted_lately(&self) -> bool {
+        let counted = self.queues.iter().flatten();
+        counted.map(|counted| counted.at.elapsed()).all(|ago| ago < Duration::from_mins(2))
+    }
+
     /// Remembers a job that has ended. Where there are too many, the oldest is forgotten that ended well, so that
     /// many of these do not hide the failures before them.
     fn remember(&mut self, ended: Ended) {
@@ -294,7 +306,8 @@ impl EventSink for StatusStore {
                 let mut past = self.past();
                 past.queues[queue as usize] = Some(counted);
                 past.history.turn(self.bytes_read.load(Ordering::Relaxed));
-                past.history.counted(queue as usize, backlog.visible);
+                let waiting = backlog.visible.saturating_add(backlog.delayed);
+                past.history.counted(queue as usize, waiting);
             }
             Event::DeadLettersCounted { backlog } => {
                 self.past().dead_letters = Some(Counted { backlog, at: Instant::now() });

@@ -7,6 +7,7 @@
 mod text;
 mod told;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +21,7 @@ use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, progress};
 use crate::cli::{DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs};
+use crate::process::told_to_stop;
 pub(super) use told::Changed;
 use told::{Found, Told, letter_json};
 
@@ -29,6 +31,9 @@ const WHILE_MOVED: Duration = Duration::from_mins(30);
 
 /// The same while they are only looked at, if giving them back fails.
 const WHILE_LOOKED_AT: Duration = Duration::from_mins(5);
+
+/// Most letters that a dry run lists; all are counted.
+const MOST_LISTED: usize = 1_000;
 
 /// Letters after which the one who waits is told how far it is.
 const TELL_EVERY: u64 = 1_000;
@@ -120,7 +125,7 @@ async fn dry_run(
     queue: &SqsQueue,
     selection: &Selection,
 ) -> CommandOutput {
-    let found = look(queue, selection, usize::MAX, interrupted()).await;
+    let found = look(queue, selection, MOST_LISTED, interrupted()).await;
     let text = |found: &Found| {
         let list = text::list(found, &args.runbook_url, SystemTime::now());
         format!("{list}{} {what}; nothing was changed\n", count(found.matched, "letter"))
@@ -135,10 +140,11 @@ async fn open(args: &LetterQueueArgs) -> Result<(sdk::SdkConfig, SqsQueue), Stri
     Ok((config, queue))
 }
 
-/// Ctrl-C, which ends a walk early and in order.
+/// Ctrl-C, or the end of a task, which end a walk early and in order.
 pub(super) async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+    match told_to_stop() {
+        Ok(told) => told.await,
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -224,7 +230,9 @@ async fn change<Q: Queue>(
     stop: impl Future<Output = ()>,
     first: impl AsyncFn(&Message) -> Result<bool, QueueError>,
 ) -> Changed {
-    let mut changed = Changed::default();
+    // Only a hint, as below.
+    let in_hand = queue.backlog().await.map_or(0, |backlog| backlog.in_flight);
+    let mut changed = Changed { in_hand, ..Changed::default() };
     let failures = each(queue, WHILE_MOVED, stop, async |walk, message| {
         changed.left += 1;
         if !selection.matches(&Letter::of(message), SystemTime::now()) || !first(message).await? {
@@ -235,11 +243,21 @@ async fn change<Q: Queue>(
         changed.done += 1;
         Ok(())
     });
-    let failures = failures.await;
+    let mut failures = failures.await;
+    if changed.done == 0 && !selection.ids.is_empty() && failures.is_empty() {
+        failures.push(format!("no letter has the identifier {}", selection.ids.join(" or ")));
+    }
+    if in_hand > 0 && changed.done == 0 {
+        let letters = count(in_hand, "letter");
+        failures.push(format!(
+            "somebody else had {letters} in hand, which nobody else sees; try again"
+        ));
+    }
     Changed { failures, ..changed }
 }
 
-/// Walks through a queue until its end, the first failure or `stop`, and gives back what is hidden then.
+/// Walks through a queue until its end, the first failure or `stop`, and gives back what is hidden then. What is
+/// being done with one letter is finished in any case.
 async fn each<Q: Queue>(
     queue: &Q,
     visibility: Duration,
@@ -247,30 +265,52 @@ async fn each<Q: Queue>(
     mut on: impl AsyncFnMut(&mut Walk<Q>, &Message) -> Result<(), QueueError>,
 ) -> Vec<String> {
     let mut walk = Walk::new(queue.clone(), visibility);
-    let all = async {
-        let mut looked_at = 0_u64;
-        loop {
-            let messages = walk.next(usize::MAX).await?;
-            if messages.is_empty() {
-                return Ok(());
+    let mut stop = pin!(stop);
+    let mut looked_at = 0_u64;
+    let result = 'walk: loop {
+        let messages = tokio::select! {
+            messages = walk.next(usize::MAX) => messages,
+            () = &mut stop => break Err(INTERRUPTED.to_owned()),
+        };
+        let messages = match messages {
+            Ok(messages) if messages.is_empty() => break Ok(()),
+            Ok(messages) => messages,
+            Err(error) => break Err(early(&error)),
+        };
+        for message in &messages {
+            let stopped = tokio::select! {
+                biased;
+                () = &mut stop => true,
+                () = std::future::ready(()) => false,
+            };
+            if stopped {
+                break 'walk Err(INTERRUPTED.to_owned());
             }
-            for message in &messages {
-                on(&mut walk, message).await?;
-                looked_at += 1;
-                if looked_at.is_multiple_of(TELL_EVERY) {
-                    progress(format_args!("{looked_at} letters were looked at"));
-                }
+            if let Err(error) = on(&mut walk, message).await {
+                break 'walk Err(early(&error));
+            }
+            looked_at += 1;
+            if looked_at.is_multiple_of(TELL_EVERY) {
+                progress(format_args!("{looked_at} letters were looked at"));
             }
         }
     };
-    let result = tokio::select! {
-        result = all => result.map_err(|error: QueueError| error_chain(&error)),
-        () = stop => Err("interrupted".to_owned()),
-    };
+    let complete = if walk.is_complete() { Ok(()) } else { Err(ROUND.to_owned()) };
     let returned = walk.give_back().await.map_err(|error| {
         format!("some letters stay hidden for up to {visibility:?}: {}", error_chain(&error))
     });
-    result.err().into_iter().chain(returned.err()).collect()
+    [result, complete, returned].into_iter().filter_map(Result::err).collect()
+}
+
+/// What is said when somebody stops a walk.
+const INTERRUPTED: &str = "interrupted: not all letters were looked at";
+
+/// What is said when letters became visible again before all were seen.
+const ROUND: &str =
+    "letters became visible again before all were looked at, as there are so many; run it again";
+
+fn early(error: &QueueError) -> String {
+    format!("not all letters were looked at: {}", error_chain(error))
 }
 
 #[cfg(test)]

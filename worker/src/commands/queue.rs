@@ -9,7 +9,7 @@ use soci_aws::{CloudWatch, sdk};
 use soci_jobs::reasons::RECEIVED_TOO_OFTEN;
 use soci_queue::{Backlog, Queue, QueueError};
 use soci_service::dead_letters::{Letter, Walk};
-use soci_service::words::duration;
+use soci_service::words::{count, duration};
 use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, Counts};
@@ -175,7 +175,11 @@ fn text(standings: &[Standing], now: SystemTime) -> String {
     for peek in standings.iter().filter_map(|standing| standing.peek.as_ref()) {
         if peek.letters > 0 {
             let reasons = &peek.reasons;
-            let _ = writeln!(text, "  reasons of the dead letters: {reasons}");
+            let _ = writeln!(
+                text,
+                "  reasons of {} that were looked at: {reasons}",
+                count(peek.letters as u64, "dead letter")
+            );
             if reasons.has(RECEIVED_TOO_OFTEN) {
                 text.push_str(NO_REASON);
             }

@@ -60,7 +60,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
             }
         }
         let limiter = args.max_rate.map(RateLimiter::per_second);
-        let Changed { done, left, failures } =
+        let Changed { done, left, failures, .. } =
             put_back(&from, &to, &selection, limiter.as_ref(), interrupted()).await;
         let text = format!("{done} messages were moved, {left} left where they are\n");
         Ok(finish(args, moved_json(done, left), text, failures))

@@ -22,6 +22,8 @@ pub enum Call {
     Backlog,
     /// [`Queue::max_receives`](soci_queue::Queue::max_receives).
     MaxReceives,
+    /// [`Queue::oldest`](soci_queue::Queue::oldest).
+    Oldest,
 }
 
 impl Call {
@@ -34,6 +36,7 @@ impl Call {
             Self::Send(..) => Operation::Send,
             Self::Backlog => Operation::Backlog,
             Self::MaxReceives => Operation::MaxReceives,
+            Self::Oldest => Operation::Oldest,
         }
     }
 }

@@ -18,9 +18,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-#[cfg(any(test, feature = "testing"))]
 use soci_queue::{Backlog, Group, MAX_VISIBILITY, Message, MessageId, Outgoing, Receipt};
 
+#[cfg(any(test, feature = "testing"))]
 use super::presence::Presence;
 use super::rules::Refused;
 

@@ -10,3 +10,4 @@ mod patience;
 mod support;
 mod telling;
 mod waiting;
+mod watching;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use soci_queue::{Operation, Queue, QueueError};
 use soci_text::error_chain;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::call::call;
@@ -122,16 +122,24 @@ const LETTERS_SHOWN: usize = 50;
 /// How long a look hides them, if giving them back fails.
 const LETTERS_HIDDEN: Duration = Duration::from_secs(30);
 
-/// Looks at the dead letters again and again and gives them back at once. Where there are none, nobody asks for
-/// them.
+/// How long it may be until letters are looked at again, if as many are there as before.
+const LETTERS_INTERVAL: Duration = Duration::from_mins(5);
+
+/// Looks at the dead letters when there are more or fewer of them, and now and then, and gives them back at once. To
+/// look at them is to hide them from others for a moment, so it is not done more often than it has to be.
 async fn look_at_letters<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>>) {
     let ConsumerContext { queues, events, settings, .. } = &*context;
     let Some(queue) = &queues.dead_letters else { return };
     let mut failing = false;
+    let mut looked: Option<(u64, Instant)> = None;
     loop {
-        match letters_of(queue, settings.call_timeout).await {
-            Ok((letters, more)) => {
+        match look_if_needed(queue, looked, settings.call_timeout).await {
+            Ok(None) => failing = false,
+            Ok(Some(Look { letters, counted })) => {
                 failing = false;
+                looked = Some((counted, Instant::now()));
+                // Those that somebody else has in hand just now are not seen.
+                let more = (letters.len() as u64) < counted;
                 events.tell(&Event::LettersSeen { letters: &letters, more });
             }
             Err(error) if !failing => {
@@ -145,32 +153,55 @@ async fn look_at_letters<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H
     }
 }
 
-/// The first letters of a queue, the newest first, and whether there may be others.
+/// What a look at the dead letters found.
+struct Look {
+    /// The first of them that were found, the newest of these first.
+    letters: Vec<Letter>,
+    /// How many there were.
+    counted: u64,
+}
+
+/// Looks at letters, if there are not as many as at the last look or if that was long ago.
+async fn look_if_needed<Q: Queue>(
+    queue: &Q,
+    looked: Option<(u64, Instant)>,
+    limit: Duration,
+) -> Result<Option<Look>, QueueError> {
+    let backlog = queue.backlog().await?;
+    let counted = backlog.visible.saturating_add(backlog.in_flight);
+    let fresh = |(before, at): (u64, Instant)| before == counted && at.elapsed() < LETTERS_INTERVAL;
+    if looked.is_some_and(fresh) {
+        return Ok(None);
+    }
+    let letters = if counted == 0 { Vec::new() } else { letters_of(queue, counted, limit).await? };
+    Ok(Some(Look { letters, counted }))
+}
+
+/// The first letters of a queue, of which so many were counted. It ends as soon as it has them, so that they are
+/// hidden for no longer than that takes.
 async fn letters_of<Q: Queue>(
     queue: &Q,
+    counted: u64,
     limit: Duration,
-) -> Result<(Vec<Letter>, bool), QueueError> {
-    let counted = queue.backlog().await?;
-    if counted.visible == 0 && counted.in_flight == 0 {
-        return Ok((Vec::new(), false));
-    }
+) -> Result<Vec<Letter>, QueueError> {
+    let most = usize::try_from(counted).unwrap_or(usize::MAX).min(LETTERS_SHOWN);
     let (mut walk, mut letters) = (Walk::new(queue.clone(), LETTERS_HIDDEN), Vec::new());
     let looking = async {
-        loop {
-            let room = LETTERS_SHOWN.saturating_sub(letters.len());
-            let messages = if room == 0 { Vec::new() } else { walk.next(room).await? };
+        while letters.len() < most {
+            let messages = walk.next(most - letters.len()).await?;
             if messages.is_empty() {
-                return Ok(room == 0);
+                break;
             }
             letters.extend(messages.iter().map(Letter::of));
         }
+        Ok(())
     };
     let looked = tokio::time::timeout(limit.max(LETTERS_HIDDEN / 2), looking).await;
     // Whatever cannot be given back is visible again after half a minute.
     let _ = walk.give_back().await;
-    let more = looked.unwrap_or(Ok(true))?;
+    looked.unwrap_or(Ok(()))?;
     letters.sort_by_key(|letter| std::cmp::Reverse(letter.failed_at));
-    Ok((letters, more))
+    Ok(letters)
 }
 
 /// Time between two looks at how often messages can be received, which hardly ever changes.

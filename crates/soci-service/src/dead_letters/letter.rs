@@ -10,6 +10,9 @@ use soci_queue::{JobHistory, Message, Outgoing, failure, history_attribute};
 
 use crate::shown_text::shown;
 
+/// Most characters of a reason.
+const MAX_REASON: usize = 64;
+
 /// A message on the dead-letter queue. Its texts are fit to be shown, and bounded.
 #[derive(Clone, Debug)]
 pub struct Letter {
@@ -48,7 +51,12 @@ impl Letter {
         let told = |name| message.attribute(name).map(shown);
         let time = |name| message.attribute(name).and_then(|at| at.parse::<Timestamp>().ok());
         let history = JobHistory::of(message);
-        let reason = told(failure::REASON).filter(|reason| !reason.is_empty());
+        // A code is a word. What is not one is shown as one line, and cut.
+        let reason = told(failure::REASON).map(|reason| {
+            let line = reason.chars().map(|c| if c == '\n' { ' ' } else { c });
+            line.take(MAX_REASON).collect::<String>()
+        });
+        let reason = reason.filter(|reason| !reason.is_empty());
         let detail = match (&reason, &history.last) {
             (None, Some(last)) => {
                 let (reason, detail) = (shown(&last.reason), shown(&last.detail));

@@ -5,7 +5,9 @@
 //! dies before leaves them hidden for the rest of that time; nothing is lost.
 //!
 //! A message can come again meanwhile, as its time is up or as a queue that is spread over servers delivers
-//! twice. It is handed out once. One that was deleted and comes all the same is deleted again.
+//! twice. It is handed out once. One that was deleted and comes all the same is deleted again. Where many come
+//! again the time was too short for so many messages, and nobody knows whether all were seen: the walk ends
+//! and says so ([`Walk::is_complete`]).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -19,6 +21,9 @@ const WAIT: Duration = Duration::from_secs(2);
 /// Receives without anything new after which the queue counts as looked through.
 const EMPTY_RECEIVES: u32 = 2;
 
+/// Receives that bring only what was handed out before, after which the walk has gone round.
+const KNOWN_RECEIVES: u32 = 3;
+
 /// How many messages are given back at once.
 const GIVE_BACK_AT_ONCE: usize = 16;
 
@@ -31,22 +36,33 @@ pub struct Walk<Q> {
     hidden: HashMap<MessageId, Receipt>,
     deleted: HashSet<MessageId>,
     empty: u32,
+    /// Receives in a row that brought nothing but messages that had been handed out.
+    known: u32,
 }
 
 impl<Q: Queue> Walk<Q> {
     /// A walk that hides each message for as long, which has to be enough for all that is done on the way.
     pub fn new(queue: Q, visibility: Duration) -> Self {
-        Self { queue, visibility, hidden: HashMap::new(), deleted: HashSet::new(), empty: 0 }
+        Self {
+            queue,
+            visibility,
+            hidden: HashMap::new(),
+            deleted: HashSet::new(),
+            empty: 0,
+            known: 0,
+        }
     }
 
     /// The next messages, at most `most` and at least one, none of which was there before; empty at the end.
     /// [`Walk::give_back`] must follow, also after an error and when this is dropped half-way.
     pub async fn next(&mut self, most: usize) -> Result<Vec<Message>, QueueError> {
-        while self.empty < EMPTY_RECEIVES {
+        while self.empty < EMPTY_RECEIVES && self.known < KNOWN_RECEIVES {
             let max = most.clamp(1, MAX_RECEIVE);
             let receive = Receive { max, wait: WAIT, visibility: self.visibility };
             let mut fresh = Vec::new();
-            for message in self.queue.receive(receive).await? {
+            let messages = self.queue.receive(receive).await?;
+            let nothing = messages.is_empty();
+            for message in messages {
                 if self.deleted.contains(&message.id) {
                     // It stays hidden in any case, and comes again if it is not deleted now.
                     let _ = self.queue.delete(&message.receipt).await;
@@ -55,7 +71,8 @@ impl<Q: Queue> Walk<Q> {
                     fresh.push(message);
                 }
             }
-            self.empty = if fresh.is_empty() { self.empty + 1 } else { 0 };
+            self.empty = if nothing { self.empty + 1 } else { 0 };
+            self.known = if fresh.is_empty() && !nothing { self.known + 1 } else { 0 };
             if !fresh.is_empty() {
                 return Ok(fresh);
             }
@@ -63,11 +80,17 @@ impl<Q: Queue> Walk<Q> {
         Ok(Vec::new())
     }
 
-    /// Takes a message off the queue for good. If that fails it stays hidden until its time is up.
+    /// Whether all messages were seen when nothing more comes: none was visible again before the end.
+    pub fn is_complete(&self) -> bool {
+        self.known < KNOWN_RECEIVES
+    }
+
+    /// Takes a message off the queue for good. If that fails it is given back with the others.
     pub async fn delete(&mut self, message: &Message) -> Result<(), QueueError> {
         // Of two receipts of one message the latest stands for it.
-        let latest = self.hidden.remove(&message.id);
-        self.queue.delete(latest.as_ref().unwrap_or(&message.receipt)).await?;
+        let latest = self.hidden.get(&message.id).unwrap_or(&message.receipt).clone();
+        self.queue.delete(&latest).await?;
+        self.hidden.remove(&message.id);
         self.deleted.insert(message.id.clone());
         Ok(())
     }
@@ -149,6 +172,22 @@ mod tests {
         assert!(walk.next(10).await.unwrap().is_empty());
         walk.give_back().await.unwrap();
         assert_eq!(queue.backlog().await.unwrap().visible, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_walk_that_goes_round_ends_and_says_so() {
+        let queue = queue(25).await;
+        let mut walk = Walk::new(queue.clone(), Duration::from_secs(1));
+        for _ in 0..100 {
+            if walk.next(10).await.unwrap().is_empty() {
+                break;
+            }
+            tokio::time::advance(Duration::from_secs(2)).await;
+        }
+        assert!(!walk.is_complete());
+        let mut walk = Walk::new(queue, LONG);
+        all(&mut walk).await;
+        assert!(walk.is_complete());
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,6 +63,13 @@ struct Minute {
     waiting: Option<u64>,
 }
 
+impl Minute {
+    fn is_idle(&self) -> bool {
+        let Self { indexed, skipped, failed, retried, bytes_read, .. } = self;
+        [indexed, skipped, failed, retried, bytes_read].into_iter().all(|count| *count == 0)
+    }
+}
+
 /// The last hour.
 #[derive(Debug)]
 pub(super) struct History {
@@ -94,8 +101,7 @@ impl History {
         self.read_before = read;
         // More than there is room for are all empty.
         let fresh = usize::try_from(passed).unwrap_or(MINUTES).min(MINUTES);
-        let waiting = self.all_waiting();
-        self.minutes.extend((0..fresh).map(|_| Minute { waiting, ..Minute::default() }));
+        self.minutes.extend((0..fresh).map(|_| Minute::default()));
         let excess = self.minutes.len().saturating_sub(MINUTES);
         self.minutes.drain(..excess);
         self.began += MINUTE * u32::try_from(passed).unwrap_or(u32::MAX);
@@ -151,13 +157,16 @@ impl History {
     /// How fast jobs are finished, once something can be said of that.
     pub(super) fn pace(&self) -> Option<PaceStatus> {
         let lately = self.minutes.iter().rev().take(PACE_MINUTES);
-        let (mut jobs, mut minutes) = (0, 0);
-        for minute in lately {
+        let (mut jobs, mut over) = (0, Duration::ZERO);
+        for (ago, minute) in lately.enumerate() {
+            // A minute in which nothing was done says nothing of how fast it is done.
+            if minute.is_idle() {
+                continue;
+            }
             jobs += minute.indexed + minute.skipped + minute.failed;
-            minutes += 1;
+            over += if ago == 0 { self.began.elapsed() } else { MINUTE };
         }
-        let whole = MINUTE * (minutes - 1) + self.began.elapsed();
-        let over = whole.min(self.started.elapsed());
+        let over = over.min(self.started.elapsed());
         if jobs == 0 || over < LEAST_PACE {
             return None;
         }
@@ -208,7 +217,8 @@ mod tests {
         let minutes = history.status();
         let seen: Vec<_> = minutes.iter().map(|m| (m.skipped, m.failed, m.bytes_read)).collect();
         assert_eq!(seen, [(1, 0, 500), (0, 0, 300), (0, 0, 0), (0, 0, 0), (0, 1, 100)]);
-        assert!(minutes.iter().all(|minute| minute.waiting == Some(10)));
+        let waiting: Vec<_> = minutes.iter().map(|minute| minute.waiting).collect();
+        assert_eq!(waiting, [Some(10), None, None, None, None], "only what was counted is told");
     }
 
     #[tokio::test(start_paused = true)]
@@ -240,6 +250,11 @@ mod tests {
         assert_eq!((pace.jobs_per_minute, pace.backlog_seconds), (20.0, Some(360.0)));
         history.counted(0, 0);
         assert_eq!(history.pace().unwrap().backlog_seconds, None);
+        advance(Duration::from_mins(5)).await;
+        history.turn(0);
+        history.ended(&skipped());
+        let pace = history.pace().unwrap();
+        assert!(pace.jobs_per_minute > 7.0, "five idle minutes do not make it slow: {pace:?}");
         advance(Duration::from_mins(30)).await;
         history.turn(0);
         assert_eq!(history.pace(), None, "what was half an hour ago says nothing");

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use soci_indexer::Reason;
 use soci_jobs::{EndKind, JobEnd};
+use soci_queue::Backlog;
 use tokio::time::Instant;
 
 use super::history::{MinuteStatus, PaceStatus};
@@ -243,7 +244,7 @@ pub struct RunningStatus {
     pub planned_bytes: Option<u64>,
     /// How many of them are built.
     pub layers_done: u64,
-    /// How many bytes of them were read.
+    /// How many bytes of them were read; what has to be read again is left out.
     pub bytes_read: u64,
     /// Bytes read in a second, over the last half minute.
     pub bytes_per_second: Option<f64>,
@@ -432,7 +433,7 @@ impl QueueStatus {
             in_flight: counted.backlog.in_flight,
             delayed: counted.backlog.delayed,
             counted_seconds_ago: seconds(counted.at.elapsed()),
-            oldest_seconds: oldest.map(since),
+            oldest_seconds: oldest.filter(|_| counted.backlog != Backlog::default()).map(since),
         }
     }
 }
@@ -440,7 +441,7 @@ impl QueueStatus {
 impl RunningStatus {
     pub(super) fn of(job: &JobInHand) -> Self {
         let plan = job.plan.get();
-        let read = job.bytes_read();
+        let read = job.bytes_got();
         let waits_for = job.waiting();
         let rate = job.recent_rate().filter(|rate| *rate > 0.0 && waits_for.is_none());
         let left = plan.map(|plan| plan.bytes.saturating_sub(read));

@@ -75,6 +75,8 @@ pub(super) fn letter_json(letter: &Letter, runbook: &Runbook, now: SystemTime) -
 pub(in super::super) struct Changed {
     /// Letters that are no longer on the dead-letter queue.
     pub(in super::super) done: u64,
+    /// Letters that somebody else had in hand at the beginning.
+    pub(in super::super) in_hand: u64,
     /// Letters that were looked at and are still there.
     pub(in super::super) left: u64,
     pub(in super::super) failures: Vec<String>,
@@ -82,7 +84,7 @@ pub(in super::super) struct Changed {
 
 impl Told for Changed {
     fn json(&self, _: &Runbook) -> Value {
-        json!({ "changed": self.done, "left": self.left })
+        json!({ "changed": self.done, "left": self.left, "in_hand": self.in_hand })
     }
 
     fn failures(&self) -> &[String] {

@@ -35,7 +35,7 @@ pub(super) fn charts(status: &Status) -> Markup {
             }
             p.facts {
                 "All figures begin with this process, at "
-                time datetime=(status.service.started_at) { (status.service.started_at) }
+                time.clock datetime=(status.service.started_at) { (status.service.started_at) }
                 "; what was before is in the logs."
             }
         }

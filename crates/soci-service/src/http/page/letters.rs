@@ -16,6 +16,7 @@ pub(super) fn letters_seen(letters: &DeadLettersStatus, reader: &Reader) -> Mark
                 p.empty {
                     @match letters.all() {
                         0 => "None.",
+                        _ if letters.in_flight == 0 => "Not looked at yet.",
                         _ => "They are hidden for a moment, as somebody looks at them.",
                     }
                 }
