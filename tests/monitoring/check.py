@@ -168,7 +168,8 @@ class Documents:
         self.lanes = set(re.split(r", ", re.search(r"\((.*?)\)", messages).group(1)))
         self.message_states = set(re.split(r", | or ", messages.split(": ")[1]))
         self.heartbeat_results = set(re.split(r", | or ", meanings[PREFIX + "heartbeats_total"].split(": ")[1]))
-        states = "\n".join(section(self.runbook, "What a worker is doing"))
+        # The table of the states; further down are tables of other things.
+        states = "\n".join(section(self.runbook, "What a worker is doing")).split("\n### ")[0]
         first_cells = re.findall(r"^\| (.*?) \|", states, re.M)
         self.states = {word for cell in first_cells for word in re.findall(r"`([\w-]+)`", cell)}
 
