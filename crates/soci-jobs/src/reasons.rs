@@ -21,9 +21,8 @@ pub const RECEIVED_TOO_OFTEN: &str = "received-too-often";
 /// All codes that a dead letter can have, in order.
 pub fn of_letters() -> Vec<&'static str> {
     let others = [MALFORMED, TOO_LONG, PANIC, PROCESS_ENDED, RECEIVED_TOO_OFTEN];
-    // An image that is gone is an ordinary end, as what has nothing to index.
-    let found =
-        Reason::ALL.into_iter().filter(|reason| !reason.is_skip() && *reason != Reason::ImageGone);
+    // An image that is gone is skipped; letters of releases before that was so may still be there.
+    let found = Reason::ALL.into_iter().filter(|reason| !reason.is_skip());
     let mut codes: Vec<_> = found.map(Reason::code).chain(others).collect();
     codes.sort_unstable();
     codes
