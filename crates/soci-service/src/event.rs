@@ -74,11 +74,12 @@ pub enum Event<'a> {
         /// Whether it was extended.
         ok: bool,
     },
-    /// A receive from a queue failed, the first one or another in a row: none is made before the next try.
+    /// A receive from a queue failed, the first one or another in a row: none is made before the next try. Or no
+    /// receive is made just now, and other calls of the queue fail.
     QueueAway {
         /// Which queue.
         queue: QueueKind,
-        /// When the first receive was made that failed; the queue has not answered since.
+        /// When the first call was made that failed; the queue has not answered since.
         since: Instant,
         /// How many have failed in a row.
         failures: u32,

@@ -263,7 +263,11 @@ impl EventSink for StatusStore {
                 let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.turned.store(millis, Ordering::Relaxed);
             }
-            Event::Answered { .. } => self.past().answered = true,
+            Event::Answered { queue, .. } => {
+                let mut past = self.past();
+                past.answered = true;
+                past.away[queue as usize] = None;
+            }
             Event::QueueAway { queue, since, failures, next_try, error } => {
                 let error = shown(&error_chain(error));
                 let away = QueueAway { since, failures, next_try, error };

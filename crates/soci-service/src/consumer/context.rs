@@ -1,6 +1,6 @@
 //! What the receive loop and its jobs work with.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use soci_jobs::Outcome;
@@ -32,6 +32,25 @@ pub struct Queues<Q> {
     pub runbook: Runbook,
 }
 
+/// How many receives of a queue came to an end, and how.
+#[derive(Debug, Default)]
+pub(super) struct ReceiveCounts {
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ReceiveCounts {
+    pub(super) fn count(&self, answered: bool) {
+        let counter = if answered { &self.answered } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those that were answered, and those that failed.
+    pub(super) fn so_far(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+    }
+}
+
 /// What the receive loop and its jobs work with. There is one for all of them.
 pub(super) struct ConsumerContext<Q, H> {
     pub(super) queues: Queues<Q>,
@@ -41,6 +60,8 @@ pub(super) struct ConsumerContext<Q, H> {
     pub(super) slots: Arc<Slots>,
     pub(super) clock: WallClock,
     outage: Mutex<OutageWatch>,
+    /// Receives of each queue that were answered, and those that failed.
+    receives: [ReceiveCounts; 2],
     /// How often messages of the live and of the backfill queue can be received.
     max_receives: [AtomicU32; 2],
 }
@@ -60,6 +81,7 @@ impl<Q: Queue, H> ConsumerContext<Q, H> {
             clock: WallClock::start(),
             settings,
             outage: Mutex::default(),
+            receives: Default::default(),
             max_receives: [const { AtomicU32::new(MAX_RECEIVES) }; 2],
         }
     }
@@ -72,6 +94,11 @@ impl<Q: Queue, H> ConsumerContext<Q, H> {
     /// The queue has told how often that is, or that it moves nothing.
     pub(super) fn set_max_receives(&self, kind: QueueKind, told: Option<u32>) {
         self.max_receives[kind as usize].store(told.unwrap_or(MAX_RECEIVES), Ordering::Relaxed);
+    }
+
+    /// Receives of a queue that came to an end.
+    pub(super) fn receives(&self, kind: QueueKind) -> &ReceiveCounts {
+        &self.receives[kind as usize]
     }
 
     /// Whether the registry is away.

@@ -193,6 +193,7 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
 
     /// Starts what was received. An error is one that lasts.
     fn take(&mut self, Received { poll, asked, result }: Received) -> Result<(), QueueError> {
+        self.context.receives(poll.queue).count(result.is_ok());
         match result {
             Ok(messages) => {
                 let answered = Event::Answered { queue: poll.queue, messages: messages.len() };

@@ -31,21 +31,67 @@ pub(super) fn begin<Q: Queue, H: Handler>(
     }
 }
 
+/// A queue whose messages could not be counted for a while.
+struct Uncounted {
+    since: Instant,
+    failures: u32,
+    /// Receives of the queue when that began: answered and failed.
+    receives: (u64, u64),
+    /// Whether the queue was said to be away for this.
+    told: bool,
+}
+
+/// Counts in a row that fail until a queue that nobody receives from counts as away.
+const FAILED_COUNTS: u32 = 2;
+
 /// Counts the messages of the queues again and again.
+///
+/// Receives tell by themselves how a queue is. While none is made, as all slots are full or the registry is away,
+/// this is all that is heard of it. So a queue is away as well if it is not counted twice in a row and no receive
+/// came to an end meanwhile.
 async fn count_backlogs<Q: Queue, H: Handler>(context: Arc<ConsumerContext<Q, H>>) {
     let ConsumerContext { queues, events, settings, .. } = &*context;
     let mut interval = tokio::time::interval(settings.backlog_interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let kinds =
         [(QueueKind::Live, Some(&queues.live)), (QueueKind::Backfill, queues.backfill.as_ref())];
+    let mut uncounted: [Option<Uncounted>; 2] = [None, None];
     loop {
         interval.tick().await;
         for (kind, queue) in kinds {
             let Some(queue) = queue else { continue };
             let limit = settings.call_timeout;
+            let receives = || context.receives(kind).so_far();
             match call(events, queue, Operation::Backlog, limit, queue.backlog()).await {
-                Ok(backlog) => events.tell(&Event::Counted { queue: kind, backlog }),
+                Ok(backlog) => {
+                    let ended = uncounted[kind as usize].take();
+                    if let Some(ended) = ended.filter(|ended| ended.told)
+                        && ended.receives.1 == receives().1
+                    {
+                        events.tell(&Event::QueueBack { queue: kind, since: ended.since });
+                    }
+                    events.tell(&Event::Counted { queue: kind, backlog });
+                }
                 Err(error) => {
+                    let fresh = || Uncounted {
+                        since: Instant::now(),
+                        failures: 0,
+                        receives: receives(),
+                        told: false,
+                    };
+                    let uncounted = uncounted[kind as usize].get_or_insert_with(fresh);
+                    uncounted.failures = uncounted.failures.saturating_add(1);
+                    let unheard = uncounted.receives == receives();
+                    if error.is_transient() && uncounted.failures >= FAILED_COUNTS && unheard {
+                        uncounted.told = true;
+                        events.tell(&Event::QueueAway {
+                            queue: kind,
+                            since: uncounted.since,
+                            failures: uncounted.failures,
+                            next_try: Instant::now() + settings.backlog_interval,
+                            error: &error,
+                        });
+                    }
                     warn!(
                         queue = queue.name(),
                         reason = error_chain(&error),

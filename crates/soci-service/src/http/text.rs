@@ -27,7 +27,7 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
     let service = &status.service;
     writeln!(text, "{}: {}", service.state.word(), status.sentence())?;
     for away in &status.queues_away {
-        let (failed, next) = (count(away.failures.into(), "receive"), away.next_try_seconds);
+        let (failed, next) = (count(away.failures.into(), "call"), away.next_try_seconds);
         let (lane, since, next) = (away.lane, &away.since, duration(next));
         let error = one_line(&away.error);
         writeln!(
@@ -37,7 +37,8 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
     }
     if let Some(outage) = &status.outage {
         let next = outage.next_probe_seconds.filter(|next| *next >= 1.0);
-        let next = next.map_or("now".to_owned(), |next| format!("in {}", duration(next)));
+        let next = next
+            .map_or("as soon as a job comes".to_owned(), |next| format!("in {}", duration(next)));
         let (reason, since) = (outage.reason, &outage.since);
         let probes = count(outage.probes.into(), "probe");
         writeln!(text, "  registry: {reason} since {since}, {probes} failed, the next {next}")?;

@@ -150,6 +150,36 @@ async fn while_a_queue_is_away_state_and_log_say_so_and_since_when() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_that_is_away_while_all_slots_are_full_is_noticed_all_the_same() {
+    let (log, _guard) = Log::start();
+    let service = Setup { backfill: false, ..Setup::slots(1) }.start();
+    let store = service.status_store.clone();
+    send(&service.live, &["done 1000"]).await;
+    service.until(100).await;
+    assert_eq!(store.state(), ServiceState::Working);
+    service.live.fail_next(Operation::Backlog, 10_000, ErrorKind::Transient);
+    service.until(200).await;
+    assert_eq!(store.state(), ServiceState::QueueUnreachable);
+    let status = store.snapshot();
+    assert!((60.0..100.0).contains(&status.queues_away[0].since_seconds), "{status:?}");
+    assert!(log.text().contains("the queue does not answer"));
+    service.live.heal();
+    service.until(240).await;
+    assert_eq!(store.state(), ServiceState::Working);
+    assert_eq!(log.text().matches("the queue answers again").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_that_fail_beside_receives_that_work_say_nothing_of_the_queue() {
+    let service = Setup { backfill: false, ..Setup::slots(1) }.start();
+    service.live.fail_next(Operation::Backlog, 10_000, ErrorKind::Transient);
+    for minute in 1..10 {
+        service.until(minute * 60).await;
+        assert_eq!(service.status_store.state(), ServiceState::Idle);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_permanent_failure_without_a_dead_letter_queue_is_an_error_in_the_log() {
     let (log, _guard) = Log::start();
     let setup = Setup { dead_letters: false, ..Setup::slots(1) };

@@ -1,6 +1,7 @@
 //! Small parts that stand in several places of the page.
 
 use maud::{Markup, html};
+use soci_push::event::Timestamp;
 use soci_text::Runbook;
 
 use crate::status_store::Status;
@@ -60,6 +61,18 @@ pub(super) fn clock(at: &str) -> Markup {
     html! { time.clock datetime=(at) title=(at) { (at) } }
 }
 
+/// A sentence of the service's in which points in time are written as the reader's clock has them.
+pub(super) fn with_clocks(sentence: &str) -> Markup {
+    let is_time = |word: &str| word.parse::<Timestamp>().is_ok();
+    html! {
+        @for (position, word) in sentence.split(' ').enumerate() {
+            @if position > 0 { " " }
+            @let time = word.trim_end_matches([';', ',', '.']);
+            @if is_time(time) { (clock(time)) (word[time.len()..]) } @else { (word) }
+        }
+    }
+}
+
 /// How long ago something was, with the time on demand.
 pub(super) fn moment(at: &str, seconds: f64) -> Markup {
     html! { time datetime=(at) title=(at) { (ago(seconds)) } }
@@ -108,4 +121,23 @@ pub(super) fn ordinal(number: u32) -> String {
         _ => "th",
     };
     format!("{number}{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_a_sentence_are_for_the_reader_s_clock_and_the_rest_stays() {
+        let sentence = "away since 2026-08-01T12:34:56Z; no message <is> taken";
+        let page = with_clocks(sentence).into_string();
+        assert!(
+            page.starts_with("away since <time class=\"clock\" datetime=\"2026-08-01T12:34:56Z\""),
+            "{page}"
+        );
+        assert!(
+            page.ends_with("2026-08-01T12:34:56Z</time>; no message &lt;is&gt; taken"),
+            "{page}"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use super::charts::charts;
 use super::ended::lately;
 use super::filter::Filter;
 use super::letters::letters_seen;
-use super::parts::{Reader, clock, detail, image, ordinal, origin, short, short_text};
+use super::parts::{Reader, clock, detail, image, ordinal, origin, short, short_text, with_clocks};
 use crate::status_store::{
     DeadLettersStatus, LayerStatus, OutageStatus, QueueAwayStatus, QueueStatus, RunningStatus,
     ServiceState, Status, Totals,
@@ -32,7 +32,7 @@ pub(super) fn page(status: &Status, filter: &Filter) -> Markup {
             @for queue in &status.queues_away { (queue_away(queue)) }
             @if let Some(outage) = &status.outage { (away(outage)) }
             @if status.service.state == ServiceState::Draining {
-                p.outage role="status" data-key="draining" { (sentence(status)) "." }
+                p.outage role="status" data-key="draining" { (with_clocks(&sentence(status))) "." }
             }
             (figures(status))
             @if let Some(letters) = status.dead_letters.as_ref().filter(|letters| letters.letters.is_some()) {
@@ -41,7 +41,7 @@ pub(super) fn page(status: &Status, filter: &Filter) -> Markup {
             section aria-labelledby="now" {
                 h2 #now { "Now" }
                 @if status.running.is_empty() {
-                    p.empty data-key="nothing" { (sentence(status)) "." }
+                    p.empty data-key="nothing" { (with_clocks(&sentence(status))) "." }
                 }
                 @for job in &status.running { (running(job)) }
             }
@@ -87,7 +87,7 @@ fn queue_away(away: &QueueAwayStatus) -> Markup {
             strong { "The " (away.lane) " queue does not answer " }
             "for " (duration(away.since_seconds)) ", since " (clock(&away.since))
             ". No message is taken from it meanwhile, and none is lost: what waits there goes on waiting. "
-            (count(away.failures.into(), "receive")) " failed so far, the next is made "
+            (count(away.failures.into(), "call")) " failed so far, the next is made "
             (soon(away.next_try_seconds)) ". "
             bdi.detail { (away.error) }
         }
@@ -104,7 +104,9 @@ fn away(outage: &OutageStatus) -> Markup {
             ". Jobs are tried one at a time until one works. These tries do not count towards giving a job up, and \
              none is lost. "
             (grouped(outage.probes.into())) " failed so far"
-            @if let Some(next) = outage.next_probe_seconds { ", the next " (soon(next)) }
+            @if let Some(next) = outage.next_probe_seconds {
+                ", the next " @if next < 1.0 { "as soon as a job comes" } @else { (soon(next)) }
+            }
             ". "
             @if let Some(error) = &outage.error { (detail(error)) }
         }
