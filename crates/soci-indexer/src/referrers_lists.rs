@@ -30,9 +30,9 @@ use soci_retry::Backoff;
 use crate::error::{IndexError, StoreError};
 use crate::store::ImageStore;
 
-/// How often a list is read before it is given up that it is the same when it is written. What is tried again
-/// later is the whole job.
-const READS: u32 = 5;
+/// How often a list is read before it is given up that it is the same when it is written. Each time but one somebody
+/// else has written it meanwhile. What is tried again later is the whole job.
+const READS: u32 = 32;
 
 /// How often entries are looked for after they were written.
 const ROUNDS: u32 = 8;
@@ -95,9 +95,12 @@ impl<'a, S: ImageStore> ReferrersLists<'a, S> {
     /// Puts an entry into the list that is there now; false if it is in there. A list that is another one
     /// by the time of the write is read again.
     async fn write(&mut self, subject: Digest, referrer: &Descriptor) -> Result<bool, IndexError> {
-        for _ in 1..READS {
+        for read in 1..READS {
             match self.try_write(subject, referrer).await {
-                Err(error) if is_another_list(&error) => {}
+                // Of writers that meet one gets its entry in; the others come again one by one.
+                Err(error) if is_another_list(&error) => {
+                    tokio::time::sleep(PAUSES.delay(read, fastrand::f64())).await;
+                }
                 result => return result,
             }
         }
