@@ -153,6 +153,13 @@ pub enum Event<'a> {
         /// When it began.
         since: Instant,
     },
+    /// No job has come for long that would have told whether the registry is back: it is not known any longer.
+    OutageForgotten {
+        /// What it was, when last seen.
+        reason: Reason,
+        /// When it began.
+        since: Instant,
+    },
     /// The service has been told to stop; it receives nothing any more.
     Draining {
         /// When what is not finished is given back.

@@ -54,6 +54,10 @@ impl EventSink for JobLog {
                 let (reason, seconds) = (reason.code(), seconds(since));
                 info!(outage = "ended", reason, seconds, "the outage is over");
             }
+            Event::OutageForgotten { reason, since } => {
+                let (reason, seconds) = (reason.code(), seconds(since));
+                info!(outage = "forgotten", reason, seconds, "{OUTAGE_FORGOTTEN}");
+            }
             _ => {}
         }
     }
@@ -65,6 +69,9 @@ const QUEUE_REFUSES: &str = "the queue cannot be used: nothing is received until
 
 const OUTAGE_BEGAN: &str =
     "different images fail alike: jobs are tried one at a time until one works, and not counted";
+
+const OUTAGE_FORGOTTEN: &str =
+    "no job has come to tell whether the outage lasts: the next ones are taken as usual";
 
 fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64, bytes: u64) {
     let (outcome, reason, detail) = (end.label(), end.reason(), end.detail());

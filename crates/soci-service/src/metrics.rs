@@ -62,6 +62,7 @@ pub struct Metrics {
     layers_built: Counter,
     layer_read: Counter,
     queue_messages: Family<MessagesLabels, Gauge>,
+    queue_counted: Family<LaneLabel, Gauge<f64, AtomicU64>>,
     oldest_message: Family<LaneLabel, Gauge<f64, AtomicU64>>,
     queue_failures: Family<QueueLabels, Counter>,
     heartbeats: Family<ResultLabel, Counter>,
@@ -92,6 +93,7 @@ impl Metrics {
             layers_built: add(registry, &names::LAYERS_BUILT, Counter::default()),
             layer_read: add(registry, &names::LAYER_READ, Counter::default()),
             queue_messages: add(registry, &names::QUEUE_MESSAGES, Family::default()),
+            queue_counted: add(registry, &names::QUEUE_COUNTED, Family::default()),
             oldest_message: add(registry, &names::OLDEST_MESSAGE, Family::default()),
             queue_failures: add(registry, &names::QUEUE_FAILURES, Family::default()),
             heartbeats: add(registry, &names::HEARTBEATS, Family::default()),
@@ -237,6 +239,8 @@ impl Metrics {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.queue_messages.get_or_create(&labels).set(count);
         }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.queue_counted.get_or_create(&LaneLabel { lane }).set(now.as_secs_f64());
     }
 }
 

@@ -339,7 +339,7 @@ impl EventSink for StatusStore {
                 let next_probe = Some(next_probe);
                 self.past().outage = Some(Outage { reason, since, probes, next_probe });
             }
-            Event::OutageEnded { .. } => self.past().outage = None,
+            Event::OutageEnded { .. } | Event::OutageForgotten { .. } => self.past().outage = None,
             Event::Draining { until } => self.past().draining_until = Some(until),
             _ => {}
         }

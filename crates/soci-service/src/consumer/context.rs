@@ -107,6 +107,14 @@ impl<Q: Queue, H> ConsumerContext<Q, H> {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets an outage of which nothing has been heard for long.
+    pub(super) fn forget_outage(&self, now: Instant) {
+        let told = self.outage().forget(now);
+        if let Some(told) = told {
+            self.events.tell(&told);
+        }
+    }
+
     /// Learns from a job how the registry is doing, and says whether it is away.
     pub(super) fn judge(&self, job: &JobInHand, outcome: &Outcome) -> bool {
         let sign = Sign::of(outcome, job.image());

@@ -17,6 +17,9 @@
 //!   claims ([`Outcome::doubt`]) is no such end, as one that is half away claims much.
 //! - A probe that says nothing about the registry, as a message that is malformed, is followed by the
 //!   next one at once.
+//! - A job that fails comes again within a quarter of an hour, here or at another worker. So when none has come
+//!   for [`FORGOTTEN`], all of them have gone elsewhere, and nothing is known of the registry any longer: the outage
+//!   is forgotten, and the next jobs tell.
 //!
 //! Each worker finds out for itself. Failures during an outage are tried again and not counted; the age
 //! at which a job is given up goes on.
@@ -39,6 +42,9 @@ const WINDOW: Duration = Duration::from_mins(15);
 
 /// Times between the end of a probe that failed and the next one.
 const PAUSES: Backoff = Backoff { first: Duration::from_secs(15), max: Duration::from_mins(5) };
+
+/// How long after a probe might have begun an outage is forgotten, if none has.
+const FORGOTTEN: Duration = Duration::from_mins(20);
 
 /// What a job that ended says about the registry.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +133,14 @@ impl OutageWatch {
             outage.probe = Some(job);
             outage.next_probe = now + PAUSES.max;
         }
+    }
+
+    /// Forgets an outage of which nothing has been heard for long. Tells what is to be told.
+    pub(super) fn forget(&mut self, now: Instant) -> Option<Event<'static>> {
+        let is_old =
+            |outage: &mut Outage| outage.probe.is_none() && now >= outage.next_probe + FORGOTTEN;
+        let Outage { reason, since, .. } = self.outage.take_if(is_old)?;
+        Some(Event::OutageForgotten { reason, since })
     }
 
     /// A job has ended. `random` is a number from 0 to 1. Tells what is to be told.

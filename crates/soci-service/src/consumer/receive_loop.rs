@@ -105,6 +105,7 @@ impl<Q: Queue, H: Handler> ReceiveLoop<Q, H> {
             let now = Instant::now();
             self.context.events.tell(&Event::Turned);
             self.let_alone_begin(now);
+            self.context.forget_outage(now);
             let (free, resume_at) = self.free_slots(now);
             if self.receiving.is_none() && free > 0 {
                 self.receiving = Some(self.receive(free, now));

@@ -105,6 +105,8 @@ metrics! {
         "Bytes of layers that were read";
     QUEUE_MESSAGES: Gauge "queue_messages" ["lane", "state"]
         "Messages of a queue (live, backfill, dead-letters) when it was last counted: visible, in_flight or delayed";
+    QUEUE_COUNTED: Gauge "queue_counted" (Seconds) ["lane"]
+        "When the messages of a queue were last counted, in seconds since 1970";
     OLDEST_MESSAGE: Gauge "oldest_message_sent" (Seconds) ["lane"]
         "When the oldest message of a queue was sent, in seconds since 1970; only where the queue tells";
     QUEUE_FAILURES: Counter "queue_failures" ["queue", "operation"]

@@ -160,6 +160,9 @@ fn queues_and_the_state_of_the_service_are_told() {
     check(metrics, "queue_messages{lane=\"backfill\",state=\"visible\"}", 7.0);
     check(metrics, "queue_messages{lane=\"backfill\",state=\"in_flight\"}", 2.0);
     check(metrics, "queue_messages{lane=\"backfill\",state=\"delayed\"}", 1.0);
+    let counted = value(metrics, &format!("{PREFIX}_queue_counted_seconds{{lane=\"backfill\"}}"));
+    let ago = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64() - counted.unwrap();
+    assert!((0.0..600.0).contains(&ago), "counted {ago} s ago");
     check(metrics, "oldest_message_sent_seconds{lane=\"dead-letters\"}", 1000.0);
     let queue = CountedQueue::DeadLetters;
     told.events.tell(&Event::Oldest { queue, sent_at: None });

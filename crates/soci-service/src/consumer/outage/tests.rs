@@ -163,3 +163,26 @@ fn what_could_not_be_understood_names_no_image_and_is_no_failure_of_the_registry
     let outcome = Outcome::Failed(Why::found(Reason::RegistryUnavailable, ""));
     assert!(matches!(Sign::of(&outcome, None), Sign::Silent));
 }
+
+#[test]
+fn an_outage_of_which_nothing_is_heard_any_longer_is_forgotten() {
+    let mut watched = Watched::away();
+    let Some(Outage { next_probe, .. }) = watched.watch.outage else { panic!("no outage") };
+    let forgotten = next_probe + FORGOTTEN;
+    assert!(watched.watch.forget(forgotten - SECOND).is_none());
+
+    // A probe in hand will tell, however long it takes.
+    watched.watch.begun(JobId(7), next_probe);
+    assert!(watched.watch.forget(forgotten + 10 * FORGOTTEN).is_none());
+    let failed = image("r/app", 7);
+    let at = forgotten + FORGOTTEN;
+    watched.watch.ended(JobId(7), Sign::Fails(Reason::Throttled, &failed), at, 0.0);
+    assert!(watched.watch.forget(at + FORGOTTEN).is_none(), "from the next probe on");
+
+    let told = watched.watch.forget(at + FORGOTTEN + PAUSES.max);
+    let Some(Event::OutageForgotten { reason: Reason::Throttled, .. }) = told else {
+        panic!("{told:?}")
+    };
+    assert_eq!(watched.watch.allowance(at), Allowance::All);
+    assert!(watched.watch.forget(at + 9 * FORGOTTEN).is_none(), "told once");
+}

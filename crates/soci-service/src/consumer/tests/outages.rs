@@ -114,3 +114,17 @@ async fn jobs_that_need_no_registry_do_not_end_an_outage() {
     // What a registry that is half away says of an image is not believed.
     assert!(service.live.messages().iter().any(|found| found.message.body == "gone 1"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_to_which_no_job_comes_forgets_the_outage() {
+    let setup = Setup::as_deployed(4);
+    with_images(&setup, 3).await;
+    let service = setup.start();
+    away(&service, true);
+    service.until(23 * HOUR).await;
+    assert_eq!(told(&service).last().map(|(_, what)| *what), Some("lasts"));
+    // The last of them have been given up.
+    service.until(26 * HOUR).await;
+    assert!(service.live.messages().is_empty());
+    assert_eq!(told(&service).last().map(|(_, what)| *what), Some("forgotten"));
+}

@@ -321,6 +321,7 @@ impl EventSink for Seen {
             Event::OutageBegan { reason, .. } => self.note(Told::Outage("began", reason)),
             Event::OutageLasts { reason, .. } => self.note(Told::Outage("lasts", reason)),
             Event::OutageEnded { reason, .. } => self.note(Told::Outage("ended", reason)),
+            Event::OutageForgotten { reason, .. } => self.note(Told::Outage("forgotten", reason)),
             Event::Draining { .. } => self.note(Told::Draining),
             _ => {}
         }
