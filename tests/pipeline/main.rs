@@ -9,6 +9,7 @@
 mod faults;
 mod golden;
 mod layout;
+mod members;
 mod outcomes;
 mod parallel_lists;
 mod support;

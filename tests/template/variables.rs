@@ -9,8 +9,8 @@ use crate::document::Template;
 
 /// What the stack leaves to the program's own default, with the reason.
 const LEFT: &[(Program, &str, &str)] = &[
-    (Program::Index, "ANNOTATE_SPAN_SIZE", "part of every digest; the default is the reference's"),
-    (Program::Worker, "ANNOTATE_SPAN_SIZE", "part of every digest; the default is the reference's"),
+    (Program::Index, "ANNOTATE_SPAN_SIZE", "COMPATIBLE_WITH decides"),
+    (Program::Worker, "ANNOTATE_SPAN_SIZE", "COMPATIBLE_WITH decides"),
     (Program::Index, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
     (Program::Worker, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
     (Program::Index, "PUT_IMAGE_RATE", "half of what ECR allows an account"),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use soci_config::{bytes, suffix};
+use soci_manifest::Generation;
 use soci_oci::{Platform, Tag};
 
 pub(crate) use healthcheck::{HealthcheckArgs, StatusArgs};
@@ -130,8 +131,13 @@ pub(crate) struct IndexArgs {
     /// Name of the building tool that the index carries; it changes all digests
     #[arg(long, value_name = "STR", default_value = soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
     pub(crate) build_tool_identifier: String,
-    /// Say the span size in the SOCI index, as soci-snapshotter does from 0.12 on; it changes the
-    /// digests of all SOCI indexes
+    /// The release of soci-snapshotter that can use the index. 0.11: every one, and layers of several gzip
+    /// members get no ztoc, as snapshotters before 0.14 would give wrong bytes. 0.16: those from 0.14 on,
+    /// with the bytes of the newest release
+    #[arg(long, value_name = "0.11|0.16", default_value_t = Generation::default())]
+    pub(crate) compatible_with: Generation,
+    /// Name the span size in an index for 0.11 as well, as soci-snapshotter does from 0.12 on; it changes
+    /// the digests of all SOCI indexes
     #[arg(long)]
     pub(crate) annotate_span_size: bool,
     /// Build everything again, whatever is there already

@@ -42,7 +42,9 @@ impl Bars {
             ImageEvent::LayerStarted { layer, size } => self.begin(layer, size),
             ImageEvent::LayerRead { layer, bytes } => self.with_bar(layer, |bar| bar.inc(bytes)),
             ImageEvent::LayerRestarted { layer } => self.with_bar(layer, ProgressBar::reset),
-            ImageEvent::LayerDone { layer } => self.with_bar(layer, ProgressBar::finish_and_clear),
+            ImageEvent::LayerDone { layer } | ImageEvent::LayerLeftOut { layer, .. } => {
+                self.with_bar(layer, ProgressBar::finish_and_clear);
+            }
             _ => {}
         }
     }

@@ -132,9 +132,12 @@ pub(crate) fn verify_json(image: &str, result: Result<&Verification, &str>) -> V
             "ztoc": layer.ztoc.to_string(),
             "spans": layer.spans,
             "files": layer.files,
+            "members": layer.members,
             "extracted": layer.extracted,
             "bytes_fetched": layer.bytes_fetched,
         })).collect::<Vec<_>>(),
+        "warnings": verification.map_or(&[][..], |v| &v.misread)
+            .iter().map(ToString::to_string).collect::<Vec<_>>(),
         "seconds": verification.map_or(0.0, |v| seconds(v.elapsed)),
     })
 }
@@ -157,6 +160,9 @@ pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
     text.push_str(&table(head, rows));
     for index in &verification.indexes {
         let _ = writeln!(text, "  SOCI index {index}");
+    }
+    for misread in &verification.misread {
+        let _ = writeln!(text, "  warning: {misread}");
     }
     text
 }

@@ -26,6 +26,7 @@ impl IndexSettings {
         let span_size = reader.bytes(name::SPAN_SIZE, 0..=i64::MAX.unsigned_abs());
         let min_layer_size = reader.bytes(name::MIN_LAYER_SIZE, 0..=u64::MAX);
         let build_tool_identifier = reader.text(name::BUILD_TOOL_IDENTIFIER);
+        let generation = reader.from_str(name::COMPATIBLE_WITH);
         let annotate_span_size = reader.flag(name::ANNOTATE_SPAN_SIZE);
         // Everything has been read by now, so a wrong value hides no other.
         let PushRules { version, output_suffix, filters } = rules?;
@@ -36,6 +37,7 @@ impl IndexSettings {
                 span_size: span_size?,
                 min_layer_size: min_layer_size?,
                 build_tool_identifier: build_tool_identifier?,
+                generation: generation?,
                 annotate_span_size: annotate_span_size?,
             },
             output_suffix,

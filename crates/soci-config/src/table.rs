@@ -84,6 +84,8 @@ pub mod name {
     pub const MIN_LAYER_SIZE: &str = "MIN_LAYER_SIZE";
     /// Name of the building tool in the index.
     pub const BUILD_TOOL_IDENTIFIER: &str = "BUILD_TOOL_IDENTIFIER";
+    /// Releases of soci-snapshotter that can use the index.
+    pub const COMPATIBLE_WITH: &str = "COMPATIBLE_WITH";
     /// Whether the index names its span size.
     pub const ANNOTATE_SPAN_SIZE: &str = "ANNOTATE_SPAN_SIZE";
     /// A registry in the place of the jobs' own.
@@ -216,11 +218,19 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "name of the building tool in the index; part of every digest",
     },
     Variable {
+        name: name::COMPATIBLE_WITH,
+        programs: &[(Index, Default("0.11")), (Worker, Default("0.11"))],
+        values: "`0.11` or `0.16`",
+        meaning: "the release of soci-snapshotter that can use the index. `0.11`: every one, and layers of several \
+                  gzip members get no ztoc, as snapshotters before 0.14 would give wrong bytes. `0.16`: those from \
+                  0.14 on, with the bytes of the newest release; part of every digest",
+    },
+    Variable {
         name: name::ANNOTATE_SPAN_SIZE,
         programs: &[(Index, Default("false")), (Worker, Default("false"))],
         values: "`true` or `false`",
-        meaning: "name the span size in the index, as soci-snapshotter does from 0.12 on; part of \
-                  every digest",
+        meaning: "name the span size in an index for `0.11` as well, as soci-snapshotter does from 0.12 on; part \
+                  of every digest",
     },
     Variable {
         name: name::REGISTRY_ENDPOINT_URL,

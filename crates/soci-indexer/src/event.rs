@@ -44,6 +44,13 @@ pub enum ImageEvent<'a> {
         /// Its digest.
         layer: &'a Digest,
     },
+    /// A layer gets no ztoc after all, and the rest of it is not read.
+    LayerLeftOut {
+        /// Its digest.
+        layer: &'a Digest,
+        /// How many of its bytes were not read.
+        unread: u64,
+    },
     /// A layer's ztoc is built and stored.
     LayerDone {
         /// Its digest.

@@ -5,10 +5,16 @@
 //! If that gives the manifests that are there, to the byte, they are the result: of the same
 //! layers, version, minimum size and build tool. The span size, which older SOCI indexes do not
 //! tell, is read out of a ztoc.
+//!
+//! A layer of several gzip members has no ztoc in the older generation. So one that lacks it may have been left out
+//! for that, which the caller makes sure of: it takes no more than the layer's first member.
 
 use std::collections::{HashMap, HashSet};
 
-use soci_manifest::{Assembly, BuiltZtoc, LayerKey, Plan, SociIndexSettings, Version, format};
+use soci_manifest::{
+    Assembly, BuiltZtoc, Compression, Generation, LayerKey, LayerToBuild, Plan, Planned,
+    SociIndexSettings, Version, format,
+};
 use soci_oci::{Digest, Index, Manifest, TagOrDigest};
 
 use crate::error::StoreError;
@@ -21,7 +27,16 @@ const HEAD: u64 = 64 << 10;
 /// Most SOCI indexes that are looked at.
 const MAX_CANDIDATES: usize = 64;
 
-/// The assembly that the store already holds, if it does. `roots` are the bytes of image indexes
+/// A result that the store holds.
+pub(crate) struct Found {
+    /// What it consists of.
+    pub(crate) assembly: Assembly,
+    /// The layers that it leaves out, if it is right, for their several gzip members. Nothing but the layers
+    /// themselves tells whether they have these.
+    pub(crate) left_out: Vec<LayerToBuild>,
+}
+
+/// What the store already holds of it, if it does. `roots` are the bytes of image indexes
 /// that may be or hold it (V2). Documents of more than `limit` bytes are none of it.
 pub(crate) async fn find<S: ImageStore>(
     store: &S,
@@ -29,7 +44,7 @@ pub(crate) async fn find<S: ImageStore>(
     settings: &SociIndexSettings,
     roots: &[(Digest, &[u8])],
     limit: usize,
-) -> Result<Option<Assembly>, StoreError> {
+) -> Result<Option<Found>, StoreError> {
     let candidates = match plan.version() {
         Version::V2 => roots.iter().flat_map(|(_, bytes)| soci_entries(bytes)).collect(),
         Version::V1 => referrers(store, plan).await?,
@@ -47,11 +62,16 @@ pub(crate) async fn find<S: ImageStore>(
             collect(&manifest, &wanted, &mut ztocs);
         }
     }
-    let known = layers
-        .into_iter()
-        .map(|layer| Some((layer.key, *ztocs.get(&layer.key.digest)?)))
-        .collect::<Option<HashMap<LayerKey, BuiltZtoc>>>();
-    let Some(Ok(assembly)) = known.map(|known| plan.assemble(&known)) else { return Ok(None) };
+    let (mut known, mut left_out) = (HashMap::new(), Vec::new());
+    for layer in layers {
+        match ztocs.get(&layer.key.digest) {
+            Some(ztoc) => {
+                known.insert(layer.key, *ztoc);
+            }
+            None => left_out.push(layer),
+        }
+    }
+    let Some(assembly) = assemble(plan, settings, &known, &left_out) else { return Ok(None) };
     let there = match plan.version() {
         Version::V2 => roots.iter().any(|(digest, _)| *digest == assembly.root.digest),
         Version::V1 => assembly.indexes.iter().all(|index| candidates.contains(&index.digest)),
@@ -64,7 +84,28 @@ pub(crate) async fn find<S: ImageStore>(
             return Ok(None);
         }
     }
-    Ok(Some(assembly))
+    Ok(Some(Found { assembly, left_out }))
+}
+
+/// What the image gets with these ztocs and without the layers that have none, if that may be.
+fn assemble(
+    plan: &Plan,
+    settings: &SociIndexSettings,
+    known: &HashMap<LayerKey, BuiltZtoc>,
+    left_out: &[LayerToBuild],
+) -> Option<Assembly> {
+    if left_out.is_empty() {
+        return plan.assemble(known).ok();
+    }
+    let may_be_left_out = |layer: &LayerToBuild| layer.key.compression == Compression::Gzip;
+    if settings.generation != Generation::Older || !left_out.iter().all(may_be_left_out) {
+        return None;
+    }
+    let left_out = left_out.iter().map(|layer| layer.key).collect();
+    match Box::new(plan.clone()).leave_out(&left_out) {
+        Planned::Build(plan) => plan.assemble(known).ok(),
+        Planned::Skip(_) => None,
+    }
 }
 
 /// What the store gave. Something that is broken for good cannot be the result that is looked for,

@@ -14,23 +14,20 @@
 //! image that the tag names by now, if the tag of the result names what was made of an older one; and with
 //! every blob sent again, if the store lacks one that it said it had.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
-use bytes::Bytes;
-use soci_manifest::{Assembly, BuiltZtoc, LayerKey, LayerToBuild, Plan, Planned, Version};
+use soci_manifest::{Assembly, Plan, Planned, Version};
 use soci_oci::{Digest, Tag, TagOrDigest, referrers};
-use soci_registry::{BlobSource, VerifiedManifest};
-use tokio::task::JoinSet;
+use soci_registry::VerifiedManifest;
 
-use crate::error::{IndexError, LayerError, StoreError};
-use crate::event::{ImageEvent, OnImageEvent};
-use crate::existing;
+use crate::error::{IndexError, StoreError};
+use crate::event::ImageEvent;
+use crate::existing::{self, Found};
 use crate::gather::{Gathered, gather};
-use crate::layer::{BuiltLayer, LayerProgress, build_layer};
+use crate::layers::LayersRead;
 use crate::options::{ImageName, Options, OutputTag};
-use crate::publish::{Sending, publish, push_blob};
-use crate::report::{LayerReport, Report};
+use crate::publish::{Sending, publish};
+use crate::report::Report;
 use crate::source_tag::SourceTag;
 use crate::store::ImageStore;
 
@@ -56,7 +53,8 @@ pub async fn index_image<S: ImageStore>(
     // Whether the tag of the result may name what this call has written of an older image.
     let mut left_older = false;
     for _ in 1..MAX_TURNS {
-        let error = match index_once(store, &name, options, sending).await {
+        // Boxed, as it is large and stands here twice.
+        let error = match Box::pin(index_once(store, &name, options, sending)).await {
             Ok(report) => return Ok(report),
             Err(error) => error,
         };
@@ -82,7 +80,7 @@ pub async fn index_image<S: ImageStore>(
         }
         tracing::info!(reason = %error, image = %name.target, "indexing again");
     }
-    match index_once(store, &name, options, sending).await {
+    match Box::pin(index_once(store, &name, options, sending)).await {
         // No end for this job, as something older is left.
         Err(IndexError::Superseded { tag, image, now }) if left_older => {
             Err(IndexError::Overtaken { tag, image, now })
@@ -116,15 +114,15 @@ async fn index_once<S: ImageStore>(
             Some(tag)
         }
     };
-    let report = |assembly: &Assembly, layers: Vec<LayerReport>| Report {
+    let report = |plan: &Plan, assembly: &Assembly, layers: LayersRead| Report {
         already_there: true,
         image: root.digest,
         version: plan.version(),
         index: assembly.root.digest,
         indexes: assembly.indexes.clone(),
         tag: tag.clone(),
-        bytes_read: layers.iter().map(|layer| layer.size).sum(),
-        layers,
+        bytes_read: layers.bytes,
+        layers: layers.built.into_iter().map(|(_, layer)| layer).collect(),
         skipped: plan.skipped_layers(),
         elapsed: started.elapsed(),
     };
@@ -137,8 +135,19 @@ async fn index_once<S: ImageStore>(
         let documents = image.supplied_bytes();
         look_for_result(store, &plan, &root, documents, tag.as_ref(), options).await?
     };
+    let mut layers = LayersRead::default();
+    // Whether a result without some layers is right shows when these have been begun.
+    let found = match found {
+        Some(Found { assembly, left_out }) if !left_out.is_empty() => {
+            tell_plan(&plan, options);
+            layers.build(store, left_out, options, sending).await?;
+            layers.built.is_empty().then_some(assembly)
+        }
+        found => found.map(|found| found.assembly),
+    };
     if let Some(assembly) = found {
-        let report = report(&assembly, Vec::new());
+        let plan = without(plan, &layers, root.digest)?;
+        let report = report(&plan, &assembly, layers);
         if assembly.root.digest == root.digest && has_suffix(name, &options.output) {
             // The result of an earlier run was given as the image.
             return Ok(Report { tag: name.tag.clone(), ..report });
@@ -151,12 +160,15 @@ async fn index_once<S: ImageStore>(
         return Ok(Report { already_there: !written, elapsed: started.elapsed(), ..report });
     }
 
-    let layers = build_layers(store, &plan, options, sending).await?;
-    let ztocs = layers
-        .iter()
-        .map(|(key, layer)| (*key, BuiltZtoc { digest: layer.ztoc, size: layer.ztoc_size }));
-    let assembly = plan.assemble(&ztocs.collect())?;
-    let report = report(&assembly, layers.into_iter().map(|(_, layer)| layer).collect());
+    if layers.is_empty() {
+        tell_plan(&plan, options);
+    }
+    let rest = plan.layers_to_build().into_iter().filter(|layer| !layers.has(&layer.key)).collect();
+    layers.build(store, rest, options, sending).await?;
+    let plan = without(plan, &layers, root.digest)?;
+    layers.sort_as(&plan);
+    let assembly = plan.assemble(&layers.ztocs())?;
+    let report = report(&plan, &assembly, layers);
     if let Some(source) = source {
         source.built(store, assembly.root.digest).await?;
     }
@@ -317,7 +329,7 @@ async fn look_for_result<S: ImageStore>(
     documents: u64,
     tag: Option<&Tag>,
     options: &Options,
-) -> Result<Option<Assembly>, IndexError> {
+) -> Result<Option<Found>, IndexError> {
     let (_memory, limit) = options.budget.result_documents(documents).await;
     let tagged = match tag {
         Some(tag) => {
@@ -345,97 +357,17 @@ async fn look_for_result<S: ImageStore>(
     found.map_err(|source| IndexError::Read { target: TagOrDigest::Digest(root.digest), source })
 }
 
-/// Builds and stores the ztocs of all layers, the largest first so that none is left alone at the
-/// end. The first failure ends the others.
-async fn build_layers<S: ImageStore>(
-    store: &S,
-    plan: &Plan,
-    options: &Options,
-    sending: Sending,
-) -> Result<Vec<(LayerKey, LayerReport)>, IndexError> {
-    let order = plan.layers_to_build();
-    let bytes = order.iter().map(|layer| layer.size).sum();
-    (options.on_event)(&ImageEvent::Planned { layers: order.len(), bytes });
-    let mut queue = order.clone();
-    queue.sort_by_key(|layer| std::cmp::Reverse(layer.size));
-    let mut tasks = JoinSet::new();
-    for layer in queue {
-        tasks.spawn(build_and_store(store.clone(), layer, options.clone(), sending));
-    }
-    let mut built = HashMap::new();
-    while let Some(joined) = tasks.join_next().await {
-        match joined {
-            Ok(result) => {
-                // An error drops the set, and with it the tasks of all other layers.
-                let (key, report) = result?;
-                built.insert(key, report);
-            }
-            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-            // Tasks are only cancelled when the set is dropped.
-            Err(_) => {}
-        }
-    }
-    Ok(order.iter().filter_map(|layer| built.remove_entry(&layer.key)).collect())
+/// Says what will be read, if no layer turns out to have several members.
+fn tell_plan(plan: &Plan, options: &Options) {
+    let layers = plan.layers_to_build();
+    let bytes = layers.iter().map(|layer| layer.size).sum();
+    (options.on_event)(&ImageEvent::Planned { layers: layers.len(), bytes });
 }
 
-/// Builds the ztoc of one layer and stores it at once, so that it need not be held until the last
-/// layer is done.
-async fn build_and_store<S: ImageStore>(
-    store: S,
-    layer: LayerToBuild,
-    options: Options,
-    sending: Sending,
-) -> Result<(LayerKey, LayerReport), IndexError> {
-    let LayerToBuild { key, size, .. } = layer;
-    let digest = key.digest;
-    let settings = soci_ztoc::ZtocSettings {
-        compression: key.compression,
-        span_size: options.settings.span_size,
-        build_tool_identifier: options.settings.build_tool_identifier.clone(),
-        limits: options.layer_limits,
-    };
-    let failed = |source| IndexError::Layer { digest, size, source };
-    let tell = |event| (options.on_event)(&event);
-    // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
-    let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
-    tell(ImageEvent::LayerWaits { layer: &digest });
-    let progress = ToldLayer { layer: &digest, size, on_event: &options.on_event };
-    let built = build_layer(&store, &digest, size, settings, &options.budget, &progress).await;
-    let built = built.map_err(failed)?;
-    let BuiltLayer { ztoc, memory: _memory, elapsed } = built;
-    let report = LayerReport {
-        digest,
-        size,
-        ztoc: Digest::from_sha256(ztoc.encoded.sha256()),
-        ztoc_size: ztoc.encoded.size(),
-        files: ztoc.files,
-        spans: ztoc.spans,
-        elapsed,
-    };
-    let pieces: Vec<Bytes> = ztoc.encoded.into_pieces().into_iter().map(Bytes::from).collect();
-    push_blob(&store, "ztoc", &report.ztoc, &BlobSource::from(pieces), sending).await?;
-    tell(ImageEvent::LayerDone { layer: &digest });
-    tracing::debug!(layer = %digest, ztoc = %report.ztoc, files = report.files, "ztoc built");
-    Ok((key, report))
-}
-
-/// Tells of one layer as events of its image.
-struct ToldLayer<'a> {
-    layer: &'a Digest,
-    size: u64,
-    on_event: &'a OnImageEvent,
-}
-
-impl LayerProgress for ToldLayer<'_> {
-    fn started(&self) {
-        (self.on_event)(&ImageEvent::LayerStarted { layer: self.layer, size: self.size });
-    }
-
-    fn read(&self, bytes: u64) {
-        (self.on_event)(&ImageEvent::LayerRead { layer: self.layer, bytes });
-    }
-
-    fn restarted(&self) {
-        (self.on_event)(&ImageEvent::LayerRestarted { layer: self.layer });
+/// The plan without the layers that were left out when they were read.
+fn without(plan: Box<Plan>, layers: &LayersRead, image: Digest) -> Result<Box<Plan>, IndexError> {
+    match plan.leave_out(&layers.left_out) {
+        Planned::Build(plan) => Ok(plan),
+        Planned::Skip(reason) => Err(IndexError::Nothing { image, reason }),
     }
 }

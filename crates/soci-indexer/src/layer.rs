@@ -6,6 +6,7 @@ use bytes::Bytes;
 use soci_oci::Digest;
 use soci_ztoc::{BuildError, Ztoc, ZtocSettings};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use crate::budget::{Budget, LayerMemory, PIECES_TO_INFLATE, ZtocMemory};
 use crate::error::LayerError;
@@ -90,7 +91,7 @@ async fn try_build<S: ImageStore>(
 ) -> Result<Ztoc, LayerError> {
     let LayerMemory { window, ztoc, beside: _beside } = memory;
     let (sender, mut receiver) = mpsc::channel(PIECES_TO_INFLATE);
-    let building = tokio::task::spawn_blocking(move || {
+    let mut building = tokio::task::spawn_blocking(move || {
         build_ztoc(settings, Box::new(ztoc), || match receiver.blocking_recv() {
             Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),
             Some(Piece::Verified) => Ok(None),
@@ -99,13 +100,34 @@ async fn try_build<S: ImageStore>(
     });
     let mut blob = store.blob(digest, size, window);
     // A build that fails closes the channel. The layer is read on all the same: if its bytes turn
-    // out not to be those of its digest, that is the error, and one that may pass.
+    // out not to be those of its digest, that is the error, and one that may pass. But a member that has ended with
+    // the right checksum and another one behind it are no accident.
+    let mut failed = None;
     while let Some(bytes) = blob.next().await? {
         progress.read(bytes.len() as u64);
-        let _ = sender.send(Piece::Bytes(bytes)).await;
+        if failed.is_none() && sender.send(Piece::Bytes(bytes)).await.is_err() {
+            let result = (&mut building).await;
+            if has_several_members(&result) {
+                return built(result);
+            }
+            failed = Some(result);
+        }
+    }
+    if let Some(failed) = failed {
+        return built(failed);
     }
     let _ = sender.send(Piece::Verified).await;
-    match building.await {
+    built(building.await)
+}
+
+type Building = Result<Result<Ztoc, PipelineError<Abandoned>>, JoinError>;
+
+fn has_several_members(building: &Building) -> bool {
+    matches!(building, Ok(Err(PipelineError::Build(BuildError::SeveralMembers { .. }))))
+}
+
+fn built(building: Building) -> Result<Ztoc, LayerError> {
+    match building {
         Ok(Ok(ztoc)) => Ok(ztoc),
         Ok(Err(PipelineError::Build(error))) => Err(error.into()),
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),

@@ -23,7 +23,8 @@ use crate::error::{IndexError, LayerError, StoreError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// `nothing-to-index`: every layer is too small, or compressed in a way that no ztoc describes.
+    /// `nothing-to-index`: every layer is too small, compressed in a way that no ztoc describes, or of several
+    /// gzip members.
     NothingToIndex,
     /// `soci-index`: it is a SOCI index.
     SociIndex,

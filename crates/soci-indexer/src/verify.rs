@@ -4,21 +4,29 @@
 //! settings; the two must be equal, and what differs first is told. Then some files are extracted
 //! through ranged requests, as a runtime would, from their checkpoints; in front of each file's
 //! data there must be the header of an archive's entry.
+//!
+//! An index that is right may yet do harm, in the hands of an older snapshotter: see [`Misread`].
 
-use std::collections::HashSet;
+mod error;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use soci_manifest::{Version, format};
 use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest, media_type};
 use soci_ztoc::{
-    BLOCK_SIZE, Entry, ExtractError, FileType, LayerLimits, Reader, Span, ZtocSettings,
+    BLOCK_SIZE, Entry, FileType, GzipMembers, LayerLimits, Reader, Span, ZtocSettings,
 };
 
 use crate::budget::Budget;
 use crate::error::{LayerError, StoreError};
 use crate::layer::{LayerProgress, build_layer};
 use crate::store::ImageStore;
+
+pub use error::VerifyError;
 
 /// Files of each layer that are extracted.
 const SAMPLE: usize = 8;
@@ -29,97 +37,6 @@ const MAX_SAMPLED_SPAN: u64 = 64 << 20;
 /// Largest file that is extracted, in bytes.
 const MAX_SAMPLED_FILE: i64 = 64 << 20;
 
-/// Why a SOCI index does not hold, or could not be checked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerifyError {
-    /// The store failed.
-    #[error("{what} {target} cannot be read")]
-    Read {
-        /// What was read.
-        what: &'static str,
-        /// Its digest or tag.
-        target: TagOrDigest,
-        /// Why not.
-        source: StoreError,
-    },
-    /// Something that should exist does not.
-    #[error("{what} {target} does not exist")]
-    NotFound {
-        /// What is missing.
-        what: &'static str,
-        /// Its digest or tag.
-        target: TagOrDigest,
-    },
-    /// A manifest cannot be read.
-    #[error("manifest {digest} is malformed")]
-    Document {
-        /// The manifest.
-        digest: Digest,
-        /// What is wrong with it.
-        source: soci_oci::DocumentError,
-    },
-    /// The image has no SOCI index.
-    #[error(
-        "no SOCI index was found: {target} names none in its image index, and nothing refers to it"
-    )]
-    NoIndex {
-        /// The image.
-        target: TagOrDigest,
-    },
-    /// A SOCI index and what it belongs to disagree.
-    #[error("SOCI index {index}: {reason}")]
-    Index {
-        /// The SOCI index.
-        index: Digest,
-        /// In what.
-        reason: String,
-    },
-    /// A layer's ztoc cannot be built again, as it takes more memory than there is.
-    #[error("layer {layer} cannot be checked")]
-    Memory {
-        /// The layer.
-        layer: Digest,
-        /// What it takes and what there is.
-        source: LayerError,
-    },
-    /// A ztoc is not valid.
-    #[error("ztoc {ztoc} of layer {layer} is not valid")]
-    Ztoc {
-        /// The ztoc.
-        ztoc: Digest,
-        /// Its layer.
-        layer: Digest,
-        /// What is wrong with it.
-        source: soci_ztoc::ReadError,
-    },
-    /// A ztoc does not match its layer.
-    #[error("ztoc {ztoc} does not match layer {layer}: {reason}")]
-    Mismatch {
-        /// The ztoc.
-        ztoc: Digest,
-        /// Its layer.
-        layer: Digest,
-        /// In what.
-        reason: String,
-    },
-    /// The program is shutting down.
-    #[error("the check was interrupted")]
-    Interrupted,
-    /// A file cannot be extracted.
-    #[error("file {file:?} of layer {layer} cannot be extracted with ztoc {ztoc}")]
-    Extract {
-        /// The file.
-        file: String,
-        /// The ztoc.
-        ztoc: Digest,
-        /// Its layer.
-        layer: Digest,
-        /// Why not.
-        source: ExtractError,
-    },
-}
-
 /// What was checked.
 #[derive(Clone, Debug)]
 pub struct Verification {
@@ -127,8 +44,33 @@ pub struct Verification {
     pub indexes: Vec<Digest>,
     /// Every pair of a layer and its ztoc, once.
     pub layers: Vec<LayerCheck>,
+    /// What is right, and yet read wrongly by older snapshotters.
+    pub misread: Vec<Misread>,
     /// Time that it took.
     pub elapsed: Duration,
+}
+
+/// The ztoc of a layer of several gzip members, in a SOCI index that does not say to be of the newer
+/// [`Generation`](soci_manifest::Generation).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misread {
+    /// The SOCI index.
+    pub index: Digest,
+    /// The layer.
+    pub layer: Digest,
+    /// Its gzip members.
+    pub members: u64,
+}
+
+impl fmt::Display for Misread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, layer, members } = self;
+        write!(
+            f,
+            "SOCI index {index} has a ztoc of layer {layer}, which has {members} gzip members: soci-snapshotter before \
+             0.14 reads wrong bytes of it. An index for 0.11 leaves the layer out, one for 0.16 says whom it is for"
+        )
+    }
 }
 
 /// What was checked of a layer.
@@ -144,6 +86,8 @@ pub struct LayerCheck {
     pub spans: usize,
     /// Files in its table of contents.
     pub files: usize,
+    /// Its gzip members; 0 if it is not compressed.
+    pub members: u64,
     /// Files that were extracted through ranged requests.
     pub extracted: usize,
     /// Compressed bytes that were fetched to extract them.
@@ -170,21 +114,31 @@ pub async fn verify_image<S: ImageStore>(
     if pairs.is_empty() {
         return Err(VerifyError::NoIndex { target: target.clone() });
     }
-    let mut seen = HashSet::new();
+    let mut members = HashMap::new();
     let mut checks = Vec::new();
+    let mut misread = Vec::new();
     let mut indexes = Vec::new();
     for pair in pairs {
         let image = manifest(store, "manifest", pair.image).await?;
         let index = manifest(store, "SOCI index", pair.index).await?;
         for ztoc in index.layers() {
             let layer = check_ztoc_entry(&pair, &image, ztoc)?;
-            if seen.insert((layer.digest, ztoc.digest)) {
-                checks.push(check_layer(store, layer, ztoc, budget).await?);
+            let members = match members.entry((layer.digest, ztoc.digest)) {
+                MapEntry::Occupied(known) => *known.get(),
+                MapEntry::Vacant(unknown) => {
+                    let check = check_layer(store, layer, ztoc, budget).await?;
+                    let members = *unknown.insert(check.members);
+                    checks.push(check);
+                    members
+                }
+            };
+            if members > 1 && !ztoc.annotations.contains_key(format::SPAN_SIZE) {
+                misread.push(Misread { index: pair.index, layer: layer.digest, members });
             }
         }
         indexes.push(pair.index);
     }
-    Ok(Verification { indexes, layers: checks, elapsed: started.elapsed() })
+    Ok(Verification { indexes, layers: checks, misread, elapsed: started.elapsed() })
 }
 
 async fn find_indexes<S: ImageStore>(
@@ -280,7 +234,7 @@ async fn check_layer<S: ImageStore>(
     let reader = Reader::parse(bytes, &LayerLimits::DEFAULT)
         .map_err(|source| VerifyError::Ztoc { ztoc: ztoc_digest, layer: layer_digest, source })?;
     let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, budget };
-    check.whole().await?;
+    let members = check.whole().await?;
     let (extracted, bytes_fetched) = check.files().await?;
     Ok(LayerCheck {
         layer: layer_digest,
@@ -288,6 +242,7 @@ async fn check_layer<S: ImageStore>(
         ztoc: ztoc_digest,
         spans: reader.span_count(),
         files: reader.entry_count(),
+        members,
         extracted,
         bytes_fetched,
     })
@@ -307,8 +262,8 @@ impl<S: ImageStore> Check<'_, S> {
         VerifyError::Mismatch { ztoc: self.ztoc, layer: self.layer.digest, reason }
     }
 
-    /// Reads the whole layer, verified, and builds its ztoc again.
-    async fn whole(&self) -> Result<(), VerifyError> {
+    /// Reads the whole layer, verified, and builds its ztoc again. Returns how many gzip members it has.
+    async fn whole(&self) -> Result<u64, VerifyError> {
         let (expected, found) = (self.reader.compressed_size(), self.layer.size);
         if expected != found {
             return Err(self.mismatch(format!("it is for {expected} bytes, not {found}")));
@@ -317,13 +272,14 @@ impl<S: ImageStore> Check<'_, S> {
             compression: self.reader.compression(),
             span_size: self.reader.span_size(),
             build_tool_identifier: self.reader.build_tool_identifier().to_owned(),
+            members: GzipMembers::Any,
             limits: LayerLimits::DEFAULT,
         };
         let Descriptor { digest, size, .. } = self.layer;
         let built =
             build_layer(self.store, digest, *size, settings, self.budget, &NobodyTold).await;
         let built = match built {
-            Ok(built) => built.ztoc.encoded,
+            Ok(built) => built.ztoc,
             Err(LayerError::Build(error)) => return Err(self.mismatch(error.to_string())),
             Err(LayerError::Read(source)) => return Err(failed_read("layer", *digest, source)),
             Err(error @ LayerError::Memory { .. }) => {
@@ -331,10 +287,10 @@ impl<S: ImageStore> Check<'_, S> {
             }
             Err(LayerError::Interrupted) => return Err(VerifyError::Interrupted),
         };
-        if Digest::from_sha256(built.sha256()) == self.ztoc {
-            return Ok(());
+        if Digest::from_sha256(built.encoded.sha256()) == self.ztoc {
+            return Ok(built.members);
         }
-        let ztoc = built.to_vec();
+        let ztoc = built.encoded.to_vec();
         let difference = Reader::parse(ztoc, &LayerLimits::DEFAULT).ok();
         let difference = difference.and_then(|built| difference_between(self.reader, &built));
         Err(self.mismatch(difference.unwrap_or_else(|| "their encoding differs".to_owned())))

@@ -148,7 +148,7 @@ impl Plan {
             (format::IMAGE_LAYER_DIGEST.to_owned(), layer.digest.to_string()),
             (format::IMAGE_LAYER_MEDIA_TYPE.to_owned(), layer.media_type.clone()),
         ]);
-        if self.settings.annotate_span_size {
+        if self.settings.tells_span_size() {
             let span_size = self.settings.span_size.to_string();
             annotations.insert(format::SPAN_SIZE.to_owned(), span_size);
         }

@@ -15,6 +15,7 @@ pub mod format;
 
 mod assembly;
 mod error;
+mod generation;
 mod image;
 mod plan;
 mod settings;
@@ -22,6 +23,7 @@ mod settings;
 pub use assembly::{Assembly, BuiltZtoc, NewManifest, Referrer, Role, SociIndex};
 pub use error::{ImageError, ListedLayer};
 pub use format::{Version, VersionError};
+pub use generation::{Generation, GenerationError};
 pub use image::{Image, Missing, MissingKind, NotAnImage};
 pub use plan::{
     IndexPlan, LayerDecision, LayerKey, LayerToBuild, Plan, Planned, SkipReason, SkippedLayer,

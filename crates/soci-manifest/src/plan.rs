@@ -47,6 +47,8 @@ pub struct Plan {
     pub(crate) settings: SociIndexSettings,
     pub(crate) max_manifest_bytes: usize,
     pub(crate) indexes: Vec<IndexPlan>,
+    /// What would be a SOCI index without a ztoc, of a platform beside others.
+    empty: Vec<IndexPlan>,
     /// What V2 converts.
     pub(crate) conversion: Option<Conversion>,
 }
@@ -74,6 +76,20 @@ pub(crate) struct Conversion {
 }
 
 impl Plan {
+    /// The plan without these layers, which were found to have several gzip members; or that nothing is left.
+    #[must_use]
+    pub fn leave_out(mut self: Box<Self>, layers: &HashSet<LayerKey>) -> Planned {
+        for index in &mut self.indexes {
+            index.leave_out(layers);
+        }
+        self.empty.extend(self.indexes.extract_if(.., |index| index.is_empty()));
+        if self.indexes.is_empty() {
+            let layers = self.empty.iter().flat_map(IndexPlan::layers);
+            return Planned::Skip(SkipReason::nothing_to_index(&self.settings, layers));
+        }
+        Planned::Build(self)
+    }
+
     /// Version of the SOCI indexes.
     pub fn version(&self) -> Version {
         self.settings.version
@@ -87,7 +103,7 @@ impl Plan {
     /// The layers that get no ztoc, in the order of the image, each once.
     pub fn skipped_layers(&self) -> Vec<SkippedLayer> {
         let mut seen = HashSet::new();
-        let layers = self.indexes.iter().flat_map(IndexPlan::layers);
+        let layers = self.indexes.iter().chain(&self.empty).flat_map(IndexPlan::layers);
         let skipped = layers.filter(|(_, decision)| !matches!(decision, LayerDecision::Build(_)));
         skipped
             .filter(|(layer, _)| seen.insert(layer.digest))
@@ -111,6 +127,16 @@ impl IndexPlan {
     /// The image's layers from the base up, each with what is done about it.
     pub fn layers(&self) -> impl Iterator<Item = (&Descriptor, LayerDecision)> {
         self.manifest.layers().iter().zip(self.decisions.iter().copied())
+    }
+
+    fn leave_out(&mut self, layers: &HashSet<LayerKey>) {
+        for (layer, decision) in self.manifest.layers().iter().zip(&mut self.decisions) {
+            if let LayerDecision::Build(compression) = *decision
+                && layers.contains(&LayerKey { digest: layer.digest, compression })
+            {
+                *decision = LayerDecision::SeveralMembers;
+            }
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -152,7 +178,7 @@ impl Image {
             return Ok(Planned::Skip(SkipReason::nothing_to_index(settings, layers)));
         }
         // In V2 one platform may be empty beside another that is not.
-        let indexes: Vec<_> = indexes.into_iter().filter(|index| !index.is_empty()).collect();
+        let (empty, indexes): (Vec<_>, Vec<_>) = indexes.into_iter().partition(IndexPlan::is_empty);
         let conversion = match settings.version {
             Version::V1 => None,
             Version::V2 => Some(self.conversion(&indexes)?),
@@ -161,6 +187,7 @@ impl Image {
             settings: settings.clone(),
             max_manifest_bytes: self.limits().max_manifest_bytes,
             indexes,
+            empty,
             conversion,
         })))
     }

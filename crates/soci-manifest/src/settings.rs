@@ -2,6 +2,7 @@
 
 use soci_oci::Platform;
 
+use crate::Generation;
 use crate::format::{DEFAULT_BUILD_TOOL_IDENTIFIER, DEFAULT_MIN_LAYER_SIZE, Version};
 
 /// How SOCI indexes are built. The default is the reference's, of version V2.
@@ -15,9 +16,18 @@ pub struct SociIndexSettings {
     pub min_layer_size: u64,
     /// The name that SOCI indexes and ztocs carry of the tool that built them.
     pub build_tool_identifier: String,
-    /// Whether a ztoc's descriptor tells its span size. Releases of the reference after 0.11 do;
-    /// it changes the digest of every SOCI index.
+    /// Which releases of the reference can use it.
+    pub generation: Generation,
+    /// Whether a ztoc's descriptor tells its span size in the older generation, too. Releases of the reference
+    /// from 0.12 on do; it changes the digest of every SOCI index.
     pub annotate_span_size: bool,
+}
+
+impl SociIndexSettings {
+    /// Whether a ztoc's descriptor tells its span size.
+    pub fn tells_span_size(&self) -> bool {
+        self.annotate_span_size || self.generation == Generation::Newer
+    }
 }
 
 impl Default for SociIndexSettings {
@@ -27,6 +37,7 @@ impl Default for SociIndexSettings {
             span_size: soci_ztoc::DEFAULT_SPAN_SIZE,
             min_layer_size: DEFAULT_MIN_LAYER_SIZE,
             build_tool_identifier: DEFAULT_BUILD_TOOL_IDENTIFIER.to_owned(),
+            generation: Generation::default(),
             annotate_span_size: false,
         }
     }

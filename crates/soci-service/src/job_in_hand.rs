@@ -53,6 +53,8 @@ pub struct JobInHand {
     layers_open: AtomicU64,
     /// Bytes of layers that have to be read again.
     repeated: AtomicU64,
+    /// Bytes of layers that need not be read after all.
+    unread: AtomicU64,
     /// Layers that have their turn and wait for memory.
     layers_waiting: AtomicU64,
     documents_wait: AtomicBool,
@@ -144,6 +146,7 @@ impl JobInHand {
             layers_done: AtomicUsize::new(0),
             layers_open: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             layers_waiting: AtomicU64::new(0),
             documents_wait: AtomicBool::new(false),
             recent: Mutex::default(),
@@ -173,6 +176,10 @@ impl JobInHand {
             ImageEvent::LayerRead { layer, bytes } => self.read_layer(layer, bytes),
             ImageEvent::LayerRestarted { layer } => self.restart_layer(layer),
             ImageEvent::LayerDone { layer } => self.finish_layer(layer),
+            ImageEvent::LayerLeftOut { layer, unread } => {
+                self.unread.fetch_add(unread, Ordering::Relaxed);
+                self.finish_layer(layer);
+            }
             _ => {}
         }
     }
@@ -223,6 +230,12 @@ impl JobInHand {
     /// Bytes of layers that were read and need not be read again.
     pub fn bytes_got(&self) -> u64 {
         self.bytes_read().saturating_sub(self.repeated.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of layers that are to be read in all; `None` until that is known.
+    pub fn bytes_planned(&self) -> Option<u64> {
+        let unread = self.unread.load(Ordering::Relaxed);
+        self.plan.get().map(|plan| plan.bytes.saturating_sub(unread))
     }
 
     /// Layers that were begun and are not done.

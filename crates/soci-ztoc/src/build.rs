@@ -20,6 +20,7 @@ use crate::encode::{Encoded, ZtocParts, tar_zinfo};
 use crate::error::BuildError;
 use crate::gzip::GzipScan;
 use crate::limits::LayerLimits;
+use crate::members::GzipMembers;
 use crate::memory::{MemoryGrant, Unbounded};
 use crate::span::SpanHasher;
 use crate::tar::TarReader;
@@ -37,6 +38,8 @@ pub struct ZtocSettings {
     pub span_size: u64,
     /// The name that the ztoc carries of the tool that built it.
     pub build_tool_identifier: String,
+    /// Whether a gzip layer may have several members.
+    pub members: GzipMembers,
     /// What the layer may claim.
     pub limits: LayerLimits,
 }
@@ -48,6 +51,7 @@ impl ZtocSettings {
             compression,
             span_size: DEFAULT_SPAN_SIZE,
             build_tool_identifier: build_tool_identifier.into(),
+            members: GzipMembers::Any,
             limits: LayerLimits::DEFAULT,
         }
     }
@@ -64,6 +68,8 @@ pub struct Ztoc {
     pub spans: usize,
     /// Size of the layer in bytes.
     pub compressed_size: u64,
+    /// Members of a gzip layer; 0 for one that is not compressed.
+    pub members: u64,
     /// Size of the archive in the layer in bytes, up to its end mark.
     pub uncompressed_size: u64,
 }
@@ -140,7 +146,10 @@ impl Scanner {
             return Err(BuildError::SpanSize { size, reason: "it is over 2^63 - 1" });
         }
         let scan = match settings.compression {
-            Compression::Gzip => Scan::Gzip(Box::new(GzipScan::new(size, settings.limits))),
+            Compression::Gzip => {
+                let scan = GzipScan::new(size, settings.members, settings.limits);
+                Scan::Gzip(Box::new(scan))
+            }
             Compression::Uncompressed if size == 0 => {
                 let reason = "an uncompressed layer has no boundaries of its own";
                 return Err(BuildError::SpanSize { size, reason });
@@ -218,10 +227,10 @@ impl Scanner {
             return Err(BuildError::SpansNotHashed);
         }
         let Self { settings, scan, tar, kept, compressed_size, .. } = self;
-        let is_gzip = matches!(scan, Scan::Gzip(_));
-        if let Scan::Gzip(scan) = scan {
-            scan.finish()?;
-        }
+        let members = match scan {
+            Scan::Gzip(scan) => Some(scan.finish()?),
+            Scan::Uncompressed { .. } => None,
+        };
         // An archive may end in the middle of what it announces, which shows only now.
         let archive_offset = tar.position();
         let uncompressed_size = tar.finish().map_err(|source| BuildError::Tar {
@@ -232,7 +241,7 @@ impl Scanner {
         if let Some(needed) = kept.refused() {
             return Err(BuildError::OutOfMemory { needed });
         }
-        let checkpoints = if is_gzip {
+        let checkpoints = if members.is_some() {
             kept.checkpoints.into_pieces()
         } else {
             tar_zinfo(settings.span_size, compressed_size)
@@ -256,6 +265,7 @@ impl Scanner {
             limit,
             checkpoints,
         })?;
-        Ok(Ztoc { encoded, files, spans, compressed_size, uncompressed_size })
+        let members = members.unwrap_or_default();
+        Ok(Ztoc { encoded, files, spans, compressed_size, members, uncompressed_size })
     }
 }

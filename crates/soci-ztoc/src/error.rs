@@ -21,6 +21,13 @@ pub enum BuildError {
         /// Size of what there is in bytes.
         offset: u64,
     },
+    /// The gzip layer has a second member, where one is allowed ([`GzipMembers::One`](crate::GzipMembers::One)). What
+    /// comes behind has not been read.
+    #[error("the gzip layer has several members, the second at compressed offset {offset}")]
+    SeveralMembers {
+        /// Where the second one begins.
+        offset: u64,
+    },
     /// The layer does not hold a tar archive that a ztoc can describe.
     #[error(
         "the tar archive cannot be indexed near uncompressed offset {archive_offset} \

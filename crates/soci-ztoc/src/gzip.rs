@@ -29,9 +29,10 @@ use crate::checkpoint::{CHECKPOINT_SIZE, Cut};
 use crate::error::BuildError;
 use crate::inflate::{Inflater, Status, Stop, Wrapper};
 use crate::limits::LayerLimits;
+use crate::members::GzipMembers;
 use crate::toc::Kept;
 use crate::{WINDOW_SIZE, tar::TarReader};
-use member::{MemberHeader, Verdict};
+use member::{BehindMember, MemberHeader, Verdict};
 
 /// Bytes inflated at most before the window is moved to the front of the buffer again. Large
 /// enough to make the move rare, small enough to stay in the second-level cache.
@@ -46,6 +47,13 @@ pub(crate) struct GzipScan {
     buffer: Box<[u8]>,
     end: usize,
     member: Member,
+    /// Compressed bytes in front of the member.
+    member_start: u64,
+    /// Members that have ended.
+    members: u64,
+    allowed: GzipMembers,
+    /// What comes behind the first member, where it may be the only one.
+    behind: BehindMember,
     span_size: u64,
     /// Compressed bytes that zlib has taken.
     total_in: u64,
@@ -70,12 +78,16 @@ enum Member {
 }
 
 impl GzipScan {
-    pub(crate) fn new(span_size: u64, limits: LayerLimits) -> Self {
+    pub(crate) fn new(span_size: u64, allowed: GzipMembers, limits: LayerLimits) -> Self {
         Self {
             inflater: Inflater::new(Wrapper::Detect),
             buffer: vec![0; WINDOW_SIZE + OUTPUT_SIZE].into(),
             end: WINDOW_SIZE,
             member: Member::None,
+            member_start: 0,
+            members: 0,
+            allowed,
+            behind: BehindMember::default(),
             span_size,
             total_in: 0,
             total_out: 0,
@@ -103,9 +115,13 @@ impl GzipScan {
                 Member::None => self.member = Member::Inside(MemberHeader::new()),
                 Member::Complete => {
                     self.inflater.reset(Wrapper::Detect);
+                    self.member_start = self.total_in;
                     self.member = Member::Inside(MemberHeader::new());
                 }
                 Member::Inside(_) | Member::Unreadable(_) => {}
+            }
+            if self.allowed == GzipMembers::One && self.members > 0 && self.behind.begins(input) {
+                return Err(BuildError::SeveralMembers { offset: self.member_start });
             }
             // zlib keeps a window of its own. This one is what checkpoints store.
             if self.end == self.buffer.len() {
@@ -132,7 +148,10 @@ impl GzipScan {
                 return Err(BuildError::TooLarge { limit: self.limits.uncompressed_size });
             }
             match progress.status {
-                Status::End => self.member = Member::Complete,
+                Status::End => {
+                    self.member = Member::Complete;
+                    self.members += 1;
+                }
                 Status::Boundary { bits } => self.take_checkpoint(bits, kept, cuts)?,
                 Status::Continue => {
                     // With room left and no input zlib has said all. A full buffer says nothing: it
@@ -145,10 +164,10 @@ impl GzipScan {
         }
     }
 
-    /// The layer has ended. Fails if it was cut short.
-    pub(crate) fn finish(self) -> Result<(), BuildError> {
+    /// The layer has ended, and has so many members. Fails if it was cut short.
+    pub(crate) fn finish(self) -> Result<u64, BuildError> {
         match self.member {
-            Member::Complete => Ok(()),
+            Member::Complete => Ok(self.members),
             _ => Err(BuildError::Truncated { offset: self.total_in }),
         }
     }

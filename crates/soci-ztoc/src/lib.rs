@@ -16,6 +16,7 @@ mod flatbuf;
 mod gzip;
 mod inflate;
 mod limits;
+mod members;
 mod memory;
 mod mod_time;
 mod reader;
@@ -33,6 +34,7 @@ pub use checkpoint::Cut;
 pub use encode::Encoded;
 pub use error::BuildError;
 pub use limits::LayerLimits;
+pub use members::GzipMembers;
 pub use memory::{MemoryGrant, Unbounded};
 pub use reader::{
     Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span, SpanSizePlace,

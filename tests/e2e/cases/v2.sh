@@ -25,6 +25,7 @@ cases_v2() {
     run_case "v2 redirect: no credentials reach the blob store" no_credentials_leak
     run_case "v2 plain debian --platform" v2_one_platform
     run_case "v2 plain mixed --span-size --min-layer-size" v2_settings
+    run_case "v2 plain mixed for snapshotters before 0.14: no ztoc of several gzip members" v2_older_snapshotters
     run_case "v2 plain debian --tag-suffix" v2_tag_suffix
     run_case "v2 plain debian by digest" v2_by_digest
     run_case "v2 plain debian: its own result again" v2_of_result
@@ -84,6 +85,20 @@ v2_again() {
     expect "index" "$(field "$result" .index)" "$(reference "$image-v2" .root)"
     # olareg keeps no log of requests.
     [ "$server" = olareg ] || expect "the number of writing requests" "$after" "$before"
+}
+
+# Nobody asks for it: it is the default.
+v2_older_snapshotters() {
+    local result="$RUN/v2-older.json" again="$RUN/v2-older-again.json" image="127.0.0.1:${PORT[plain]}/mixed:$TAG" layer
+    soci_json "$result" 0 index "$image" --output-tag older --plain-http
+    expect "outcome" "$(field "$result" .outcome)" indexed
+    layer=$(jq -r '.skipped_layers[] | select(.reason | contains("gzip member")) | .digest' "$result")
+    expect "the layers that are left out" "$layer" "$(jq -r '.layers[] | select(.members > 1) | .digest' "$RUN/verify-plain-mixed.json")"
+    [ -n "$layer" ] || fail "no layer is left out"
+    soci_json "$again" 0 index "$image" --output-tag older --plain-http
+    expect "outcome the second time" "$(field "$again" .outcome)" already-indexed
+    expect "warnings of verify" "$(soci_json "$RUN/v2-older-verify.json" 0 verify "127.0.0.1:${PORT[plain]}/mixed:older" \
+        --plain-http >&2 && jq -c '.warnings // []' "$RUN/v2-older-verify.json")" "[]"
 }
 
 v2_verify() {

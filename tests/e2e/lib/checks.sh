@@ -5,7 +5,7 @@
 # The build tool identifier of all cases, so that results can be compared with the reference's.
 readonly TOOL="soci-index-builder e2e"
 # The reference here is a release after 0.11, which tells the span size in every SOCI index.
-readonly LIKE_REFERENCE=(--build-tool-identifier "$TOOL" --annotate-span-size)
+readonly LIKE_REFERENCE=(--build-tool-identifier "$TOOL" --compatible-with 0.16)
 
 # run_case NAME FUNCTION [ARGUMENT...] runs a case in a subshell, so that a failing command ends only this case, and
 # prints one line; of a failing case also the end of what it printed.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use soci_config::bytes;
+use soci_manifest::Generation;
 use soci_push::TagFilter;
 
 use super::values::span_size;
@@ -42,6 +43,10 @@ pub(crate) struct LocalArgs {
     /// Bytes between checkpoints
     #[arg(long, value_name = "BYTES", value_parser = span_size, default_value = "4MiB")]
     pub(crate) span_size: u64,
+    /// The release of soci-snapshotter that can use the indexes: 0.11 for every one, 0.16 for those from
+    /// 0.14 on
+    #[arg(long, value_name = "0.11|0.16", default_value_t = Generation::default())]
+    pub(crate) compatible_with: Generation,
     /// About how large the sample image's layers are together
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "300MiB", requires = "demo")]
     pub(crate) demo_size: u64,

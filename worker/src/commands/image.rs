@@ -47,6 +47,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
             span_size: args.span_size,
             min_layer_size: args.min_layer_size,
             build_tool_identifier: args.build_tool_identifier.clone(),
+            generation: args.compatible_with,
             annotate_span_size: args.annotate_span_size,
         },
         platforms: match args.platform.as_slice() {

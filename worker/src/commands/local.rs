@@ -209,6 +209,7 @@ fn options(args: &LocalArgs, rules: &PushRules, budget: Budget) -> Options {
             version: rules.version,
             min_layer_size: args.min_layer_size,
             span_size: args.span_size,
+            generation: args.compatible_with,
             ..soci_manifest::SociIndexSettings::default()
         },
         output: soci_indexer::OutputTag::Suffix(rules.output_suffix.clone()),

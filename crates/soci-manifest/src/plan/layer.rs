@@ -21,6 +21,9 @@ pub enum LayerDecision {
         /// The compression's name.
         compression: &'static str,
     },
+    /// It has several gzip members, which only the newer [`Generation`](crate::Generation) describes. That shows
+    /// when it is read: see [`Plan::leave_out`](crate::Plan::leave_out).
+    SeveralMembers,
 }
 
 /// What a ztoc is built from: a layer read as compressed in one way. The same bytes may be listed
@@ -61,6 +64,9 @@ impl fmt::Display for LayerDecision {
             Self::Build(compression) => write!(f, "indexed as {compression}"),
             Self::TooSmall => f.write_str("smaller than the minimum"),
             Self::Unsupported { compression } => write!(f, "unsupported compression {compression}"),
+            Self::SeveralMembers => {
+                f.write_str("several gzip members, which soci-snapshotter before 0.14 misreads")
+            }
         }
     }
 }

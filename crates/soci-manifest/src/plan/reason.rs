@@ -21,6 +21,8 @@ pub enum SkipReason {
         too_small: usize,
         /// Layers compressed in a way that no ztoc can describe, by its name, each counted once.
         unsupported: BTreeMap<&'static str, usize>,
+        /// Layers of several gzip members, each counted once.
+        several_members: usize,
         /// The minimum in bytes.
         min_layer_size: u64,
     },
@@ -32,18 +34,19 @@ impl SkipReason {
         layers: impl Iterator<Item = (&'a Descriptor, LayerDecision)>,
     ) -> Self {
         let mut seen = HashSet::new();
-        let (mut too_small, mut unsupported) = (0, BTreeMap::new());
+        let (mut too_small, mut several_members, mut unsupported) = (0, 0, BTreeMap::new());
         for (_, decision) in layers.filter(|(layer, _)| seen.insert(layer.digest)) {
             match decision {
                 LayerDecision::TooSmall => too_small += 1,
                 LayerDecision::Unsupported { compression } => {
                     *unsupported.entry(compression).or_insert(0) += 1;
                 }
+                LayerDecision::SeveralMembers => several_members += 1,
                 LayerDecision::Build(_) => {}
             }
         }
         let min_layer_size = settings.min_layer_size;
-        Self::NothingToIndex { too_small, unsupported, min_layer_size }
+        Self::NothingToIndex { too_small, unsupported, several_members, min_layer_size }
     }
 }
 
@@ -51,21 +54,23 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnImage(reason) => write!(f, "not an image: {reason}"),
-            Self::NothingToIndex { too_small, unsupported, min_layer_size } => {
-                f.write_str("no layer can be indexed: ")?;
-                if *too_small == 0 && unsupported.is_empty() {
-                    return f.write_str("the image has no layers");
-                }
-                let mut separator = "";
+            Self::NothingToIndex { too_small, unsupported, several_members, min_layer_size } => {
+                let mut parts = Vec::new();
                 if *too_small > 0 {
-                    write!(f, "{too_small} smaller than {min_layer_size} bytes")?;
-                    separator = ", ";
+                    parts.push(format!("{too_small} smaller than {min_layer_size} bytes"));
                 }
                 for (compression, layers) in unsupported {
-                    write!(f, "{separator}{layers} with unsupported compression {compression}")?;
-                    separator = ", ";
+                    parts.push(format!("{layers} with unsupported compression {compression}"));
                 }
-                Ok(())
+                if *several_members > 0 {
+                    parts.push(format!(
+                        "{several_members} of several gzip members, which soci-snapshotter before 0.14 misreads"
+                    ));
+                }
+                if parts.is_empty() {
+                    parts.push("the image has no layers".to_owned());
+                }
+                write!(f, "no layer can be indexed: {}", parts.join(", "))
             }
         }
     }

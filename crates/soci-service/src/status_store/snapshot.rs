@@ -444,7 +444,8 @@ impl RunningStatus {
         let read = job.bytes_got();
         let waits_for = job.waiting();
         let rate = job.recent_rate().filter(|rate| *rate > 0.0 && waits_for.is_none());
-        let left = plan.map(|plan| plan.bytes.saturating_sub(read));
+        let planned_bytes = job.bytes_planned();
+        let left = planned_bytes.map(|bytes| bytes.saturating_sub(read));
         let (repository, digest, tag) = name(job.image());
         Self {
             ticket: job.id.0,
@@ -462,7 +463,7 @@ impl RunningStatus {
             ),
             elapsed_seconds: seconds(job.received.elapsed()),
             planned_layers: plan.map(|plan| plan.layers as u64),
-            planned_bytes: plan.map(|plan| plan.bytes),
+            planned_bytes,
             layers_done: job.layers_done.load(Ordering::Relaxed) as u64,
             bytes_read: read,
             bytes_per_second: rate.map(f64::round),

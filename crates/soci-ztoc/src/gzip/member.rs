@@ -139,6 +139,39 @@ fn string(seen: &mut u16, byte: u8) -> Option<bool> {
     Some(byte == 0)
 }
 
+/// Says whether what comes behind a member begins another one. What does not is left to the inflater, which
+/// refuses it.
+#[derive(Debug, Default)]
+pub(super) struct BehindMember {
+    /// The first byte, while it is the only one.
+    first: Option<u8>,
+    known: bool,
+}
+
+impl BehindMember {
+    /// Takes the next bytes. Says so once, with the second byte.
+    pub(super) fn begins(&mut self, bytes: &[u8]) -> bool {
+        if self.known {
+            return false;
+        }
+        let (first, second) = match (self.first, bytes) {
+            (_, []) => return false,
+            (None, [first]) => {
+                self.first = Some(*first);
+                return false;
+            }
+            (None, [first, second, ..]) => (*first, *second),
+            (Some(first), [second, ..]) => (first, *second),
+        };
+        self.known = true;
+        // zlib streams as well, which zlib takes where Go has seen the archive's end.
+        let is_zlib = first & 0x0f == 8
+            && first >> 4 <= 7
+            && u16::from_be_bytes([first, second]).is_multiple_of(31);
+        [first, second] == [0x1f, 0x8b] || is_zlib
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

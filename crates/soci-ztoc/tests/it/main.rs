@@ -10,5 +10,6 @@ mod encoding;
 mod golden;
 mod hostile;
 mod limits;
+mod members;
 mod properties;
 mod support;

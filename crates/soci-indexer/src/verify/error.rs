@@ -1,0 +1,97 @@
+//! Why an image does not verify.
+
+use soci_oci::{Digest, TagOrDigest};
+use soci_ztoc::ExtractError;
+
+use crate::error::{LayerError, StoreError};
+
+/// Why a SOCI index does not hold, or could not be checked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The store failed.
+    #[error("{what} {target} cannot be read")]
+    Read {
+        /// What was read.
+        what: &'static str,
+        /// Its digest or tag.
+        target: TagOrDigest,
+        /// Why not.
+        source: StoreError,
+    },
+    /// Something that should exist does not.
+    #[error("{what} {target} does not exist")]
+    NotFound {
+        /// What is missing.
+        what: &'static str,
+        /// Its digest or tag.
+        target: TagOrDigest,
+    },
+    /// A manifest cannot be read.
+    #[error("manifest {digest} is malformed")]
+    Document {
+        /// The manifest.
+        digest: Digest,
+        /// What is wrong with it.
+        source: soci_oci::DocumentError,
+    },
+    /// The image has no SOCI index.
+    #[error(
+        "no SOCI index was found: {target} names none in its image index, and nothing refers to it"
+    )]
+    NoIndex {
+        /// The image.
+        target: TagOrDigest,
+    },
+    /// A SOCI index and what it belongs to disagree.
+    #[error("SOCI index {index}: {reason}")]
+    Index {
+        /// The SOCI index.
+        index: Digest,
+        /// In what.
+        reason: String,
+    },
+    /// A layer's ztoc cannot be built again, as it takes more memory than there is.
+    #[error("layer {layer} cannot be checked")]
+    Memory {
+        /// The layer.
+        layer: Digest,
+        /// What it takes and what there is.
+        source: LayerError,
+    },
+    /// A ztoc is not valid.
+    #[error("ztoc {ztoc} of layer {layer} is not valid")]
+    Ztoc {
+        /// The ztoc.
+        ztoc: Digest,
+        /// Its layer.
+        layer: Digest,
+        /// What is wrong with it.
+        source: soci_ztoc::ReadError,
+    },
+    /// A ztoc does not match its layer.
+    #[error("ztoc {ztoc} does not match layer {layer}: {reason}")]
+    Mismatch {
+        /// The ztoc.
+        ztoc: Digest,
+        /// Its layer.
+        layer: Digest,
+        /// In what.
+        reason: String,
+    },
+    /// The program is shutting down.
+    #[error("the check was interrupted")]
+    Interrupted,
+    /// A file cannot be extracted.
+    #[error("file {file:?} of layer {layer} cannot be extracted with ztoc {ztoc}")]
+    Extract {
+        /// The file.
+        file: String,
+        /// The ztoc.
+        ztoc: Digest,
+        /// Its layer.
+        layer: Digest,
+        /// Why not.
+        source: ExtractError,
+    },
+}
