@@ -15,9 +15,11 @@
 //! What is kept until then is the table of contents, the checkpoints in the form in which they are
 //! stored, and one hash for each span. Nothing of the layer is kept.
 
+use std::io::{self, Read};
+
 use crate::checkpoint::{Checkpoints, Cut};
 use crate::encode::{Encoded, ZtocParts, tar_zinfo};
-use crate::error::BuildError;
+use crate::error::{BuildError, BuildFromReaderError};
 use crate::gzip::GzipScan;
 use crate::limits::LayerLimits;
 use crate::members::GzipMembers;
@@ -27,7 +29,7 @@ use crate::tar::TarReader;
 use crate::toc::Kept;
 use crate::{Compression, DEFAULT_SPAN_SIZE};
 
-/// How a ztoc is to be built.
+/// How a ztoc is to be built. The same layer and settings always give the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZtocSettings {
     /// How the layer is compressed.
@@ -36,7 +38,8 @@ pub struct ZtocSettings {
     /// block boundary after more than that many; 0 takes every one behind new output), plain ones otherwise (at least 1).
     /// At most 2^63 - 1.
     pub span_size: u64,
-    /// The name that the ztoc carries of the tool that built it.
+    /// The name that the ztoc carries of the tool that built it, and so a part of its digest. The
+    /// reference's own is `AWS SOCI CLI v0.2`.
     pub build_tool_identifier: String,
     /// Whether a gzip layer may have several members.
     pub members: GzipMembers,
@@ -74,12 +77,84 @@ pub struct Ztoc {
     pub uncompressed_size: u64,
 }
 
+/// Bytes that [`Ztoc::build`] reads at once.
+const READ_SIZE: usize = 128 << 10;
+
+impl Ztoc {
+    /// Builds the ztoc of a layer that is read to its end, on this thread.
+    ///
+    /// The layer is read once, in pieces of up to 128 KiB. Memory is bounded as with [`Builder`], which
+    /// builds the same from a layer that arrives in another way.
+    ///
+    /// # Errors
+    /// [`BuildFromReaderError::Read`] with the first error of `layer` (interrupted reads are tried again),
+    /// [`BuildFromReaderError::Build`] if the layer has no ztoc or passes a limit of `settings`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use soci_ztoc::{Compression, Reader, Ztoc, ZtocSettings};
+    ///
+    /// # let mut header = tar::Header::new_gnu();
+    /// # header.set_size(6);
+    /// # let mut archive = tar::Builder::new(Vec::new());
+    /// # archive.append_data(&mut header, "etc/hostname", &b"tower\n"[..])?;
+    /// # let layer = archive.into_inner()?;
+    /// let settings = ZtocSettings::new(Compression::Uncompressed, "my-tool 1.0");
+    /// let ztoc = Ztoc::build(&layer[..], settings)?;
+    /// assert_eq!((ztoc.files, ztoc.spans), (1, 1));
+    ///
+    /// let reader = Reader::from_bytes(ztoc.encoded.to_vec())?;
+    /// assert_eq!(reader.find("etc/hostname").map(|file| file.size), Some(6));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn build(
+        mut layer: impl Read,
+        settings: ZtocSettings,
+    ) -> Result<Self, BuildFromReaderError> {
+        let mut builder = Builder::new(settings)?;
+        let mut piece = vec![0; READ_SIZE];
+        loop {
+            match layer.read(&mut piece) {
+                Ok(0) => return Ok(builder.finish()?),
+                // A reader that breaks its contract may claim more than there is room for.
+                Ok(read) => builder.push(&piece[..read.min(READ_SIZE)])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(BuildFromReaderError::Read(error)),
+            }
+        }
+    }
+}
+
 /// Builds a ztoc from a layer that arrives in pieces of any size, on one thread.
 ///
-/// Memory is bounded by the ztoc itself plus a constant. The result does not depend on how the
-/// layer is cut into pieces. After an error the builder is of no use.
+/// Memory is bounded by the ztoc itself plus [`Scanner::FIXED_MEMORY`]. The result does not depend on how
+/// the layer is cut into pieces. After an error the builder is of no use.
 ///
-/// To hash the spans on another thread, use [`Scanner`] and [`SpanHasher`] instead.
+/// It waits for nothing, so that an async program pushes what it has received. To read a layer from an
+/// [`io::Read`] there is [`Ztoc::build`]; to hash the spans on another thread, [`Scanner`] and
+/// [`SpanHasher`].
+///
+/// # Examples
+///
+/// ```
+/// use soci_ztoc::{BuildError, Builder, Compression, Ztoc, ZtocSettings};
+///
+/// fn build<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<Ztoc, BuildError> {
+///     let settings = ZtocSettings::new(Compression::Gzip, "my-tool 1.0");
+///     let mut builder = Builder::new(settings)?;
+///     for piece in pieces {
+///         builder.push(piece)?;
+///     }
+///     builder.finish()
+/// }
+///
+/// // This is no gzip stream.
+/// let error = build([&b"not a "[..], b"layer"].into_iter()).unwrap_err();
+/// assert!(matches!(error, BuildError::Gzip { .. }));
+/// ```
 #[derive(Debug)]
 pub struct Builder {
     scanner: Scanner,

@@ -18,6 +18,8 @@
 //! Entries are freed as they are written, and the checkpoints become a part of the result without
 //! being copied, so that a ztoc is in memory once.
 
+use std::io;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::Compression;
@@ -70,6 +72,11 @@ impl Encoded {
         self.pieces.concat()
     }
 
+    /// Writes the bytes to `writer`. Fails with its first error.
+    pub fn write_to(&self, mut writer: impl io::Write) -> io::Result<()> {
+        self.pieces.iter().try_for_each(|piece| writer.write_all(piece))
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -78,6 +85,11 @@ impl Encoded {
     /// SHA-256 of the bytes.
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
+    }
+
+    /// The digest as registries write it: `sha256:` and 64 hex digits in lower case.
+    pub fn digest(&self) -> String {
+        format!("sha256:{}", hex::encode(self.sha256))
     }
 }
 

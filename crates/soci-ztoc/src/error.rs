@@ -1,5 +1,7 @@
 //! Why a ztoc cannot be built.
 
+use std::io;
+
 use crate::tar::{TarError, TarReader};
 
 /// Why a layer has no ztoc. But for [`BuildError::OutOfMemory`] none of these goes away by trying again: the layer
@@ -108,4 +110,16 @@ impl BuildError {
             _ => false,
         }
     }
+}
+
+/// Why [`Ztoc::build`](crate::Ztoc::build) failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildFromReaderError {
+    /// The layer's bytes cannot be read. Trying again may help.
+    #[error("the layer cannot be read")]
+    Read(#[source] io::Error),
+    /// The layer has no ztoc.
+    #[error(transparent)]
+    Build(#[from] BuildError),
 }

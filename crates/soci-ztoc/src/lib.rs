@@ -32,7 +32,7 @@ use std::str::FromStr;
 pub use build::{Builder, Scanner, Ztoc, ZtocSettings};
 pub use checkpoint::Cut;
 pub use encode::Encoded;
-pub use error::BuildError;
+pub use error::{BuildError, BuildFromReaderError};
 pub use limits::LayerLimits;
 pub use members::GzipMembers;
 pub use memory::{MemoryGrant, Unbounded};

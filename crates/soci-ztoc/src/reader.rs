@@ -15,6 +15,9 @@
 mod error;
 mod extract;
 mod probe;
+mod read_file;
+
+use std::ops::Range;
 
 use crate::Compression;
 use crate::checkpoint::{CHECKPOINT_SIZE, Cut, HEADER_SIZE};
@@ -123,6 +126,13 @@ impl PartialEq for Entry<'_> {
     }
 }
 
+impl Span {
+    /// Its compressed bytes. The range is empty only where the ztoc promises data that the layer cannot hold.
+    pub const fn range(&self) -> Range<u64> {
+        self.start..self.end
+    }
+}
+
 impl<'a> Entry<'a> {
     /// All PAX records of the entry by key, extended attributes among them as `SCHILY.xattr.*`.
     pub fn pax_records(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
@@ -141,6 +151,12 @@ impl<'a> Entry<'a> {
 }
 
 impl<B: AsRef<[u8]>> Reader<B> {
+    /// Opens the ztoc in `bytes` and validates all of it, within [`LayerLimits::DEFAULT`]: a ztoc of at most
+    /// 1 GiB, which is the largest that the reference writes.
+    pub fn from_bytes(bytes: B) -> Result<Self, ReadError> {
+        Self::parse(bytes, &LayerLimits::DEFAULT)
+    }
+
     /// Opens the ztoc in `bytes` and validates all of it. Of the limits those on its size and on
     /// the numbers of entries, checkpoints and spans apply; everything else is bounded by its size.
     pub fn parse(bytes: B, limits: &LayerLimits) -> Result<Self, ReadError> {
@@ -287,9 +303,12 @@ impl<B: AsRef<[u8]>> Reader<B> {
 
     /// The entry at `path`. Empty and `.` components do not count, on either side. Where an
     /// archive has a path more than once, the last entry is the one that an extracted archive
-    /// would show.
-    pub fn find(&self, path: &[u8]) -> Option<Entry<'_>> {
-        self.find_before(&ArchivePath::new(path), self.entries)
+    /// would show. Links are entries of their own and are not followed.
+    ///
+    /// Takes time in proportion to the number of entries. To look up many paths, make a map of
+    /// [`Reader::entries`].
+    pub fn find(&self, path: impl AsRef<[u8]>) -> Option<Entry<'_>> {
+        self.find_before(&ArchivePath::new(path.as_ref()), self.entries)
     }
 
     /// The last entry at `path` in front of entry `end`.

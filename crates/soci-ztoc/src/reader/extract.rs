@@ -31,6 +31,14 @@ pub enum ExtractError {
     /// The entry's data lies outside the archive.
     #[error("its data lies outside the archive")]
     OutOfBounds,
+    /// The entry's data is larger than the caller takes.
+    #[error("it has {size} bytes, over the limit of {limit}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// A span that was fetched has the wrong length.
     #[error("span {span} has {found} bytes instead of {expected}")]
     SpanSize {
@@ -65,7 +73,7 @@ pub enum ExtractError {
     },
 }
 
-/// Why [`Reader::extract`] failed.
+/// Why [`Reader::extract`] or [`Reader::read_file`] failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError<E> {
     /// The file cannot be extracted from what was fetched.
@@ -94,7 +102,13 @@ impl<B: AsRef<[u8]>> Reader<B> {
         Ok(extraction.finish()?)
     }
 
-    /// Begins an extraction that is fed span by span, for callers that fetch in their own way.
+    /// Begins an extraction that is fed span by span, for callers that fetch in their own way. Hard links
+    /// are followed.
+    ///
+    /// # Errors
+    /// [`ExtractError::NotAFile`], [`ExtractError::Symlink`], [`ExtractError::BrokenLink`],
+    /// [`ExtractError::Sparse`] or [`ExtractError::OutOfBounds`] if the entry has no data that can be
+    /// extracted.
     pub fn extraction(&self, entry: &Entry<'_>) -> Result<Extraction<'_, B>, ExtractError> {
         let (offset, size) = self.resolve(entry)?;
         let end = offset.checked_add(size).ok_or(ExtractError::OutOfBounds)?;
@@ -146,6 +160,39 @@ impl<B: AsRef<[u8]>> Reader<B> {
 }
 
 /// An extraction under way: give it the spans it asks for, in order.
+///
+/// It does no input and output of its own. [`Extraction::next_span`] says which compressed bytes are needed
+/// next, [`Extraction::push`] verifies them and passes on what they hold of the file.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use soci_ztoc::{Compression, Reader, Ztoc, ZtocSettings};
+/// # let mut header = tar::Header::new_gnu();
+/// # header.set_size(6);
+/// # let mut archive = tar::Builder::new(Vec::new());
+/// # archive.append_data(&mut header, "etc/hostname", &b"tower\n"[..])?;
+/// # let layer = archive.into_inner()?;
+/// # let settings = ZtocSettings::new(Compression::Uncompressed, "my-tool 1.0");
+/// # let ztoc = Ztoc::build(&layer[..], settings)?;
+/// # let reader = Reader::from_bytes(ztoc.encoded.to_vec())?;
+/// # let fetch = |range: std::ops::Range<u64>| &layer[range.start as usize..range.end as usize];
+/// let entry = reader.find("etc/hostname").ok_or("no such file")?;
+/// let mut extraction = reader.extraction(&entry)?;
+/// let mut content = Vec::new();
+/// while let Some(span) = extraction.next_span() {
+///     let bytes = fetch(span.range());
+///     extraction.push(bytes, &mut |data| {
+///         content.extend_from_slice(data);
+///         Ok::<_, std::convert::Infallible>(())
+///     })?;
+/// }
+/// extraction.finish()?;
+/// assert_eq!(content, b"tower\n");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Extraction<'a, B> {
     reader: &'a Reader<B>,
@@ -165,6 +212,11 @@ impl<B: AsRef<[u8]>> Extraction<'_, B> {
     /// The span to push next, until the file is complete.
     pub fn next_span(&self) -> Option<Span> {
         if self.next < self.last { self.reader.span(self.next) } else { None }
+    }
+
+    /// Bytes of the file still to come; all of them before the first span is pushed.
+    pub fn remaining(&self) -> u64 {
+        self.missing
     }
 
     /// Takes the compressed bytes of the span asked for and passes on what it holds of the file.

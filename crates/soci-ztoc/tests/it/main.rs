@@ -12,4 +12,5 @@ mod hostile;
 mod limits;
 mod members;
 mod properties;
+mod readers;
 mod support;
