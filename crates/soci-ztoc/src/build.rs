@@ -62,6 +62,7 @@ impl ZtocSettings {
 
 /// A ztoc that has been built, with the figures people ask for.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Ztoc {
     /// The ztoc itself.
     pub encoded: Encoded,

@@ -51,6 +51,7 @@ pub const DEFAULT_SPAN_SIZE: u64 = 4 << 20;
 
 /// How a layer is compressed, of the ways a ztoc can describe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Compression {
     /// One or more gzip members (RFC 1952).
     Gzip,

@@ -61,6 +61,7 @@ struct SpanStart {
 
 /// A piece of the layer that is fetched and verified as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Span {
     /// Which, from 0.
     pub index: usize,
