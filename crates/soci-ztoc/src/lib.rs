@@ -1,12 +1,20 @@
 //! Builds and reads ztocs, the tables of contents that make a container image layer seekable.
 //!
-//! A ztoc (format 0.9 of soci-snapshotter) lists every file of a layer with its place in the
-//! uncompressed archive, and the checkpoints at which inflating can begin. [`Builder`] makes one
-//! from a layer in a single pass over its bytes, equal to the reference builder's to the last
-//! byte. [`Reader`] opens one and extracts single files, fetching only the spans they lie in.
-//!
-//! Pure: no files, no sockets, no clock, no threads. Every input is hostile: nothing panics, loops
-//! or allocates by what the input claims, only by what it sends, within [`LayerLimits`].
+//! [`Builder`]: Builder
+//! [`Encoded`]: Encoded
+//! [`LayerLimits`]: LayerLimits
+//! [`Reader::entries`]: Reader::entries
+//! [`Reader::extract`]: Reader::extract
+//! [`Reader::extraction`]: Reader::extraction
+//! [`Reader::from_bytes`]: Reader::from_bytes
+//! [`Reader::read_file`]: Reader::read_file
+//! [`Reader::read_file_async`]: Reader::read_file_async
+//! [`Reader::spans`]: Reader::spans
+//! [`Scanner`]: Scanner
+//! [`SpanHasher`]: SpanHasher
+//! [`Ztoc::build`]: Ztoc::build
+// The README follows. Its links lead to docs.rs; of two targets the first counts, so that here they stay here.
+#![doc = include_str!("../README.md")]
 
 mod build;
 mod checkpoint;
