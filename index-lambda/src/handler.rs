@@ -91,6 +91,9 @@ fn log(handled: &Handled, message: &Incoming<'_>, request_id: &str, elapsed: Dur
             )
         };
     }
+    for warning in handled.outcome.report().into_iter().flat_map(|report| &report.warnings) {
+        warn!(repository, digest, tag, event_id, request_id, message_id, "{warning}");
+    }
     match (&handled.outcome, &handled.delivery) {
         (Outcome::Indexed(report), _) => {
             let (index, bytes) = (report.index.to_string(), report.bytes_read);

@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/awslabs/soci-snapshotter/soci"
@@ -18,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content/oci"
@@ -28,15 +31,18 @@ const defaultMinLayerSize = 10 << 20
 
 // indexOptions is the command line of the index command.
 type indexOptions struct {
-	reference    string
-	version      string
-	outputTag    string
-	platforms    []string
-	tool         string
-	spanSize     int64
-	minLayerSize int64
-	work         string
-	push         bool
+	reference     string
+	version       string
+	outputTag     string
+	platforms     []string
+	tool          string
+	spanSize      int64
+	minLayerSize  int64
+	prefetchFiles []string
+	optimizations []soci.Optimization
+	work          string
+	save          string
+	push          bool
 }
 
 // indexResult is what the index command prints, one JSON object.
@@ -48,6 +54,8 @@ type indexResult struct {
 	Tag string `json:"tag"`
 	// Indexes lists the SOCI indexes, in platform order.
 	Indexes []platformIndex `json:"indexes"`
+	// Pushed lists what was pushed, in the order in which the pushes ended.
+	Pushed []pushedContent `json:"pushed"`
 	// Seconds of wall time per step.
 	Pull  float64 `json:"pull_seconds"`
 	Build float64 `json:"build_seconds"`
@@ -62,6 +70,13 @@ type platformIndex struct {
 	Platform      string `json:"platform"`
 	ImageManifest string `json:"image_manifest"`
 	SociIndex     string `json:"soci_index"`
+}
+
+// pushedContent is a blob or manifest that the registry did not have before.
+type pushedContent struct {
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"media_type"`
+	Size      int64         `json:"size"`
 }
 
 // runIndex pulls an image into an OCI store on disk, builds its SOCI index there
@@ -99,7 +114,17 @@ func parseIndexOptions(args []string) (indexOptions, error) {
 	flags.StringVar(&options.tool, "tool", defaultTool, "build tool identifier")
 	flags.Int64Var(&options.spanSize, "span-size", defaultSpanSize, "span size in bytes")
 	flags.Int64Var(&options.minLayerSize, "min-layer-size", defaultMinLayerSize, "smallest layer to index, in bytes")
+	flags.Func("prefetch-file", "path to prefetch, may be repeated", func(value string) error {
+		options.prefetchFiles = append(options.prefetchFiles, value)
+		return nil
+	})
+	flags.Func("optimization", "optimization to apply, may be repeated: xattr", func(value string) error {
+		optimization, err := soci.ParseOptimization(value)
+		options.optimizations = append(options.optimizations, optimization)
+		return err
+	})
 	flags.StringVar(&options.work, "work", "", "folder for the image and the temporary files, must exist")
+	flags.StringVar(&options.save, "save", "", "folder for a copy of each thing pushed, named by its digest; must exist")
 	flags.BoolVar(&options.push, "push", true, "push the result")
 	if err := flags.Parse(args); err != nil {
 		return options, err
@@ -155,6 +180,11 @@ func indexImage(ctx context.Context, options indexOptions) (indexResult, error) 
 	if err != nil {
 		return result, err
 	}
+	if len(options.prefetchFiles) > 0 {
+		// The library collects the ztocs that it searches for the files with one
+		// goroutine a layer and without a lock, and may lose some of them.
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	}
 	roots, err := build.run(ctx, &result)
 	if err != nil {
 		return result, fmt.Errorf("build: %w", err)
@@ -170,8 +200,12 @@ func indexImage(ctx context.Context, options indexOptions) (indexResult, error) 
 				result.Tag = tag + "-soci"
 			}
 		}
-		if err := push(ctx, blobs, repository, roots, result.Tag); err != nil {
+		result.Pushed, err = push(ctx, blobs, repository, roots, result.Tag)
+		if err != nil {
 			return result, fmt.Errorf("push: %w", err)
+		}
+		if err := save(ctx, contents, result.Pushed, options.save); err != nil {
+			return result, fmt.Errorf("save: %w", err)
 		}
 		result.Push = time.Since(pushStart).Seconds()
 	}
@@ -198,6 +232,11 @@ func newBuild(ctx context.Context, contents content.Store, blobs *oci.Store, ima
 		soci.WithSpanSize(options.spanSize),
 		soci.WithMinLayerSize(options.minLayerSize),
 		soci.WithBuildToolIdentifier(options.tool),
+		soci.WithOptimizations(options.optimizations),
+		soci.WithPrefetchPaths(options.prefetchFiles),
+		// The library's database is one for the whole process, and tells of ztocs
+		// that are in the stores of earlier images only.
+		soci.WithForceRecreateZtocs(true),
 	)
 	if err != nil {
 		return nil, err
@@ -283,16 +322,44 @@ func (b *build) runV2(ctx context.Context, result *indexResult) ([]ocispec.Descr
 	return []ocispec.Descriptor{*root}, nil
 }
 
-// push copies the graph under each root to the repository, and tags the first
-// root if tag is not empty.
-func push(ctx context.Context, blobs *oci.Store, repository *remote.Repository, roots []ocispec.Descriptor, tag string) error {
+// push copies the graph under each root to the repository, tags the first root
+// if tag is not empty, and returns what the repository lacked.
+func push(ctx context.Context, blobs *oci.Store, repository *remote.Repository, roots []ocispec.Descriptor, tag string) ([]pushedContent, error) {
+	var (
+		mutex  sync.Mutex
+		pushed []pushedContent
+	)
+	options := oras.DefaultCopyGraphOptions
+	options.PostCopy = func(_ context.Context, desc ocispec.Descriptor) error {
+		mutex.Lock()
+		defer mutex.Unlock()
+		pushed = append(pushed, pushedContent{desc.Digest, desc.MediaType, desc.Size})
+		return nil
+	}
 	for _, root := range roots {
-		if err := oras.CopyGraph(ctx, blobs, repository, root, oras.DefaultCopyGraphOptions); err != nil {
-			return err
+		if err := oras.CopyGraph(ctx, blobs, repository, root, options); err != nil {
+			return pushed, err
 		}
 	}
 	if tag == "" {
+		return pushed, nil
+	}
+	return pushed, repository.Tag(ctx, roots[0], tag)
+}
+
+// save writes what was pushed into a folder, each under its digest's hex digits.
+func save(ctx context.Context, contents content.Store, pushed []pushedContent, folder string) error {
+	if folder == "" {
 		return nil
 	}
-	return repository.Tag(ctx, roots[0], tag)
+	for _, item := range pushed {
+		bytes, err := content.ReadBlob(ctx, contents, ocispec.Descriptor{Digest: item.Digest, Size: item.Size})
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(folder, item.Digest.Encoded()), bytes, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }

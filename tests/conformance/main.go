@@ -7,6 +7,12 @@
 //	reference ztoc -compression gzip|uncompressed -span-size N -tool STR [-out FILE] LAYER
 //	reference batch < jobs.jsonl > results.jsonl
 //	reference index -work DIR [flags] HOST/NAME:TAG
+//	reference golden-options FOLDER
+//	reference golden-images FOLDER > images-0.16.jsonl
+//	reference flags SOCI > reference-flags.txt
+//
+// The golden commands make parts of the golden set, see tests/golden/README.md;
+// flags lists what the reference's own command line knows.
 //
 // Results go to stdout. The library prints its progress to stdout as well; that
 // goes to stderr here.
@@ -29,6 +35,9 @@ const usage = `usage:
   reference ztoc -compression gzip|uncompressed -span-size N -tool STR [-out FILE] LAYER
   reference batch < jobs.jsonl
   reference index -work DIR [flags] HOST/NAME:TAG
+  reference golden-options FOLDER
+  reference golden-images FOLDER
+  reference flags SOCI
 `
 
 func main() {
@@ -50,6 +59,12 @@ func run(args []string, in io.Reader, out io.Writer) int {
 		return runBatch(in, out)
 	case "index":
 		return runIndex(args[1:], out)
+	case "golden-options":
+		return runGoldenOptions(args[1:])
+	case "golden-images":
+		return runGoldenImages(args[1:], out)
+	case "flags":
+		return runFlags(args[1:], out)
 	default:
 		fmt.Fprintf(os.Stderr, "unknown command %q\n%s", args[0], usage)
 		return exitUsage

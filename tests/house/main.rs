@@ -12,6 +12,7 @@
 //! - `logs.rs`: one file gives a process its subscriber, and knows whose crates are whose.
 //! - `documents.rs`: what a document names exists, and the README names the Rust that is needed.
 //! - `commands.rs`: the justfile, `.ci/run` and the workflows do the same, and run only what is pinned.
+//! - `origin.rs`: one place says where the repository is and which version this is.
 //!
 //! A check takes what was read and returns what it found, so that its own tests hand it a small tree
 //! that breaks the rule. `tree.rs` and `module.rs` do the reading.
@@ -24,6 +25,7 @@ mod documents;
 mod files;
 mod logs;
 mod module;
+mod parity;
 mod pure;
 mod tree;
 

@@ -12,5 +12,6 @@ mod layout;
 mod members;
 mod outcomes;
 mod parallel_lists;
+mod prefetch;
 mod support;
 mod verify;

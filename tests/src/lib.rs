@@ -27,7 +27,14 @@ impl TestImage {
     /// An image for one platform, `os/arch`.
     pub fn single(platform: &str, layers: &[TestLayer]) -> Self {
         let mut image = Self::default();
-        image.add_manifest(platform, layers);
+        image.add_manifest(platform, layers, &Value::Null);
+        image
+    }
+
+    /// The same with what its configuration says of how it is run.
+    pub fn run(platform: &str, layers: &[TestLayer], config: &Value) -> Self {
+        let mut image = Self::default();
+        image.add_manifest(platform, layers, config);
         image
     }
 
@@ -37,7 +44,7 @@ impl TestImage {
         let entries: Vec<Value> = platforms
             .iter()
             .map(|(platform, layers)| {
-                let mut entry = image.add_manifest(platform, layers);
+                let mut entry = image.add_manifest(platform, layers, &Value::Null);
                 let (os, architecture) = platform.split_once('/').unwrap_or((platform, ""));
                 entry["platform"] = json!({ "architecture": architecture, "os": os });
                 entry
@@ -108,11 +115,14 @@ impl TestImage {
         std::fs::write(root.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
     }
 
-    fn add_manifest(&mut self, platform: &str, layers: &[TestLayer]) -> Value {
+    fn add_manifest(&mut self, platform: &str, layers: &[TestLayer], run: &Value) -> Value {
         let (os, architecture) = platform.split_once('/').unwrap_or((platform, ""));
-        let config = json!({
+        let mut config = json!({
             "architecture": architecture, "os": os, "rootfs": { "type": "layers", "diff_ids": [] },
         });
+        if !run.is_null() {
+            config["config"] = run.clone();
+        }
         let config = self.add_blob(media_type::OCI_CONFIG, config.to_string().into());
         let layers: Vec<Value> =
             layers.iter().map(|(kind, bytes)| self.add_blob(kind, bytes.clone())).collect();

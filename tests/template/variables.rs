@@ -11,6 +11,8 @@ use crate::document::Template;
 const LEFT: &[(Program, &str, &str)] = &[
     (Program::Index, "ANNOTATE_SPAN_SIZE", "COMPATIBLE_WITH decides"),
     (Program::Worker, "ANNOTATE_SPAN_SIZE", "COMPATIBLE_WITH decides"),
+    (Program::Index, "OPTIMIZATIONS", "changes every digest for a mount that is a little faster"),
+    (Program::Worker, "OPTIMIZATIONS", "changes every digest for a mount that is a little faster"),
     (Program::Index, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
     (Program::Worker, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
     (Program::Index, "PUT_IMAGE_RATE", "half of what ECR allows an account"),

@@ -21,6 +21,7 @@ pub(crate) use letters::{
 pub(crate) use local::LocalArgs;
 #[cfg(feature = "aws")]
 pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
+pub(crate) use package::{CompletionsArgs, ManArgs};
 use values::span_size;
 #[cfg(feature = "aws")]
 pub(crate) use variables::WorkerArgs;
@@ -36,6 +37,7 @@ mod letters;
 mod local;
 #[cfg(feature = "aws")]
 mod ops;
+mod package;
 mod values;
 #[cfg(feature = "aws")]
 mod variables;
@@ -75,6 +77,10 @@ pub(crate) enum Command {
     /// Build and read ztocs, the tables of contents of single layers
     #[command(subcommand)]
     Ztoc(ZtocCommand),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a folder
+    Man(ManArgs),
 }
 
 /// A command of `dead-letters`.
@@ -133,9 +139,14 @@ pub(crate) struct IndexArgs {
     pub(crate) build_tool_identifier: String,
     /// The release of soci-snapshotter that can use the index. 0.11: every one, and layers of several gzip
     /// members get no ztoc, as snapshotters before 0.14 would give wrong bytes. 0.16: those from 0.14 on,
-    /// with the bytes of the newest release
-    #[arg(long, value_name = "0.11|0.16", default_value_t = Generation::default())]
-    pub(crate) compatible_with: Generation,
+    /// with the bytes of the newest release [default: 0.11, and 0.16 where something is prefetched]
+    #[arg(long, value_name = "0.11|0.16")]
+    pub(crate) compatible_with: Option<Generation>,
+    #[command(flatten)]
+    pub(crate) prefetch: PrefetchArgs,
+    /// Say in the index which layers have no extended attributes, for faster mounts
+    #[arg(long, value_enum, value_name = "xattr", value_delimiter = ',')]
+    pub(crate) optimizations: Vec<Optimization>,
     /// Name the span size in an index for 0.11 as well, as soci-snapshotter does from 0.12 on; it changes
     /// the digests of all SOCI indexes
     #[arg(long)]
@@ -143,6 +154,28 @@ pub(crate) struct IndexArgs {
     /// Build everything again, whatever is there already
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// What a snapshotter fetches before it mounts a layer.
+#[derive(Debug, Args)]
+pub(crate) struct PrefetchArgs {
+    /// Have this file fetched before its layer is mounted; may be given several times, or with commas
+    #[arg(long = "prefetch-file", value_name = "PATH", value_delimiter = ',')]
+    pub(crate) files: Vec<String>,
+    /// The same for the files of a JSON list
+    #[arg(long = "prefetch-files-json", value_name = "FILE")]
+    pub(crate) json_list: Option<PathBuf>,
+    /// The same for the files that the image's label soci-index-builder.prefetch-files names
+    #[arg(long = "prefetch-label")]
+    pub(crate) label: bool,
+    /// The same for what the image's program needs to start: itself, its interpreter, the libraries it needs
+    #[arg(long = "prefetch-auto")]
+    pub(crate) auto: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Optimization {
+    Xattr,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -9,6 +9,7 @@ mod enqueue;
 mod healthcheck;
 mod image;
 mod local;
+mod package;
 #[cfg(feature = "aws")]
 mod queue;
 #[cfg(feature = "aws")]
@@ -69,15 +70,18 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Ztoc(ZtocCommand::Build(args)) => ztoc::build(&args),
         Command::Ztoc(ZtocCommand::Info(args)) => ztoc::info(&args),
         Command::Ztoc(ZtocCommand::Extract(args)) => ztoc::extract(&args),
+        Command::Completions(args) => package::completions(&args),
+        Command::Man(args) => package::man(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => match error.downcast::<std::io::Error>() {
-            Ok(error) => report::printed(Err(error)),
-            Err(error) => {
-                report::complain(error_chain(error.as_ref()));
-                ExitCode::FAILURE
+        // Of the error itself: `anyhow`'s own look goes behind a context as well.
+        Err(error) => {
+            if let Some(error) = (*error).downcast_ref::<std::io::Error>() {
+                return report::printed(Err(std::io::Error::new(error.kind(), error.to_string())));
             }
-        },
+            report::complain(error_chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_indexer::{LayerReport, Report, Verification};
+use soci_manifest::LayerPrefetch;
 use soci_oci::Digest;
 
 /// How indexing an image came out for the command: an image that needs no index is no failure.
@@ -49,9 +50,26 @@ pub(crate) fn index_json(image: &str, result: Result<&IndexResult, &str>) -> Val
             "size": layer.size,
             "reason": layer.decision.to_string(),
         })).collect::<Vec<_>>(),
+        "prefetch": report.map_or(&[][..], |report| &report.prefetch).iter().map(prefetch_json).collect::<Vec<_>>(),
+        "prefetch_files": report.map_or(&[][..], |report| &report.prefetch_files),
+        "warnings": report.map_or(&[][..], |report| &report.warnings),
         "bytes_read": report.map_or(0, |report| report.bytes_read),
         "seconds": report.map_or(0.0, |report| seconds(report.elapsed)),
     })
+}
+
+fn prefetch_json(prefetch: &LayerPrefetch) -> Value {
+    json!({
+        "digest": prefetch.layer.to_string(),
+        "artifact": prefetch.artifact.digest().to_string(),
+        "spans": prefetch.artifact.spans().iter().map(|range| [range.start(), range.end()]).collect::<Vec<_>>(),
+    })
+}
+
+/// The line that tells what is prefetched of a layer.
+fn prefetch_text(prefetch: &LayerPrefetch) -> String {
+    let spans = prefetch.artifact.span_count();
+    format!("  {}  prefetch of {spans} spans\n", prefetch.layer.short())
 }
 
 fn layer_json(layer: &LayerReport) -> Value {
@@ -96,6 +114,10 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
         let (digest, size) = (layer.digest.short(), human_bytes(layer.size));
         let _ = writeln!(text, "  {digest}  {size}  no ztoc: {}", layer.decision);
     }
+    text.extend(report.prefetch.iter().map(prefetch_text));
+    for warning in &report.warnings {
+        let _ = writeln!(text, "  warning: {warning}");
+    }
     for index in &report.indexes {
         let platform = index.platform.as_ref().map_or("-".to_owned(), ToString::to_string);
         let _ = writeln!(text, "  {platform:<16} SOCI index {}", index.digest);
@@ -136,6 +158,7 @@ pub(crate) fn verify_json(image: &str, result: Result<&Verification, &str>) -> V
             "extracted": layer.extracted,
             "bytes_fetched": layer.bytes_fetched,
         })).collect::<Vec<_>>(),
+        "prefetch": verification.map_or(&[][..], |v| &v.prefetch).iter().map(prefetch_json).collect::<Vec<_>>(),
         "warnings": verification.map_or(&[][..], |v| &v.misread)
             .iter().map(ToString::to_string).collect::<Vec<_>>(),
         "seconds": verification.map_or(0.0, |v| seconds(v.elapsed)),
@@ -158,6 +181,7 @@ pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
     });
     let head = ["layer", "size", "ztoc", "spans", "files", "extracted", "fetched"];
     text.push_str(&table(head, rows));
+    text.extend(verification.prefetch.iter().map(prefetch_text));
     for index in &verification.indexes {
         let _ = writeln!(text, "  SOCI index {index}");
     }

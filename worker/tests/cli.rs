@@ -266,3 +266,141 @@ fn output_that_nobody_reads_is_no_failure_and_output_that_cannot_be_written_is()
         assert!(text(&output.stderr).contains("cannot be printed"), "{arguments:?}");
     }
 }
+
+#[test]
+fn it_writes_completions_and_manual_pages_of_itself() {
+    for (shell, begins) in
+        [("bash", "_soci"), ("fish", "# Print an optspec"), ("zsh", "#compdef soci-index-builder")]
+    {
+        let output = run(&["completions", shell]);
+        let script = text(&output.stdout);
+        assert!(output.status.success() && script.starts_with(begins), "{shell}: {script}");
+        assert!(script.contains("annotate-span-size"), "{shell}: {script}");
+    }
+    let output = run(&["completions", "csh"]);
+    assert_eq!(output.status.code(), Some(2));
+
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("man/man1");
+    let output = run(&["man", folder.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (page, has) in [
+        ("soci-index-builder.1", "soci\\-index\\-builder\\-verify(1)"),
+        ("soci-index-builder-index.1", "\\-\\-tag\\-suffix"),
+        ("soci-index-builder-ztoc-build.1", "\\-\\-span\\-size"),
+    ] {
+        let page = std::fs::read_to_string(folder.join(page)).unwrap();
+        assert!(page.contains(has), "{page}");
+    }
+
+    let output = run(&["man", "/dev/null"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("error: pages in /dev/null: "));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let output = run(&["ztoc", "build", "/nonexistent", "--output", "/nonexistent/ztoc"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("error: layer /nonexistent: "));
+}
+
+/// A layout with one image of a large and a small file.
+fn layout_with_files(folder: &Path) -> String {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, size) in [("large", 300_000), ("etc/app.conf", 100)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(size);
+        let data = vec![1; usize::try_from(size).unwrap()];
+        archive.append_data(&mut header, name, &data[..]).unwrap();
+    }
+    let layer = ("application/vnd.oci.image.layer.v1.tar", archive.into_inner().unwrap().into());
+    TestImage::single("linux/amd64", &[layer]).write_layout(folder, "1").unwrap();
+    format!("oci:{}:1", folder.display())
+}
+
+#[test]
+fn files_to_prefetch_are_named_by_flags_and_lists_and_told_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = layout_with_files(folder.path());
+    let list = folder.path().join("list.json");
+    std::fs::write(&list, r#"["/etc/app.conf", null, " "]"#).unwrap();
+    let sizes = ["--min-layer-size", "0", "--span-size", "65536"];
+    let index = [&["index", &image], &sizes[..]].concat();
+    let listed = [&index[..], &["--prefetch-files-json", list.to_str().unwrap()]].concat();
+    let (code, first) = run_json(&listed);
+    assert_eq!((code, &first["outcome"]), (0, &"indexed".into()), "{first}");
+    assert_eq!(first["prefetch_files"], serde_json::json!(["/etc/app.conf"]));
+    assert_eq!(first["prefetch"][0]["spans"], serde_json::json!([[4, 4]]));
+    assert_eq!(first["warnings"], serde_json::json!([]));
+
+    // The same by flags, with one that is nowhere.
+    let flags = [&index[..], &["--prefetch-file", "./etc/app.conf,/gone"]].concat();
+    let (code, again) = run_json(&flags);
+    assert_eq!((code, &again["index"]), (0, &first["index"]), "{again}");
+    assert_eq!(again["outcome"], "already-indexed");
+    assert!(again["warnings"][0].as_str().unwrap().contains("/gone is not prefetched"));
+    let shown = text(&run(&flags).stdout);
+    assert!(shown.contains("prefetch of 1 spans") && shown.contains("warning: /gone"), "{shown}");
+
+    let result = image.replace(":1", ":1-soci");
+    let (code, verified) = run_json(&["verify", &result]);
+    assert_eq!((code, &verified["prefetch"]), (0, &first["prefetch"]), "{verified}");
+}
+
+#[test]
+fn mistakes_about_what_to_prefetch_say_what_is_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = layout_with_files(folder.path());
+    let list = folder.path().join("list.json");
+    std::fs::write(&list, r#"{"files":[]}"#).unwrap();
+    let list = list.to_str().unwrap();
+    for (flags, words) in [
+        (&["--prefetch-file", "a", "--compatible-with", "0.11"][..], "--compatible-with 0.16"),
+        (&["--prefetch-auto", "--compatible-with", "0.11"], "--compatible-with 0.16"),
+        (&["--prefetch-files-json", list], "a JSON list of paths"),
+        (&["--prefetch-files-json", "/gone.json"], "/gone.json"),
+        (&["--optimizations", "zstd"], "xattr"),
+    ] {
+        let output = run(&[&["index", &image], flags].concat());
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains(words), "{flags:?}: {said}");
+    }
+}
+
+/// What `docs/PARITY.md` says is here is here.
+#[test]
+fn the_commands_and_flags_that_the_parity_table_names_exist() {
+    let table = std::fs::read_to_string(golden().join("../../docs/PARITY.md")).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `soci"));
+    let mut checked = 0;
+    for row in rows {
+        let mut before = Vec::new();
+        let words: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, "have", here] = words[..] else { continue };
+        for span in here.split('`').skip(1).step_by(2) {
+            let words: Vec<&str> = span.split_whitespace().collect();
+            let is_command = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase());
+            let commands: Vec<&str> = words.iter().take_while(is_command).copied().collect();
+            if span.contains('=')
+                || ["docker", "skopeo"].iter().any(|other| span.contains(other))
+                || span.starts_with("SSL")
+                || span == "soci-index-builder"
+            {
+                continue;
+            }
+            if !commands.is_empty() {
+                before = commands;
+            }
+            let help = run(&[&before[..], &["--help"]].concat());
+            assert!(help.status.success(), "{row}: {}", text(&help.stderr));
+            let help = text(&help.stdout);
+            for flag in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(help.contains(flag), "{row}: no {flag} in\n{help}");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "{checked}");
+}

@@ -1,6 +1,6 @@
 //! The variables that say what is built.
 
-use soci_manifest::{SociIndexSettings, Version};
+use soci_manifest::{Generation, PrefetchSettings, SociIndexSettings, Version};
 use soci_push::{PushRules, TagFilters};
 
 use crate::parse::suffix;
@@ -28,6 +28,13 @@ impl IndexSettings {
         let build_tool_identifier = reader.text(name::BUILD_TOOL_IDENTIFIER);
         let generation = reader.from_str(name::COMPATIBLE_WITH);
         let annotate_span_size = reader.flag(name::ANNOTATE_SPAN_SIZE);
+        let optimize_xattrs = reader.parsed_or_empty(name::OPTIMIZATIONS, optimizations);
+        let prefetch = reader.parsed(name::PREFETCH, prefetch);
+        if generation == Some(Generation::Older)
+            && prefetch.as_ref().is_some_and(PrefetchSettings::any)
+        {
+            reader.reject(name::PREFETCH, "needs COMPATIBLE_WITH=0.16");
+        }
         // Everything has been read by now, so a wrong value hides no other.
         let PushRules { version, output_suffix, filters } = rules?;
         Some(Self {
@@ -39,6 +46,8 @@ impl IndexSettings {
                 build_tool_identifier: build_tool_identifier?,
                 generation: generation?,
                 annotate_span_size: annotate_span_size?,
+                optimize_xattrs: optimize_xattrs?,
+                prefetch: prefetch?,
             },
             output_suffix,
         })
@@ -52,6 +61,25 @@ impl IndexSettings {
             filters: self.filters.clone(),
         }
     }
+}
+
+/// Reads the reference's optimizations: whether `xattr` is among them, of which there is one.
+fn optimizations(text: &str) -> Result<bool, &'static str> {
+    match text.trim() {
+        "" => Ok(false),
+        "xattr" => Ok(true),
+        _ => Err("xattr or nothing is expected"),
+    }
+}
+
+fn prefetch(text: &str) -> Result<PrefetchSettings, &'static str> {
+    let (label, auto) = match text.trim() {
+        "none" => (false, false),
+        "label" => (true, false),
+        "auto" => (true, true),
+        _ => return Err("none, label or auto is expected"),
+    };
+    Ok(PrefetchSettings { files: Vec::new(), label, auto })
 }
 
 /// Reads which pushes are work; `None` if a variable is wrong, which the reader notes.

@@ -86,6 +86,10 @@ pub mod name {
     pub const BUILD_TOOL_IDENTIFIER: &str = "BUILD_TOOL_IDENTIFIER";
     /// Releases of soci-snapshotter that can use the index.
     pub const COMPATIBLE_WITH: &str = "COMPATIBLE_WITH";
+    /// What the index says of layers for faster mounts.
+    pub const OPTIMIZATIONS: &str = "OPTIMIZATIONS";
+    /// What is prefetched.
+    pub const PREFETCH: &str = "PREFETCH";
     /// Whether the index names its span size.
     pub const ANNOTATE_SPAN_SIZE: &str = "ANNOTATE_SPAN_SIZE";
     /// A registry in the place of the jobs' own.
@@ -224,6 +228,21 @@ pub const VARIABLES: &[Variable] = &[
         meaning: "the release of soci-snapshotter that can use the index. `0.11`: every one, and layers of several \
                   gzip members get no ztoc, as snapshotters before 0.14 would give wrong bytes. `0.16`: those from \
                   0.14 on, with the bytes of the newest release; part of every digest",
+    },
+    Variable {
+        name: name::OPTIMIZATIONS,
+        programs: &[(Index, Default("")), (Worker, Default(""))],
+        values: "empty or `xattr`",
+        meaning: "`xattr`: say in the index which layers have no extended attributes, so that soci-snapshotter mounts \
+                  them without; part of every digest",
+    },
+    Variable {
+        name: name::PREFETCH,
+        programs: &[(Index, Default("none")), (Worker, Default("none"))],
+        values: "`none`, `label` or `auto`",
+        meaning: "what soci-snapshotter fetches before it mounts a layer, if its prefetching is on. `label`: the files \
+                  that the image's label `soci-index-builder.prefetch-files` names. `auto`: these, or what the \
+                  image's program needs to start. Both need `COMPATIBLE_WITH=0.16`",
     },
     Variable {
         name: name::ANNOTATE_SPAN_SIZE,

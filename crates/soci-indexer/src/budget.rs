@@ -148,6 +148,17 @@ impl Budget {
         LayerMemory { window, ztoc, beside }
     }
 
+    /// Waits until there is memory to look into what was stored, beside the layers that are being built. Whoever
+    /// asks holds none of the layers' memory.
+    pub(crate) async fn to_look_into(&self, bytes: u64) -> MemoryHold {
+        self.layers.hold(bytes).await
+    }
+
+    /// The most that can be had for that, in bytes.
+    pub(crate) fn most_to_look_into(&self) -> u64 {
+        self.layers.bytes()
+    }
+
     /// The most that a single ztoc may take, in bytes.
     pub(crate) fn largest_ztoc(&self) -> u64 {
         self.layers.bytes().saturating_sub(BESIDE + SMALLEST_WINDOW)

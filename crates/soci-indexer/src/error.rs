@@ -137,6 +137,22 @@ pub enum IndexError {
     /// The span size cannot be used.
     #[error("span size {0} is over 2^63 - 1")]
     SpanSize(u64),
+    /// Something to prefetch, in an index for every snapshotter.
+    #[error(
+        "prefetching needs --compatible-with 0.16 (COMPATIBLE_WITH): soci-snapshotter before 0.13 cannot mount a layer \
+         lazily that has a prefetch artifact"
+    )]
+    PrefetchForOlder,
+    /// A ztoc that was stored cannot be read any more.
+    #[error("ztoc {digest} of layer {layer} cannot be looked into")]
+    Ztoc {
+        /// The ztoc.
+        digest: Digest,
+        /// Its layer.
+        layer: Digest,
+        /// Why not.
+        source: soci_ztoc::ReadError,
+    },
     /// The list of an image's referrers cannot be read.
     #[error("the list of referrers of {subject} cannot be read")]
     Referrers {

@@ -6,18 +6,24 @@
 //! layers, version, minimum size and build tool. The span size, which older SOCI indexes do not
 //! tell, is read out of a ztoc.
 //!
+//! Where prefetch artifacts or remarks on extended attributes are asked for, the existing ztocs are looked into for what
+//! these would be (`prefetch.rs`). Prefetch artifacts that somebody else has chosen are kept, unless files are named.
+//!
 //! A layer of several gzip members has no ztoc in the older generation. So one that lacks it may have been left out
 //! for that, which the caller makes sure of: it takes no more than the layer's first member.
 
 use std::collections::{HashMap, HashSet};
 
+use soci_manifest::format::{self, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
-    Assembly, BuiltZtoc, Compression, Generation, LayerKey, LayerToBuild, Plan, Planned,
-    SociIndexSettings, Version, format,
+    Assembly, BuiltZtoc, Compression, Generation, LayerKey, LayerPrefetch, LayerToBuild, Plan,
+    Planned, Prefetch, PrefetchArtifact, PrefetchSettings, SociIndexSettings, Version,
 };
-use soci_oci::{Digest, Index, Manifest, TagOrDigest};
+use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest};
 
-use crate::error::StoreError;
+use crate::error::{IndexError, StoreError};
+use crate::options::Options;
+use crate::prefetch::{LookedInto, look_into};
 use crate::store::ImageStore;
 
 /// Bytes of a ztoc that are fetched first; they reach to its span size unless it has a great many
@@ -34,6 +40,22 @@ pub(crate) struct Found {
     /// The layers that it leaves out, if it is right, for their several gzip members. Nothing but the layers
     /// themselves tells whether they have these.
     pub(crate) left_out: Vec<LayerToBuild>,
+    /// What its ztocs tell.
+    pub(crate) looked: LookedInto,
+}
+
+/// Why it cannot be told whether the store holds a result.
+pub(crate) enum FindError {
+    /// The store failed.
+    Store(StoreError),
+    /// The ztocs of what it holds cannot be looked into.
+    LookInto(IndexError),
+}
+
+impl From<StoreError> for FindError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// What the store already holds of it, if it does. `roots` are the bytes of image indexes
@@ -41,17 +63,18 @@ pub(crate) struct Found {
 pub(crate) async fn find<S: ImageStore>(
     store: &S,
     plan: &Plan,
-    settings: &SociIndexSettings,
+    options: &Options,
     roots: &[(Digest, &[u8])],
     limit: usize,
-) -> Result<Option<Found>, StoreError> {
+) -> Result<Option<Found>, FindError> {
+    let settings = &options.settings;
     let candidates = match plan.version() {
         Version::V2 => roots.iter().flat_map(|(_, bytes)| soci_entries(bytes)).collect(),
         Version::V1 => referrers(store, plan).await?,
     };
     let layers = plan.layers_to_build();
     let wanted: HashSet<Digest> = layers.iter().map(|layer| layer.key.digest).collect();
-    let mut ztocs = HashMap::new();
+    let (mut ztocs, mut artifacts) = (HashMap::new(), HashMap::new());
     for digest in candidates.iter().take(MAX_CANDIDATES) {
         let target = TagOrDigest::Digest(*digest);
         let Some(manifest) = usable(store.manifest_within(&target, limit).await)?.flatten() else {
@@ -59,7 +82,7 @@ pub(crate) async fn find<S: ImageStore>(
         };
         let Ok(manifest) = Manifest::decode(&manifest.bytes) else { continue };
         if matches(store, &manifest, settings).await? {
-            collect(&manifest, &wanted, &mut ztocs);
+            collect(&manifest, &wanted, &mut ztocs, &mut artifacts);
         }
     }
     let (mut known, mut left_out) = (HashMap::new(), Vec::new());
@@ -71,7 +94,33 @@ pub(crate) async fn find<S: ImageStore>(
             None => left_out.push(layer),
         }
     }
-    let Some(assembly) = assemble(plan, settings, &known, &left_out) else { return Ok(None) };
+    if !may_be_left_out(&left_out, settings) || known.is_empty() {
+        return Ok(None);
+    }
+    // What somebody has chosen stays, unless files are named.
+    let keeping = settings.prefetch.files.is_empty() && settings.generation == Generation::Newer;
+    let kept = if keeping {
+        let Some(kept) = kept(store, plan, &artifacts, limit).await? else { return Ok(None) };
+        Some(kept).filter(|kept| !kept.is_empty())
+    } else {
+        None
+    };
+    let none = PrefetchSettings::default();
+    let wanted = if kept.is_some() { &none } else { &settings.prefetch };
+    let mut looked = match look_into(store, plan, &mut known, wanted, options).await {
+        Ok(looked) => looked,
+        Err(error) if error.is_transient() => return Err(FindError::LookInto(error)),
+        Err(error) => {
+            tracing::warn!(%error, "an existing SOCI index cannot be used");
+            return Ok(None);
+        }
+    };
+    if let Some(kept) = kept {
+        looked.prefetch = kept;
+    }
+    let Some(assembly) = assemble(plan, &known, &looked.prefetch, &left_out) else {
+        return Ok(None);
+    };
     let there = match plan.version() {
         Version::V2 => roots.iter().any(|(digest, _)| *digest == assembly.root.digest),
         Version::V1 => assembly.indexes.iter().all(|index| candidates.contains(&index.digest)),
@@ -79,31 +128,63 @@ pub(crate) async fn find<S: ImageStore>(
     if !there {
         return Ok(None);
     }
-    for ztoc in &assembly.ztocs {
-        if usable(store.has_blob(&ztoc.digest, ztoc.size).await)? != Some(true) {
+    let ztocs = assembly.ztocs.iter().map(|ztoc| (ztoc.digest, ztoc.size));
+    let artifacts = assembly
+        .prefetch
+        .iter()
+        .map(|LayerPrefetch { artifact, .. }| (artifact.digest(), artifact.bytes().len() as u64));
+    for (digest, size) in ztocs.chain(artifacts) {
+        if usable(store.has_blob(&digest, size).await)? != Some(true) {
             return Ok(None);
         }
     }
-    Ok(Some(Found { assembly, left_out }))
+    Ok(Some(Found { assembly, left_out, looked }))
+}
+
+/// Whether layers may lack a ztoc for their several gzip members.
+fn may_be_left_out(layers: &[LayerToBuild], settings: &SociIndexSettings) -> bool {
+    let gzip = |layer: &LayerToBuild| layer.key.compression == Compression::Gzip;
+    layers.is_empty() || settings.generation == Generation::Older && layers.iter().all(gzip)
+}
+
+/// The prefetch artifacts that existing SOCI indexes name for the plan's layers; `None` if one cannot be read, or they
+/// have more than `limit` bytes together.
+async fn kept<S: ImageStore>(
+    store: &S,
+    plan: &Plan,
+    artifacts: &HashMap<Digest, Descriptor>,
+    limit: usize,
+) -> Result<Option<Prefetch>, StoreError> {
+    let mut prefetch = Prefetch::default();
+    let mut left = limit;
+    for (layer, artifact) in artifacts {
+        let limit = usize::try_from(artifact.size).unwrap_or(usize::MAX);
+        let Some(rest) = left.checked_sub(limit) else { return Ok(None) };
+        left = rest;
+        let bytes = usable(store.blob_bytes(&artifact.digest, limit).await)?;
+        let artifact = bytes.and_then(|bytes| PrefetchArtifact::decode(&bytes).ok());
+        let Some(artifact) = artifact else { return Ok(None) };
+        for index in plan.indexes().iter().filter(|index| index.keys().any(|k| k.digest == *layer))
+        {
+            prefetch.keep(index.image.digest, *layer, artifact.clone());
+        }
+    }
+    Ok(Some(prefetch))
 }
 
 /// What the image gets with these ztocs and without the layers that have none, if that may be.
 fn assemble(
     plan: &Plan,
-    settings: &SociIndexSettings,
     known: &HashMap<LayerKey, BuiltZtoc>,
+    prefetch: &Prefetch,
     left_out: &[LayerToBuild],
 ) -> Option<Assembly> {
     if left_out.is_empty() {
-        return plan.assemble(known).ok();
-    }
-    let may_be_left_out = |layer: &LayerToBuild| layer.key.compression == Compression::Gzip;
-    if settings.generation != Generation::Older || !left_out.iter().all(may_be_left_out) {
-        return None;
+        return plan.assemble(known, prefetch).ok();
     }
     let left_out = left_out.iter().map(|layer| layer.key).collect();
     match Box::new(plan.clone()).leave_out(&left_out) {
-        Planned::Build(plan) => plan.assemble(known).ok(),
+        Planned::Build(plan) => plan.assemble(known, prefetch).ok(),
         Planned::Skip(_) => None,
     }
 }
@@ -153,7 +234,8 @@ async fn matches<S: ImageStore>(
     settings: &SociIndexSettings,
 ) -> Result<bool, StoreError> {
     let tool = manifest.annotations.get(format::BUILD_TOOL_IDENTIFIER);
-    let smallest = manifest.layers().iter().min_by_key(|ztoc| ztoc.size);
+    let ztocs = manifest.layers().iter().filter(|entry| entry.media_type != PREFETCH_MEDIA_TYPE);
+    let smallest = ztocs.min_by_key(|ztoc| ztoc.size);
     let (Some(tool), Some(ztoc)) = (tool, smallest) else { return Ok(false) };
     if *tool != settings.build_tool_identifier {
         return Ok(false);
@@ -192,13 +274,22 @@ async fn span_size<S: ImageStore>(
     Ok(place.read(&bytes).ok())
 }
 
-/// Takes the ztocs of the layers that are wanted.
-fn collect(manifest: &Manifest, wanted: &HashSet<Digest>, ztocs: &mut HashMap<Digest, BuiltZtoc>) {
-    for ztoc in manifest.layers() {
-        let layer = ztoc.annotations.get(format::IMAGE_LAYER_DIGEST);
+/// Takes the ztocs and the prefetch artifacts of the layers that are wanted.
+fn collect(
+    manifest: &Manifest,
+    wanted: &HashSet<Digest>,
+    ztocs: &mut HashMap<Digest, BuiltZtoc>,
+    artifacts: &mut HashMap<Digest, Descriptor>,
+) {
+    for entry in manifest.layers() {
+        let layer = entry.annotations.get(format::IMAGE_LAYER_DIGEST);
         let layer = layer.and_then(|layer| layer.parse().ok());
-        if let Some(layer) = layer.filter(|layer| wanted.contains(layer)) {
-            ztocs.insert(layer, BuiltZtoc { digest: ztoc.digest, size: ztoc.size });
+        let Some(layer) = layer.filter(|layer| wanted.contains(layer)) else { continue };
+        if entry.media_type == PREFETCH_MEDIA_TYPE {
+            artifacts.insert(layer, entry.clone());
+        } else {
+            let Descriptor { digest, size, .. } = *entry;
+            ztocs.insert(layer, BuiltZtoc { digest, size, without_xattrs: false });
         }
     }
 }

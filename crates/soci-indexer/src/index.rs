@@ -16,16 +16,17 @@
 
 use std::time::Instant;
 
-use soci_manifest::{Assembly, Plan, Planned, Version};
+use soci_manifest::{Assembly, Generation, Plan, Planned, Version};
 use soci_oci::{Digest, Tag, TagOrDigest, referrers};
 use soci_registry::VerifiedManifest;
 
 use crate::error::{IndexError, StoreError};
 use crate::event::ImageEvent;
-use crate::existing::{self, Found};
+use crate::existing::{self, FindError, Found};
 use crate::gather::{Gathered, gather};
 use crate::layers::LayersRead;
 use crate::options::{ImageName, Options, OutputTag};
+use crate::prefetch::{LookedInto, look_into};
 use crate::publish::{Sending, publish};
 use crate::report::Report;
 use crate::source_tag::SourceTag;
@@ -44,6 +45,9 @@ pub async fn index_image<S: ImageStore>(
     name: &ImageName,
     options: &Options,
 ) -> Result<Report, IndexError> {
+    if options.settings.prefetch.any() && options.settings.generation == Generation::Older {
+        return Err(IndexError::PrefetchForOlder);
+    }
     // A ztoc has 63 bits for it.
     if i64::try_from(options.settings.span_size).is_err() {
         return Err(IndexError::SpanSize(options.settings.span_size));
@@ -114,18 +118,22 @@ async fn index_once<S: ImageStore>(
             Some(tag)
         }
     };
-    let report = |plan: &Plan, assembly: &Assembly, layers: LayersRead| Report {
-        already_there: true,
-        image: root.digest,
-        version: plan.version(),
-        index: assembly.root.digest,
-        indexes: assembly.indexes.clone(),
-        tag: tag.clone(),
-        bytes_read: layers.bytes,
-        layers: layers.built.into_iter().map(|(_, layer)| layer).collect(),
-        skipped: plan.skipped_layers(),
-        elapsed: started.elapsed(),
-    };
+    let report =
+        |plan: &Plan, assembly: &Assembly, layers: LayersRead, looked: LookedInto| Report {
+            already_there: true,
+            image: root.digest,
+            version: plan.version(),
+            index: assembly.root.digest,
+            indexes: assembly.indexes.clone(),
+            tag: tag.clone(),
+            bytes_read: layers.bytes,
+            layers: layers.built.into_iter().map(|(_, layer)| layer).collect(),
+            skipped: plan.skipped_layers(),
+            prefetch: assembly.prefetch.clone(),
+            prefetch_files: looked.files.into_iter().collect(),
+            warnings: looked.warnings,
+            elapsed: started.elapsed(),
+        };
     let target = ResultTarget { store, tag: tag.as_ref(), source };
 
     // What is sent again is built again.
@@ -138,16 +146,17 @@ async fn index_once<S: ImageStore>(
     let mut layers = LayersRead::default();
     // Whether a result without some layers is right shows when these have been begun.
     let found = match found {
-        Some(Found { assembly, left_out }) if !left_out.is_empty() => {
+        Some(mut found) if !found.left_out.is_empty() => {
             tell_plan(&plan, options);
+            let left_out = std::mem::take(&mut found.left_out);
             layers.build(store, left_out, options, sending).await?;
-            layers.built.is_empty().then_some(assembly)
+            layers.built.is_empty().then_some(found)
         }
-        found => found.map(|found| found.assembly),
+        found => found,
     };
-    if let Some(assembly) = found {
+    if let Some(Found { assembly, looked, .. }) = found {
         let plan = without(plan, &layers, root.digest)?;
-        let report = report(&plan, &assembly, layers);
+        let report = report(&plan, &assembly, layers, looked);
         if assembly.root.digest == root.digest && has_suffix(name, &options.output) {
             // The result of an earlier run was given as the image.
             return Ok(Report { tag: name.tag.clone(), ..report });
@@ -167,8 +176,10 @@ async fn index_once<S: ImageStore>(
     layers.build(store, rest, options, sending).await?;
     let plan = without(plan, &layers, root.digest)?;
     layers.sort_as(&plan);
-    let assembly = plan.assemble(&layers.ztocs())?;
-    let report = report(&plan, &assembly, layers);
+    let mut ztocs = layers.ztocs();
+    let looked = look_into(store, &plan, &mut ztocs, &options.settings.prefetch, options).await?;
+    let assembly = plan.assemble(&ztocs, &looked.prefetch)?;
+    let report = report(&plan, &assembly, layers, looked);
     if let Some(source) = source {
         source.built(store, assembly.root.digest).await?;
     }
@@ -285,8 +296,8 @@ async fn find_older_result<S: ImageStore>(
     let tagged = within(store.manifest_within(&target, limit).await).map_err(failed)?;
     let Some(tagged) = tagged else { return Ok(false) };
     let roots = [(tagged.digest, &tagged.bytes[..])];
-    let found = existing::find(store, &plan, &options.settings, &roots, limit).await;
-    let found = found.map_err(failed)?;
+    let found = existing::find(store, &plan, options, &roots, limit).await;
+    let found = found.map_err(|error| not_told(error, failed))?;
     Ok(found.is_some())
 }
 
@@ -353,8 +364,16 @@ async fn look_for_result<S: ImageStore>(
         .chain([root])
         .map(|root| (root.digest, &root.bytes[..]))
         .collect();
-    let found = existing::find(store, plan, &options.settings, &roots, limit).await;
-    found.map_err(|source| IndexError::Read { target: TagOrDigest::Digest(root.digest), source })
+    let found = existing::find(store, plan, options, &roots, limit).await;
+    let failed = |source| IndexError::Read { target: TagOrDigest::Digest(root.digest), source };
+    found.map_err(|error| not_told(error, failed))
+}
+
+fn not_told(error: FindError, failed: impl FnOnce(StoreError) -> IndexError) -> IndexError {
+    match error {
+        FindError::Store(source) => failed(source),
+        FindError::LookInto(error) => error,
+    }
 }
 
 /// Says what will be read, if no layer turns out to have several members.

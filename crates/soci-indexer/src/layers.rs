@@ -41,7 +41,12 @@ impl LayersRead {
     pub(crate) fn ztocs(&self) -> HashMap<LayerKey, BuiltZtoc> {
         let built = self.built.iter();
         built
-            .map(|(key, layer)| (*key, BuiltZtoc { digest: layer.ztoc, size: layer.ztoc_size }))
+            .map(|(key, layer)| {
+                (
+                    *key,
+                    BuiltZtoc { digest: layer.ztoc, size: layer.ztoc_size, without_xattrs: false },
+                )
+            })
             .collect()
     }
 

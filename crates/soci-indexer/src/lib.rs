@@ -22,13 +22,16 @@ mod layers;
 mod layout;
 mod options;
 mod pipeline;
+mod prefetch;
 mod publish;
 mod reason;
 mod referrers_lists;
 mod remote;
 mod report;
 mod source_tag;
+mod startup;
 mod store;
+mod stored;
 mod verify;
 
 pub use budget::Budget;

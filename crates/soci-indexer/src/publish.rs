@@ -9,7 +9,7 @@
 //! then everything is sent again without asking ([`Sending::Again`]).
 
 use bytes::Bytes;
-use soci_manifest::{Assembly, Role, format};
+use soci_manifest::{Assembly, LayerPrefetch, Role, format};
 use soci_oci::{Digest, Tag, TagOrDigest};
 use soci_registry::{BlobSource, TagNames};
 
@@ -26,7 +26,7 @@ pub(crate) enum Sending {
     Again,
 }
 
-/// Writes the config and the manifests of an assembly whose ztocs are there, the tag only as long as
+/// Writes the config, the prefetch artifacts and the manifests of an assembly whose ztocs are there, the tag only as long as
 /// `condition` holds. True if anything had to be written.
 pub(crate) async fn publish<S: ImageStore>(
     store: &S,
@@ -37,6 +37,11 @@ pub(crate) async fn publish<S: ImageStore>(
 ) -> Result<bool, IndexError> {
     let config = BlobSource::from(Bytes::from_static(format::CONFIG));
     let mut written = push_blob(store, "config", &assembly.config.digest, &config, sending).await?;
+    for LayerPrefetch { artifact, .. } in assembly.prefetch {
+        let content = BlobSource::from(Bytes::copy_from_slice(artifact.bytes()));
+        let digest = artifact.digest();
+        written |= push_blob(store, "prefetch artifact", &digest, &content, sending).await?;
+    }
     let mut lists = ReferrersLists::new(store);
     // Each comes after all that it names, which a registry insists on.
     for manifest in assembly.manifests {

@@ -292,8 +292,8 @@ impl IndexError {
             Self::TagGone { .. } => Reason::TagGone,
             // Another try goes on from here.
             Self::Overtaken { .. } => Reason::Overtaken,
-            Self::NotStored { .. } => Reason::NotStored,
-            Self::SpanSize(_) => Reason::Settings,
+            Self::NotStored { .. } | Self::Ztoc { .. } => Reason::NotStored,
+            Self::SpanSize(_) | Self::PrefetchForOlder => Reason::Settings,
             Self::DocumentMemory { .. } => Reason::ImageMemory,
             Self::ReferrersList { .. } => Reason::ReferrersMalformed,
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soci_manifest::{SkippedLayer, SociIndex, Version};
+use soci_manifest::{LayerPrefetch, SkippedLayer, SociIndex, Version};
 use soci_oci::{Digest, Tag};
 
 /// An image's index, whether it was made or found.
@@ -25,6 +25,12 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// The layers that have no ztoc, and why.
     pub skipped: Vec<SkippedLayer>,
+    /// What of layers is prefetched.
+    pub prefetch: Vec<LayerPrefetch>,
+    /// The files that are prefetched, by their paths, if that was looked for.
+    pub prefetch_files: Vec<String>,
+    /// What was asked for and is not in the index, in words.
+    pub warnings: Vec<String>,
     /// Bytes of layers that were read.
     pub bytes_read: u64,
     /// Time that everything took.

@@ -5,37 +5,31 @@
 //! through ranged requests, as a runtime would, from their checkpoints; in front of each file's
 //! data there must be the header of an archive's entry.
 //!
+//! Prefetch artifacts must name spans that their layers have.
+//!
 //! An index that is right may yet do harm, in the hands of an older snapshotter: see [`Misread`].
 
 mod error;
+mod layer;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use soci_manifest::{Version, format};
+use soci_manifest::format::{self, PREFETCH_MEDIA_TYPE};
+use soci_manifest::{LayerPrefetch, PrefetchArtifact, Version};
 use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest, media_type};
-use soci_ztoc::{
-    BLOCK_SIZE, Entry, FileType, GzipMembers, LayerLimits, Reader, Span, ZtocSettings,
-};
 
 use crate::budget::Budget;
-use crate::error::{LayerError, StoreError};
-use crate::layer::{LayerProgress, build_layer};
 use crate::store::ImageStore;
 
 pub use error::VerifyError;
+pub use layer::LayerCheck;
+use layer::{Traits, check_layer};
 
-/// Files of each layer that are extracted.
-const SAMPLE: usize = 8;
-
-/// Largest span that is fetched for it, in bytes: a span is held until it is verified.
-const MAX_SAMPLED_SPAN: u64 = 64 << 20;
-
-/// Largest file that is extracted, in bytes.
-const MAX_SAMPLED_FILE: i64 = 64 << 20;
+/// Largest prefetch artifact that is read, in bytes: some two hundred thousand ranges.
+const MAX_PREFETCH_ARTIFACT: usize = 8 << 20;
 
 /// What was checked.
 #[derive(Clone, Debug)]
@@ -44,6 +38,8 @@ pub struct Verification {
     pub indexes: Vec<Digest>,
     /// Every pair of a layer and its ztoc, once.
     pub layers: Vec<LayerCheck>,
+    /// Every pair of a layer and its prefetch artifact, once.
+    pub prefetch: Vec<LayerPrefetch>,
     /// What is right, and yet read wrongly by older snapshotters.
     pub misread: Vec<Misread>,
     /// Time that it took.
@@ -73,27 +69,6 @@ impl fmt::Display for Misread {
     }
 }
 
-/// What was checked of a layer.
-#[derive(Clone, Debug)]
-pub struct LayerCheck {
-    /// The layer.
-    pub layer: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its ztoc.
-    pub ztoc: Digest,
-    /// Its spans.
-    pub spans: usize,
-    /// Files in its table of contents.
-    pub files: usize,
-    /// Its gzip members; 0 if it is not compressed.
-    pub members: u64,
-    /// Files that were extracted through ranged requests.
-    pub extracted: usize,
-    /// Compressed bytes that were fetched to extract them.
-    pub bytes_fetched: u64,
-}
-
 /// A SOCI index with the image manifest it is for.
 struct Pair {
     index: Digest,
@@ -114,31 +89,56 @@ pub async fn verify_image<S: ImageStore>(
     if pairs.is_empty() {
         return Err(VerifyError::NoIndex { target: target.clone() });
     }
-    let mut members = HashMap::new();
+    let mut known = HashMap::new();
     let mut checks = Vec::new();
     let mut misread = Vec::new();
+    let mut prefetch = Vec::new();
     let mut indexes = Vec::new();
     for pair in pairs {
         let image = manifest(store, "manifest", pair.image).await?;
         let index = manifest(store, "SOCI index", pair.index).await?;
-        for ztoc in index.layers() {
+        let (artifacts, ztocs): (Vec<_>, Vec<_>) =
+            index.layers().iter().partition(|entry| entry.media_type == PREFETCH_MEDIA_TYPE);
+        let mut with_ztoc = HashSet::new();
+        for ztoc in ztocs {
             let layer = check_ztoc_entry(&pair, &image, ztoc)?;
-            let members = match members.entry((layer.digest, ztoc.digest)) {
+            with_ztoc.insert(layer.digest);
+            let Traits { members, needs_xattrs } = match known.entry((layer.digest, ztoc.digest)) {
                 MapEntry::Occupied(known) => *known.get(),
                 MapEntry::Vacant(unknown) => {
-                    let check = check_layer(store, layer, ztoc, budget).await?;
-                    let members = *unknown.insert(check.members);
+                    let (check, traits) = check_layer(store, layer, ztoc, budget).await?;
                     checks.push(check);
-                    members
+                    *unknown.insert(traits)
                 }
             };
+            if needs_xattrs && ztoc.annotations.contains_key(format::DISABLE_XATTRS) {
+                let reason = format!(
+                    "{} is set, and an entry has extended attributes",
+                    format::DISABLE_XATTRS
+                );
+                let (ztoc, layer) = (ztoc.digest, layer.digest);
+                return Err(VerifyError::Mismatch { ztoc, layer, reason });
+            }
             if members > 1 && !ztoc.annotations.contains_key(format::SPAN_SIZE) {
                 misread.push(Misread { index: pair.index, layer: layer.digest, members });
             }
         }
+        for artifact in artifacts {
+            let layer = check_ztoc_entry(&pair, &image, artifact)?.digest;
+            let check = checks.iter().find(|check: &&LayerCheck| check.layer == layer);
+            let check = check.filter(|_| with_ztoc.contains(&layer));
+            let check = check.ok_or_else(|| VerifyError::Index {
+                index: pair.index,
+                reason: format!("layer {layer} has a prefetch artifact and no ztoc"),
+            })?;
+            let found = check_prefetch(store, &pair, artifact, check).await?;
+            if !prefetch.contains(&found) {
+                prefetch.push(found);
+            }
+        }
         indexes.push(pair.index);
     }
-    Ok(Verification { indexes, layers: checks, misread, elapsed: started.elapsed() })
+    Ok(Verification { indexes, layers: checks, prefetch, misread, elapsed: started.elapsed() })
 }
 
 async fn find_indexes<S: ImageStore>(
@@ -220,183 +220,29 @@ fn check_ztoc_entry<'a>(
     })
 }
 
-async fn check_layer<S: ImageStore>(
+/// The prefetch artifact of a layer, whose spans must be there.
+async fn check_prefetch<S: ImageStore>(
     store: &S,
-    layer: &Descriptor,
-    ztoc: &Descriptor,
-    budget: &Budget,
-) -> Result<LayerCheck, VerifyError> {
-    let limit =
-        usize::try_from(ztoc.size).unwrap_or(usize::MAX).min(LayerLimits::DEFAULT.ztoc_size);
-    let bytes = store.blob_bytes(&ztoc.digest, limit).await;
-    let bytes = bytes.map_err(|source| failed_read("ztoc", ztoc.digest, source))?;
-    let (layer_digest, ztoc_digest) = (layer.digest, ztoc.digest);
-    let reader = Reader::parse(bytes, &LayerLimits::DEFAULT)
-        .map_err(|source| VerifyError::Ztoc { ztoc: ztoc_digest, layer: layer_digest, source })?;
-    let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, budget };
-    let members = check.whole().await?;
-    let (extracted, bytes_fetched) = check.files().await?;
-    Ok(LayerCheck {
-        layer: layer_digest,
-        size: layer.size,
-        ztoc: ztoc_digest,
-        spans: reader.span_count(),
-        files: reader.entry_count(),
-        members,
-        extracted,
-        bytes_fetched,
-    })
-}
-
-/// A layer with its open ztoc.
-struct Check<'a, S> {
-    store: &'a S,
-    layer: &'a Descriptor,
-    ztoc: Digest,
-    reader: &'a Reader<Bytes>,
-    budget: &'a Budget,
-}
-
-impl<S: ImageStore> Check<'_, S> {
-    fn mismatch(&self, reason: String) -> VerifyError {
-        VerifyError::Mismatch { ztoc: self.ztoc, layer: self.layer.digest, reason }
+    pair: &Pair,
+    artifact: &Descriptor,
+    layer: &LayerCheck,
+) -> Result<LayerPrefetch, VerifyError> {
+    let limit = usize::try_from(artifact.size).unwrap_or(usize::MAX).min(MAX_PREFETCH_ARTIFACT);
+    let bytes = store.blob_bytes(&artifact.digest, limit).await;
+    let bytes =
+        bytes.map_err(|source| VerifyError::read("prefetch artifact", artifact.digest, source))?;
+    let wrong = |reason: String| VerifyError::Index {
+        index: pair.index,
+        reason: format!("prefetch artifact {} of layer {}: {reason}", artifact.digest, layer.layer),
+    };
+    let found = PrefetchArtifact::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
+    // The reference names the span behind the last one where an uncompressed layer ends with the file.
+    let beyond = found.spans().iter().find(|range| *range.end() as usize > layer.spans);
+    if let Some(range) = beyond {
+        let (start, end, spans) = (range.start(), range.end(), layer.spans);
+        return Err(wrong(format!("it names spans {start} to {end} of {spans}")));
     }
-
-    /// Reads the whole layer, verified, and builds its ztoc again. Returns how many gzip members it has.
-    async fn whole(&self) -> Result<u64, VerifyError> {
-        let (expected, found) = (self.reader.compressed_size(), self.layer.size);
-        if expected != found {
-            return Err(self.mismatch(format!("it is for {expected} bytes, not {found}")));
-        }
-        let settings = ZtocSettings {
-            compression: self.reader.compression(),
-            span_size: self.reader.span_size(),
-            build_tool_identifier: self.reader.build_tool_identifier().to_owned(),
-            members: GzipMembers::Any,
-            limits: LayerLimits::DEFAULT,
-        };
-        let Descriptor { digest, size, .. } = self.layer;
-        let built =
-            build_layer(self.store, digest, *size, settings, self.budget, &NobodyTold).await;
-        let built = match built {
-            Ok(built) => built.ztoc,
-            Err(LayerError::Build(error)) => return Err(self.mismatch(error.to_string())),
-            Err(LayerError::Read(source)) => return Err(failed_read("layer", *digest, source)),
-            Err(error @ LayerError::Memory { .. }) => {
-                return Err(VerifyError::Memory { layer: *digest, source: error });
-            }
-            Err(LayerError::Interrupted) => return Err(VerifyError::Interrupted),
-        };
-        if Digest::from_sha256(built.encoded.sha256()) == self.ztoc {
-            return Ok(built.members);
-        }
-        let ztoc = built.encoded.to_vec();
-        let difference = Reader::parse(ztoc, &LayerLimits::DEFAULT).ok();
-        let difference = difference.and_then(|built| difference_between(self.reader, &built));
-        Err(self.mismatch(difference.unwrap_or_else(|| "their encoding differs".to_owned())))
-    }
-
-    /// Extracts some files, spread over the layer.
-    async fn files(&self) -> Result<(usize, u64), VerifyError> {
-        let candidates: Vec<usize> = (0..self.reader.entry_count())
-            .filter(|index| self.reader.entry(*index).is_some_and(|entry| is_sampled(&entry)))
-            .collect();
-        let sample = candidates.len().min(SAMPLE);
-        let (mut extracted, mut fetched) = (0, 0);
-        for number in 0..sample {
-            // Evenly, the last one included: the ends of layers are where offsets go wrong.
-            let index = candidates[(number + 1) * candidates.len() / sample - 1];
-            let Some(entry) = self.reader.entry(index) else { continue };
-            if let Some(bytes) = self.file(&entry).await? {
-                extracted += 1;
-                fetched += bytes;
-            }
-        }
-        Ok((extracted, fetched))
-    }
-
-    /// Extracts a file together with its header; returns the compressed bytes fetched for it, or
-    /// nothing if a span of it is too large to be held.
-    async fn file(&self, entry: &Entry<'_>) -> Result<Option<u64>, VerifyError> {
-        let name = || String::from_utf8_lossy(entry.name).into_owned();
-        let failed = |source| VerifyError::Extract {
-            file: name(),
-            ztoc: self.ztoc,
-            layer: self.layer.digest,
-            source,
-        };
-        let end = entry.offset.saturating_add(entry.size.unsigned_abs());
-        let Some(start) = entry.offset.checked_sub(BLOCK_SIZE as u64) else {
-            return Err(self.mismatch(format!("there is no header in front of {:?}", name())));
-        };
-        let mut extraction = self.reader.extraction_at(start..end).map_err(failed)?;
-        let mut header = Vec::with_capacity(BLOCK_SIZE);
-        let mut fetched = 0;
-        while let Some(span) = extraction.next_span() {
-            if span.end - span.start > MAX_SAMPLED_SPAN {
-                return Ok(None);
-            }
-            let range = self.store.blob_range(&self.layer.digest, span.start..span.end).await;
-            let bytes =
-                range.map_err(|source| failed_read("range of layer", self.layer.digest, source))?;
-            fetched += bytes.len() as u64;
-            let mut sink = |data: &[u8]| {
-                let missing = BLOCK_SIZE - header.len();
-                header.extend_from_slice(&data[..data.len().min(missing)]);
-                Ok::<_, std::convert::Infallible>(())
-            };
-            extraction.push(&bytes, &mut sink).map_err(|error| match error {
-                soci_ztoc::FetchError::Extract(source) => failed(source),
-                soci_ztoc::FetchError::Fetch(never) => match never {},
-            })?;
-        }
-        extraction.finish().map_err(failed)?;
-        let header: Option<&[u8; BLOCK_SIZE]> = header.as_slice().try_into().ok();
-        if !header.is_some_and(soci_ztoc::is_header) {
-            return Err(self.mismatch(format!("there is no header in front of {:?}", name())));
-        }
-        Ok(Some(fetched))
-    }
-}
-
-/// What differs first between a ztoc and the one that was built in its place.
-fn difference_between<A: AsRef<[u8]>, B: AsRef<[u8]>>(
-    theirs: &Reader<A>,
-    built: &Reader<B>,
-) -> Option<String> {
-    let counts = [
-        ("spans", theirs.span_count(), built.span_count()),
-        ("files", theirs.entry_count(), built.entry_count()),
-    ];
-    for (what, theirs, built) in counts {
-        if theirs != built {
-            return Some(format!("it has {theirs} {what} instead of {built}"));
-        }
-    }
-    if theirs.uncompressed_size() != built.uncompressed_size() {
-        let (theirs, built) = (theirs.uncompressed_size(), built.uncompressed_size());
-        return Some(format!("its archive has {theirs} bytes instead of {built}"));
-    }
-    if let Some((span, _)) = theirs.spans().zip(built.spans()).find(|(a, b)| a != b) {
-        let Span { index, start, end, .. } = span;
-        return Some(format!("span {index} (bytes {start} to {end}) differs"));
-    }
-    let entries = theirs.entries().zip(built.entries()).enumerate();
-    for (index, (theirs, built)) in entries {
-        if theirs != built {
-            let name = String::from_utf8_lossy(built.name).into_owned();
-            return Some(format!("entry {index} ({name:?}) differs"));
-        }
-    }
-    (0..theirs.span_count())
-        .find(|index| theirs.checkpoint_window(*index) != built.checkpoint_window(*index))
-        .map(|index| format!("the window of checkpoint {index} differs"))
-}
-
-fn is_sampled(entry: &Entry<'_>) -> bool {
-    entry.kind == FileType::Regular
-        && (1..=MAX_SAMPLED_FILE).contains(&entry.size)
-        && !entry.is_sparse()
+    Ok(LayerPrefetch { layer: layer.layer, artifact: found })
 }
 
 async fn manifest<S: ImageStore>(
@@ -421,19 +267,4 @@ async fn read<S: ImageStore>(
     let media_type = soci_oci::root_media_type(&manifest.media_type, &manifest.bytes)
         .map_err(|source| VerifyError::Document { digest: manifest.digest, source })?;
     Ok(soci_registry::VerifiedManifest { media_type, ..manifest })
-}
-
-fn failed_read(what: &'static str, digest: Digest, source: StoreError) -> VerifyError {
-    VerifyError::Read { what, target: TagOrDigest::Digest(digest), source }
-}
-
-/// Nobody wants to know how a check gets on.
-struct NobodyTold;
-
-impl LayerProgress for NobodyTold {
-    fn started(&self) {}
-
-    fn read(&self, _: u64) {}
-
-    fn restarted(&self) {}
 }

@@ -23,6 +23,7 @@ use soci_oci::{Annotations, Descriptor, Digest, Manifest, Platform, referrers};
 use crate::error::ImageError;
 use crate::format::{self, Version};
 use crate::plan::{IndexPlan, LayerDecision, LayerKey, Plan};
+use crate::prefetch::{LayerPrefetch, Prefetch};
 
 /// A ztoc that has been built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +32,21 @@ pub struct BuiltZtoc {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+    /// Whether its layer can be mounted without extended attributes. It only counts where
+    /// [`SociIndexSettings::optimize_xattrs`](crate::SociIndexSettings::optimize_xattrs) asks for it.
+    pub without_xattrs: bool,
 }
 
-/// Everything that is pushed for an image: first the config ([`format::CONFIG`]) and the ztocs,
-/// then the manifests in order.
+/// Everything that is pushed for an image: first the config ([`format::CONFIG`]), the ztocs and the prefetch
+/// artifacts, then the manifests in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assembly {
     /// The descriptor of the config that all SOCI indexes share.
     pub config: Descriptor,
     /// The ztocs that the SOCI indexes name, each once.
     pub ztocs: Vec<BuiltZtoc>,
+    /// The prefetch artifacts that they name, with their layers, each once.
+    pub prefetch: Vec<LayerPrefetch>,
     /// The manifests to push, each after all that it names. Those that the image's repository
     /// holds already are left out, except for the last one of V2.
     pub manifests: Vec<NewManifest>,
@@ -98,22 +104,35 @@ pub struct SociIndex {
 
 impl Plan {
     /// Writes the manifests. `ztocs` must have one for each of [`Plan::layers_to_build`].
-    pub fn assemble(&self, ztocs: &HashMap<LayerKey, BuiltZtoc>) -> Result<Assembly, ImageError> {
+    pub fn assemble(
+        &self,
+        ztocs: &HashMap<LayerKey, BuiltZtoc>,
+        prefetch: &Prefetch,
+    ) -> Result<Assembly, ImageError> {
         let soci_indexes = self
             .indexes()
             .iter()
-            .map(|index| self.soci_index(index, ztocs))
+            .map(|index| self.soci_index(index, ztocs, prefetch))
             .collect::<Result<Vec<_>, _>>()?;
-        match &self.conversion {
-            None => self.assemble_v1(soci_indexes),
-            Some(conversion) => self.assemble_v2(conversion, soci_indexes),
-        }
+        let written = match &self.conversion {
+            None => self.write_v1(&soci_indexes)?,
+            Some(conversion) => self.write_v2(conversion, &soci_indexes)?,
+        };
+        Ok(Assembly {
+            config: self.version().config(),
+            ztocs: unique_ztocs(&self.indexes, ztocs),
+            prefetch: prefetch.listed(&self.indexes),
+            manifests: written.manifests,
+            root: written.root,
+            indexes: written.indexes,
+        })
     }
 
     fn soci_index(
         &self,
         index: &IndexPlan,
         ztocs: &HashMap<LayerKey, BuiltZtoc>,
+        prefetch: &Prefetch,
     ) -> Result<Manifest, ImageError> {
         let mut layers = Vec::new();
         for (layer, decision) in index.layers() {
@@ -123,6 +142,7 @@ impl Plan {
                 .ok_or(ImageError::ZtocMissing { layer: layer.digest })?;
             layers.push(self.ztoc_descriptor(layer, *ztoc));
         }
+        layers.extend(prefetch.descriptors(index));
         let subject = match self.version() {
             Version::V1 => {
                 let image = &index.image;
@@ -148,6 +168,9 @@ impl Plan {
             (format::IMAGE_LAYER_DIGEST.to_owned(), layer.digest.to_string()),
             (format::IMAGE_LAYER_MEDIA_TYPE.to_owned(), layer.media_type.clone()),
         ]);
+        if self.settings.optimize_xattrs && ztoc.without_xattrs {
+            annotations.insert(format::DISABLE_XATTRS.to_owned(), "true".to_owned());
+        }
         if self.settings.tells_span_size() {
             let span_size = self.settings.span_size.to_string();
             annotations.insert(format::SPAN_SIZE.to_owned(), span_size);
@@ -174,12 +197,18 @@ fn referrer(manifest: &Manifest, named: &Descriptor) -> Option<Box<Referrer>> {
     Some(Box::new(Referrer { subject, descriptor }))
 }
 
+/// What is written for one version.
+struct Written {
+    manifests: Vec<NewManifest>,
+    root: Descriptor,
+    indexes: Vec<SociIndex>,
+}
+
 /// The ztocs of the SOCI indexes in order, each once.
-fn unique_ztocs(soci_indexes: &[Manifest]) -> Vec<BuiltZtoc> {
+fn unique_ztocs(indexes: &[IndexPlan], ztocs: &HashMap<LayerKey, BuiltZtoc>) -> Vec<BuiltZtoc> {
     let mut seen = HashSet::new();
-    let ztocs = soci_indexes.iter().flat_map(Manifest::layers);
-    ztocs
-        .map(|ztoc| BuiltZtoc { digest: ztoc.digest, size: ztoc.size })
+    let keys = indexes.iter().flat_map(IndexPlan::keys);
+    keys.filter_map(|key| ztocs.get(&key).copied())
         .filter(|ztoc| seen.insert(ztoc.digest))
         .collect()
 }

@@ -23,6 +23,16 @@ pub const IMAGE_LAYER_MEDIA_TYPE: &str = "com.amazon.soci.image-layer-mediaType"
 /// Annotation of a ztoc: its span size in bytes.
 pub const SPAN_SIZE: &str = "com.amazon.soci.span-size";
 
+/// Media type of a prefetch artifact in a SOCI index.
+pub const PREFETCH_MEDIA_TYPE: &str = "application/vnd.amazon.soci.prefetch.v1+json";
+
+/// Label of an image that names the files to prefetch: paths with commas between them, or a JSON list of paths. It is
+/// this project's own.
+pub const PREFETCH_LABEL: &str = "soci-index-builder.prefetch-files";
+
+/// Annotation of a ztoc: `true` if its layer can be mounted without extended attributes.
+pub const DISABLE_XATTRS: &str = "com.amazon.soci.disable-xattrs";
+
 /// Annotation of a SOCI index: the tool that built it.
 pub const BUILD_TOOL_IDENTIFIER: &str = "com.amazon.soci.build-tool-identifier";
 

@@ -1,11 +1,13 @@
 //! Which releases of the reference can use what is built.
 //!
-//! soci-snapshotter has changed twice in what it builds and reads:
+//! soci-snapshotter has changed three times in what it builds and reads:
 //!
 //! - Release 0.12 names the span size in the SOCI index, which is part of the index's digest.
 //! - Up to 0.13 its snapshotter reads a gzip layer only to the end of its first member. With the ztoc of a layer of
 //!   several members, files come back wrong, in part without an error, where without that ztoc the layer would
 //!   simply have been pulled whole.
+//! - Release 0.15 counts more of a platform, see [`PlatformRules`]; it shows in images whose configuration tells a
+//!   variant, and in those for Windows.
 //!
 //! So there are two generations. The older one leaves layers of several members out, and everybody can read what
 //! it builds. The newer one has them, and its mark is the annotation of the span size: a ztoc without it, of such a
@@ -14,6 +16,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use soci_oci::PlatformRules;
 use soci_text::clip;
 use soci_ztoc::GzipMembers;
 
@@ -37,6 +40,14 @@ impl Generation {
         match self {
             Self::Older => "0.11",
             Self::Newer => "0.16",
+        }
+    }
+
+    /// What counts of a platform.
+    pub const fn platform_rules(self) -> PlatformRules {
+        match self {
+            Self::Older => PlatformRules::Coarse,
+            Self::Newer => PlatformRules::Fine,
         }
     }
 

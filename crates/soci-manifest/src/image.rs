@@ -19,7 +19,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use soci_oci::{
-    Descriptor, Digest, Document, DocumentError, Index, Manifest, Platform, media_type,
+    Descriptor, Digest, Document, DocumentError, Index, Manifest, Platform, PlatformRules,
+    media_type,
 };
 
 use crate::error::ImageError;
@@ -177,8 +178,13 @@ impl Image {
     }
 
     /// The platform that a manifest's configuration tells, if it is there and can be read.
-    pub(crate) fn config_platform(&self, manifest: &Manifest) -> Option<&Platform> {
-        self.configs.get(&manifest.config.digest)?.as_ref().ok()
+    pub(crate) fn config_platform(
+        &self,
+        manifest: &Manifest,
+        rules: PlatformRules,
+    ) -> Option<Platform> {
+        let config = self.configs.get(&manifest.config.digest)?.as_ref().ok()?;
+        Some(rules.of_config(config))
     }
 
     /// The document that a descriptor names, by its media type.

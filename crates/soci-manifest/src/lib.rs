@@ -6,7 +6,7 @@
 //! 1. [`Image::new`] takes the root manifest; the caller fetches what [`Image::missing`] lists and
 //!    hands it to [`Image::supply`], until nothing is missing.
 //! 2. [`Image::plan`] decides which layers get a ztoc, or why there is nothing to do.
-//! 3. [`Plan::assemble`] takes the ztocs' digests and gives every manifest to push, in order.
+//! 3. [`Plan::assemble`] takes the ztocs' digests, and what is to be prefetched, and gives every manifest to push, in order.
 //!
 //! What the documents claim is bounded by [`ImageLimits`]; no input makes this crate panic or recurse
 //! without bound.
@@ -18,6 +18,7 @@ mod error;
 mod generation;
 mod image;
 mod plan;
+mod prefetch;
 mod settings;
 
 pub use assembly::{Assembly, BuiltZtoc, NewManifest, Referrer, Role, SociIndex};
@@ -28,5 +29,8 @@ pub use image::{Image, Missing, MissingKind, NotAnImage};
 pub use plan::{
     IndexPlan, LayerDecision, LayerKey, LayerToBuild, Plan, Planned, SkipReason, SkippedLayer,
 };
-pub use settings::{ImageLimits, Platforms, SociIndexSettings};
+pub use prefetch::{
+    FilesOfLayer, LayerPrefetch, Prefetch, PrefetchArtifact, PrefetchError, PrefetchFile,
+};
+pub use settings::{ImageLimits, Platforms, PrefetchSettings, SociIndexSettings};
 pub use soci_ztoc::Compression;

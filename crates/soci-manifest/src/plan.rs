@@ -20,7 +20,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use soci_oci::{Descriptor, Digest, Index, Manifest, Platform};
+use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, PlatformRules};
 
 use crate::error::ImageError;
 use crate::format::Version;
@@ -129,6 +129,21 @@ impl IndexPlan {
         self.manifest.layers().iter().zip(self.decisions.iter().copied())
     }
 
+    /// The layers that get a ztoc, in the order of the image.
+    pub fn keys(&self) -> impl Iterator<Item = LayerKey> {
+        self.layers().filter_map(|(layer, decision)| match decision {
+            LayerDecision::Build(compression) => {
+                Some(LayerKey { digest: layer.digest, compression })
+            }
+            _ => None,
+        })
+    }
+
+    /// The image's configuration, as its manifest names it.
+    pub fn config(&self) -> &Descriptor {
+        &self.manifest.config
+    }
+
     fn leave_out(&mut self, layers: &HashSet<LayerKey>) {
         for (layer, decision) in self.manifest.layers().iter().zip(&mut self.decisions) {
             if let LayerDecision::Build(compression) = *decision
@@ -161,10 +176,11 @@ impl Image {
         if let Some(reason) = self.not_an_image()? {
             return Ok(Planned::Skip(SkipReason::NotAnImage(reason)));
         }
+        let rules = settings.generation.platform_rules();
         let targets = match (settings.version, platforms) {
-            (Version::V1, Platforms::All) => self.all_manifests()?,
-            (Version::V1, Platforms::Only(platforms)) => self.manifests_of(platforms)?,
-            (Version::V2, _) => self.conversion_targets(platforms)?,
+            (Version::V1, Platforms::All) => self.all_manifests(rules)?,
+            (Version::V1, Platforms::Only(platforms)) => self.manifests_of(platforms, rules)?,
+            (Version::V2, _) => self.conversion_targets(platforms, rules)?,
         };
         // Manifests may name the same layers again and again, so bytes alone do not bound them.
         self.check_limits(&targets)?;
@@ -181,7 +197,7 @@ impl Image {
         let (empty, indexes): (Vec<_>, Vec<_>) = indexes.into_iter().partition(IndexPlan::is_empty);
         let conversion = match settings.version {
             Version::V1 => None,
-            Version::V2 => Some(self.conversion(&indexes)?),
+            Version::V2 => Some(self.conversion(&indexes, rules)?),
         };
         Ok(Planned::Build(Box::new(Plan {
             settings: settings.clone(),
@@ -193,7 +209,7 @@ impl Image {
     }
 
     /// The image manifests of an index, nested ones too; or the single manifest.
-    fn all_manifests(&self) -> Result<Vec<Target>, ImageError> {
+    fn all_manifests(&self, rules: PlatformRules) -> Result<Vec<Target>, ImageError> {
         let mut targets = Vec::new();
         let mut seen = HashSet::new();
         let mut queue = vec![(self.root(), 0)];
@@ -214,7 +230,7 @@ impl Image {
                         return Err(ImageError::EntryWithoutPlatform { digest: descriptor.digest });
                     }
                     targets.push(Target {
-                        platform: self.platform_of(descriptor, manifest),
+                        platform: self.platform_of(descriptor, manifest, rules),
                         descriptor: descriptor.clone(),
                         manifest: Arc::clone(manifest),
                     });
@@ -227,13 +243,17 @@ impl Image {
 
     /// The manifests of the given platforms; the single manifest whatever its platform, as the
     /// reference takes it for V1.
-    fn manifests_of(&self, platforms: &[Platform]) -> Result<Vec<Target>, ImageError> {
+    fn manifests_of(
+        &self,
+        platforms: &[Platform],
+        rules: PlatformRules,
+    ) -> Result<Vec<Target>, ImageError> {
         let mut seen = HashSet::new();
         let mut targets = Vec::new();
-        for platform in without_repetitions(platforms) {
-            let Selected { descriptor, manifest } = self.select(&platform, None)?;
+        for platform in without_repetitions(platforms, rules, self.limits().max_platforms) {
+            let Selected { descriptor, manifest } = self.select(&platform, rules, None)?;
             if seen.insert(descriptor.digest) {
-                let own = self.platform_of(&descriptor, &manifest);
+                let own = self.platform_of(&descriptor, &manifest, rules);
                 targets.push(Target { platform: own.or(Some(platform)), descriptor, manifest });
             }
         }
@@ -241,29 +261,37 @@ impl Image {
     }
 
     /// The first manifest of every platform, or of those given.
-    fn conversion_targets(&self, platforms: &Platforms) -> Result<Vec<Target>, ImageError> {
-        let all = self.platforms()?;
+    fn conversion_targets(
+        &self,
+        platforms: &Platforms,
+        rules: PlatformRules,
+    ) -> Result<Vec<Target>, ImageError> {
+        let all = self.platforms(rules)?;
         let root_platform = self.root_index().is_none().then(|| all.first()).flatten();
         let wanted = match platforms {
             Platforms::All => &all,
             Platforms::Only(platforms) => platforms,
         };
-        let wanted = without_repetitions(wanted);
+        let wanted = without_repetitions(wanted, rules, self.limits().max_platforms);
         // Before one search per platform through what may be a long index.
         self.check_platforms(wanted.len())?;
         let target = |platform: Platform| {
-            let Selected { descriptor, manifest } = self.select(&platform, root_platform)?;
+            let Selected { descriptor, manifest } = self.select(&platform, rules, root_platform)?;
             Ok(Target { platform: Some(platform), descriptor, manifest })
         };
         wanted.into_iter().map(target).collect()
     }
 
-    fn conversion(&self, indexes: &[IndexPlan]) -> Result<Conversion, ImageError> {
+    fn conversion(
+        &self,
+        indexes: &[IndexPlan],
+        rules: PlatformRules,
+    ) -> Result<Conversion, ImageError> {
         let index = if let Some(index) = self.root_index() {
             Index { media_type: soci_oci::media_type::OCI_INDEX.to_owned(), ..Index::clone(index) }
         } else {
             // A runtime chooses by the platform that an image index names.
-            let platform = self.platforms()?.into_iter().next();
+            let platform = self.platforms(rules)?.into_iter().next();
             Index::new(vec![Descriptor { platform, ..self.root().clone() }])
         };
         let mut first = FirstManifest::new(self);
@@ -284,8 +312,13 @@ impl Image {
         Ok(Conversion { index, manifests, present: self.documents().collect() })
     }
 
-    fn platform_of(&self, descriptor: &Descriptor, manifest: &Manifest) -> Option<Platform> {
-        descriptor.platform.clone().or_else(|| self.config_platform(manifest).cloned())
+    fn platform_of(
+        &self,
+        descriptor: &Descriptor,
+        manifest: &Manifest,
+        rules: PlatformRules,
+    ) -> Option<Platform> {
+        descriptor.platform.clone().or_else(|| self.config_platform(manifest, rules))
     }
 
     fn check_limits(&self, targets: &[Target]) -> Result<(), ImageError> {

@@ -2,8 +2,8 @@
 
 use soci_oci::Platform;
 
-use crate::Generation;
 use crate::format::{DEFAULT_BUILD_TOOL_IDENTIFIER, DEFAULT_MIN_LAYER_SIZE, Version};
+use crate::{Generation, PrefetchFile};
 
 /// How SOCI indexes are built. The default is the reference's, of version V2.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub struct SociIndexSettings {
     /// Whether a ztoc's descriptor tells its span size in the older generation, too. Releases of the reference
     /// from 0.12 on do; it changes the digest of every SOCI index.
     pub annotate_span_size: bool,
+    /// Whether the ztoc of a layer without extended attributes says so, for the snapshotter to mount it without them.
+    pub optimize_xattrs: bool,
+    /// What is prefetched. Only [`Generation::Newer`] has it.
+    pub prefetch: PrefetchSettings,
 }
 
 impl SociIndexSettings {
@@ -39,7 +43,27 @@ impl Default for SociIndexSettings {
             build_tool_identifier: DEFAULT_BUILD_TOOL_IDENTIFIER.to_owned(),
             generation: Generation::default(),
             annotate_span_size: false,
+            optimize_xattrs: false,
+            prefetch: PrefetchSettings::default(),
         }
+    }
+}
+
+/// Which files of an image a snapshotter fetches before it mounts a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrefetchSettings {
+    /// These, of every image and platform.
+    pub files: Vec<PrefetchFile>,
+    /// Those that an image's own label names, [`PREFETCH_LABEL`](crate::format::PREFETCH_LABEL), unless `files` are given.
+    pub label: bool,
+    /// Those that an image's program needs to start, as its configuration tells.
+    pub auto: bool,
+}
+
+impl PrefetchSettings {
+    /// Whether anything may be prefetched.
+    pub fn any(&self) -> bool {
+        !self.files.is_empty() || self.label || self.auto
     }
 }
 

@@ -105,12 +105,10 @@ pub fn root_media_type(stated: &str, bytes: &[u8]) -> Result<String, DocumentErr
         .ok_or_else(|| DocumentError::MediaType(stated.to_owned()))
 }
 
-/// Reads the platform from an image configuration: its architecture and operating system,
-/// normalized. Variant, version and features are not taken, and nothing else is looked at.
+/// Reads the platform from an image configuration as it stands there; nothing else is looked at. See
+/// [`PlatformRules::of_config`](crate::PlatformRules::of_config) for what of it counts.
 pub fn config_platform(config: &[u8]) -> Result<Platform, DocumentError> {
-    let platform = decode::platform(Value::parse(config)?)?;
-    Ok(Platform { architecture: platform.architecture, os: platform.os, ..Platform::default() }
-        .normalized())
+    decode::platform(Value::parse(config)?)
 }
 
 #[cfg(test)]

@@ -19,5 +19,5 @@ pub use document::{
     Annotations, Descriptor, Document, DocumentError, Index, Manifest, config_platform,
     root_media_type,
 };
-pub use platform::{Platform, PlatformError};
+pub use platform::{Platform, PlatformError, PlatformRules};
 pub use reference::{Reference, ReferenceError, Repository, Tag, TagOrDigest};

@@ -3,10 +3,14 @@
 //! Sources: OCI image specification 1.1, image index, `platform`; containerd's `platforms`
 //! package 0.2 for the grammar, the aliases and what matches what.
 
+mod rules;
+
 use std::fmt;
 use std::str::FromStr;
 
 use soci_text::clip;
+
+pub use rules::PlatformRules;
 
 /// The operating system that an empty `os` means: images run on Linux hosts here.
 const DEFAULT_OS: &str = "linux";

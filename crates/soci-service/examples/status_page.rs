@@ -385,6 +385,9 @@ fn report(tag: &str, layers: usize) -> Report {
         tag: format!("{tag}-soci").parse().ok(),
         layers: vec![layer; layers],
         skipped: Vec::new(),
+        prefetch: Vec::new(),
+        prefetch_files: Vec::new(),
+        warnings: Vec::new(),
         bytes_read: 845_000_000,
         elapsed: Duration::from_secs(12),
     }

@@ -79,6 +79,9 @@ fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64, bytes: u6
     let index = report.map(|report| report.index.to_string());
     let output_tag = report.and_then(|report| report.tag.as_ref()).map(ToString::to_string);
     let (index, output_tag) = (index.as_deref(), output_tag.as_deref());
+    for warning in report.into_iter().flat_map(|report| &report.warnings) {
+        warn!("{warning}");
+    }
     let layers_built = report.map(|report| report.layers.len());
     let layers_left_out = report.map(|report| report.skipped.len());
     let again_in = end.again_in().map(|again_in| again_in.as_secs_f64());

@@ -14,6 +14,7 @@
 
 mod error;
 mod extract;
+mod for_index;
 mod probe;
 mod read_file;
 

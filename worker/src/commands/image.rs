@@ -13,12 +13,14 @@ use soci_indexer::{
     Budget, ImageName, ImageStore, IndexError, Layout, Options, OutputTag, Reason,
     RemoteRepository, Verification, VerifyError, index_image, verify_image,
 };
-use soci_manifest::{Platforms, SociIndexSettings, Version};
+use soci_manifest::{
+    Generation, Platforms, PrefetchFile, PrefetchSettings, SociIndexSettings, Version,
+};
 use soci_oci::{Reference, Tag, TagOrDigest};
 use soci_registry::{Client, DockerConfig, default_docker_config};
 use soci_text::error_chain;
 
-use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, VerifyArgs};
+use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, Optimization, PrefetchArgs, VerifyArgs};
 use crate::process;
 use crate::progress::Bars;
 use crate::report::{self, IndexResult, NothingToIndex};
@@ -37,6 +39,13 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     {
         usage("--output-tag and --tag-suffix name the converted image, which only v2 makes");
     }
+    let prefetch = prefetch(&args.prefetch);
+    let generation = match args.compatible_with {
+        None if prefetch.any() => Generation::Newer,
+        None => Generation::default(),
+        Some(Generation::Older) if prefetch.any() => usage(IndexError::PrefetchForOlder),
+        Some(generation) => generation,
+    };
     let bars = Arc::new(Bars::new());
     let options = Options {
         settings: SociIndexSettings {
@@ -47,8 +56,10 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
             span_size: args.span_size,
             min_layer_size: args.min_layer_size,
             build_tool_identifier: args.build_tool_identifier.clone(),
-            generation: args.compatible_with,
+            generation,
             annotate_span_size: args.annotate_span_size,
+            optimize_xattrs: args.optimizations.contains(&Optimization::Xattr),
+            prefetch,
         },
         platforms: match args.platform.as_slice() {
             [] => Platforms::All,
@@ -91,6 +102,22 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
         |result| report::verify_json(image, result),
         |verification| report::verify_text(image, verification),
     )
+}
+
+/// What is to be prefetched; a list that cannot be read ends the program.
+fn prefetch(args: &PrefetchArgs) -> PrefetchSettings {
+    let mut files = PrefetchFile::list(args.files.iter().map(String::as_str));
+    if let Some(path) = &args.json_list {
+        let shown = path.display();
+        let bytes = std::fs::read(path)
+            .unwrap_or_else(|error| usage(format!("--prefetch-files-json {shown}: {error}")));
+        let paths: Option<Vec<Option<String>>> = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+            usage(format!("--prefetch-files-json {shown}: a JSON list of paths is expected, as in [\"/bin/app\"]: {error}"))
+        });
+        let paths = paths.iter().flatten().flatten();
+        files.extend(PrefetchFile::list(paths.map(String::as_str)));
+    }
+    PrefetchSettings { files, label: args.label, auto: args.auto }
 }
 
 /// Prints a result the way it is wanted.

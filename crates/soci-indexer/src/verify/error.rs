@@ -95,3 +95,10 @@ pub enum VerifyError {
         source: ExtractError,
     },
 }
+
+impl VerifyError {
+    /// The store failed when something was read that a digest names.
+    pub(super) fn read(what: &'static str, digest: Digest, source: StoreError) -> Self {
+        Self::Read { what, target: TagOrDigest::Digest(digest), source }
+    }
+}

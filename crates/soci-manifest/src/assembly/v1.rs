@@ -3,13 +3,12 @@
 use soci_oci::Manifest;
 use soci_oci::media_type::OCI_MANIFEST;
 
-use super::{Assembly, NewManifest, Role, SociIndex, referrer, unique_ztocs};
+use super::{NewManifest, Role, SociIndex, Written, referrer};
 use crate::error::ImageError;
 use crate::plan::Plan;
 
 impl Plan {
-    pub(super) fn assemble_v1(&self, soci_indexes: Vec<Manifest>) -> Result<Assembly, ImageError> {
-        let ztocs = unique_ztocs(&soci_indexes);
+    pub(super) fn write_v1(&self, soci_indexes: &[Manifest]) -> Result<Written, ImageError> {
         let mut manifests = Vec::new();
         let mut indexes = Vec::new();
         let mut root = None;
@@ -22,12 +21,12 @@ impl Plan {
                 image_manifest: subject,
                 digest: descriptor.digest,
             });
-            let referrer = referrer(&soci_index, &descriptor);
+            let referrer = referrer(soci_index, &descriptor);
             root.get_or_insert_with(|| descriptor.clone());
             manifests.push(NewManifest { descriptor, bytes, role: Role::SociIndex, referrer });
         }
         // A plan has at least one SOCI index.
         let root = root.ok_or(ImageError::NothingPlanned)?;
-        Ok(Assembly { config: self.version().config(), ztocs, manifests, root, indexes })
+        Ok(Written { manifests, root, indexes })
     }
 }

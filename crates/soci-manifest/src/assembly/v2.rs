@@ -13,20 +13,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use soci_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
-use soci_oci::{Annotations, Descriptor, Digest, Index, Manifest, referrers};
+use soci_oci::{Annotations, Descriptor, Digest, Index, Manifest, PlatformRules, referrers};
 
-use super::{Assembly, NewManifest, Referrer, Role, SociIndex, referrer, unique_ztocs};
+use super::{NewManifest, Referrer, Role, SociIndex, Written, referrer};
 use crate::error::ImageError;
 use crate::format::{IMAGE_MANIFEST_DIGEST, INDEX_DIGEST, Version};
 use crate::plan::{Conversion, Plan};
 
 impl Plan {
-    pub(super) fn assemble_v2(
+    pub(super) fn write_v2(
         &self,
         conversion: &Conversion,
-        soci_indexes: Vec<Manifest>,
-    ) -> Result<Assembly, ImageError> {
-        let ztocs = unique_ztocs(&soci_indexes);
+        soci_indexes: &[Manifest],
+    ) -> Result<Written, ImageError> {
         let mut manifests = Vec::new();
         let mut soci_entries = Vec::new();
         for (plan, soci_index) in self.indexes().iter().zip(soci_indexes) {
@@ -55,7 +54,7 @@ impl Plan {
         manifests.append(&mut rewriter.written);
         // An image that was converted before has entries of SOCI indexes; none is listed twice.
         for soci_entry in soci_entries {
-            place(&mut entries, soci_entry);
+            place(&mut entries, soci_entry, self.settings.generation.platform_rules());
         }
         let index = Index { manifests: Some(entries), ..conversion.index.clone() };
         let bytes = index.encode();
@@ -69,7 +68,7 @@ impl Plan {
             Box::new(Referrer { subject: subject.digest, descriptor })
         });
         manifests.push(NewManifest { descriptor: root.clone(), bytes, role: Role::Root, referrer });
-        Ok(Assembly { config: self.version().config(), ztocs, manifests, root, indexes })
+        Ok(Written { manifests, root, indexes })
     }
 }
 
@@ -185,11 +184,11 @@ fn renamed(entry: &Descriptor, content: &Descriptor) -> Descriptor {
 }
 
 /// Puts a SOCI index in the place of the one for the same platform, or last.
-fn place(entries: &mut Vec<Descriptor>, soci_entry: Descriptor) {
+fn place(entries: &mut Vec<Descriptor>, soci_entry: Descriptor, rules: PlatformRules) {
     let replaces = |old: &&mut Descriptor| {
         old.artifact_type == Version::V2.artifact_type()
             && match (&old.platform, &soci_entry.platform) {
-                (Some(old), Some(new)) => new.matches(old),
+                (Some(old), Some(new)) => rules.matches(new, old),
                 _ => false,
             }
     };

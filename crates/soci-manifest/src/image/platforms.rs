@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use soci_oci::{Descriptor, Digest, Platform, media_type};
+use soci_oci::{Descriptor, Digest, Platform, PlatformRules, media_type};
 
 use super::{Image, Node, children};
 use crate::error::ImageError;
@@ -10,9 +10,9 @@ use crate::error::ImageError;
 impl Image {
     /// The platforms of the image in its order, with repetitions: those that an image index
     /// names, without looking further, and those that configurations tell where it names none.
-    pub(crate) fn platforms(&self) -> Result<Vec<Platform>, ImageError> {
+    pub(crate) fn platforms(&self, rules: PlatformRules) -> Result<Vec<Platform>, ImageError> {
         let mut platforms = Vec::new();
-        self.collect_platforms(&self.root, &mut HashSet::new(), &mut platforms)?;
+        self.collect_platforms(&self.root, rules, &mut HashSet::new(), &mut platforms)?;
         Ok(platforms)
     }
 
@@ -20,6 +20,7 @@ impl Image {
     fn collect_platforms(
         &self,
         descriptor: &Descriptor,
+        rules: PlatformRules,
         seen: &mut HashSet<Digest>,
         platforms: &mut Vec<Platform>,
     ) -> Result<(), ImageError> {
@@ -40,7 +41,7 @@ impl Image {
                         Some(platform) if platform.is_unknown() => {}
                         Some(platform) => platforms.push(platform.clone()),
                         None if media_type::is_config(&child.media_type) => {
-                            platforms.push(self.config(&child.digest)?.clone());
+                            platforms.push(rules.of_config(self.config(&child.digest)?));
                         }
                         None => {}
                     }
@@ -48,7 +49,7 @@ impl Image {
             }
             Node::Index(index) => {
                 for child in index.manifests() {
-                    self.collect_platforms(child, seen, platforms)?;
+                    self.collect_platforms(child, rules, seen, platforms)?;
                 }
             }
             Node::Other => {}
@@ -57,12 +58,21 @@ impl Image {
     }
 }
 
-/// The platforms without those that match an earlier one.
-pub(crate) fn without_repetitions(platforms: &[Platform]) -> Vec<Platform> {
-    let mut seen = HashSet::new();
-    let mut first = |platform: &&Platform| {
-        let normal = platform.normalized();
-        seen.insert((normal.os, normal.architecture, normal.variant))
-    };
-    platforms.iter().filter(|platform| first(platform)).cloned().collect()
+/// The platforms without those that an earlier one stands for, and no more than `most` and one.
+pub(crate) fn without_repetitions(
+    platforms: &[Platform],
+    rules: PlatformRules,
+    most: usize,
+) -> Vec<Platform> {
+    let mut kept: Vec<Platform> = Vec::new();
+    let mut normal_forms: Vec<Platform> = Vec::new();
+    for platform in platforms {
+        let normal = rules.normalized(platform);
+        let repeated = |earlier| rules.normal_forms_match(earlier, &normal);
+        if kept.len() <= most && !normal_forms.iter().any(repeated) {
+            kept.push(platform.clone());
+            normal_forms.push(normal);
+        }
+    }
+    kept
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use soci_oci::{Descriptor, Digest, Manifest, Platform};
+use soci_oci::{Descriptor, Digest, Manifest, Platform, PlatformRules};
 
 use super::{Image, Node};
 use crate::error::ImageError;
@@ -22,20 +22,23 @@ impl Image {
     pub(crate) fn select(
         &self,
         platform: &Platform,
+        rules: PlatformRules,
         root_platform: Option<&Platform>,
     ) -> Result<Selected, ImageError> {
         let not_found = || ImageError::PlatformNotFound { platform: Box::new(platform.clone()) };
         let descriptor = match self.node(&self.root)? {
-            Node::Manifest(manifest) if root_platform.is_none_or(|own| platform.matches(own)) => {
+            Node::Manifest(manifest)
+                if root_platform.is_none_or(|own| rules.matches(platform, own)) =>
+            {
                 let descriptor = self.root.clone();
                 return Ok(Selected { descriptor, manifest: Arc::clone(manifest) });
             }
             Node::Index(index) => {
-                first_entry(index.manifests(), platform)?.ok_or_else(not_found)?
+                first_entry(index.manifests(), platform, rules)?.ok_or_else(not_found)?
             }
             Node::Manifest(_) | Node::Other => return Err(not_found()),
         };
-        let manifest = self.descend(descriptor, platform)?.ok_or_else(not_found)?;
+        let manifest = self.descend(descriptor, platform, rules)?.ok_or_else(not_found)?;
         Ok(Selected { descriptor: descriptor.clone(), manifest: Arc::clone(manifest) })
     }
 
@@ -45,20 +48,21 @@ impl Image {
         &'a self,
         entry: &'a Descriptor,
         platform: &Platform,
+        rules: PlatformRules,
     ) -> Result<Option<&'a Arc<Manifest>>, ImageError> {
         let mut descriptor = entry;
         // The root's index is one level, each nested one another.
         for _ in 0..=self.limits.max_depth {
             match self.node(descriptor)? {
                 Node::Manifest(manifest) => {
-                    let own = self.config_platform(manifest);
+                    let own = self.config_platform(manifest, rules);
                     let fits = descriptor.platform.is_some()
-                        || own.is_some_and(|own| platform.matches(own));
+                        || own.is_some_and(|own| rules.matches(platform, &own));
                     return Ok(fits.then_some(manifest));
                 }
                 Node::Index(index) => {
                     let matching = index.manifests().iter().find(|entry| {
-                        entry.platform.as_ref().is_some_and(|own| platform.matches(own))
+                        entry.platform.as_ref().is_some_and(|own| rules.matches(platform, own))
                     });
                     let unnamed = || index.manifests().iter().find(|e| e.platform.is_none());
                     match matching.or_else(unnamed) {
@@ -125,11 +129,12 @@ impl<'a> FirstManifest<'a> {
 fn first_entry<'a>(
     entries: &'a [Descriptor],
     platform: &Platform,
+    rules: PlatformRules,
 ) -> Result<Option<&'a Descriptor>, ImageError> {
     for entry in entries {
         match &entry.platform {
             None => return Err(ImageError::EntryWithoutPlatform { digest: entry.digest }),
-            Some(own) if platform.matches(own) => return Ok(Some(entry)),
+            Some(own) if rules.matches(platform, own) => return Ok(Some(entry)),
             Some(_) => {}
         }
     }

@@ -7,6 +7,8 @@ use soci_oci::{Descriptor, Digest};
 use soci_ztoc::Compression;
 
 use crate::error::{ImageError, ListedLayer};
+use crate::format::PREFETCH_MEDIA_TYPE;
+use crate::generation::Generation;
 use crate::settings::SociIndexSettings;
 
 /// What is done about a layer.
@@ -24,6 +26,8 @@ pub enum LayerDecision {
     /// It has several gzip members, which only the newer [`Generation`](crate::Generation) describes. That shows
     /// when it is read: see [`Plan::leave_out`](crate::Plan::leave_out).
     SeveralMembers,
+    /// It is a prefetch artifact, which the newer [`Generation`](crate::Generation) passes over.
+    PrefetchArtifact,
 }
 
 /// What a ztoc is built from: a layer read as compressed in one way. The same bytes may be listed
@@ -67,6 +71,7 @@ impl fmt::Display for LayerDecision {
             Self::SeveralMembers => {
                 f.write_str("several gzip members, which soci-snapshotter before 0.14 misreads")
             }
+            Self::PrefetchArtifact => f.write_str("a prefetch artifact, which is no layer"),
         }
     }
 }
@@ -83,6 +88,9 @@ pub(super) fn decide(
         let media_type = media_type.to_owned();
         Box::new(ListedLayer { manifest, layer: layer.digest, media_type })
     };
+    if media_type == PREFETCH_MEDIA_TYPE && settings.generation == Generation::Newer {
+        return Ok(LayerDecision::PrefetchArtifact);
+    }
     if !media_type::is_layer(media_type) {
         return Err(ImageError::NotALayer(listed()));
     }

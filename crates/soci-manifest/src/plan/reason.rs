@@ -42,7 +42,7 @@ impl SkipReason {
                     *unsupported.entry(compression).or_insert(0) += 1;
                 }
                 LayerDecision::SeveralMembers => several_members += 1,
-                LayerDecision::Build(_) => {}
+                LayerDecision::Build(_) | LayerDecision::PrefetchArtifact => {}
             }
         }
         let min_layer_size = settings.min_layer_size;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use soci_manifest::format::{IMAGE_MANIFEST_DIGEST, INDEX_DIGEST, SPAN_SIZE};
 use soci_manifest::{
-    ImageError, ImageLimits, Planned, Platforms, Role, SociIndexSettings, Version,
+    ImageError, ImageLimits, Planned, Platforms, Prefetch, Role, SociIndexSettings, Version,
 };
 use soci_oci::media_type::{
     DOCKER_CONFIG, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
@@ -224,10 +224,10 @@ fn every_planned_layer_needs_a_ztoc() {
     ztocs.remove(&plan.layers_to_build()[1].key);
     let lacking = layer("b", LARGE).digest;
     assert!(matches!(
-        plan.assemble(&ztocs),
+        plan.assemble(&ztocs, &Prefetch::default()),
         Err(ImageError::ZtocMissing { layer }) if layer == lacking
     ));
-    assert!(plan.assemble(&HashMap::new()).is_err());
+    assert!(plan.assemble(&HashMap::new(), &Prefetch::default()).is_err());
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn what_registries_would_refuse_for_its_size_is_not_written() {
         else {
             panic!("skipped")
         };
-        plan.assemble(&made_up(&plan))
+        plan.assemble(&made_up(&plan), &Prefetch::default())
     };
     let size = usize::try_from(size).unwrap();
     assert!(assemble(size).is_ok());

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use soci_manifest::{
-    Assembly, BuiltZtoc, ImageError, LayerKey, Plan, Planned, Platforms, Role, SkipReason,
-    SociIndexSettings, Version,
+    Assembly, BuiltZtoc, ImageError, LayerKey, Plan, Planned, Platforms, Prefetch, Role,
+    SkipReason, SociIndexSettings, Version,
 };
 use soci_oci::{Descriptor, Digest, Manifest, referrers};
 
@@ -89,12 +89,14 @@ impl Case {
                 // Only a layer's content can make it fail now.
                 assert!(name.ends_with("-layer-broken"), "{name}: {message}");
                 assert!(matches!(
-                    plan.assemble(&self.ztocs(&plan)),
+                    plan.assemble(&self.ztocs(&plan), &Prefetch::default()),
                     Err(ImageError::ZtocMissing { .. })
                 ));
             }
             Ok(Planned::Build(plan)) => {
-                self.check_assembly(&plan.assemble(&self.ztocs(&plan)).unwrap());
+                self.check_assembly(
+                    &plan.assemble(&self.ztocs(&plan), &Prefetch::default()).unwrap(),
+                );
             }
             Ok(Planned::Skip(reason)) => {
                 assert!(matches!(reason, SkipReason::NothingToIndex { .. }), "{name}: {reason}");
@@ -174,7 +176,10 @@ impl Case {
         for index in Self::soci_indexes(documents) {
             for ztoc in index.layers() {
                 let layer = ztoc.annotations[soci_manifest::format::IMAGE_LAYER_DIGEST].clone();
-                of_layer.insert(layer, BuiltZtoc { digest: ztoc.digest, size: ztoc.size });
+                of_layer.insert(
+                    layer,
+                    BuiltZtoc { digest: ztoc.digest, size: ztoc.size, without_xattrs: false },
+                );
             }
         }
         let keys = plan.layers_to_build().into_iter().map(|layer| layer.key);

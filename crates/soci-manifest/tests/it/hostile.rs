@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use soci_manifest::{
-    Image, ImageError, ImageLimits, Planned, Platforms, Role, SociIndexSettings, Version,
+    Image, ImageError, ImageLimits, Planned, Platforms, Prefetch, Role, SociIndexSettings, Version,
 };
 use soci_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_MANIFEST};
 use soci_oci::{Annotations, Descriptor, Digest, Index, Platform};
@@ -104,7 +104,10 @@ fn annotations_that_entries_multiply_are_counted() {
     let image = on("linux/amd64", store.put(OCI_MANIFEST, image.encode()));
     let root = store.put_index(vec![image; 10_000]);
     let Planned::Build(plan) = store.plan_by_default(&root).unwrap() else { panic!("skipped") };
-    assert!(matches!(plan.assemble(&made_up(&plan)), Err(ImageError::TooLarge { .. })));
+    assert!(matches!(
+        plan.assemble(&made_up(&plan), &Prefetch::default()),
+        Err(ImageError::TooLarge { .. })
+    ));
 }
 
 #[test]
@@ -185,7 +188,7 @@ proptest! {
         let Ok(Planned::Build(plan)) = store.plan(&root, &settings, &platforms) else {
             return Ok(());
         };
-        let assembly = plan.assemble(&made_up(&plan)).unwrap();
+        let assembly = plan.assemble(&made_up(&plan), &Prefetch::default()).unwrap();
         prop_assert!(!assembly.ztocs.is_empty());
         prop_assert!(!assembly.indexes.is_empty());
         for pushed in &assembly.manifests {

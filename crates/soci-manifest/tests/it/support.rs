@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use soci_manifest::{Assembly, BuiltZtoc, Image, ImageError, ImageLimits, LayerKey, Plan};
+use soci_manifest::{
+    Assembly, BuiltZtoc, Image, ImageError, ImageLimits, LayerKey, Plan, Prefetch,
+};
 use soci_manifest::{Planned, Platforms, SkipReason, SociIndexSettings};
 use soci_oci::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST};
 use soci_oci::{Annotations, Descriptor, Digest, Index, Manifest, Platform};
@@ -89,7 +91,7 @@ impl Store {
         platforms: &Platforms,
     ) -> Assembly {
         let plan = build(self.plan(root, settings, platforms));
-        let assembly = plan.assemble(&made_up(&plan)).unwrap();
+        let assembly = plan.assemble(&made_up(&plan), &Prefetch::default()).unwrap();
         for manifest in &assembly.manifests {
             let put = self.put(&manifest.descriptor.media_type, manifest.bytes.clone());
             assert_eq!(put, manifest.descriptor);
@@ -150,6 +152,7 @@ pub(crate) fn made_up(plan: &Plan) -> HashMap<LayerKey, BuiltZtoc> {
     let ztoc = |key: LayerKey| BuiltZtoc {
         digest: Digest::sha256_of(format!("ztoc of {} {}", key.compression, key.digest).as_bytes()),
         size: 1000,
+        without_xattrs: false,
     };
     plan.layers_to_build().into_iter().map(|layer| (layer.key, ztoc(layer.key))).collect()
 }

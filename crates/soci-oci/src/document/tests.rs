@@ -139,13 +139,16 @@ fn a_document_is_what_its_media_type_says() {
 }
 
 #[test]
-fn a_config_gives_architecture_and_os_only() {
+fn a_config_tells_its_platform() {
     let config =
         br#"{"os":"Linux","architecture":"x86_64","variant":"v3","os.version":"1","rootfs":7}"#;
     let platform = config_platform(config).unwrap();
-    assert_eq!(platform.to_string(), "linux/amd64");
-    assert_eq!(platform.os_version, "");
-    assert_eq!(config_platform(br#"{"architecture":"arm"}"#).unwrap().to_string(), "linux/arm/v7");
+    assert_eq!(platform.to_string(), "Linux/x86_64/v3");
+    assert_eq!(platform.os_version, "1");
+    let coarse = crate::PlatformRules::Coarse.of_config(&platform);
+    assert_eq!((coarse.to_string().as_str(), coarse.os_version.as_str()), ("linux/amd64", ""));
+    let arm = config_platform(br#"{"architecture":"arm"}"#).unwrap();
+    assert_eq!(crate::PlatformRules::Coarse.of_config(&arm).to_string(), "linux/arm/v7");
     assert!(config_platform(br#"{"os":1}"#).is_err());
 }
 

@@ -94,6 +94,9 @@ fn report() -> Report {
         tag: Some("v1-soci".parse().unwrap()),
         layers: Vec::new(),
         skipped: Vec::new(),
+        prefetch: Vec::new(),
+        prefetch_files: Vec::new(),
+        warnings: Vec::new(),
         bytes_read: 30,
         elapsed: Duration::from_secs(3),
     }
