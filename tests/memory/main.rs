@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 use bytes::Bytes;
 use peak_alloc::PeakAlloc;
 use soci_indexer::{Budget, ImageName, IndexError, Options, Reason, RemoteRepository, index_image};
-use soci_manifest::{ImageError, SociIndexSettings};
+use soci_manifest::{Generation, ImageError, PrefetchSettings, SociIndexSettings};
 use soci_oci::{Tag, media_type};
 use soci_registry_server::testing::FakeRegistry;
 use soci_tests::{FakeRegistryClient, TestImage, gzip_layer, many_files_layer};
@@ -210,5 +210,52 @@ async fn documents_are_held_against_limits_and_memory_before_they_are_fetched() 
         };
         assert!(expected, "{error}");
         assert!(peak <= held + CONSTANT, "{peak} bytes for {manifests} of {bytes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_start_needs_is_looked_for_within_the_memory_or_not_at_all() {
+    const MEMORY_OF_ALL: u64 = 256 << 20;
+    let _alone = ALONE.lock().await;
+    for (files, memory, expected) in [
+        (100_000, MEMORY_OF_ALL, Ok("/99999")),
+        // Beyond what the tree of files may take.
+        (300_000, MEMORY_OF_ALL, Err("the names of the image's files")),
+        (1_000, 64 << 20, Err("bytes of memory, and there are")),
+    ] {
+        let registry = FakeRegistry::start().await;
+        let layer = many_files_layer(files).unwrap();
+        let run = serde_json::json!({ "Cmd": ["/99999"] });
+        TestImage::run("linux/amd64", &[layer], &run).put(&registry, "team/app", "1");
+        let settings = SociIndexSettings {
+            min_layer_size: 0,
+            generation: Generation::Newer,
+            prefetch: PrefetchSettings { auto: true, ..PrefetchSettings::default() },
+            ..SociIndexSettings::default()
+        };
+        let budget = Budget::new(NonZeroUsize::MIN, memory);
+        let options = Options { budget, settings, ..Options::default() };
+        let store = RemoteRepository::new(registry.client(), registry.repository("team/app"));
+        let tag: Tag = "1".parse().unwrap();
+        let name = ImageName { target: tag.clone().into(), tag: Some(tag) };
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        let report = index_image(&store, &name, &options).await.unwrap();
+        let peak = MEMORY.peak_usage() - before;
+        let ztoc = report.layers[0].ztoc_size;
+        println!("{files} files, ztoc of {ztoc} bytes: peak {peak}");
+        match expected {
+            Ok(file) => assert_eq!(
+                (&report.prefetch_files[..], report.prefetch.len()),
+                (&[file.to_owned()][..], 1)
+            ),
+            Err(words) => {
+                assert_eq!((report.warnings.len(), report.prefetch.len()), (1, 0));
+                assert!(report.warnings[0].contains(words), "{:?}", report.warnings);
+            }
+        }
+        // The registry keeps the ztoc, and sends it from a copy of its own.
+        let allowed = CONSTANT + memory as usize + 2 * ztoc as usize;
+        assert!(peak <= allowed, "{peak} bytes, {allowed} allowed");
     }
 }
