@@ -66,6 +66,7 @@ ARG COMMIT
 ARG CREATED
 LABEL org.opencontainers.image.title="soci-index-builder" \
       org.opencontainers.image.description="Builds SOCI indexes for container images" \
+      org.opencontainers.image.source="https://github.com/soci-index-builder/soci-index-builder" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}" \

@@ -57,6 +57,14 @@ advisories:
     cargo deny fetch db
     cargo deny check --disable-fetch advisories
 
+# The crates that are published, packaged and used outside of the workspace.
+packages:
+    tests/package/run
+
+# Whether a published crate's API breaks what its last release promises.
+semver:
+    tests/package/semver
+
 # The CloudFormation template, linted.
 template:
     tests/lint/run
@@ -77,6 +85,18 @@ image:
 image-quick:
     tests/image/run --quick
 
+# The static program of a release and its packages, built and used. Needs root on Debian.
+release:
+    tests/release/run
+
+# The same in a third of the time, with a program that is not optimised.
+release-quick:
+    tests/release/run --quick
+
+# The packages of a release, made of the image's program.
+release-packages:
+    tests/release/run --packages
+
 # Our own fault campaign: registries, queues, credentials and processes that fail. Needs no network.
 faults *FLAGS:
     tests/faults/run --part --seed 598453 {{FLAGS}}
@@ -89,9 +109,21 @@ faults-whole *FLAGS:
 e2e *GROUPS:
     tests/e2e/run {{GROUPS}}
 
+# Indexed images, mounted by the real soci-snapshotter. GROUPS and `--with 0.11` as in tests/snapshotter/run.
+snapshotter *GROUPS:
+    tests/snapshotter/run {{GROUPS}}
+
 # Random layers and images, built by the reference and by us. Needs Go.
 conformance:
     CONFORMANCE=1 cargo test --workspace --test conformance -- --nocapture
+
+# The reference's commands and flags against the list that docs/PARITY.md is held to. Needs Go.
+parity:
+    tests/conformance/flags --check
+
+# Whether the reference has a newer release than the one that all is held against. Needs Go.
+newer:
+    tests/conformance/newer
 
 # Our registry against the conformance suite of the OCI. Needs Go.
 registry-conformance:

@@ -5,10 +5,12 @@ The specification is a JSON object:
 
     {"tag": "1", "index": true,
      "images": [{"platform": {"os": "linux", "architecture": "amd64"}, "config_media_type": "...",
+                 "command": ["..."],
                  "layers": [{"file": "...", "media_type": "...", "diff_id": "sha256:..."}]}]}
 
 `index` tells whether the tag names an image index (even one of a single image) or the only image's manifest.
-`config_media_type` makes something other than an image of it; the config is then a small object of no meaning.
+`config_media_type` makes something other than an image of it; the config is then a small object of no meaning. `command` is what the image
+runs, /bin/sh if it is left out.
 """
 
 import hashlib
@@ -58,7 +60,7 @@ class Layout:
             config = {
                 "created": CREATED,
                 **platform,
-                "config": {"Cmd": ["/bin/sh"]},
+                "config": {"Cmd": image.get("command", ["/bin/sh"])},
                 "rootfs": {"type": "layers", "diff_ids": [layer["diff_id"] for layer in image["layers"]]},
                 "history": [{"created": CREATED, "created_by": layer["file"].split("/")[-1]} for layer in image["layers"]],
             }

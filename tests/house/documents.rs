@@ -9,8 +9,17 @@ use crate::none;
 use crate::tree::{exists, text, texts};
 
 /// Where paths in a text begin that are of this repository.
-const FOLDERS: [&str; 8] =
-    ["crates/", "docs/", "filter-lambda/", "fuzz/", "index-lambda/", "tests/", "worker/", ".ci/"];
+const FOLDERS: [&str; 9] = [
+    "crates/",
+    "docs/",
+    "filter-lambda/",
+    "fuzz/",
+    "index-lambda/",
+    "release/",
+    "tests/",
+    "worker/",
+    ".ci/",
+];
 
 #[test]
 fn links_and_paths_lead_somewhere() {

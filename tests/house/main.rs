@@ -25,6 +25,7 @@ mod documents;
 mod files;
 mod logs;
 mod module;
+mod origin;
 mod parity;
 mod pure;
 mod tree;

@@ -15,7 +15,6 @@ RULES_TEST = "docs/monitoring/prometheus-rules-test.yml"
 DASHBOARD = "docs/monitoring/grafana-dashboard.json"
 METRICS = "docs/METRICS.md"
 RUNBOOK = "docs/RUNBOOK.md"
-RUNBOOK_URL = "https://github.com/OWNER/soci-index-builder/blob/main/docs/RUNBOOK.md#"
 
 PREFIX = "soci_index_builder_"
 # What Prometheus itself gives every series, and what a bucket has.
@@ -151,6 +150,8 @@ class Documents:
     def __init__(self, root):
         self.metrics = (root / METRICS).read_text()
         self.runbook = (root / RUNBOOK).read_text()
+        origin = re.search(r'^repository = "(.+)"$', (root / "Cargo.toml").read_text(), re.M).group(1)
+        self.runbook_url = f"{origin}/blob/main/{RUNBOOK}#"
         # Name to kind and labels, of every series that a metric has.
         self.series = {}
         meanings = {}
@@ -324,8 +325,8 @@ class Cases:
                 for name in ("summary", "description", "runbook_url")
                 if not annotations.get(name, "").strip()
             ]
-            if not annotations.get("runbook_url", "").startswith(RUNBOOK_URL):
-                found.append(f"{rule['alert']}: runbook_url is not {RUNBOOK_URL}...")
+            if not annotations.get("runbook_url", "").startswith(self.documents.runbook_url):
+                found.append(f"{rule['alert']}: runbook_url is not {self.documents.runbook_url}...")
         none(found)
 
     def case_runbook(self):

@@ -11,6 +11,7 @@ mod golden;
 mod layout;
 mod members;
 mod outcomes;
+mod own_store;
 mod parallel_lists;
 mod prefetch;
 mod support;

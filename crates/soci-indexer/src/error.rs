@@ -1,7 +1,7 @@
 //! What can go wrong: one enum for each boundary. An image ([`IndexError`]) has layers ([`LayerError`]),
 //! and both are read from and written to a store ([`StoreError`]): a registry, whose errors are those of its
-//! client, or a layout on disk ([`LayoutError`]). What an error means to whoever asked is decided in
-//! `reason.rs`.
+//! client, a layout on disk ([`LayoutError`]), or one of the caller's own. What an error means to whoever asked is
+//! decided in `reason.rs`.
 
 use std::io;
 use std::path::PathBuf;
@@ -215,9 +215,34 @@ pub enum StoreError {
     /// The layout on disk.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// A store of the caller's own.
+    #[error("the store failed")]
+    Own {
+        /// Whether the same operation may succeed later.
+        transient: bool,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What a store of the caller's own holds is longer than what was asked for.
+    #[error("it has more than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
 }
 
 impl StoreError {
+    /// The error of a store of one's own that does not pass. One that may is [`StoreError::Own`] with `transient`.
+    pub fn own(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Own { transient: false, source: source.into() }
+    }
+
+    /// The answer of [`push_manifest`](crate::ImageStore::push_manifest) when its condition does not hold: the tag
+    /// names `now`, or nothing.
+    pub fn tag_moved(tag: Tag, now: Option<Digest>) -> Self {
+        Self::Registry(soci_registry::Error::TagMoved { tag, now })
+    }
+
     /// Whether a manifest was refused for want of what it names, so that sending that again may
     /// help.
     pub fn is_missing_content(&self) -> bool {
@@ -230,6 +255,7 @@ impl StoreError {
             self,
             Self::Registry(soci_registry::Error::TooLarge { .. })
                 | Self::Layout(LayoutError::TooLarge { .. })
+                | Self::TooLarge { .. }
         )
     }
 
@@ -237,7 +263,8 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Registry(error) => error.is_transient(),
-            Self::Layout(_) => false,
+            Self::Own { transient, .. } => *transient,
+            Self::Layout(_) | Self::TooLarge { .. } => false,
         }
     }
 }

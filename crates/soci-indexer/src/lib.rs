@@ -1,15 +1,19 @@
-//! Indexes an image: reads its manifests, builds the ztocs of its layers in one streaming pass,
-//! and writes the SOCI index beside it.
+//! Builds SOCI indexes of container images and writes them beside the images.
 //!
-//! [`index_image`] does it all, [`verify_image`] checks the result against the layers. Both work
-//! on an [`ImageStore`]: a repository in a registry or an OCI layout on disk.
-//!
-//! Invariants:
-//! - Nothing that was derived from a layer is pushed before the layer's digest has been verified.
-//! - A manifest is pushed after everything it names, the tag last, so that a failure leaves
-//!   neither a manifest nor a tag behind that points to nothing.
-//! - Layers are never written to disk, and no more of them is in memory than the downloads'
-//!   windows.
+//! [`Budget`]: Budget
+//! [`ImageStore`]: ImageStore
+//! [`Layout`]: Layout
+//! [`Options`]: Options
+//! [`RemoteRepository`]: RemoteRepository
+//! [`Report`]: Report
+//! [`build_ztoc`]: build_ztoc
+//! [`index_image`]: index_image
+//! [`verify_image`]: verify_image
+//! [`IndexError::Nothing`]: IndexError::Nothing
+//! [`IndexError::is_transient`]: IndexError::is_transient
+//! [`IndexError::reason`]: IndexError::reason
+// The README follows. Its links lead to docs.rs; of two targets the first counts, so that here they stay here.
+#![doc = include_str!("../README.md")]
 
 mod budget;
 mod error;
@@ -46,3 +50,26 @@ pub use remote::RemoteRepository;
 pub use report::{LayerReport, Report};
 pub use store::{BlobStream, ImageStore};
 pub use verify::{LayerCheck, Misread, Verification, VerifyError, verify_image};
+
+// What a caller names in order to index an image, so that nobody needs more crates than this one.
+pub use bytes::Bytes;
+#[doc(inline)]
+pub use soci_manifest::{
+    Generation, ImageLimits, Platforms, PrefetchFile, PrefetchSettings, SkipReason, SkippedLayer,
+    SociIndex, SociIndexSettings, Version,
+};
+#[doc(inline)]
+pub use soci_oci::{Digest, Hasher, Platform, Reference, Repository, Tag, TagOrDigest};
+#[doc(inline)]
+pub use soci_registry::{
+    BlobSource, Client, CredentialProvider, Credentials, CredentialsError, CredentialsFuture,
+    DockerConfig, Granted, MAX_PIECE, MemoryLease, Referrers, ReferrersSource, Secret,
+    StaticCredentials, TagNames, VerifiedManifest, default_docker_config,
+};
+#[doc(inline)]
+pub use soci_ztoc::LayerLimits;
+
+// All else that the types above are made of.
+pub use {
+    soci_manifest as manifest, soci_oci as oci, soci_registry as registry, soci_ztoc as ztoc,
+};

@@ -9,7 +9,7 @@ use soci_oci::{Digest, Reference, Tag, TagOrDigest};
 use crate::budget::Budget;
 use crate::event::OnImageEvent;
 
-/// Which image of a store.
+/// Which image of a store. It is made from a [`Tag`], a [`Digest`], or the [`Reference`] of an image in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageName {
     /// What is read.
@@ -25,6 +25,18 @@ impl From<&Reference> for ImageName {
     }
 }
 
+impl From<Tag> for ImageName {
+    fn from(tag: Tag) -> Self {
+        Self { target: TagOrDigest::Tag(tag.clone()), tag: Some(tag) }
+    }
+}
+
+impl From<Digest> for ImageName {
+    fn from(digest: Digest) -> Self {
+        Self { target: TagOrDigest::Digest(digest), tag: None }
+    }
+}
+
 /// The tag of the converted image (V2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputTag {
@@ -34,7 +46,18 @@ pub enum OutputTag {
     Tag(Tag),
 }
 
-/// How images are indexed.
+/// How images are indexed. A later release may have more fields, so name those you set and take the others from
+/// [`Options::default`]:
+///
+/// ```
+/// use soci_indexer::{Generation, Options, OutputTag, SociIndexSettings};
+///
+/// let options = Options {
+///     settings: SociIndexSettings { generation: Generation::Newer, ..Default::default() },
+///     output: OutputTag::Suffix("-lazy".to_owned()),
+///     ..Options::default()
+/// };
+/// ```
 #[derive(Clone)]
 pub struct Options {
     /// What is built. The default is the reference's.

@@ -79,11 +79,12 @@ pub enum Reason {
     NotStored,
     /// `overtaken`: the tag moved whenever its result was written.
     Overtaken,
-    /// `registry-unavailable`: the registry cannot be reached, or does not work as it should.
+    /// `registry-unavailable`: the registry cannot be reached, or does not work as it should. So it is with a store
+    /// of the caller's own whose failure may pass.
     RegistryUnavailable,
     /// `settings`: images cannot be indexed with these settings.
     Settings,
-    /// `layout`: an OCI layout on disk cannot be read or written.
+    /// `layout`: an OCI layout on disk, or a store of the caller's own, cannot be read or written.
     Layout,
     /// `interrupted`: the program is shutting down.
     Interrupted,
@@ -387,7 +388,9 @@ fn of_layer(error: &LayerError) -> Reason {
 fn of_store(error: &StoreError) -> Reason {
     match error {
         StoreError::Registry(error) => of_registry(error),
-        StoreError::Layout(_) => Reason::Layout,
+        StoreError::Own { transient: true, .. } => Reason::RegistryUnavailable,
+        StoreError::Layout(_) | StoreError::Own { .. } => Reason::Layout,
+        StoreError::TooLarge { .. } => Reason::DigestMismatch,
     }
 }
 

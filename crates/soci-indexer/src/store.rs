@@ -1,18 +1,29 @@
 //! What indexing needs of the place where images are read from and indexes are written to. Repositories
-//! in registries (`remote.rs`) and OCI layouts on disk (`layout.rs`) provide it.
+//! in registries (`remote.rs`) and OCI layouts on disk (`layout.rs`) provide it, and whatever else a caller has.
 
 use std::future::Future;
 use std::ops::Range;
 
 use bytes::Bytes;
-use soci_oci::{Digest, Tag, TagOrDigest};
+use soci_oci::{Digest, Tag, TagOrDigest, referrers};
 use soci_registry::{
-    BlobSource, MANIFEST_LIMIT, MemoryLease, Referrers, TagNames, VerifiedManifest,
+    BlobSource, MANIFEST_LIMIT, MemoryLease, Referrers, ReferrersSource, TagNames, VerifiedManifest,
 };
 
 use crate::error::StoreError;
 
-/// One repository's content. Clones share what they stand for.
+/// One repository's content: manifests and blobs by their digests, and tags. Clones share what they stand for.
+///
+/// [`RemoteRepository`](crate::RemoteRepository) and [`Layout`](crate::Layout) are stores. The example
+/// `examples/embed.rs` of this crate has one more, in memory, which shows the least that one has to do. All types that
+/// the trait names are in this crate.
+///
+/// What a store says is believed, so it keeps these promises:
+///
+/// - Bytes that are asked for by a digest have that digest, or an error comes in their place. Only
+///   [`blob_range`](Self::blob_range) cannot tell.
+/// - A manifest keeps its bytes and its media type as they were written.
+/// - Whether a failure may pass is right: [`StoreError::is_transient`] decides what is done about it.
 pub trait ImageStore: Clone + Send + Sync + 'static {
     /// A blob being read.
     type Blob: BlobStream;
@@ -26,7 +37,7 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         self.manifest_within(target, MANIFEST_LIMIT)
     }
 
-    /// The same, of at most `limit` bytes.
+    /// The same, of at most `limit` bytes. A longer one is [`StoreError::TooLarge`].
     fn manifest_within(
         &self,
         target: &TagOrDigest,
@@ -40,7 +51,7 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     }
 
     /// Begins to read a blob of `size` bytes. As much of it is under way as the memory that is leased for
-    /// it allows.
+    /// it allows; a store that has one piece in memory at a time has no use for the lease.
     fn blob(&self, digest: &Digest, size: u64, share: MemoryLease) -> Self::Blob;
 
     /// A small blob, verified, of at most `limit` bytes.
@@ -69,7 +80,15 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         &self,
         digest: &Digest,
         content: &BlobSource,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async move {
+            if self.has_blob(digest, content.size()).await? {
+                return Ok(false);
+            }
+            self.push_blob_again(digest, content).await?;
+            Ok(true)
+        }
+    }
 
     /// Makes a blob exist whatever the store says of it, by sending it again.
     fn push_blob_again(
@@ -79,7 +98,10 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Makes a manifest exist under a digest or a tag, as long as `condition` holds; true if it had to be
-    /// written.
+    /// written. A condition that does not hold is [`StoreError::tag_moved`]. There is one only with
+    /// [`Options::follow_tag`](crate::Options::follow_tag) and for lists of referrers under a tag.
+    ///
+    /// A manifest that is written under a tag is also there under its digest.
     fn push_manifest(
         &self,
         target: &TagOrDigest,
@@ -89,15 +111,32 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The referrers of a manifest, of one artifact type where the store can tell them apart.
+    ///
+    /// SOCI indexes V1 refer to their image. Without a method of its own, a store has them listed under a tag, as
+    /// registries without a referrers API have (OCI distribution specification 1.1, "Referrers Tag Schema"). One that
+    /// finds the referrers among its manifests says so with [`ReferrersSource::Api`].
     fn referrers(
         &self,
         subject: &Digest,
         artifact_type: &str,
-    ) -> impl Future<Output = Result<Referrers, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Referrers, StoreError>> + Send {
+        let _ = artifact_type;
+        let tag = referrers::tag(subject);
+        async move {
+            let list = match tag {
+                Some(tag) => self.manifest(&TagOrDigest::Tag(tag)).await?,
+                None => None,
+            };
+            let pages = list.into_iter().map(|list| list.bytes).collect();
+            Ok(Referrers { source: ReferrersSource::TagSchema, pages })
+        }
+    }
 }
 
-/// A blob that arrives in pieces.
+/// A blob that arrives in pieces, each of at most [`MAX_PIECE`](soci_registry::MAX_PIECE) bytes: the memory of a
+/// [`Budget`](crate::Budget) is counted so.
 pub trait BlobStream: Send + 'static {
-    /// The next bytes. None only after the size and digest of all of them have been verified.
+    /// The next bytes. None only after the size and digest of all of them have been verified: what comes of a layer
+    /// is written when this says that the layer is complete.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 }

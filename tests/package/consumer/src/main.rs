@@ -1,4 +1,7 @@
-//! Uses what is published as anyone would: makes a layer, builds its ztoc, and reads a file of it through ranges.
+//! Uses what is published as anyone would: makes a layer, builds its ztoc, and reads a file of it through ranges; then
+//! has an image of that layer indexed.
+
+mod image;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -57,8 +60,15 @@ fn now<T>(future: impl Future<Output = T>) -> Result<T, &'static str> {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut layer = Layer { bytes: layer()?, read: 0 };
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let layer = layer()?;
+    ztoc_of(layer.clone())?;
+    image::index(&layer).await
+}
+
+fn ztoc_of(layer: Vec<u8>) -> Result<(), Box<dyn Error>> {
+    let mut layer = Layer { bytes: layer, read: 0 };
 
     let settings = ZtocSettings {
         span_size: 256 << 10,
