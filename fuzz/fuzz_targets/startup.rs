@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use soci_manifest::PrefetchArtifact;
-use soci_startup::{EntryKind, Inspector, RunConfig, Searched, Tree, TreeEntry, needed_files};
+use soci_startup::{Effort, EntryKind, Inspector, MAX_FILES, RunConfig, Searched, Tree, TreeEntry, needed_files};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(artifact) = PrefetchArtifact::decode(bytes) {
@@ -12,7 +12,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert!(again.is_none_or(|again| again.span_count() <= artifact.span_count()));
     }
     // The bytes are the file; they name the files of the tree, and are the configuration as well.
-    let config = RunConfig::decode(bytes).unwrap_or_else(|_| RunConfig {
+    let config = RunConfig::decode(bytes, "label").unwrap_or_else(|_| RunConfig {
         arguments: vec!["/a".to_owned()],
         ..RunConfig::default()
     });
@@ -34,8 +34,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let _ = tree.add_layer(layer, entries);
     }
     let mut inspected = BTreeMap::new();
-    for _ in 0..300 {
-        let file = match needed_files(&config, &tree, &inspected) {
+    let mut effort = Effort::default();
+    for _ in 0..2 * MAX_FILES + 2 {
+        let file = match needed_files(&config, &tree, &inspected, &mut effort) {
             Searched::Found(_) => return,
             Searched::Inspect(file) => file,
         };

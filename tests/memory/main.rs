@@ -221,7 +221,7 @@ async fn what_a_start_needs_is_looked_for_within_the_memory_or_not_at_all() {
         (100_000, MEMORY_OF_ALL, Ok("/99999")),
         // Beyond what the tree of files may take.
         (300_000, MEMORY_OF_ALL, Err("the names of the image's files")),
-        (1_000, 64 << 20, Err("bytes of memory, and there are")),
+        (1_000, 64 << 20, Err("of memory, and there is")),
     ] {
         let registry = FakeRegistry::start().await;
         let layer = many_files_layer(files).unwrap();

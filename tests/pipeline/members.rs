@@ -150,3 +150,26 @@ async fn a_platform_with_nothing_else_is_left_out_beside_others() {
         assert_eq!(newer.indexes.len(), 2);
     }
 }
+
+#[tokio::test]
+async fn an_index_that_has_them_and_does_not_say_so_is_no_result() {
+    let several = layer_of_members(3 << 20, 1 << 20);
+    let image = TestImage::single("linux/amd64", &[several, gzip_layer(1, 300_000)]);
+    for version in [Version::V1, Version::V2] {
+        let registry = FakeRegistry::start().await;
+        image.put(&registry, REPOSITORY, "1");
+        // What a builder of 0.11 makes that does not look: the newer generation's ztocs without its mark.
+        let mut careless = of(Generation::Newer, version);
+        careless.settings.generation = Generation::Newer;
+        let marked = indexed(index(&registry, "1", &careless).await);
+        let ztocs: Vec<_> = marked.layers.iter().map(|layer| layer.ztoc).collect();
+        assert_eq!(ztocs.len(), 2);
+        let mut older = of(Generation::Older, version);
+        older.settings.annotate_span_size = true;
+        let report = index(&registry, "1", &older).await.unwrap();
+        assert_eq!(report.skipped[0].decision, LayerDecision::SeveralMembers, "{version}");
+        assert_ne!(report.index, marked.index);
+        let again = index(&registry, "1", &older).await.unwrap();
+        assert!(again.already_there && again.index == report.index, "{again:?}");
+    }
+}

@@ -241,6 +241,62 @@ async fn what_somebody_has_chosen_stays_unless_other_files_are_named() {
 }
 
 #[tokio::test]
+async fn each_platform_keeps_what_was_chosen_for_it() {
+    let shared = layer(&[File::Data("p", vec![1; 200_000]), File::Filler("x", 100_000)]);
+    let upper = layer(&[File::Filler("y", 300_000), File::Data("p", vec![2; 100_000])]);
+    let both = [shared.clone(), upper];
+    let platforms: [(&str, &[TestLayer]); 2] =
+        [("linux/amd64", &both[..1]), ("linux/arm64", &both)];
+    let image = TestImage::index(&platforms);
+    for version in [Version::V1, Version::V2] {
+        let registry = FakeRegistry::start().await;
+        image.put(&registry, REPOSITORY, "1");
+        let chosen = indexed(index(&registry, "1", &prefetching(files(&["p"]), version)).await);
+        assert_eq!(chosen.prefetch.len(), 2);
+        let plain = prefetching(PrefetchSettings::default(), version);
+        let report = index(&registry, "1", &plain).await.unwrap();
+        assert!(report.already_there, "{report:?}");
+        assert_eq!((report.index, &report.prefetch), (chosen.index, &chosen.prefetch));
+        // Another way to choose says that it was not taken.
+        let report = index(&registry, "1", &prefetching(auto(), version)).await.unwrap();
+        assert!(report.already_there && report.warnings[0].contains("--force"), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn indexes_of_several_lists_and_span_sizes_are_kept_and_checked_each_by_itself() {
+    let registry = FakeRegistry::start().await;
+    let layers = [layer(&[File::Data("a", vec![1; 200_000]), File::Data("b", vec![2; 200_000])])];
+    TestImage::single("linux/amd64", &layers).put(&registry, REPOSITORY, "1");
+    let mut coarse = prefetching(PrefetchSettings::default(), Version::V1);
+    coarse.settings.span_size = 1 << 20;
+    indexed(index(&registry, "1", &coarse).await);
+    for file in ["a", "b"] {
+        indexed(index(&registry, "1", &prefetching(files(&[file]), Version::V1)).await);
+    }
+    let plain = prefetching(PrefetchSettings::default(), Version::V1);
+    assert!(index(&registry, "1", &plain).await.unwrap().already_there);
+    let verification = verified(&registry, "1").await.unwrap();
+    assert_eq!((verification.indexes.len(), verification.prefetch.len()), (3, 2));
+}
+
+#[tokio::test]
+async fn what_takes_too_much_memory_to_look_into_is_said_and_the_image_indexed() {
+    let registry = FakeRegistry::start().await;
+    let layers = [soci_tests::many_files_layer(92_000).unwrap()];
+    TestImage::single("linux/amd64", &layers).put(&registry, REPOSITORY, "1");
+    let mut options = prefetching(files(&["7"]), Version::V2);
+    options.budget = Budget::new(std::num::NonZeroUsize::MIN, Budget::LEAST_MEMORY);
+    options.settings.optimize_xattrs = true;
+    let report = indexed(index(&registry, "1", &options).await);
+    assert_eq!(report.prefetch, []);
+    assert!(
+        report.warnings[0].contains("MiB") && report.warnings[0].contains("--memory"),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_index_for_every_snapshotter_has_none() {
     let registry = FakeRegistry::start().await;
     let layers = [layer(&[File::Data("a", vec![1; 200_000])])];

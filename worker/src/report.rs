@@ -69,7 +69,8 @@ fn prefetch_json(prefetch: &LayerPrefetch) -> Value {
 /// The line that tells what is prefetched of a layer.
 fn prefetch_text(prefetch: &LayerPrefetch) -> String {
     let spans = prefetch.artifact.span_count();
-    format!("  {}  prefetch of {spans} spans\n", prefetch.layer.short())
+    let noun = if spans == 1 { "span" } else { "spans" };
+    format!("  {}  prefetch of {spans} {noun}\n", prefetch.layer.short())
 }
 
 fn layer_json(layer: &LayerReport) -> Value {
@@ -115,6 +116,9 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
         let _ = writeln!(text, "  {digest}  {size}  no ztoc: {}", layer.decision);
     }
     text.extend(report.prefetch.iter().map(prefetch_text));
+    for file in &report.prefetch_files {
+        let _ = writeln!(text, "  prefetched: {file}");
+    }
     for warning in &report.warnings {
         let _ = writeln!(text, "  warning: {warning}");
     }

@@ -341,7 +341,12 @@ fn files_to_prefetch_are_named_by_flags_and_lists_and_told_again() {
     assert_eq!(again["outcome"], "already-indexed");
     assert!(again["warnings"][0].as_str().unwrap().contains("/gone is not prefetched"));
     let shown = text(&run(&flags).stdout);
-    assert!(shown.contains("prefetch of 1 spans") && shown.contains("warning: /gone"), "{shown}");
+    assert!(
+        shown.contains("prefetch of 1 span\n")
+            && shown.contains("prefetched: /etc/app.conf")
+            && shown.contains("warning: /gone"),
+        "{shown}"
+    );
 
     let result = image.replace(":1", ":1-soci");
     let (code, verified) = run_json(&["verify", &result]);

@@ -10,10 +10,14 @@
 //! these would be (`prefetch.rs`). Prefetch artifacts that somebody else has chosen are kept, unless files are named.
 //!
 //! A layer of several gzip members has no ztoc in the older generation. So one that lacks it may have been left out
-//! for that, which the caller makes sure of: it takes no more than the layer's first member.
+//! for that, which the caller makes sure of: it takes no more than the layer's first member. And one that has a ztoc may
+//! have got it from somebody who did not look, so the length that the layer's last member tells of itself is held against
+//! the archive's.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use soci_manifest::format::{self, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
     Assembly, BuiltZtoc, Compression, Generation, LayerKey, LayerPrefetch, LayerToBuild, Plan,
@@ -29,6 +33,12 @@ use crate::store::ImageStore;
 /// Bytes of a ztoc that are fetched first; they reach to its span size unless it has a great many
 /// spans.
 const HEAD: u64 = 64 << 10;
+
+/// Zeros behind an archive at most, in bytes: programs that pad archives do so to some ten thousand.
+const MOST_BEHIND_ARCHIVE: u32 = 16 << 20;
+
+/// Layers that are looked at at once.
+const LAYERS_AT_ONCE: usize = 8;
 
 /// Most SOCI indexes that are looked at.
 const MAX_CANDIDATES: usize = 64;
@@ -74,7 +84,7 @@ pub(crate) async fn find<S: ImageStore>(
     };
     let layers = plan.layers_to_build();
     let wanted: HashSet<Digest> = layers.iter().map(|layer| layer.key.digest).collect();
-    let (mut ztocs, mut artifacts) = (HashMap::new(), HashMap::new());
+    let (mut ztocs, mut lists) = (HashMap::new(), Vec::new());
     for digest in candidates.iter().take(MAX_CANDIDATES) {
         let target = TagOrDigest::Digest(*digest);
         let Some(manifest) = usable(store.manifest_within(&target, limit).await)?.flatten() else {
@@ -82,7 +92,10 @@ pub(crate) async fn find<S: ImageStore>(
         };
         let Ok(manifest) = Manifest::decode(&manifest.bytes) else { continue };
         if matches(store, &manifest, settings).await? {
-            collect(&manifest, &wanted, &mut ztocs, &mut artifacts);
+            let artifacts = collect(&manifest, &wanted, &mut ztocs);
+            if !artifacts.is_empty() {
+                lists.push(PrefetchList { index: *digest, artifacts });
+            }
         }
     }
     let (mut known, mut left_out) = (HashMap::new(), Vec::new());
@@ -94,30 +107,23 @@ pub(crate) async fn find<S: ImageStore>(
             None => left_out.push(layer),
         }
     }
+    if settings.generation == Generation::Older {
+        for layer in several_members(store, plan, &known).await? {
+            known.remove(&layer.key);
+            left_out.push(layer);
+        }
+    }
     if !may_be_left_out(&left_out, settings) || known.is_empty() {
         return Ok(None);
     }
-    // What somebody has chosen stays, unless files are named.
-    let keeping = settings.prefetch.files.is_empty() && settings.generation == Generation::Newer;
-    let kept = if keeping {
-        let Some(kept) = kept(store, plan, &artifacts, limit).await? else { return Ok(None) };
-        Some(kept).filter(|kept| !kept.is_empty())
-    } else {
-        None
-    };
-    let none = PrefetchSettings::default();
-    let wanted = if kept.is_some() { &none } else { &settings.prefetch };
-    let mut looked = match look_into(store, plan, &mut known, wanted, options).await {
+    let looked = match look(store, plan, &mut known, &lists, limit, options).await {
         Ok(looked) => looked,
-        Err(error) if error.is_transient() => return Err(FindError::LookInto(error)),
-        Err(error) => {
+        Err(FindError::LookInto(error)) if !error.is_transient() => {
             tracing::warn!(%error, "an existing SOCI index cannot be used");
             return Ok(None);
         }
+        Err(error) => return Err(error),
     };
-    if let Some(kept) = kept {
-        looked.prefetch = kept;
-    }
     let Some(assembly) = assemble(plan, &known, &looked.prefetch, &left_out) else {
         return Ok(None);
     };
@@ -147,29 +153,134 @@ fn may_be_left_out(layers: &[LayerToBuild], settings: &SociIndexSettings) -> boo
     layers.is_empty() || settings.generation == Generation::Older && layers.iter().all(gzip)
 }
 
-/// The prefetch artifacts that existing SOCI indexes name for the plan's layers; `None` if one cannot be read, or they
-/// have more than `limit` bytes together.
+/// Looks into the ztocs, and for what of prefetch artifacts stays.
+async fn look<S: ImageStore>(
+    store: &S,
+    plan: &Plan,
+    known: &mut HashMap<LayerKey, BuiltZtoc>,
+    lists: &[PrefetchList],
+    limit: usize,
+    options: &Options,
+) -> Result<LookedInto, FindError> {
+    let settings = &options.settings;
+    // What somebody has chosen stays, unless files are named.
+    let keeping = settings.prefetch.files.is_empty() && settings.generation == Generation::Newer;
+    if keeping && !lists.is_empty() {
+        let none = PrefetchSettings::default();
+        let looked = look_into(store, plan, known, &none, options).await;
+        let mut looked = looked.map_err(FindError::LookInto)?;
+        looked.prefetch = kept(store, plan, known, lists, limit).await?;
+        if !looked.prefetch.is_empty() {
+            if settings.prefetch.any() {
+                looked.warnings.push(KEPT.to_owned());
+            }
+            return Ok(looked);
+        }
+    }
+    let looked = look_into(store, plan, known, &settings.prefetch, options).await;
+    looked.map_err(FindError::LookInto)
+}
+
+/// Said where an image's list of files to prefetch stays although another way to find one was asked for.
+const KEPT: &str = "the index that is there has files to prefetch that somebody has chosen, which stay; --force builds \
+                    another";
+
+/// The prefetch artifacts of an existing SOCI index, by layer.
+struct PrefetchList {
+    index: Digest,
+    artifacts: BTreeMap<Digest, Descriptor>,
+}
+
+/// For each of the plan's SOCI indexes the artifacts of an existing one that is the same with them. Artifacts of more
+/// than `limit` bytes together are not read.
 async fn kept<S: ImageStore>(
     store: &S,
     plan: &Plan,
-    artifacts: &HashMap<Digest, Descriptor>,
+    known: &HashMap<LayerKey, BuiltZtoc>,
+    lists: &[PrefetchList],
     limit: usize,
-) -> Result<Option<Prefetch>, StoreError> {
-    let mut prefetch = Prefetch::default();
+) -> Result<Prefetch, StoreError> {
+    let mut read: HashMap<Digest, Option<PrefetchArtifact>> = HashMap::new();
     let mut left = limit;
-    for (layer, artifact) in artifacts {
-        let limit = usize::try_from(artifact.size).unwrap_or(usize::MAX);
-        let Some(rest) = left.checked_sub(limit) else { return Ok(None) };
-        left = rest;
-        let bytes = usable(store.blob_bytes(&artifact.digest, limit).await)?;
-        let artifact = bytes.and_then(|bytes| PrefetchArtifact::decode(&bytes).ok());
-        let Some(artifact) = artifact else { return Ok(None) };
-        for index in plan.indexes().iter().filter(|index| index.keys().any(|k| k.digest == *layer))
-        {
-            prefetch.keep(index.image.digest, *layer, artifact.clone());
+    let mut usable_lists = Vec::new();
+    for list in lists {
+        let mut artifacts = BTreeMap::new();
+        for (layer, entry) in &list.artifacts {
+            let artifact = match read.entry(entry.digest) {
+                MapEntry::Occupied(known) => known.get().clone(),
+                MapEntry::Vacant(unknown) => {
+                    let size = usize::try_from(entry.size).unwrap_or(usize::MAX);
+                    let mut bytes = None;
+                    if size <= PrefetchArtifact::MAX_BYTES && size <= left {
+                        left -= size;
+                        bytes = usable(store.blob_bytes(&entry.digest, size).await)?;
+                    }
+                    let artifact = bytes.and_then(|bytes| PrefetchArtifact::decode(&bytes).ok());
+                    unknown.insert(artifact).clone()
+                }
+            };
+            artifacts.extend(artifact.map(|artifact| (*layer, artifact)));
+        }
+        // One that cannot be read makes its own list useless, and no other.
+        if artifacts.len() == list.artifacts.len() {
+            usable_lists.push((list.index, artifacts));
         }
     }
-    Ok(Some(prefetch))
+    let mut prefetch = Prefetch::default();
+    for index in plan.indexes() {
+        for (digest, artifacts) in &usable_lists {
+            let mut tried = Prefetch::default();
+            tried.keep(index.image.digest, artifacts.clone());
+            if plan.index_digest(index, known, &tried) == Some(*digest) {
+                prefetch.keep(index.image.digest, artifacts.clone());
+                break;
+            }
+        }
+    }
+    Ok(prefetch)
+}
+
+/// The layers with a ztoc that seem to have several gzip members: those whose last member says of itself that it is
+/// not as long as the archive.
+async fn several_members<S: ImageStore>(
+    store: &S,
+    plan: &Plan,
+    known: &HashMap<LayerKey, BuiltZtoc>,
+) -> Result<Vec<LayerToBuild>, StoreError> {
+    let layers = plan.layers_to_build().into_iter().filter_map(|layer| {
+        let gzip = layer.key.compression == Compression::Gzip;
+        Some((known.get(&layer.key).copied().filter(|_| gzip)?, layer))
+    });
+    let checks = stream::iter(layers).map(|(ztoc, layer)| async move {
+        let one = has_one_member(store, &layer, ztoc).await?;
+        Ok::<_, StoreError>((!one).then_some(layer))
+    });
+    let found: Vec<Option<LayerToBuild>> = checks.buffered(LAYERS_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn has_one_member<S: ImageStore>(
+    store: &S,
+    layer: &LayerToBuild,
+    ztoc: BuiltZtoc,
+) -> Result<bool, StoreError> {
+    let size = layer.size;
+    if ztoc.size == 0 || size < 4 {
+        return Ok(false);
+    }
+    let head = store.blob_range(&ztoc.digest, 0..ztoc.size.min(HEAD)).await;
+    let Some(head) = usable(head)? else { return Ok(false) };
+    // Where no part of a layer can be read, no layer is mounted lazily either.
+    let Some(tail) = usable(store.blob_range(&layer.key.digest, size - 4..size).await)? else {
+        return Ok(true);
+    };
+    let (Ok(place), Ok(told)) = (soci_ztoc::SpanSizePlace::find(&head), tail[..].try_into()) else {
+        return Ok(false);
+    };
+    // RFC 1952: the length of the member's data, modulo 2^32. Behind an archive's end there may be zeros.
+    let archive = place.uncompressed_size();
+    let behind = u32::from_le_bytes(told).wrapping_sub(low_bits(archive));
+    Ok(behind < MOST_BEHIND_ARCHIVE)
 }
 
 /// What the image gets with these ztocs and without the layers that have none, if that may be.
@@ -274,13 +385,13 @@ async fn span_size<S: ImageStore>(
     Ok(place.read(&bytes).ok())
 }
 
-/// Takes the ztocs and the prefetch artifacts of the layers that are wanted.
+/// Takes the ztocs of the layers that are wanted, and returns their prefetch artifacts.
 fn collect(
     manifest: &Manifest,
     wanted: &HashSet<Digest>,
     ztocs: &mut HashMap<Digest, BuiltZtoc>,
-    artifacts: &mut HashMap<Digest, Descriptor>,
-) {
+) -> BTreeMap<Digest, Descriptor> {
+    let mut artifacts = BTreeMap::new();
     for entry in manifest.layers() {
         let layer = entry.annotations.get(format::IMAGE_LAYER_DIGEST);
         let layer = layer.and_then(|layer| layer.parse().ok());
@@ -292,4 +403,11 @@ fn collect(
             ztocs.insert(layer, BuiltZtoc { digest, size, without_xattrs: false });
         }
     }
+    artifacts
+}
+
+/// A number modulo 2^32.
+fn low_bits(number: u64) -> u32 {
+    let [a, b, c, d, ..] = number.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }

@@ -22,13 +22,17 @@ use crate::error::IndexError;
 use crate::options::Options;
 use crate::startup::startup_files;
 use crate::store::ImageStore;
-use crate::stored::{open_ztoc, read_blob};
+use crate::stored::{ZTOC_FACTOR, mebibytes, open_ztoc, read_blob};
 
-/// Largest image configuration that is read for its label, in bytes: the reference's clients take as much.
+/// Largest image configuration that is read for its label or its command, in bytes: containerd takes as much.
 const MAX_CONFIG: u64 = 8 << 20;
 
-/// Bytes of memory for each byte of a configuration that is read.
-const CONFIG_FACTOR: u64 = 4;
+/// Bytes of memory for each byte of a configuration while it is read: its own, and a list of empty words, or a table of
+/// names of few letters. Of what it says little is kept.
+const CONFIG_FACTOR: u64 = 24;
+
+/// Most files that a label names. What is behind is left out.
+const MAX_LABEL_FILES: usize = 1000;
 
 /// What the ztocs of an image tell.
 #[derive(Debug, Default)]
@@ -64,10 +68,24 @@ pub(crate) async fn look_into<S: ImageStore>(
     let all: BTreeSet<&PrefetchFile> = wanted.values().flatten().collect();
     let all: Vec<PrefetchFile> = all.into_iter().cloned().collect();
     let mut found = HashMap::new();
-    for layer in plan.layers_to_build() {
+    let layers = if options.settings.optimize_xattrs || !all.is_empty() {
+        plan.layers_to_build()
+    } else {
+        Vec::new()
+    };
+    for layer in layers {
         let Some(ztoc) = ztocs.get_mut(&layer.key) else { continue };
-        let (reader, _memory) =
-            open_ztoc(store, &layer.key.digest, layer.size, *ztoc, &options.budget).await?;
+        let digest = &layer.key.digest;
+        let opened = open_ztoc(store, digest, *ztoc, &options.budget).await?;
+        let Some((reader, _memory)) = opened else {
+            looked.warnings.push(format!(
+                "layer {digest} is not looked into for what to prefetch or to leave out: its ztoc takes {}, and there \
+                 is {} for that; raise --memory or MEMORY_BUDGET",
+                mebibytes(ztoc.size.saturating_mul(ZTOC_FACTOR)),
+                mebibytes(options.budget.most_to_look_into()),
+            ));
+            continue;
+        };
         if options.settings.optimize_xattrs {
             ztoc.without_xattrs = !reader.needs_xattrs();
         }
@@ -94,7 +112,7 @@ pub(crate) async fn look_into<S: ImageStore>(
         looked.prefetch.insert(index.image.digest, spans);
     }
     looked.warnings.extend(missing.into_iter().map(|file| {
-        format!("{file} is not prefetched: no layer with a ztoc has a file of that name")
+        format!("{file} is not prefetched: no layer with a ztoc has an entry of exactly that name")
     }));
     Ok(looked)
 }
@@ -112,14 +130,16 @@ async fn run_config<S: ImageStore>(
         return Ok(None);
     }
     let config = index.config();
-    if config.size > MAX_CONFIG {
+    let needed = config.size.saturating_mul(CONFIG_FACTOR);
+    if config.size > MAX_CONFIG || needed > budget.most_to_look_into() {
         warnings.push(format!(
-            "the image's configuration has more than {MAX_CONFIG} bytes and is not read"
+            "the image's configuration of {} is too large to be read for its labels and its command",
+            mebibytes(config.size)
         ));
         return Ok(None);
     }
-    let _memory = budget.to_look_into(config.size * CONFIG_FACTOR).await;
-    match RunConfig::decode(&read_blob(store, &config.digest, config.size).await?) {
+    let _memory = budget.to_look_into(needed).await;
+    match RunConfig::decode(&read_blob(store, &config.digest, config.size).await?, PREFETCH_LABEL) {
         Ok(config) => Ok(Some(config)),
         Err(error) => {
             warnings.push(format!("{error}, so its labels and its command are not heeded"));
@@ -144,13 +164,14 @@ fn named_files(
 
 /// The files that the label of an image names, none without it.
 fn files_of_label(config: &RunConfig) -> Result<Vec<PrefetchFile>, String> {
-    let label = config.labels.get(PREFETCH_LABEL).map_or("", |label| label.trim());
+    let label = config.label.as_deref().unwrap_or_default().trim();
     if !label.starts_with('[') {
-        return Ok(PrefetchFile::list(label.split(',')));
+        return Ok(PrefetchFile::list(label.split(',').take(MAX_LABEL_FILES)));
     }
-    let paths: Vec<String> =
+    let paths: Vec<Option<String>> =
         serde_json::from_str(label).map_err(|error| format!("it is no list of paths: {error}"))?;
-    Ok(PrefetchFile::list(paths.iter().map(String::as_str)))
+    let paths = paths.iter().flatten().take(MAX_LABEL_FILES);
+    Ok(PrefetchFile::list(paths.map(String::as_str)))
 }
 
 #[cfg(test)]
@@ -158,15 +179,14 @@ mod tests {
     use super::*;
 
     fn label(value: &str) -> Result<Vec<PrefetchFile>, String> {
-        let labels = HashMap::from([(PREFETCH_LABEL.to_owned(), value.to_owned())]);
-        files_of_label(&RunConfig { labels, ..RunConfig::default() })
+        files_of_label(&RunConfig { label: Some(value.to_owned()), ..RunConfig::default() })
     }
 
     #[test]
     fn a_label_names_files_with_commas_or_as_a_list() {
         let expected = ["/bin/app", "/etc/app.conf"].map(PrefetchFile::new).to_vec();
         assert_eq!(label("/bin/app, etc/app.conf"), Ok(expected.clone()));
-        assert_eq!(label(r#" ["bin/app","/etc/app.conf",""]"#), Ok(expected));
+        assert_eq!(label(r#" ["bin/app",null,"/etc/app.conf",""]"#), Ok(expected));
         assert_eq!(label(" "), Ok(Vec::new()));
         assert_eq!(files_of_label(&RunConfig::default()), Ok(Vec::new()));
         assert!(label("[1]").unwrap_err().contains("no list of paths"));

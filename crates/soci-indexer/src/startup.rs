@@ -18,15 +18,15 @@ use soci_manifest::{BuiltZtoc, IndexPlan, LayerDecision, LayerKey};
 use soci_oci::media_type::{LayerCompression, layer_compression};
 use soci_oci::{Descriptor, Digest};
 use soci_startup::{
-    EntryKind, FileToInspect, Inspected, Inspector, NeededFile, Place, RunConfig, Searched, Tree,
-    TreeEntry, needed_files,
+    Effort, EntryKind, FileToInspect, Inspected, Inspector, MAX_FILES, MAX_INSPECTED, NeededFile,
+    Place, RunConfig, Searched, Tree, TreeEntry, needed_files,
 };
 use soci_ztoc::{Compression, Entry, FileType, LayerLimits, Reader, Ztoc, ZtocSettings};
 
 use crate::error::IndexError;
 use crate::options::Options;
 use crate::store::ImageStore;
-use crate::stored::{ZTOC_FACTOR, read_blob, read_ztoc};
+use crate::stored::{ZTOC_FACTOR, mebibytes, read_blob, read_ztoc};
 
 /// Memory for the names of an image's files, in bytes: some two hundred thousand files.
 const TREE_MEMORY: usize = 32 << 20;
@@ -37,6 +37,15 @@ const MAX_SMALL_LAYER: u64 = 16 << 20;
 /// Memory for the ztocs of such layers together, in bytes.
 const SMALL_ZTOCS: usize = 8 << 20;
 
+/// Bytes of such layers that are read in all.
+const MAX_SMALL_LAYERS: u64 = 64 << 20;
+
+/// Bytes that such a layer may inflate to.
+const MAX_SMALL_ARCHIVE: u64 = 256 << 20;
+
+/// Memory for what is known of files: all that are found, and as many of the linker's configuration.
+const INSPECTED_MEMORY: u64 = (2 * MAX_FILES * MAX_INSPECTED) as u64;
+
 /// Longest span that is fetched, in bytes.
 const MAX_SPAN: u64 = 16 << 20;
 
@@ -44,8 +53,12 @@ const MAX_SPAN: u64 = 16 << 20;
 const SPAN_MEMORY: usize = 16 << 20;
 
 /// Largest ztoc that all of this goes into beside, in bytes.
-const BESIDE: u64 =
-    TREE_MEMORY as u64 + MAX_SMALL_LAYER + SMALL_ZTOCS as u64 + MAX_SPAN + SPAN_MEMORY as u64;
+const BESIDE: u64 = TREE_MEMORY as u64
+    + MAX_SMALL_LAYER
+    + SMALL_ZTOCS as u64
+    + INSPECTED_MEMORY
+    + MAX_SPAN
+    + SPAN_MEMORY as u64;
 
 /// What a start needs of an image's layers.
 #[derive(Debug, Default)]
@@ -83,8 +96,10 @@ pub(crate) async fn startup_files<S: ImageStore>(
     let most = options.budget.most_to_look_into();
     if needed > most {
         return Ok(StartupFiles::without(format!(
-            "nothing is prefetched by itself: to find out what the program needs takes {needed} bytes of memory, and \
-             there are {most}"
+            "nothing is prefetched by itself: to find out what the program needs takes {} of memory, and there is {} \
+             for that; raise --memory or MEMORY_BUDGET",
+            mebibytes(needed),
+            mebibytes(most),
         )));
     }
     let _memory = options.budget.to_look_into(needed).await;
@@ -93,6 +108,7 @@ pub(crate) async fn startup_files<S: ImageStore>(
         layers,
         limits: options.layer_limits,
         small: HashMap::new(),
+        small_bytes: 0,
         open: None,
         spans: HashMap::new(),
     };
@@ -103,8 +119,9 @@ pub(crate) async fn startup_files<S: ImageStore>(
         }
     };
     let mut inspected = BTreeMap::new();
+    let mut effort = Effort::default();
     let mut files = loop {
-        match needed_files(config, &tree, &inspected) {
+        match needed_files(config, &tree, &inspected, &mut effort) {
             Searched::Found(files) => break files,
             Searched::Inspect(need) => {
                 let found = image.inspect(need).await?;
@@ -168,8 +185,10 @@ struct Opened<'a, S> {
     store: &'a S,
     layers: Vec<Source>,
     limits: LayerLimits,
-    /// The ztocs of layers that get none, by the layer's place.
-    small: HashMap<usize, Bytes>,
+    /// The ztocs of layers that get none, empty for those that have none, by the layer's digest.
+    small: HashMap<Digest, Bytes>,
+    /// Bytes of these layers that were read.
+    small_bytes: u64,
     /// The ztoc that was wanted last, with its layer's place.
     open: Option<(usize, Reader<Bytes>)>,
     /// Compressed spans that were fetched, by layer and number.
@@ -201,15 +220,24 @@ impl<S: ImageStore> Opened<'_, S> {
     async fn read_if_small(&mut self, layer: usize) -> Result<(), IndexError> {
         let Source { digest, size, small, .. } = self.layers[layer];
         let Some(compression) = small else { return Ok(()) };
+        if self.small.contains_key(&digest) || self.small_bytes + size > MAX_SMALL_LAYERS {
+            return Ok(());
+        }
+        self.small_bytes += size;
+        self.small.insert(digest, Bytes::new());
         let bytes = read_blob(self.store, &digest, size).await?;
-        let limits = LayerLimits { ztoc_size: SMALL_ZTOCS, ..self.limits };
+        let limits = LayerLimits {
+            ztoc_size: SMALL_ZTOCS,
+            uncompressed_size: MAX_SMALL_ARCHIVE,
+            ..self.limits
+        };
         let settings = ZtocSettings { limits, ..ZtocSettings::new(compression, "") };
         // What no ztoc can describe is not seen, and its image is indexed all the same.
         let built = tokio::task::spawn_blocking(move || Ztoc::build(&bytes[..], settings)).await;
         let held: usize = self.small.values().map(Bytes::len).sum();
         match built {
             Ok(Ok(ztoc)) if held as u64 + ztoc.encoded.size() <= SMALL_ZTOCS as u64 => {
-                self.small.insert(layer, ztoc.encoded.to_vec().into());
+                self.small.insert(digest, ztoc.encoded.to_vec().into());
             }
             Ok(Ok(_)) => tracing::debug!(layer = %digest, "one small layer too many to look into"),
             Ok(Err(error)) => tracing::debug!(layer = %digest, %error, "not looked into"),
@@ -226,7 +254,7 @@ impl<S: ImageStore> Opened<'_, S> {
             // Before the next one is there.
             self.open = None;
             let Source { digest, ztoc, .. } = self.layers[layer];
-            let reader = match (ztoc, self.small.get(&layer)) {
+            let reader = match (ztoc, self.small.get(&digest).filter(|ztoc| !ztoc.is_empty())) {
                 (Some(ztoc), _) => read_ztoc(self.store, &digest, ztoc).await?,
                 (None, Some(small)) => Reader::parse(small.clone(), &self.limits)
                     .map_err(|source| IndexError::Ztoc { digest, layer: digest, source })?,

@@ -7,28 +7,25 @@ use soci_registry::MemoryHold;
 use soci_ztoc::{LayerLimits, Reader};
 
 use crate::budget::Budget;
-use crate::error::{IndexError, LayerError};
+use crate::error::IndexError;
 use crate::store::ImageStore;
 
 /// Bytes of memory for each byte of a ztoc that is looked into: its own, and what its spans are read into.
 pub(crate) const ZTOC_FACTOR: u64 = 2;
 
-/// A ztoc that the store holds, with the memory that it takes.
+/// A ztoc that the store holds, with the memory that it takes; `None` if it takes more than there is.
 pub(crate) async fn open_ztoc<S: ImageStore>(
     store: &S,
     layer: &Digest,
-    layer_size: u64,
     ztoc: BuiltZtoc,
     budget: &Budget,
-) -> Result<(Reader<Bytes>, MemoryHold), IndexError> {
-    let (needed, most) = (ztoc.size.saturating_mul(ZTOC_FACTOR), budget.most_to_look_into());
-    if needed > most {
-        let budget = Budget::memory_for_ztoc(needed);
-        let source = LayerError::Memory { needed, most, budget };
-        return Err(IndexError::Layer { digest: *layer, size: layer_size, source });
+) -> Result<Option<(Reader<Bytes>, MemoryHold)>, IndexError> {
+    let needed = ztoc.size.saturating_mul(ZTOC_FACTOR);
+    if needed > budget.most_to_look_into() {
+        return Ok(None);
     }
     let memory = budget.to_look_into(needed).await;
-    Ok((read_ztoc(store, layer, ztoc).await?, memory))
+    Ok(Some((read_ztoc(store, layer, ztoc).await?, memory)))
 }
 
 /// The same where the memory is held already: [`ZTOC_FACTOR`] times its bytes.
@@ -54,4 +51,9 @@ pub(crate) async fn read_blob<S: ImageStore>(
     let limit = usize::try_from(size).unwrap_or(usize::MAX);
     let bytes = store.blob_bytes(digest, limit).await;
     bytes.map_err(|source| IndexError::Read { target: TagOrDigest::Digest(*digest), source })
+}
+
+/// A size as people are told it, in whole MiB.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }

@@ -12,8 +12,8 @@
 mod error;
 mod layer;
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,6 @@ use crate::store::ImageStore;
 pub use error::VerifyError;
 pub use layer::LayerCheck;
 use layer::{Traits, check_layer};
-
-/// Largest prefetch artifact that is read, in bytes: some two hundred thousand ranges.
-const MAX_PREFETCH_ARTIFACT: usize = 8 << 20;
 
 /// What was checked.
 #[derive(Clone, Debug)]
@@ -99,10 +96,11 @@ pub async fn verify_image<S: ImageStore>(
         let index = manifest(store, "SOCI index", pair.index).await?;
         let (artifacts, ztocs): (Vec<_>, Vec<_>) =
             index.layers().iter().partition(|entry| entry.media_type == PREFETCH_MEDIA_TYPE);
-        let mut with_ztoc = HashSet::new();
+        // The ztoc of each layer in this SOCI index.
+        let mut ztoc_of = HashMap::new();
         for ztoc in ztocs {
             let layer = check_ztoc_entry(&pair, &image, ztoc)?;
-            with_ztoc.insert(layer.digest);
+            ztoc_of.insert(layer.digest, ztoc.digest);
             let Traits { members, needs_xattrs } = match known.entry((layer.digest, ztoc.digest)) {
                 MapEntry::Occupied(known) => *known.get(),
                 MapEntry::Vacant(unknown) => {
@@ -125,8 +123,10 @@ pub async fn verify_image<S: ImageStore>(
         }
         for artifact in artifacts {
             let layer = check_ztoc_entry(&pair, &image, artifact)?.digest;
-            let check = checks.iter().find(|check: &&LayerCheck| check.layer == layer);
-            let check = check.filter(|_| with_ztoc.contains(&layer));
+            let is_pair = |check: &&LayerCheck| {
+                check.layer == layer && ztoc_of.get(&layer) == Some(&check.ztoc)
+            };
+            let check = checks.iter().find(is_pair);
             let check = check.ok_or_else(|| VerifyError::Index {
                 index: pair.index,
                 reason: format!("layer {layer} has a prefetch artifact and no ztoc"),
@@ -227,7 +227,8 @@ async fn check_prefetch<S: ImageStore>(
     artifact: &Descriptor,
     layer: &LayerCheck,
 ) -> Result<LayerPrefetch, VerifyError> {
-    let limit = usize::try_from(artifact.size).unwrap_or(usize::MAX).min(MAX_PREFETCH_ARTIFACT);
+    let limit =
+        usize::try_from(artifact.size).unwrap_or(usize::MAX).min(PrefetchArtifact::MAX_BYTES);
     let bytes = store.blob_bytes(&artifact.digest, limit).await;
     let bytes =
         bytes.map_err(|source| VerifyError::read("prefetch artifact", artifact.digest, source))?;
@@ -237,7 +238,8 @@ async fn check_prefetch<S: ImageStore>(
     };
     let found = PrefetchArtifact::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
     // The reference names the span behind the last one where an uncompressed layer ends with the file.
-    let beyond = found.spans().iter().find(|range| *range.end() as usize > layer.spans);
+    let spans = if layer.members == 0 { layer.spans + 1 } else { layer.spans };
+    let beyond = found.spans().iter().find(|range| *range.end() as usize >= spans);
     if let Some(range) = beyond {
         let (start, end, spans) = (range.start(), range.end(), layer.spans);
         return Err(wrong(format!("it names spans {start} to {end} of {spans}")));

@@ -128,6 +128,17 @@ impl Plan {
         })
     }
 
+    /// The digest that one of the plan's SOCI indexes gets, if all its layers have a ztoc.
+    pub fn index_digest(
+        &self,
+        index: &IndexPlan,
+        ztocs: &HashMap<LayerKey, BuiltZtoc>,
+        prefetch: &Prefetch,
+    ) -> Option<Digest> {
+        let soci_index = self.soci_index(index, ztocs, prefetch).ok()?;
+        Some(Digest::sha256_of(&soci_index.encode()))
+    }
+
     fn soci_index(
         &self,
         index: &IndexPlan,

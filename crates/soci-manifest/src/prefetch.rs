@@ -14,6 +14,7 @@ mod file;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use soci_oci::{Annotations, Descriptor, Digest};
@@ -27,11 +28,13 @@ pub use file::PrefetchFile;
 const VERSION: &str = "1.0";
 
 /// The prefetch artifact of a layer.
+///
+/// Clones share their content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefetchArtifact {
-    spans: Vec<RangeInclusive<u32>>,
+    spans: Arc<[RangeInclusive<u32>]>,
     digest: Digest,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
 }
 
 /// A layer with its prefetch artifact.
@@ -80,6 +83,10 @@ struct SpanRange {
 }
 
 impl PrefetchArtifact {
+    /// Largest artifact that is worth reading, in bytes: more than two thousand ranges, of which a layer of 16 GiB with
+    /// spans of 4 MiB cannot have more.
+    pub const MAX_BYTES: usize = 128 << 10;
+
     /// The artifact for spans, in any order; `None` without any.
     pub fn new(spans: Vec<RangeInclusive<u32>>) -> Option<Self> {
         let spans = merged(spans);
@@ -95,7 +102,7 @@ impl PrefetchArtifact {
         }
         json.push_str("]}");
         let bytes = json.into_bytes();
-        Some(Self { spans, digest: Digest::sha256_of(&bytes), bytes })
+        Some(Self { spans: spans.into(), digest: Digest::sha256_of(&bytes), bytes: bytes.into() })
     }
 
     /// Reads an artifact, whoever wrote it.
@@ -111,7 +118,7 @@ impl PrefetchArtifact {
             }
             spans.push(start..=end);
         }
-        Ok(Self { spans, digest: Digest::sha256_of(bytes), bytes: bytes.to_vec() })
+        Ok(Self { spans: spans.into(), digest: Digest::sha256_of(bytes), bytes: bytes.into() })
     }
 
     /// The spans, as they stand there.
@@ -167,9 +174,9 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
-    /// Takes the artifact of a layer of an image manifest as it is.
-    pub fn keep(&mut self, image: Digest, layer: Digest, artifact: PrefetchArtifact) {
-        self.of.entry(image).or_default().insert(layer, artifact);
+    /// Takes artifacts of an image manifest's layers as they are, in the place of all that it had.
+    pub fn keep(&mut self, image: Digest, artifacts: BTreeMap<Digest, PrefetchArtifact>) {
+        self.of.insert(image, artifacts);
     }
 
     /// Takes what spans of an image manifest's layers come to.

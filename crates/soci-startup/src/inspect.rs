@@ -19,8 +19,14 @@ const HEAD: u64 = 4096;
 /// Most program headers, dynamic entries and bytes of strings that are read: a thousand times what programs have.
 const MAX_TABLE: u64 = 1 << 20;
 
-/// Most libraries that a file may need.
-const MAX_NEEDED: usize = 512;
+/// Most libraries that a file may need, and most folders in which it wants them to be looked for.
+const MAX_NEEDED: usize = 128;
+
+/// Bytes of all names of a file that are kept. Thousands of bytes are many.
+const MAX_NAMES: usize = 16 << 10;
+
+/// Most bytes that one file takes when it is known, with what its names take beside themselves.
+pub const MAX_INSPECTED: usize = 32 << 10;
 
 /// What a file is, and what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +150,8 @@ impl Inspector {
                 })
             }
             Step::Interpreter { header, segments } => {
-                Some(dynamic_or_done(header, segments, Some(text(bytes)?)))
+                let interpreter = text(bytes).filter(|path| path.len() < MAX_NAMES);
+                Some(dynamic_or_done(header, segments, interpreter))
             }
             Step::Dynamic { header, segments, interpreter } => {
                 let dynamic = self.dynamic(&header, &segments, bytes)?;
@@ -154,17 +161,21 @@ impl Inspector {
                 let strings = StringTable::new(bytes);
                 let at = |offset: u64| {
                     let bytes = strings.get_raw(usize::try_from(offset).ok()?).ok()?;
-                    String::from_utf8(bytes.to_vec()).ok()
+                    std::str::from_utf8(bytes).ok()
                 };
+                let mut left = MAX_NAMES;
+                let mut fits = |name: &&str| {
+                    let fits = !name.is_empty() && name.len() < left;
+                    left -= if fits { name.len() } else { 0 };
+                    fits
+                };
+                let needed = dynamic.needed.iter().copied().filter_map(at).filter(&mut fits);
+                let needed: Vec<String> = needed.map(str::to_owned).collect();
                 // The older of the two does not count beside the newer.
                 let search = dynamic.runpath.or(dynamic.rpath).and_then(at).unwrap_or_default();
-                let search = search.split(':').filter(|folder| !folder.is_empty());
-                Some(Step::Done(Inspected::Elf {
-                    interpreter,
-                    needed: dynamic.needed.iter().copied().filter_map(at).collect(),
-                    search: search.map(str::to_owned).collect(),
-                    machine,
-                }))
+                let search = search.split(':').filter(&mut fits).take(MAX_NEEDED);
+                let search = search.map(str::to_owned).collect();
+                Some(Step::Done(Inspected::Elf { interpreter, needed, search, machine }))
             }
             Step::Done(_) => Some(step),
         }
@@ -286,6 +297,53 @@ mod tests {
         assert!(matches!(inspect(b"#!\n"), Inspected::Other(_)));
         assert_eq!(inspect(b"/lib\n"), Inspected::Other(b"/lib\n".to_vec()));
         assert_eq!(inspect(b""), Inspected::Other(Vec::new()));
+    }
+
+    /// A library of tables alone: so many names at the same place of the strings, and a folder to search.
+    fn library(names: usize, strings: &[u8]) -> Vec<u8> {
+        const HEADERS: u64 = 64 + 2 * 56;
+        let mut dynamic = Vec::new();
+        let mut entry = |tag: u64, value: u64| {
+            dynamic.extend([tag, value].map(u64::to_le_bytes).concat());
+        };
+        for _ in 0..names {
+            entry(1, 1);
+        }
+        entry(29, 1);
+        entry(5, HEADERS);
+        entry(10, strings.len() as u64);
+        let dynamic_at = HEADERS + strings.len() as u64;
+        let end = dynamic_at + dynamic.len() as u64;
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        file.extend([3u16, 62].map(u16::to_le_bytes).concat());
+        file.extend(1u32.to_le_bytes());
+        file.extend([0u64, 64, 0].map(u64::to_le_bytes).concat());
+        file.extend(0u32.to_le_bytes());
+        file.extend([64u16, 56, 2, 0, 0, 0].map(u16::to_le_bytes).concat());
+        for (kind, at, size) in [(1u32, 0, end), (2, dynamic_at, dynamic.len() as u64)] {
+            file.extend([kind, 4].map(u32::to_le_bytes).concat());
+            file.extend([at, at, at, size, size, 8].map(u64::to_le_bytes).concat());
+        }
+        [&file, strings, &dynamic].concat()
+    }
+
+    #[test]
+    fn what_is_kept_of_a_file_is_bounded_whatever_it_names() {
+        let text = |length: usize, byte: u8| [&[0][..], &vec![byte; length], &[0]].concat();
+        for (names, strings) in [
+            (10, text(100, b'a')),
+            (10_000, text(100, b'a')),
+            (500, text(1 << 19, b'a')),
+            (1, text(1 << 19, b':')),
+            (1, [&[0][..], "/a:".repeat(100_000).as_bytes(), &[0]].concat()),
+        ] {
+            let Inspected::Elf { needed, search, .. } = inspect(&library(names, &strings)) else {
+                panic!("{names}");
+            };
+            assert!(names != 10 || (needed.len(), search.len()) == (10, 1));
+            let kept = needed.iter().chain(&search).map(|name| name.len() + 24);
+            assert!(kept.sum::<usize>() <= MAX_INSPECTED, "{names}");
+        }
     }
 
     proptest! {

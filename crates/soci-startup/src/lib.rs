@@ -17,6 +17,6 @@ mod search;
 mod tree;
 
 pub use config::{ConfigError, RunConfig};
-pub use inspect::{Inspected, Inspector};
-pub use search::{FileToInspect, NeededFile, Searched, needed_files};
+pub use inspect::{Inspected, Inspector, MAX_INSPECTED};
+pub use search::{Effort, FileToInspect, MAX_FILES, NeededFile, Searched, needed_files};
 pub use tree::{EntryKind, Place, Tree, TreeEntry, TreeTooLarge};

@@ -10,13 +10,14 @@
 //!   that the file names, in `LD_LIBRARY_PATH`, in those of `/etc/ld.so.conf`, in the standard ones.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::rc::Rc;
 
 use crate::config::RunConfig;
 use crate::inspect::Inspected;
 use crate::tree::{Place, Tree};
 
-/// Most files.
-const MAX_FILES: usize = 256;
+/// Most files that are found, and most that are read beside for where libraries are.
+pub const MAX_FILES: usize = 256;
 
 /// Larger files are not among them, in bytes: a snapshotter waits for all before it mounts the layer, and a program
 /// reads little of a large file before it speaks.
@@ -29,13 +30,14 @@ const MAX_BYTES: u64 = 256 << 20;
 const MAX_WORDS: usize = 256;
 
 /// Most lines of the linker's configuration, and most files that it includes.
-const MAX_CONF: usize = 256;
+const MAX_CONF: usize = MAX_FILES;
 
 /// Most folders in which a library is looked for.
 const MAX_FOLDERS: usize = 128;
 
-/// Most places that are looked at for libraries.
-const MAX_LOOKS: usize = 10_000;
+/// What all looks into the tree may cost together, however often the search begins again: one for each look and one
+/// more for each 32 bytes of its path. Programs of many libraries cost a tenth of it.
+const MAX_EFFORT: usize = 1 << 20;
 
 /// The linker's configuration.
 const LD_SO_CONF: &str = "/etc/ld.so.conf";
@@ -86,11 +88,23 @@ pub enum Searched {
     Found(Vec<NeededFile>),
 }
 
-/// The files that the image's program needs to start. `inspected` is what is known of files by now.
+/// What a search may still cost. Begin with the default, and hand the same to each call of one search.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort(usize);
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self(MAX_EFFORT)
+    }
+}
+
+/// The files that the image's program needs to start. `inspected` is what is known of files by now. When the effort is
+/// spent, what was found by then is all.
 pub fn needed_files(
     config: &RunConfig,
     tree: &Tree,
     inspected: &BTreeMap<Place, Inspected>,
+    effort: &mut Effort,
 ) -> Searched {
     let mut search = Search {
         config,
@@ -99,7 +113,7 @@ pub fn needed_files(
         found: Vec::new(),
         seen: HashSet::new(),
         bytes: 0,
-        looks: MAX_LOOKS,
+        effort,
         folders: HashMap::new(),
         libraries: VecDeque::new(),
     };
@@ -116,12 +130,11 @@ struct Search<'a> {
     found: Vec<NeededFile>,
     seen: HashSet<Place>,
     bytes: u64,
-    /// Places that may still be looked at.
-    looks: usize,
+    effort: &'a mut Effort,
     /// The linker's own folders, by machine.
-    folders: HashMap<u16, Vec<String>>,
+    folders: HashMap<u16, Rc<[String]>>,
     /// Libraries to look for, each with the folders of the file that needs it.
-    libraries: VecDeque<(String, Vec<String>, u16)>,
+    libraries: VecDeque<(String, Rc<[String]>, u16)>,
 }
 
 impl Search<'_> {
@@ -150,16 +163,22 @@ impl Search<'_> {
 
     /// A word that may be a file or a program.
     fn program(&mut self, word: &str) -> Result<(), FileToInspect> {
-        let at_path = self.tree.file(&self.config.working_dir, word);
+        let config = self.config;
+        let mut file = None;
         // A name alone is a program in PATH first, as execvp has it, and then a file of the working folder.
-        let in_path = || {
-            let mut folders = self.config.path.iter();
-            folders.find_map(|folder| self.tree.file(folder, word))
-        };
-        let file =
-            if word.contains('/') || word.is_empty() { at_path } else { in_path().or(at_path) };
+        if !word.contains('/') && !word.is_empty() {
+            file = config.path.iter().find_map(|folder| self.look(folder, word));
+        }
+        let file = file.or_else(|| self.look(&config.working_dir, word));
         let Some((path, place, size)) = file else { return Ok(()) };
         self.file(&path, place, size)
+    }
+
+    /// What a program in a folder sees at a path.
+    fn look(&mut self, folder: &str, path: &str) -> Option<(String, Place, u64)> {
+        let cost = 1 + (folder.len() + path.len()) / 32;
+        self.effort.0 = self.effort.0.checked_sub(cost)?;
+        self.tree.file(folder, path)
     }
 
     fn file(&mut self, path: &str, place: Place, size: u64) -> Result<(), FileToInspect> {
@@ -175,7 +194,7 @@ impl Search<'_> {
                 let (interpreter, needed) = (interpreter.clone(), needed.clone());
                 let (search, machine) = (expanded(search, path), *machine);
                 if let Some(interpreter) = interpreter
-                    && let Some((path, place, size)) = self.tree.file("/", &interpreter)
+                    && let Some((path, place, size)) = self.look("/", &interpreter)
                 {
                     self.take(&path, place, size);
                 }
@@ -224,31 +243,24 @@ impl Search<'_> {
         search: &[String],
         machine: u16,
     ) -> Result<Option<(String, Place, u64)>, FileToInspect> {
-        if self.looks == 0 {
-            return Ok(None);
-        }
+        let config = self.config;
         if name.contains('/') {
-            return Ok(self.tree.file(&self.config.working_dir, name));
+            return Ok(self.look(&config.working_dir, name));
         }
-        let (config, tree) = (self.config, self.tree);
         let own = self.linker_folders(machine)?;
-        let folders = search.iter().chain(&config.library_path).chain(own).take(MAX_FOLDERS);
-        let mut looked = 0;
-        let mut folders = folders.inspect(|_| looked += 1);
-        let found = folders.find_map(|folder| tree.file(folder, name));
-        self.looks = self.looks.saturating_sub(looked);
-        Ok(found)
+        let folders = search.iter().chain(&config.library_path).chain(own.iter()).take(MAX_FOLDERS);
+        Ok(folders.into_iter().find_map(|folder| self.look(folder, name)))
     }
 
     /// The folders of the linker's configuration, then the standard ones.
-    fn linker_folders(&mut self, machine: u16) -> Result<&[String], FileToInspect> {
+    fn linker_folders(&mut self, machine: u16) -> Result<Rc<[String]>, FileToInspect> {
         if !self.folders.contains_key(&machine) {
             let mut folders = Vec::new();
             let mut files = VecDeque::from([LD_SO_CONF.to_owned()]);
             let mut read = 0;
             while let Some(file) = files.pop_front().filter(|_| read < MAX_CONF) {
                 read += 1;
-                let Some((_, place, size)) = self.tree.file("/", &file) else { continue };
+                let Some((_, place, size)) = self.look("/", &file) else { continue };
                 if let Inspected::Other(text) = self.inspect(place, size)? {
                     let text = String::from_utf8_lossy(text).into_owned();
                     for line in text.lines().take(MAX_CONF) {
@@ -270,9 +282,9 @@ impl Search<'_> {
             }
             folders.extend(LIBRARY_FOLDERS.map(str::to_owned));
             folders.truncate(MAX_FOLDERS);
-            self.folders.insert(machine, folders);
+            self.folders.insert(machine, folders.into());
         }
-        Ok(self.folders.get(&machine).map(Vec::as_slice).unwrap_or_default())
+        Ok(self.folders.get(&machine).cloned().unwrap_or_default())
     }
 
     /// The files that a pattern of the linker's configuration names: a star may stand in the last component.
@@ -329,10 +341,11 @@ fn commands(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The folders that a file names, with what stands for the file's own folder put in.
-fn expanded(search: &[String], path: &str) -> Vec<String> {
+fn expanded(search: &[String], path: &str) -> Rc<[String]> {
     let origin = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let expand = |folder: &String| folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin);
-    search.iter().take(MAX_FOLDERS).map(expand).collect()
+    let sane = |folder: &&String| folder.matches('$').count() <= 2;
+    search.iter().filter(sane).take(MAX_FOLDERS).map(expand).collect()
 }
 
 #[cfg(test)]
@@ -390,7 +403,7 @@ mod tests {
 
     fn found(files: &[(&str, Inspected)], arguments: &[&str]) -> Vec<String> {
         let Image { tree, inspected, config } = image(files, arguments);
-        match needed_files(&config, &tree, &inspected) {
+        match needed_files(&config, &tree, &inspected, &mut Effort::default()) {
             Searched::Found(files) => files.into_iter().map(|file| file.path).collect(),
             Searched::Inspect(need) => panic!("{need:?}"),
         }
@@ -469,11 +482,12 @@ mod tests {
             image(&[("usr/bin/app", elf("", &["l"], &[])), ("lib/l", text(""))], &["app"]);
         let library = image.inspected.remove(&Place { layer: 0, entry: 1 }).unwrap();
         let need = FileToInspect { place: Place { layer: 0, entry: 1 }, size: 10 };
-        let searched = needed_files(&image.config, &image.tree, &image.inspected);
+        let searched =
+            needed_files(&image.config, &image.tree, &image.inspected, &mut Effort::default());
         assert_eq!(searched, Searched::Inspect(need));
         image.inspected.insert(need.place, library);
         assert!(
-            matches!(needed_files(&image.config, &image.tree, &image.inspected), Searched::Found(files) if files.len() == 2)
+            matches!(needed_files(&image.config, &image.tree, &image.inspected, &mut Effort::default()), Searched::Found(files) if files.len() == 2)
         );
     }
 
@@ -491,8 +505,37 @@ mod tests {
         tree.add_layer(0, entries).unwrap();
         let Image { inspected, config, .. } =
             image(&[("usr/bin/app", elf("", &["l"], &[])), ("lib/l", text(""))], &["app"]);
-        let Searched::Found(files) = needed_files(&config, &tree, &inspected) else { panic!() };
+        let Searched::Found(files) =
+            needed_files(&config, &tree, &inspected, &mut Effort::default())
+        else {
+            panic!()
+        };
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].path, "/lib/l");
+    }
+
+    #[test]
+    fn a_search_that_costs_too_much_ends_with_what_it_has() {
+        let names: Vec<String> = (0..300).map(|number| format!("usr/bin/p{number}")).collect();
+        let files: Vec<(&str, Inspected)> =
+            names.iter().map(|name| (name.as_str(), text(""))).collect();
+        let mut image = image(&files, &[]);
+        let folder = format!("/{}", "a/".repeat(2000));
+        image.config.path = vec![folder; 40];
+        image.config.path.push("/usr/bin".to_owned());
+        image.config.arguments = (0..300).map(|number| format!("p{number}")).collect();
+        let mut effort = Effort::default();
+        let mut known = BTreeMap::new();
+        let mut calls = 0;
+        let found = loop {
+            calls += 1;
+            match needed_files(&image.config, &image.tree, &known, &mut effort) {
+                Searched::Found(files) => break files.len(),
+                Searched::Inspect(file) => {
+                    known.insert(file.place, image.inspected[&file.place].clone());
+                }
+            }
+        };
+        assert!(effort.0 < 6000 && calls < 100 && found < 100, "{} {calls} {found}", effort.0);
     }
 }

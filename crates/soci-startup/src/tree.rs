@@ -150,6 +150,9 @@ impl Tree {
 
     /// Follows symbolic links, the last component's too. The path may lead nowhere.
     fn resolve(&self, from: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+        if path.len() > MAX_PATH || from.len() > MAX_PATH {
+            return None;
+        }
         let start = if path.starts_with(b"/") { &b""[..] } else { from };
         let mut links = 0;
         let mut at: Vec<u8> = Vec::new();

@@ -12,6 +12,7 @@
 //! What a ztoc says of the layer is believed only as far as the digests of its spans reach: a span's
 //! bytes are verified before anything of them is handed out.
 
+mod archive_path;
 mod error;
 mod extract;
 mod for_index;
@@ -28,9 +29,13 @@ use crate::flatbuf::read::{Malformed, Offsets, Table};
 use crate::limits::LayerLimits;
 use crate::span::Hash;
 use crate::toc::FileType;
+use archive_path::ArchivePath;
 pub use error::ReadError;
 pub use extract::{ExtractError, Extraction, FetchError};
 pub use probe::SpanSizePlace;
+
+/// Bytes of a span's digest as text.
+const DIGEST_TEXT: usize = "sha256:".len() + 64;
 
 /// An open ztoc over bytes that are kept as they are.
 ///
@@ -199,6 +204,10 @@ impl<B: AsRef<[u8]>> Reader<B> {
         if digests.len() != starts.len() {
             return Err(ReadError::Checkpoints("their number is not that of the digests"));
         }
+        // No writer lets two share their bytes.
+        if digests.len().saturating_mul(DIGEST_TEXT) > buffer.len() {
+            return Err(ReadError::Malformed);
+        }
         let hashes = (0..digests.len())
             .map(|index| parse_sha256(digests.bytes(index)?).ok_or(ReadError::SpanDigest(index)))
             .collect::<Result<_, _>>()?;
@@ -326,25 +335,6 @@ impl<B: AsRef<[u8]>> Reader<B> {
             .window
             .and_then(|at| self.bytes.as_ref().get(at..at + crate::WINDOW_SIZE))
             .unwrap_or(&ZEROS)
-    }
-}
-
-fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|c| *c == b'/').filter(|part| !part.is_empty() && *part != b".")
-}
-
-/// A path that is looked for. It is taken apart once, so that comparing it with an entry costs no more than
-/// the entry is long, whatever a link's target is padded with.
-struct ArchivePath<'a>(Vec<&'a [u8]>);
-
-impl<'a> ArchivePath<'a> {
-    fn new(path: &'a [u8]) -> Self {
-        Self(components(path).collect())
-    }
-
-    /// Whether an entry of this name lies at the path.
-    fn names(&self, name: &[u8]) -> bool {
-        components(name).eq(self.0.iter().copied())
     }
 }
 

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{ArchivePath, Entry, Reader, Span};
+use super::archive_path::ArchivePath;
+use super::{Entry, Reader, Span};
 use crate::inflate::{Inflater, Status, Stop, Wrapper};
 use crate::toc::FileType;
 use crate::{Compression, WINDOW_SIZE};

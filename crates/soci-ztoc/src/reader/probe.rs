@@ -1,4 +1,4 @@
-//! Reads the span size of a ztoc without the ztoc.
+//! Reads the span size of a ztoc, and the size of its archive, without the ztoc.
 
 use std::ops::Range;
 
@@ -17,14 +17,23 @@ const TAR_ZINFO_SIZE: u64 = 64;
 pub struct SpanSizePlace {
     compression: Compression,
     start: u64,
+    uncompressed_size: u64,
 }
 
 impl SpanSizePlace {
     /// Finds the place with the first bytes of a ztoc; a few hundred are enough.
     pub fn find(head: &[u8]) -> Result<Self, ReadError> {
-        let info = Table::root(head)?.table(ztoc::COMPRESSION_INFO)?;
+        let root = Table::root(head)?;
+        let uncompressed_size = root.i64(ztoc::UNCOMPRESSED_ARCHIVE_SIZE)?.cast_unsigned();
+        let info = root.table(ztoc::COMPRESSION_INFO)?;
         let compression = read_compression(&info)?;
-        Ok(Self { compression, start: info.bytes_start(compression_info::CHECKPOINTS)? })
+        let start = info.bytes_start(compression_info::CHECKPOINTS)?;
+        Ok(Self { compression, start, uncompressed_size })
+    }
+
+    /// Size of the archive in bytes, up to its end mark, by the account of whoever wrote the ztoc.
+    pub fn uncompressed_size(&self) -> u64 {
+        self.uncompressed_size
     }
 
     /// The bytes of the ztoc that [`SpanSizePlace::read`] wants, as far as the ztoc has them.
