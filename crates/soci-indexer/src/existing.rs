@@ -1,5 +1,5 @@
 //! Finds out whether an image carries the very SOCI index that would be built, without reading a
-//! layer.
+//! layer whole.
 //!
 //! The ztocs that existing SOCI indexes name are put in the place of those that would be built.
 //! If that gives the manifests that are there, to the byte, they are the result: of the same

@@ -2,7 +2,7 @@
 //!
 //! 1. The image's documents are fetched (`gather.rs`), and the plan says which layers get a ztoc, or why
 //!    none does.
-//! 2. A result that is there already is looked for (`existing.rs`). If it is found, no layer is read, and
+//! 2. A result that is there already is looked for (`existing.rs`). If it is found, no layer is read but for its last bytes, and
 //!    at most its tag is written.
 //! 3. Otherwise each layer is a task, the largest first. Its ztoc is stored as soon as it is built, so that
 //!    none is held until the last layer is done.
