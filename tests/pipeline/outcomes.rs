@@ -1,7 +1,7 @@
 //! What becomes of an image, and what is written for it.
 
 use soci_indexer::{IndexError, Options};
-use soci_manifest::{Platforms, SkipReason, SociIndexSettings, Version};
+use soci_manifest::{Generation, Platforms, SkipReason, SociIndexSettings, Version};
 use soci_oci::media_type;
 use soci_registry_server::testing::{FakeOptions, FakeRegistry, RequestKind};
 use soci_tests::{TestImage, gzip_layer};
@@ -65,6 +65,24 @@ async fn doing_it_again_reads_no_layer_and_writes_nothing() {
                 assert_eq!(ranges, [Some(end)], "{digest}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_registry_without_ranges_is_not_read_for_the_end_of_a_layer() {
+    for prefetch in [false, true] {
+        let registry =
+            FakeRegistry::with(FakeOptions { ranges: false, ..FakeOptions::default() }).await;
+        two_platforms().put(&registry, REPOSITORY, "1");
+        let mut options = options(Version::V2);
+        if prefetch {
+            options.settings.generation = Generation::Newer;
+            options.settings.prefetch.auto = true;
+        }
+        indexed(index(&registry, "1", &options).await);
+        registry.clear_requests();
+        let again = index(&registry, "1", &options).await.unwrap();
+        assert!(again.already_there && again.bytes_read == 0, "{again:?}");
     }
 }
 

@@ -101,7 +101,7 @@ async fn with_ztoc(ztoc: impl FnOnce(Vec<u8>) -> Vec<u8>) -> (FakeRegistry, Veri
 
 /// The byte `at` in the window of `ztoc`'s second checkpoint; that of the first is all zeros.
 fn window_byte(ztoc: &[u8], at: usize) -> usize {
-    let place = soci_ztoc::SpanSizePlace::find(ztoc).unwrap().range().end as usize;
+    let place = soci_ztoc::ZtocHead::read(ztoc).unwrap().span_size_range().end as usize;
     place + (17 + (32 << 10)) + 17 + at
 }
 

@@ -40,6 +40,9 @@ const MOST_BEHIND_ARCHIVE: u32 = 16 << 20;
 /// Layers that are looked at at once.
 const LAYERS_AT_ONCE: usize = 8;
 
+/// Bytes of a ztoc that reach to the size of its archive.
+const SHORT_HEAD: u64 = 4 << 10;
+
 /// Most SOCI indexes that are looked at.
 const MAX_CANDIDATES: usize = 64;
 
@@ -268,13 +271,15 @@ async fn has_one_member<S: ImageStore>(
     if ztoc.size == 0 || size < 4 {
         return Ok(false);
     }
-    let head = store.blob_range(&ztoc.digest, 0..ztoc.size.min(HEAD)).await;
+    let head = store.blob_range(&ztoc.digest, 0..ztoc.size.min(SHORT_HEAD)).await;
     let Some(head) = usable(head)? else { return Ok(false) };
-    // Where no part of a layer can be read, no layer is mounted lazily either.
-    let Some(tail) = usable(store.blob_range(&layer.key.digest, size - 4..size).await)? else {
-        return Ok(true);
+    let tail = match store.blob_range_only(&layer.key.digest, size - 4..size).await {
+        Ok(tail) => tail,
+        Err(error) if error.is_transient() => return Err(error),
+        // Where no part of a layer can be read, no layer is mounted lazily either.
+        Err(_) => return Ok(true),
     };
-    let (Ok(place), Ok(told)) = (soci_ztoc::SpanSizePlace::find(&head), tail[..].try_into()) else {
+    let (Ok(place), Ok(told)) = (soci_ztoc::ZtocHead::read(&head), tail[..].try_into()) else {
         return Ok(false);
     };
     // RFC 1952: the length of the member's data, modulo 2^32. Behind an archive's end there may be zeros.
@@ -369,8 +374,8 @@ async fn span_size<S: ImageStore>(
     let Some(head) = usable(store.blob_range(digest, 0..size.min(HEAD)).await)? else {
         return Ok(None);
     };
-    let Ok(place) = soci_ztoc::SpanSizePlace::find(&head) else { return Ok(None) };
-    let range = place.range();
+    let Ok(place) = soci_ztoc::ZtocHead::read(&head) else { return Ok(None) };
+    let range = place.span_size_range();
     let range = range.start..range.end.min(size);
     if range.is_empty() {
         return Ok(None);
@@ -382,7 +387,7 @@ async fn span_size<S: ImageStore>(
         let Some(bytes) = usable(store.blob_range(digest, range).await)? else { return Ok(None) };
         bytes
     };
-    Ok(place.read(&bytes).ok())
+    Ok(place.span_size(&bytes).ok())
 }
 
 /// Takes the ztocs of the layers that are wanted, and returns their prefetch artifacts.

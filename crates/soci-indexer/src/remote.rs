@@ -56,6 +56,14 @@ impl ImageStore for RemoteRepository {
         Ok(self.client.blob_range(&self.repository, digest, range).await?)
     }
 
+    async fn blob_range_only(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        Ok(self.client.blob_range_only(&self.repository, digest, range).await?)
+    }
+
     async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         let found = self.client.has_blob(&self.repository, digest).await?;
         // Not every registry states the size, which the client tells as 0.

@@ -49,6 +49,9 @@ const INSPECTED_MEMORY: u64 = (2 * MAX_FILES * MAX_INSPECTED) as u64;
 /// Longest span that is fetched, in bytes.
 const MAX_SPAN: u64 = 16 << 20;
 
+/// Bytes that are inflated in all to get at what files say: a span has to be inflated from its beginning.
+const MAX_INFLATED: u64 = 2 << 30;
+
 /// Memory for spans that may be wanted again, in bytes.
 const SPAN_MEMORY: usize = 16 << 20;
 
@@ -110,6 +113,7 @@ pub(crate) async fn startup_files<S: ImageStore>(
         small: HashMap::new(),
         small_bytes: 0,
         open: None,
+        left_to_inflate: MAX_INFLATED,
         spans: HashMap::new(),
     };
     let tree = match image.tree().await? {
@@ -191,6 +195,8 @@ struct Opened<'a, S> {
     small_bytes: u64,
     /// The ztoc that was wanted last, with its layer's place.
     open: Option<(usize, Reader<Bytes>)>,
+    /// Bytes that may still be inflated.
+    left_to_inflate: u64,
     /// Compressed spans that were fetched, by layer and number.
     spans: HashMap<(usize, usize), Bytes>,
 }
@@ -282,14 +288,21 @@ impl<S: ImageStore> Opened<'_, S> {
         range: std::ops::Range<u64>,
     ) -> Result<Option<Vec<u8>>, IndexError> {
         let (store, layer) = (self.store.clone(), self.layers[place.layer].digest);
-        let mut spans = std::mem::take(&mut self.spans);
-        let Some(reader) = self.reader(place.layer).await? else { return Ok(None) };
+        self.reader(place.layer).await?;
+        let Some((_, reader)) = &self.open else { return Ok(None) };
+        let spans = &mut self.spans;
         let Some(entry) = reader.entry(place.entry).filter(|entry| !entry.is_sparse()) else {
             return Ok(None);
         };
         let archive =
             entry.offset.saturating_add(range.start)..entry.offset.saturating_add(range.end);
+        let end = archive.end;
         let Ok(mut extraction) = reader.extraction_at(archive) else { return Ok(None) };
+        let begin = extraction.next_span().map_or(end, |span| span.uncompressed_start);
+        let Some(left) = self.left_to_inflate.checked_sub(end - begin.min(end)) else {
+            return Ok(None);
+        };
+        self.left_to_inflate = left;
         let mut data = Vec::new();
         while let Some(span) = extraction.next_span() {
             let length = span.end - span.start;
@@ -300,11 +313,15 @@ impl<S: ImageStore> Opened<'_, S> {
             let bytes = match spans.get(&key) {
                 Some(bytes) => bytes.clone(),
                 None if length == 0 => Bytes::new(),
-                None => {
-                    let bytes = store.blob_range(&layer, span.range()).await;
-                    let target = || soci_oci::TagOrDigest::Digest(layer);
-                    bytes.map_err(|source| IndexError::Read { target: target(), source })?
-                }
+                None => match store.blob_range_only(&layer, span.range()).await {
+                    Ok(bytes) => bytes,
+                    // Where no part of a layer can be read, nothing is prefetched either.
+                    Err(source) if !source.is_transient() => return Ok(None),
+                    Err(source) => {
+                        let target = soci_oci::TagOrDigest::Digest(layer);
+                        return Err(IndexError::Read { target, source });
+                    }
+                },
             };
             let pushed = extraction.push(&bytes, &mut |piece: &[u8]| {
                 data.extend_from_slice(piece);
@@ -320,7 +337,6 @@ impl<S: ImageStore> Opened<'_, S> {
             }
             spans.insert(key, bytes);
         }
-        self.spans = spans;
         Ok(Some(data))
     }
 }

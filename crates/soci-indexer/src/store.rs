@@ -68,6 +68,16 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         range: Range<u64>,
     ) -> impl Future<Output = Result<Bytes, StoreError>> + Send;
 
+    /// The same where that costs no more than the bytes themselves: a store that would have to read what is in front of
+    /// them fails for good. By default there is none of that kind.
+    fn blob_range_only(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<Bytes, StoreError>> + Send {
+        self.blob_range(digest, range)
+    }
+
     /// Whether a blob of `size` bytes exists.
     fn has_blob(
         &self,

@@ -44,9 +44,7 @@ pub use error::{BuildError, BuildFromReaderError};
 pub use limits::LayerLimits;
 pub use members::GzipMembers;
 pub use memory::{MemoryGrant, Unbounded};
-pub use reader::{
-    Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span, SpanSizePlace,
-};
+pub use reader::{Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span, ZtocHead};
 pub use span::SpanHasher;
 pub use tar::{BLOCK_SIZE, TarError, is_header};
 pub use toc::{CHECKPOINT_MEMORY, FileType};

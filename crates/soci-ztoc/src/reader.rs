@@ -32,7 +32,7 @@ use crate::toc::FileType;
 use archive_path::ArchivePath;
 pub use error::ReadError;
 pub use extract::{ExtractError, Extraction, FetchError};
-pub use probe::SpanSizePlace;
+pub use probe::ZtocHead;
 
 /// Bytes of a span's digest as text.
 const DIGEST_TEXT: usize = "sha256:".len() + 64;

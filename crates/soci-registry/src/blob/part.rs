@@ -79,6 +79,8 @@ pub(crate) enum Extent {
     Whole,
     /// A part of a blob with this size, or of unknown size.
     Part(Option<u64>),
+    /// A part, and nothing in front of it: a server that sends the whole blob instead fails.
+    PartOnly,
 }
 
 /// Reads a range in order.
@@ -262,6 +264,9 @@ impl PartReader {
         let redirected = known || *reply.url() != call.url;
         match reply.status() {
             StatusCode::PARTIAL_CONTENT if ranged => self.check_content_range(&reply)?,
+            StatusCode::OK if self.extent == Extent::PartOnly => {
+                return Err(self.other_range(&reply, ""));
+            }
             StatusCode::OK => self.check_length(&reply)?,
             _ => {
                 let asked = match (known, redirected) {
@@ -293,18 +298,20 @@ impl PartReader {
         let size = match self.extent {
             Extent::Whole => Some(self.end),
             Extent::Part(size) => size,
+            Extent::PartOnly => None,
         };
         let good = content_range::parse(value).is_some_and(|range| {
             range.start == self.position
                 && range.end <= self.end
                 && (size.is_none() || range.total.is_none() || range.total == size)
         });
-        if good {
-            return Ok(());
-        }
-        let request = reply.request().clone();
-        let value = sanitize(value);
-        Err(Error::ContentRange { request, start: self.position, end: self.end - 1, value })
+        if good { Ok(()) } else { Err(self.other_range(reply, value)) }
+    }
+
+    /// The error of an answer that is not the range that was asked for.
+    fn other_range(&self, reply: &Reply, value: &str) -> Error {
+        let (request, value) = (reply.request().clone(), sanitize(value));
+        Error::ContentRange { request, start: self.position, end: self.end - 1, value }
     }
 
     /// A whole response must not be longer than the blob. A shorter one may have been cut.
@@ -312,7 +319,7 @@ impl PartReader {
         let size = match self.extent {
             Extent::Whole => self.end,
             Extent::Part(Some(size)) => size,
-            Extent::Part(None) => return Ok(()),
+            Extent::Part(None) | Extent::PartOnly => return Ok(()),
         };
         match reply.content_length() {
             Some(length) if length > size => {

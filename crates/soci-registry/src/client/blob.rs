@@ -64,10 +64,30 @@ impl Client {
         digest: &Digest,
         range: Range<u64>,
     ) -> Result<Bytes, Error> {
+        self.read_part(repository, digest, range, Extent::Part(None)).await
+    }
+
+    /// The same without that price: a server that ignores ranges is a permanent error.
+    pub async fn blob_range_only(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        range: Range<u64>,
+    ) -> Result<Bytes, Error> {
+        self.read_part(repository, digest, range, Extent::PartOnly).await
+    }
+
+    async fn read_part(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        range: Range<u64>,
+        extent: Extent,
+    ) -> Result<Bytes, Error> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let mut part = PartReader::new(self.target(repository, digest), range, Extent::Part(None));
+        let mut part = PartReader::new(self.target(repository, digest), range, extent);
         let Some(first) = part.next().await? else { return Ok(Bytes::new()) };
         let Some(second) = part.next().await? else { return Ok(first) };
         let mut bytes = BytesMut::from(first);

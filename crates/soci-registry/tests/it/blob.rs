@@ -393,6 +393,15 @@ async fn a_range_is_exact_with_and_without_range_support() {
         for (start, end) in [(0, 1), (10, 90_000), (99_999, 100_000), (0, 100_000), (5, 5)] {
             let got = client.blob_range(&repository, &digest, start as u64..end as u64).await;
             assert_eq!(got.unwrap(), bytes[start..end], "{start}..{end} ranges: {ranges}");
+            let only = start as u64..end as u64;
+            let got = client.blob_range_only(&repository, &digest, only).await;
+            match got {
+                Ok(got) => assert_eq!(got, bytes[start..end]),
+                Err(error) => {
+                    assert!(!ranges && matches!(error, Error::ContentRange { .. }), "{error}");
+                    assert!(!error.is_transient());
+                }
+            }
         }
         fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::DropAfter(20_000)));
         let got = client.blob_range(&repository, &digest, 10_000..90_000).await.unwrap();

@@ -11,18 +11,18 @@ use crate::flatbuf::read::Table;
 /// Bytes that hold the description of an uncompressed layer's spans, whatever its numbers.
 const TAR_ZINFO_SIZE: u64 = 64;
 
-/// Where in a ztoc its span size is stored: behind the digests of the spans (80 bytes each), in
-/// front of the checkpoints, so that it can be fetched by ranges.
+/// What the beginning of a ztoc tells: the size of the archive, and where the span size is stored. That is behind the
+/// digests of the spans (80 bytes each), in front of the checkpoints, so that it can be fetched by ranges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanSizePlace {
+pub struct ZtocHead {
     compression: Compression,
     start: u64,
     uncompressed_size: u64,
 }
 
-impl SpanSizePlace {
-    /// Finds the place with the first bytes of a ztoc; a few hundred are enough.
-    pub fn find(head: &[u8]) -> Result<Self, ReadError> {
+impl ZtocHead {
+    /// Reads the first bytes of a ztoc; a few hundred are enough.
+    pub fn read(head: &[u8]) -> Result<Self, ReadError> {
         let root = Table::root(head)?;
         let uncompressed_size = root.i64(ztoc::UNCOMPRESSED_ARCHIVE_SIZE)?.cast_unsigned();
         let info = root.table(ztoc::COMPRESSION_INFO)?;
@@ -36,8 +36,8 @@ impl SpanSizePlace {
         self.uncompressed_size
     }
 
-    /// The bytes of the ztoc that [`SpanSizePlace::read`] wants, as far as the ztoc has them.
-    pub fn range(&self) -> Range<u64> {
+    /// The bytes of the ztoc that [`ZtocHead::span_size`] wants, as far as the ztoc has them.
+    pub fn span_size_range(&self) -> Range<u64> {
         let size = match self.compression {
             Compression::Gzip => HEADER_SIZE as u64,
             Compression::Uncompressed => TAR_ZINFO_SIZE,
@@ -46,7 +46,7 @@ impl SpanSizePlace {
     }
 
     /// The span size that these bytes tell.
-    pub fn read(&self, bytes: &[u8]) -> Result<u64, ReadError> {
+    pub fn span_size(&self, bytes: &[u8]) -> Result<u64, ReadError> {
         match self.compression {
             Compression::Gzip => {
                 let stored = bytes.get(4..HEADER_SIZE).and_then(|stored| stored.try_into().ok());

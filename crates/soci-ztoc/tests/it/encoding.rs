@@ -104,7 +104,7 @@ proptest! {
         let settings = settings(layer.compression, layer.span_size);
         let bytes = build(&layer.bytes, settings, || 9999).unwrap().encoded.to_vec();
         let reader = open(bytes.clone());
-        let place = soci_ztoc::SpanSizePlace::find(&bytes).unwrap().range().start as usize;
+        let place = soci_ztoc::ZtocHead::read(&bytes).unwrap().span_size_range().start as usize;
         let length = u32::from_le_bytes(bytes[place - 4..place].try_into().unwrap()) as usize;
         let expected = encode(&reader, &bytes[place..place + length]);
         prop_assert!(bytes == expected, "{} and {} bytes", bytes.len(), expected.len());

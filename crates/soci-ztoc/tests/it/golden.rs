@@ -1,7 +1,7 @@
 //! The reference builder's layers: the same bytes, or an error where it has one.
 
 use serde_json::Value;
-use soci_ztoc::{Compression, LayerLimits, Reader, SpanSizePlace, ZtocSettings};
+use soci_ztoc::{Compression, LayerLimits, Reader, ZtocHead, ZtocSettings};
 
 use crate::support::{build, golden};
 
@@ -100,10 +100,10 @@ fn the_span_size_is_found_with_the_first_bytes_of_every_ztoc() {
         }
         let span_size = case.settings.span_size;
         let bytes = build(&case.layer, case.settings, || 4096).unwrap().encoded.to_vec();
-        let place = SpanSizePlace::find(&bytes[..bytes.len().min(200)]).unwrap();
-        let range = place.range();
+        let place = ZtocHead::read(&bytes[..bytes.len().min(200)]).unwrap();
+        let range = place.span_size_range();
         let end = bytes.len().min(range.end as usize);
-        let found = place.read(&bytes[range.start as usize..end]).unwrap();
+        let found = place.span_size(&bytes[range.start as usize..end]).unwrap();
         assert_eq!(found, span_size, "{}", case.name);
     }
 }
