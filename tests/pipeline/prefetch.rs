@@ -50,41 +50,10 @@ fn layer(files: &[File<'_>]) -> TestLayer {
     (media_type::OCI_LAYER, archive.into_inner().unwrap().into())
 }
 
-/// A program for 64-bit x86 with a dynamic linker and libraries, of headers and tables alone.
-fn elf(interpreter: &str, libraries: &[&str]) -> Vec<u8> {
-    const HEADERS: usize = 64 + 3 * 56;
-    let mut strings = vec![0];
-    let mut dynamic = Vec::new();
-    let mut entry =
-        |tag: u64, value: u64| dynamic.extend([tag, value].map(u64::to_le_bytes).concat());
-    for library in libraries {
-        entry(1, strings.len() as u64);
-        strings.extend([library.as_bytes(), &[0]].concat());
-    }
-    let interpreter = [interpreter.as_bytes(), &[0]].concat();
-    let interpreter_at = HEADERS as u64;
-    let strings_at = interpreter_at + interpreter.len() as u64;
-    entry(5, strings_at);
-    entry(10, strings.len() as u64);
-    entry(0, 0);
-    let dynamic_at = strings_at + strings.len() as u64;
-    let end = dynamic_at + dynamic.len() as u64;
-    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    file.extend([3u16, 62].map(u16::to_le_bytes).concat());
-    file.extend(1u32.to_le_bytes());
-    file.extend([0u64, 64, 0].map(u64::to_le_bytes).concat());
-    file.extend(0u32.to_le_bytes());
-    file.extend([64u16, 56, 3, 0, 0, 0].map(u16::to_le_bytes).concat());
-    for (kind, at, size) in [
-        (1u32, 0, end),
-        (3, interpreter_at, interpreter.len() as u64),
-        (2, dynamic_at, dynamic.len() as u64),
-    ] {
-        file.extend([kind, 4].map(u32::to_le_bytes).concat());
-        file.extend([at, at, at, size, size, 8].map(u64::to_le_bytes).concat());
-    }
-    assert_eq!(file.len(), HEADERS);
-    [file, interpreter, strings, dynamic].concat()
+/// A program with a dynamic linker that needs a library.
+fn elf(interpreter: &str, library: &str) -> Vec<u8> {
+    // DT_NEEDED, at the first string.
+    soci_startup::testing::elf(interpreter, &[library], &[(1, 1)])
 }
 
 fn prefetching(prefetch: PrefetchSettings, version: Version) -> Options {
@@ -128,8 +97,8 @@ async fn verified(
 
 #[tokio::test]
 async fn a_program_brings_its_linker_its_libraries_and_its_script() {
-    let program = elf("/lib64/ld.so", &["libone.so"]);
-    let library = [elf("/", &["libtwo.so"]), vec![1; 100_000]].concat();
+    let program = elf("/lib64/ld.so", "libone.so");
+    let library = [elf("", "libtwo.so"), vec![1; 100_000]].concat();
     let base = layer(&[
         File::Filler("var/one", 300_000),
         File::Data("usr/lib/libone.so", library.clone()),

@@ -299,47 +299,18 @@ mod tests {
         assert_eq!(inspect(b""), Inspected::Other(Vec::new()));
     }
 
-    /// A library of tables alone: so many names at the same place of the strings, and a folder to search.
-    fn library(names: usize, strings: &[u8]) -> Vec<u8> {
-        const HEADERS: u64 = 64 + 2 * 56;
-        let mut dynamic = Vec::new();
-        let mut entry = |tag: u64, value: u64| {
-            dynamic.extend([tag, value].map(u64::to_le_bytes).concat());
-        };
-        for _ in 0..names {
-            entry(1, 1);
-        }
-        entry(29, 1);
-        entry(5, HEADERS);
-        entry(10, strings.len() as u64);
-        let dynamic_at = HEADERS + strings.len() as u64;
-        let end = dynamic_at + dynamic.len() as u64;
-        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-        file.extend([3u16, 62].map(u16::to_le_bytes).concat());
-        file.extend(1u32.to_le_bytes());
-        file.extend([0u64, 64, 0].map(u64::to_le_bytes).concat());
-        file.extend(0u32.to_le_bytes());
-        file.extend([64u16, 56, 2, 0, 0, 0].map(u16::to_le_bytes).concat());
-        for (kind, at, size) in [(1u32, 0, end), (2, dynamic_at, dynamic.len() as u64)] {
-            file.extend([kind, 4].map(u32::to_le_bytes).concat());
-            file.extend([at, at, at, size, size, 8].map(u64::to_le_bytes).concat());
-        }
-        [&file, strings, &dynamic].concat()
-    }
-
     #[test]
     fn what_is_kept_of_a_file_is_bounded_whatever_it_names() {
-        let text = |length: usize, byte: u8| [&[0][..], &vec![byte; length], &[0]].concat();
-        for (names, strings) in [
-            (10, text(100, b'a')),
-            (10_000, text(100, b'a')),
-            (500, text(1 << 19, b'a')),
-            (1, text(1 << 19, b':')),
-            (1, [&[0][..], "/a:".repeat(100_000).as_bytes(), &[0]].concat()),
-        ] {
-            let Inspected::Elf { needed, search, .. } = inspect(&library(names, &strings)) else {
-                panic!("{names}");
-            };
+        let (long, folders, colons) =
+            ("a".repeat(1 << 19), "/a:".repeat(100_000), ":".repeat(1 << 19));
+        let short = "a".repeat(100);
+        for (names, string) in
+            [(10, &short), (10_000, &short), (500, &long), (1, &colons), (1, &folders)]
+        {
+            // DT_NEEDED so many times, and DT_RUNPATH, all at the same string.
+            let entries = [vec![(1, 1); names], vec![(29, 1)]].concat();
+            let file = crate::testing::elf("", &[string], &entries);
+            let Inspected::Elf { needed, search, .. } = inspect(&file) else { panic!("{names}") };
             assert!(names != 10 || (needed.len(), search.len()) == (10, 1));
             let kept = needed.iter().chain(&search).map(|name| name.len() + 24);
             assert!(kept.sum::<usize>() <= MAX_INSPECTED, "{names}");

@@ -14,6 +14,8 @@
 mod config;
 mod inspect;
 mod search;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod tree;
 
 pub use config::{ConfigError, RunConfig};

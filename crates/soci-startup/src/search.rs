@@ -9,7 +9,7 @@
 //! - A program in ELF needs its dynamic linker and its libraries. These are looked for as ld.so(8) does it: in the folders
 //!   that the file names, in `LD_LIBRARY_PATH`, in those of `/etc/ld.so.conf`, in the standard ones.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::config::RunConfig;
@@ -114,7 +114,7 @@ pub fn needed_files(
         seen: HashSet::new(),
         bytes: 0,
         effort,
-        folders: HashMap::new(),
+        configured: None,
         libraries: VecDeque::new(),
     };
     match search.command(&config.arguments) {
@@ -131,8 +131,8 @@ struct Search<'a> {
     seen: HashSet<Place>,
     bytes: u64,
     effort: &'a mut Effort,
-    /// The linker's own folders, by machine.
-    folders: HashMap<u16, Rc<[String]>>,
+    /// The folders of the linker's configuration, once it was read.
+    configured: Option<Rc<[String]>>,
     /// Libraries to look for, each with the folders of the file that needs it.
     libraries: VecDeque<(String, Rc<[String]>, u16)>,
 }
@@ -176,9 +176,15 @@ impl Search<'_> {
 
     /// What a program in a folder sees at a path.
     fn look(&mut self, folder: &str, path: &str) -> Option<(String, Place, u64)> {
-        let cost = 1 + (folder.len() + path.len()) / 32;
-        self.effort.0 = self.effort.0.checked_sub(cost)?;
+        self.spend(1 + (folder.len() + path.len()) / 32)?;
         self.tree.file(folder, path)
+    }
+
+    /// Takes from what the search may cost; `None` once that is spent.
+    fn spend(&mut self, cost: usize) -> Option<()> {
+        let left = self.effort.0.checked_sub(cost);
+        self.effort.0 = left.unwrap_or(0);
+        left.map(|_| ())
     }
 
     fn file(&mut self, path: &str, place: Place, size: u64) -> Result<(), FileToInspect> {
@@ -247,53 +253,61 @@ impl Search<'_> {
         if name.contains('/') {
             return Ok(self.look(&config.working_dir, name));
         }
-        let own = self.linker_folders(machine)?;
-        let folders = search.iter().chain(&config.library_path).chain(own.iter()).take(MAX_FOLDERS);
-        Ok(folders.into_iter().find_map(|folder| self.look(folder, name)))
+        let configured = self.configured_folders()?;
+        let named = search.iter().chain(&config.library_path).chain(configured.iter());
+        if let Some(found) = named.take(MAX_FOLDERS).find_map(|folder| self.look(folder, name)) {
+            return Ok(Some(found));
+        }
+        if let Some((_, triplet)) = MULTIARCH.iter().find(|(known, _)| *known == machine) {
+            let parents = ["/lib", "/usr/lib"].map(|parent| format!("{parent}/{triplet}"));
+            if let Some(found) = parents.iter().find_map(|folder| self.look(folder, name)) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(LIBRARY_FOLDERS.iter().find_map(|folder| self.look(folder, name)))
     }
 
-    /// The folders of the linker's configuration, then the standard ones.
-    fn linker_folders(&mut self, machine: u16) -> Result<Rc<[String]>, FileToInspect> {
-        if !self.folders.contains_key(&machine) {
-            let mut folders = Vec::new();
-            let mut files = VecDeque::from([LD_SO_CONF.to_owned()]);
-            let mut read = 0;
-            while let Some(file) = files.pop_front().filter(|_| read < MAX_CONF) {
-                read += 1;
-                let Some((_, place, size)) = self.look("/", &file) else { continue };
-                if let Inspected::Other(text) = self.inspect(place, size)? {
-                    let text = String::from_utf8_lossy(text).into_owned();
-                    for line in text.lines().take(MAX_CONF) {
-                        let line = line.split('#').next().unwrap_or_default().trim();
-                        match line.strip_prefix("include") {
-                            Some(pattern) => files.extend(self.matching(pattern.trim())),
-                            None => folders.extend(
-                                line.split([':', ',', ' ', '\t'])
-                                    .filter(|f| f.starts_with('/'))
-                                    .map(str::to_owned),
-                            ),
-                        }
-                    }
+    /// The folders of the linker's configuration.
+    fn configured_folders(&mut self) -> Result<Rc<[String]>, FileToInspect> {
+        if let Some(known) = &self.configured {
+            return Ok(Rc::clone(known));
+        }
+        let mut folders = Vec::new();
+        let mut files = VecDeque::from([LD_SO_CONF.to_owned()]);
+        let mut read = 0;
+        while let Some(file) = files.pop_front().filter(|_| read < MAX_CONF) {
+            read += 1;
+            let Some((_, place, size)) = self.look("/", &file) else { continue };
+            let Inspected::Other(text) = self.inspect(place, size)? else { continue };
+            let text = String::from_utf8_lossy(text).into_owned();
+            for line in text.lines() {
+                let line = line.split('#').next().unwrap_or_default().trim();
+                if let Some(pattern) = line.strip_prefix("include") {
+                    let room = MAX_CONF.saturating_sub(files.len());
+                    files.extend(self.matching(pattern.trim(), room));
+                } else {
+                    let words = line.split([':', ',', ' ', '\t']);
+                    folders.extend(words.filter(|f| f.starts_with('/')).map(str::to_owned));
+                    folders.truncate(MAX_FOLDERS);
                 }
             }
-            let triplet = MULTIARCH.iter().find(|(known, _)| *known == machine);
-            for parent in ["/lib", "/usr/lib"] {
-                folders.extend(triplet.map(|(_, triplet)| format!("{parent}/{triplet}")));
-            }
-            folders.extend(LIBRARY_FOLDERS.map(str::to_owned));
-            folders.truncate(MAX_FOLDERS);
-            self.folders.insert(machine, folders.into());
         }
-        Ok(self.folders.get(&machine).cloned().unwrap_or_default())
+        let folders: Rc<[String]> = folders.into();
+        self.configured = Some(Rc::clone(&folders));
+        Ok(folders)
     }
 
     /// The files that a pattern of the linker's configuration names: a star may stand in the last component.
-    fn matching(&self, pattern: &str) -> Vec<String> {
+    fn matching(&mut self, pattern: &str, most: usize) -> Vec<String> {
         let path =
             if pattern.starts_with('/') { pattern.to_owned() } else { format!("/etc/{pattern}") };
         let Some((folder, name)) = path.rsplit_once('/') else { return Vec::new() };
         let Some((before, after)) = name.split_once('*') else { return vec![path.clone()] };
-        let files = self.tree.children(folder, MAX_CONF);
+        // What lies deeper is passed over, and costs as much.
+        let (files, passed) = self.tree.children(folder, most, self.effort.0);
+        if self.spend(1 + passed).is_none() {
+            return Vec::new();
+        }
         let fits = |path: &String| {
             let name = path.rsplit('/').next().unwrap_or_default();
             name.len() >= before.len() + after.len()
@@ -537,5 +551,28 @@ mod tests {
             }
         };
         assert!(effort.0 < 6000 && calls < 100 && found < 100, "{} {calls} {found}", effort.0);
+    }
+
+    #[test]
+    fn a_configuration_that_includes_everything_again_and_again_ends() {
+        let names: Vec<String> = (0..2000).map(|number| format!("etc/d/n/{number}")).collect();
+        let include = text(&"include /etc/d/*\ninclude /etc/d/n/*\n".repeat(100));
+        let mut files = vec![
+            ("usr/bin/app", elf("", &["liba.so"], &[])),
+            ("etc/ld.so.conf", include.clone()),
+            ("lib/liba.so", elf("", &[], &[])),
+        ];
+        files.extend(names.iter().map(|name| (name.as_str(), include.clone())));
+        let Image { tree, inspected, config } = image(&files, &["app"]);
+        let mut effort = Effort::default();
+        let searched = needed_files(&config, &tree, &inspected, &mut effort);
+        assert!(matches!(searched, Searched::Found(files) if files.len() == 2));
+        // All files that were passed over have been paid for, and no more are waited for than are read.
+        assert!(effort.0 < MAX_EFFORT - MAX_CONF * names.len(), "{}", effort.0);
+        while effort.0 > 0 {
+            let before = effort.0;
+            needed_files(&config, &tree, &inspected, &mut effort);
+            assert!(effort.0 < before);
+        }
     }
 }

@@ -140,12 +140,22 @@ impl Tree {
         }
     }
 
-    /// The paths of what lies in a folder, in order, at most `most`.
-    pub fn children(&self, folder: &str, most: usize) -> Vec<String> {
-        let Some(folder) = self.resolve(b"", folder.as_bytes()) else { return Vec::new() };
-        let below = self.below(&folder);
-        let direct = below.filter(|path| !path[folder.len() + 1..].contains(&b'/'));
-        direct.take(most).map(|path| format!("/{}", String::from_utf8_lossy(path))).collect()
+    /// The paths of what lies in a folder, in order, at most `most`; and how many files were looked at for it, at most
+    /// `looks`.
+    pub fn children(&self, folder: &str, most: usize, looks: usize) -> (Vec<String>, usize) {
+        let Some(folder) = self.resolve(b"", folder.as_bytes()) else { return (Vec::new(), 0) };
+        let depth = if folder.is_empty() { 0 } else { folder.len() + 1 };
+        let (mut children, mut looked) = (Vec::new(), 0);
+        for path in self.below(&folder).take(looks) {
+            if children.len() >= most {
+                break;
+            }
+            looked += 1;
+            if !path[depth..].contains(&b'/') {
+                children.push(format!("/{}", String::from_utf8_lossy(path)));
+            }
+        }
+        (children, looked)
     }
 
     /// Follows symbolic links, the last component's too. The path may lead nowhere.
@@ -309,7 +319,7 @@ mod tests {
         assert_eq!(place(&tree, "d/e/f"), None);
         assert_eq!(place(&tree, "d"), None);
         assert_eq!(place(&tree, "dd"), Some((0, 5)));
-        assert_eq!(tree.children("/b", 9), ["/b/new"]);
+        assert_eq!(tree.children("/b", 9, 9).0, ["/b/new"]);
     }
 
     #[test]
@@ -374,7 +384,7 @@ mod tests {
                 }
             }
             let _ = tree.file("a", &path);
-            let _ = tree.children(&path, 3);
+            let _ = tree.children(&path, 3, 9);
             let all: usize = tree.nodes.iter().map(|(path, node)| cost(path, node)).sum();
             prop_assert_eq!(all, tree.bytes);
         }
