@@ -1,7 +1,8 @@
-# The image of soci-index-builder: the worker and the commands, and both Lambda functions.
+# The image of soci-index-builder: one program, which is the worker and the commands, and under their names both Lambda
+# functions.
 #
 #   docker build --build-arg COMMIT="$(git rev-parse HEAD)" --tag soci-index-builder .
-#   docker build --target symbols --output symbols .        # what a debugger needs, by program
+#   docker build --target symbols --output symbols .        # what a debugger needs
 #
 # The last stage has the programs, the libraries they load, CA certificates and nothing to run a command with.
 # linux/amd64 and linux/arm64; a build for the other one runs under emulation.
@@ -19,37 +20,35 @@ RUN cd /src && mkdir /manifests && cp --parents Cargo.toml Cargo.lock */Cargo.to
     done
 
 FROM ${BUILD_BASE} AS build
-# It writes the list of dependencies into each program, where scanners for vulnerabilities find it.
+# It writes the list of dependencies into the program, where scanners for vulnerabilities find it.
 ARG CARGO_AUDITABLE_VERSION=0.7.7
 RUN command -v cargo-auditable >/dev/null || \
     cargo install --quiet --locked --root /usr/local --version "${CARGO_AUDITABLE_VERSION}" cargo-auditable
 # How the programs are optimised. `quick` takes a fraction of the time, and gives larger and slower programs.
 ARG PROFILE=release
-# Relocations are packed, as glibc 2.36 reads them: that makes each program half a megabyte to a megabyte smaller. For arm64
+# Relocations are packed, as glibc 2.36 reads them: that makes the program half a megabyte to a megabyte smaller. For arm64
 # the linker of Debian 12 cannot do it, and says so; programs are smaller there in any case.
 ENV RUSTFLAGS="-C link-arg=-Wl,-z,pack-relative-relocs"
 WORKDIR /src
 COPY --from=manifests /manifests .
-# All programs at once, here and below: apart, dependencies would be compiled again for each one's features.
-RUN cargo auditable build --locked --profile "${PROFILE}" -p soci-index-builder -p soci-filter-lambda -p soci-index-lambda
+RUN cargo auditable build --locked --profile "${PROFILE}" -p soci-index-builder
 COPY . .
 ARG COMMIT
 # Sources have the times of the checkout, which may be older than what was built from the empty ones.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && \
     export SOCI_INDEX_BUILDER_COMMIT="${COMMIT}" && \
-    cargo auditable build --locked --profile "${PROFILE}" \
-        -p soci-index-builder -p soci-filter-lambda -p soci-index-lambda && \
+    cargo auditable build --locked --profile "${PROFILE}" -p soci-index-builder && \
     mkdir -p /programs /symbols && \
-    for name in soci-index-builder filter-lambda index-lambda; do \
-        objcopy --only-keep-debug "target/${PROFILE}/$name" "/symbols/$name.debug" && \
-        objcopy --strip-all --add-gnu-debuglink="/symbols/$name.debug" "target/${PROFILE}/$name" "/programs/$name" || \
-        exit 1; \
-    done
+    objcopy --only-keep-debug "target/${PROFILE}/soci-index-builder" /symbols/soci-index-builder.debug && \
+    objcopy --strip-all --add-gnu-debuglink=/symbols/soci-index-builder.debug "target/${PROFILE}/soci-index-builder" \
+        /programs/soci-index-builder && \
+    ln -s soci-index-builder /programs/filter-lambda && \
+    ln -s soci-index-builder /programs/index-lambda
 # The root of the image. Where the loader looks for libraries is the same there as here.
 RUN mkdir -p /root-fs/usr/local/bin /root-fs/etc/ssl/certs /root-fs/usr/share/sbom \
         /root-fs/usr/share/licenses/soci-index-builder && \
-    cp /programs/* /root-fs/usr/local/bin && \
-    ldd /programs/* | grep -o '/[^ :]*\.so[^ ]*' | sort -u | xargs -I '{}' cp --dereference --parents '{}' /root-fs && \
+    cp --no-dereference /programs/* /root-fs/usr/local/bin && \
+    ldd /programs/soci-index-builder | grep -o '/[^ :]*\.so[^ ]*' | sort -u | xargs -I '{}' cp --dereference --parents '{}' /root-fs && \
     cp --dereference /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs && \
     cp LICENSE /root-fs/usr/share/licenses/soci-index-builder && \
     cp Cargo.lock /root-fs/usr/share/sbom && \

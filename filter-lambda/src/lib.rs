@@ -23,6 +23,7 @@
 mod decision;
 mod dispatch;
 mod handler;
+mod program;
 mod remote;
 mod response;
 mod settings;
@@ -33,6 +34,7 @@ pub use dispatch::{
     DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests, Shortcut,
 };
 pub use handler::EventHandler;
+pub use program::run;
 pub use remote::{EcrManifests, InvokeError, LambdaFunction, ManifestsError};
 pub use response::Response;
 pub use settings::{FilterSettings, ShortcutSettings};

@@ -22,11 +22,13 @@
 mod answer;
 mod handler;
 mod payload;
+mod program;
 mod settings;
 mod work;
 
 pub use answer::{Answer, BatchAnswer, ItemFailure};
 pub use handler::InvocationHandler;
 pub use payload::{Batch, Payload, PayloadError, QueueIdentity, Record};
+pub use program::run;
 pub use settings::Settings;
 pub use work::{Delivery, Handled, Incoming, Worker};

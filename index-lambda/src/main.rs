@@ -1,76 +1,8 @@
-//! The index Lambda: the file `bootstrap` of a function with the runtime provided.al2023.
+//! The index Lambda: the file `bootstrap` of a function with the runtime provided.al2023. In the container image the same
+//! function is `soci-index-builder` under the name `index-lambda`.
 
-use std::error::Error;
-use std::num::NonZeroUsize;
-use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
-
-use serde_json::value::RawValue;
-use soci_aws::{EcrCredentials, SqsQueue};
-use soci_index_lambda::{Answer, InvocationHandler, QueueIdentity, Settings, Worker};
-use soci_indexer::{Budget, Options, OutputTag};
-use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
-use soci_lambda::{InvocationError, block_on, serve, start_logging};
-use soci_registry::Client;
-use soci_text::error_chain;
-
-/// Boxed because the SDK nests futures deeper than the compiler likes to look.
-type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, InvocationError>> + 'a>>;
 
 fn main() -> ExitCode {
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let settings = match Settings::read(&soci_config::Environment, cores) {
-        Ok(settings) => settings,
-        Err(problems) => {
-            eprintln!("{problems}");
-            return ExitCode::from(soci_config::EXIT_CODE);
-        }
-    };
-    start_logging(settings.logs.clone());
-    let runtime = &mut tokio::runtime::Builder::new_multi_thread();
-    match block_on(runtime, run(&settings)).map_err(Into::into).flatten() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}", error_chain(&*error));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
-    let sdk = soci_aws::sdk::load().await;
-    let queue = SqsQueue::new(&sdk, settings.queue_url.as_str())?;
-    let dead_letters = settings.dead_letter_queue_url.as_ref();
-    let dead_letters = dead_letters.map(|url| SqsQueue::new(&sdk, url.as_str())).transpose()?;
-    let endpoint = settings.registry_endpoint.clone();
-    let credentials = EcrCredentials::new(&sdk)
-        .also_for(endpoint.iter().map(|endpoint| endpoint.host().to_owned()));
-    let client = Client::builder()
-        .credentials(Arc::new(credentials))
-        .plain_http(endpoint.as_ref().is_some_and(EndpointOverride::plain_http))
-        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
-        .put_limit(Arc::new(RateLimiter::per_second(settings.put_image_rate)))
-        .build()?;
-    let index = &settings.index;
-    let options = Options {
-        settings: index.settings.clone(),
-        output: OutputTag::Suffix(index.output_suffix.clone()),
-        budget: Budget::new(settings.layers, settings.memory_budget),
-        ..Options::default()
-    };
-    let worker = Worker {
-        rules: index.push_rules(),
-        runner: Runner::new(RegistryOpener::new(client, endpoint), options),
-        queue,
-        dead_letters,
-        runbook: settings.runbook.clone(),
-        margin: settings.deadline_margin,
-    };
-    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&settings.queue_url) };
-    let handle = |payload: Box<RawValue>, invocation| -> Handled<'_> {
-        let handler = &handler;
-        Box::pin(async move { handler.handle(payload.get(), &invocation).await })
-    };
-    Ok(serve(handle).await?)
+    soci_index_lambda::run()
 }

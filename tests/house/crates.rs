@@ -55,7 +55,7 @@ pub(crate) const MAY_USE: &[MayUse] = &[
     crates("soci-faults", &["soci-oci", "soci-push", "soci-registry-server", "soci-tests"]),
     crates("soci-filter-lambda", &["soci-aws", "soci-config", "soci-lambda", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-text"]),
     crates("soci-index-lambda", &["soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-lambda", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-text"]),
-    crates("soci-index-builder", &["soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-registry-server", "soci-sandbox", "soci-service", "soci-text", "soci-ztoc"]),
+    crates("soci-index-builder", &["soci-aws", "soci-config", "soci-filter-lambda", "soci-index-lambda", "soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-registry-server", "soci-sandbox", "soci-service", "soci-text", "soci-ztoc"]),
 ];
 
 /// Ends the table of `ARCHITECTURE.md`, and begins it.

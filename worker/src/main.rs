@@ -1,4 +1,7 @@
 //! `soci-index-builder`: builds SOCI indexes of container images.
+//!
+//! It is both Lambda functions as well, when it is started by their names: the container image has one program and two links
+//! to it, as the three have most of their code in common.
 
 mod cli;
 mod commands;
@@ -8,10 +11,18 @@ mod process;
 mod progress;
 mod report;
 
+#[cfg(feature = "aws")]
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "aws")]
+    match std::env::args_os().next().as_deref().and_then(|path| Path::new(path).file_name()) {
+        Some(name) if name == "filter-lambda" => return soci_filter_lambda::run(),
+        Some(name) if name == "index-lambda" => return soci_index_lambda::run(),
+        _ => {}
+    }
     commands::run(cli::Cli::parse().command)
 }
