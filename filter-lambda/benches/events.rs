@@ -75,6 +75,7 @@ fn handler(filters: usize) -> EventHandler<MemoryQueue, Nowhere, Nowhere> {
         filters: filters.join(",").parse().expect("the filters are valid"),
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
+        event_types: soci_push::EventTypes::default(),
     };
     let dispatcher = Dispatcher { queue: MemoryQueue::named("bench"), shortcut: None };
     EventHandler { rules, dispatcher }

@@ -23,7 +23,7 @@ pub enum PushDecision<'a> {
         /// Why it is none.
         why: SkippedPush,
     },
-    /// Something else has happened than a successful push.
+    /// Something else has happened than that an image has come, or it came in a way that is not wanted.
     Ignored(Ignored),
     /// ECR says that something has happened, and it cannot be read what.
     Unreadable(EventError),
@@ -42,6 +42,8 @@ impl<'a> PushDecision<'a> {
         };
         match rules.judge(&push) {
             Ok(filter) => Self::Wanted { push, filter },
+            // An image came in a way that is not wanted.
+            Err(SkippedPush::Ignored(ignored)) => Self::Ignored(ignored),
             Err(why) => Self::Skipped { push, why },
         }
     }
@@ -69,7 +71,12 @@ mod tests {
 
     fn rules(filters: &str, version: Version) -> PushRules {
         let output_suffix = "-soci".to_owned();
-        PushRules { filters: filters.parse().unwrap(), version, output_suffix }
+        PushRules {
+            filters: filters.parse().unwrap(),
+            version,
+            output_suffix,
+            event_types: soci_push::EventTypes::default(),
+        }
     }
 
     #[test]

@@ -73,6 +73,7 @@ mod tests {
         assert_eq!(settings.rules.filters.to_string(), "app:*,b/*:v*");
         assert_eq!(settings.rules.version, Version::V2);
         assert_eq!(settings.rules.output_suffix, "-soci");
+        assert_eq!(settings.rules.event_types, soci_push::EventTypes::default());
         assert_eq!(settings.shortcut, None);
     }
 
@@ -105,6 +106,7 @@ mod tests {
             (name::FILTERS, "App:1,"),
             (name::INDEX_VERSION, "3"),
             (name::OUTPUT_TAG_SUFFIX, "+"),
+            (name::EVENT_TYPES, "ECR Image Scan"),
             (name::INDEX_LAMBDA_MAX_IMAGE_BYTES, "much"),
             (name::QUEUE_URL, "jobs"),
             (name::LOG_FORMAT, "xml"),
@@ -118,6 +120,7 @@ mod tests {
                 name::FILTERS,
                 name::INDEX_VERSION,
                 name::OUTPUT_TAG_SUFFIX,
+                name::EVENT_TYPES,
                 name::QUEUE_URL,
                 name::INDEX_LAMBDA_MAX_IMAGE_BYTES,
                 name::LOG_FORMAT,

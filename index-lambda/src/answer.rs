@@ -56,7 +56,7 @@ pub(crate) fn sentence(handled: &Handled, payload: &str) -> Result<String, Invoc
         (_, None) => Ok(DONE.to_owned()),
         (Delivery::NotNeeded, Some(why)) => Ok(match why.reason {
             "nothing-to-index" => EMPTY.to_owned(),
-            "superseded" | "tag-gone" => skipped(&why.detail),
+            "superseded" | "tag-gone" | "other-platforms" => skipped(&why.detail),
             _ => NO_IMAGE.to_owned(),
         }),
         (Delivery::HandedOver(_), Some(why)) => {

@@ -57,6 +57,7 @@ async fn serve_invocations(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let index = &settings.index;
     let options = Options {
         settings: index.settings.clone(),
+        platforms: index.platforms.clone(),
         output: OutputTag::Suffix(index.output_suffix.clone()),
         budget: Budget::new(settings.layers, settings.memory_budget),
         ..Options::default()

@@ -93,6 +93,8 @@ mod tests {
         let settings = read(&[QUEUE]).unwrap();
         assert_eq!(settings.index.filters.to_string(), "*:*");
         assert_eq!(settings.index.output_suffix, "-soci");
+        assert_eq!(settings.index.event_types.to_string(), "ECR Image Action");
+        assert_eq!(settings.index.platforms, soci_indexer::Platforms::All);
         assert_eq!(settings.dead_letter_queue_url, None);
         assert_eq!(settings.deadline_margin, Duration::from_secs(20));
         assert_eq!(settings.put_image_rate.get(), 5);
@@ -122,6 +124,8 @@ mod tests {
     fn every_wrong_variable_is_named_at_once() {
         let wrong = [
             (name::FILTERS, "app"),
+            (name::EVENT_TYPES, "PUSH"),
+            (name::PLATFORMS, "linux,amd64"),
             (name::QUEUE_URL, "live"),
             (name::DEAD_LETTER_QUEUE_URL, "dead"),
             (name::REGISTRY_ENDPOINT_URL, "ftp://x"),

@@ -40,7 +40,7 @@ pub(crate) const MAY_USE: &[MayUse] = &[
     pure("soci-startup", &[]),
     pure("soci-manifest", &["soci-oci", "soci-text", "soci-ztoc"]),
     pure("soci-push", &["soci-manifest", "soci-oci", "soci-text"]),
-    crates("soci-config", &["soci-manifest", "soci-push", "soci-text"]),
+    crates("soci-config", &["soci-manifest", "soci-oci", "soci-push", "soci-text"]),
     crates("soci-logs", &["soci-text"]),
     crates("soci-queue", &[]),
     crates("soci-sandbox", &["soci-oci", "soci-queue"]),

@@ -135,6 +135,7 @@ async fn worker() {
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
         filters: "*:*".parse().unwrap(),
+        event_types: soci_push::EventTypes::default(),
     };
     let runner = Runner::new(RegistryOpener::new(client, Some(endpoint())), options());
     let (sender, mut ends) = mpsc::unbounded_channel();

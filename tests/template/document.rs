@@ -81,7 +81,8 @@ impl Template {
         self.truth(&self.json["Conditions"][condition])
     }
 
-    fn truth(&self, value: &Value) -> bool {
+    /// Whether a condition, or what a rule asserts, holds.
+    pub(crate) fn truth(&self, value: &Value) -> bool {
         if let Some(other) = value["Condition"].as_str() {
             return self.holds(other);
         }
@@ -129,7 +130,14 @@ impl Template {
         };
         Some(match name {
             "Ref" if argument == "AWS::NoValue" => return None,
-            "Ref" => self.reference(argument.as_str().unwrap()).into(),
+            "Ref" => {
+                let name = argument.as_str().unwrap();
+                let text = self.reference(name);
+                if self.json["Parameters"][name]["Type"] == "CommaDelimitedList" {
+                    return Some(text.split(',').map(|part| Value::from(part.trim())).collect());
+                }
+                text.into()
+            }
             "Fn::GetAtt" => self.attribute(argument.as_str().unwrap()).into(),
             "Fn::If" => {
                 let taken = if self.holds(argument[0].as_str().unwrap()) { 1 } else { 2 };

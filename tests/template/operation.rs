@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 use serde_json::{Value, json};
+use soci_push::event::EventKind;
+use soci_push::{EventTypes, PushRules};
 
 use crate::document::{Template, text};
 
@@ -66,6 +68,7 @@ fn the_longest_filters_fit_into_what_is_made_of_them() {
     assert!((most - 10..=most).contains(&filters.len()), "{}", filters.len());
     let template = Template::with(&[
         ("SociRepositoryImageTagFilters", &filters),
+        ("EventTypes", &soci_push::EventTypes::all().to_string()),
         ("OutputTagSuffix", &"s".repeat(64)),
         ("AWS::Partition", "aws-us-gov"),
         ("AWS::Region", "ap-southeast-99"),
@@ -74,7 +77,7 @@ fn the_longest_filters_fit_into_what_is_made_of_them() {
     let pattern = template.properties("PushRule")["EventPattern"].to_string();
     assert!(pattern.len() <= 2048, "{} characters", pattern.len());
     // Systems Manager, "quotas": value of a standard parameter. IAM, "quotas": size of a managed policy.
-    for parameter in ["FilterParts", "RepositoryArns"] {
+    for parameter in ["Parts", "RepositoryArns"] {
         let value = template.properties(parameter)["Value"].as_str().unwrap().len();
         assert!(value <= 4096, "{parameter}: {value} characters");
     }
@@ -229,6 +232,134 @@ fn own_output_stays_away_where_it_has_a_tag_of_its_own() {
     assert_eq!(tag(&[]), Some(json!([{"anything-but": {"suffix": "-soci"}}])));
     assert_eq!(tag(&[("OutputTagSuffix", "")]), None);
     assert_eq!(tag(&[("SociIndexVersion", "V1")]), None);
+}
+
+/// Whether EventBridge would let an event through: each member of the pattern is a list, of which one has to fit.
+/// (EventBridge user guide, "Creating event patterns"; this pattern was tried with `event-ruler` 2.1.0.)
+fn lets_through(pattern: &Value, event: &Value) -> bool {
+    let fits = |wanted: &Value, found: Option<&Value>| match (wanted, found) {
+        (Value::String(text), found) => found.is_some_and(|found| found == text),
+        (Value::Object(wanted), found) => {
+            let text = found.and_then(Value::as_str);
+            if let Some(exists) = wanted.get("exists") {
+                return exists.as_bool() == Some(found.is_some());
+            }
+            if let Some(glob) = wanted.get("wildcard") {
+                let glob = regex::escape(glob.as_str().unwrap()).replace("\\*", ".*");
+                return text
+                    .is_some_and(|text| Regex::new(&format!("^{glob}$")).unwrap().is_match(text));
+            }
+            let suffix = wanted["anything-but"]["suffix"].as_str().unwrap();
+            text.is_some_and(|text| !text.ends_with(suffix))
+        }
+        other => panic!("{other:?} is not known here"),
+    };
+    pattern.as_object().unwrap().iter().all(|(name, wanted)| match wanted {
+        Value::Object(_) => event.get(name).is_some_and(|inner| lets_through(wanted, inner)),
+        wanted => wanted.as_array().unwrap().iter().any(|one| fits(one, event.get(name))),
+    })
+}
+
+#[test]
+fn the_rule_lets_through_what_the_functions_take_and_little_else() {
+    let event = |kind: EventKind, detail: Value| {
+        let mut event = json!({
+            "source": "aws.ecr", "detail-type": kind.detail_type(), "account": "123456789012",
+            "region": "eu-west-1", "detail": {
+                "repository-name": "prod/app", "image-tag": "1",
+                "image-digest": format!("sha256:{}", "a".repeat(64)),
+            },
+        });
+        event["detail"].as_object_mut().unwrap().extend(detail.as_object().unwrap().clone());
+        event
+    };
+    let came = [
+        event(EventKind::Push, json!({"action-type": "PUSH", "result": "SUCCESS"})),
+        event(EventKind::Replication, json!({"action-type": "REPLICATE", "result": "SUCCESS"})),
+        event(EventKind::PullThroughCache, json!({"sync-status": "SUCCESS"})),
+    ];
+    let did_not = [
+        event(EventKind::Push, json!({"action-type": "DELETE", "result": "SUCCESS"})),
+        event(EventKind::Push, json!({"action-type": "UPDATE_STORAGE_CLASS", "result": "SUCCESS"})),
+        event(EventKind::Push, json!({"action-type": "PUSH", "result": "FAILURE"})),
+        event(EventKind::Replication, json!({"action-type": "REPLICATE", "result": "FAILED"})),
+        event(EventKind::PullThroughCache, json!({"sync-status": "FAILURE"})),
+    ];
+    for event_types in [
+        EventTypes::default(),
+        "ECR Replication Action".parse().unwrap(),
+        "ECR Image Action, ECR Pull Through Cache Action".parse().unwrap(),
+        EventTypes::all(),
+    ] {
+        let template = Template::with(&[
+            ("EventTypes", &event_types.to_string()),
+            ("SociRepositoryImageTagFilters", "prod*:*"),
+            ("BackfillArchiveDays", "7"),
+        ]);
+        let pattern = &template.properties("PushRule")["EventPattern"];
+        let archive = &template.properties("PushArchive")["EventPattern"];
+        let variables = &template.properties("FilterFunction")["Environment"]["Variables"];
+        assert_eq!(variables["EVENT_TYPES"], event_types.to_string());
+        let rules = PushRules {
+            version: soci_manifest::Version::V2,
+            output_suffix: "-soci".to_owned(),
+            filters: "prod*:*".parse().unwrap(),
+            event_types,
+        };
+        for event in &came {
+            let task = soci_push::understand(event.to_string().as_bytes(), &rules).unwrap();
+            let work = matches!(task, soci_push::Task::Index(_));
+            assert_eq!(lets_through(pattern, event), work, "{event}");
+            assert_eq!(lets_through(archive, event), work, "{event}");
+            for (member, other) in [("repository-name", "dev/app"), ("image-tag", "1-soci")] {
+                let mut event = event.clone();
+                event["detail"][member] = json!(other);
+                assert!(!lets_through(pattern, &event), "{event}");
+            }
+        }
+        for event in &did_not {
+            assert!(!lets_through(pattern, event), "{event}");
+        }
+    }
+}
+
+#[test]
+fn event_types_and_platforms_are_those_that_the_programs_read() {
+    let declared = &Template::with(&[]).json["Parameters"];
+    // CloudFormation holds the pattern against each member of a list.
+    let types = Regex::new(declared["EventTypes"]["AllowedPattern"].as_str().unwrap()).unwrap();
+    assert!(EventKind::ALL.into_iter().all(|kind| types.is_match(kind.detail_type())));
+    for other in ["", "ECR Image Scan", "ECR Image Action ", "PUSH"] {
+        assert!(!types.is_match(other), "{other}");
+    }
+    assert!(
+        declared["EventTypes"]["Default"].as_str().unwrap().parse() == Ok(EventTypes::default())
+    );
+    let pattern = Regex::new(declared["Platforms"]["AllowedPattern"].as_str().unwrap()).unwrap();
+    for good in ["", "linux/amd64", "linux/x86_64,windows/amd64,linux/arm/v7"] {
+        assert!(pattern.is_match(good), "{good}");
+        for part in good.split(',').filter(|part| !part.is_empty()) {
+            assert!(part.parse::<soci_oci::Platform>().is_ok(), "{part}");
+        }
+    }
+    for bad in ["linux", "linux/amd64,", ",", "linux/amd64, linux/arm64", "a/b/c/d", "linux/"] {
+        assert!(!pattern.is_match(bad), "{bad}");
+    }
+}
+
+#[test]
+fn vpc_and_subnets_are_given_together() {
+    let rule = &Template::with(&[]).json["Rules"]["VpcAndSubnets"];
+    assert!(rule.get("RuleCondition").is_none());
+    for (vpc, subnets, good) in [
+        ("", "", true),
+        ("vpc-0a", "subnet-0a", true),
+        ("vpc-0a", "", false),
+        ("", "subnet-0a", false),
+    ] {
+        let template = Template::with(&[("VpcId", vpc), ("SubnetIds", subnets)]);
+        assert_eq!(template.truth(&rule["Assertions"][0]["Assert"]), good, "{vpc} {subnets}");
+    }
 }
 
 #[test]

@@ -180,6 +180,8 @@ mod tests {
         assert_eq!(config.put_image_rate.to_string(), "5");
         assert_eq!(config.index.output_suffix, "-soci");
         assert_eq!(config.index.filters.to_string(), "*:*");
+        assert_eq!(config.index.event_types.to_string(), "ECR Image Action");
+        assert_eq!(config.index.platforms, soci_manifest::Platforms::All);
         assert_eq!(config.index.settings, soci_manifest::SociIndexSettings::default());
     }
 
@@ -191,6 +193,8 @@ mod tests {
             (name::FILTERS, "App:1,ok:*"),
             (name::INDEX_VERSION, "3"),
             (name::OUTPUT_TAG_SUFFIX, "+soci"),
+            (name::EVENT_TYPES, "push"),
+            (name::PLATFORMS, "linux/amd64,"),
             (name::SPAN_SIZE, "4MB"),
             (name::MIN_LAYER_SIZE, "-1"),
             (name::COMPATIBLE_WITH, "0.14"),

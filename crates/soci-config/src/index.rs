@@ -1,9 +1,9 @@
 //! The variables that say what is built.
 
-use soci_manifest::{Generation, PrefetchSettings, SociIndexSettings, Version};
-use soci_push::{PushRules, TagFilters};
+use soci_manifest::{Generation, Platforms, PrefetchSettings, SociIndexSettings, Version};
+use soci_push::{EventTypes, PushRules, TagFilters};
 
-use crate::parse::suffix;
+use crate::parse::{self, suffix};
 use crate::reader::VariableReader;
 use crate::table::name;
 
@@ -12,6 +12,10 @@ use crate::table::name;
 pub struct IndexSettings {
     /// The images that are wanted.
     pub filters: TagFilters,
+    /// The events that are wanted.
+    pub event_types: EventTypes,
+    /// Which of an image's platforms get an index.
+    pub platforms: Platforms,
     /// What the index looks like.
     pub settings: SociIndexSettings,
     /// What tags of converted images end in.
@@ -22,6 +26,7 @@ impl IndexSettings {
     /// Reads them; `None` if one is wrong, which the reader notes.
     pub fn read(reader: &mut VariableReader<'_>) -> Option<Self> {
         let rules = read_push_rules(reader);
+        let platforms = reader.parsed(name::PLATFORMS, parse::platforms);
         // A ztoc holds the span size as a signed number of 64 bits.
         let span_size = reader.bytes(name::SPAN_SIZE, 0..=i64::MAX.unsigned_abs());
         let min_layer_size = reader.bytes(name::MIN_LAYER_SIZE, 0..=u64::MAX);
@@ -36,9 +41,11 @@ impl IndexSettings {
             reader.reject(name::PREFETCH, "needs COMPATIBLE_WITH=0.16");
         }
         // Everything has been read by now, so a wrong value hides no other.
-        let PushRules { version, output_suffix, filters } = rules?;
+        let PushRules { version, output_suffix, filters, event_types } = rules?;
         Some(Self {
             filters,
+            event_types,
+            platforms: platforms.unwrap_or_default(),
             settings: SociIndexSettings {
                 version,
                 span_size: span_size?,
@@ -59,6 +66,7 @@ impl IndexSettings {
             version: self.settings.version,
             output_suffix: self.output_suffix.clone(),
             filters: self.filters.clone(),
+            event_types: self.event_types.clone(),
         }
     }
 }
@@ -91,5 +99,11 @@ pub fn read_push_rules(reader: &mut VariableReader<'_>) -> Option<PushRules> {
         _ => Err("V1 or V2 is expected"),
     });
     let output_suffix = reader.parsed_or_empty(name::OUTPUT_TAG_SUFFIX, suffix);
-    Some(PushRules { version: version?, output_suffix: output_suffix?, filters: filters? })
+    let event_types = reader.from_str(name::EVENT_TYPES);
+    Some(PushRules {
+        version: version?,
+        output_suffix: output_suffix?,
+        filters: filters?,
+        event_types: event_types?,
+    })
 }

@@ -1,5 +1,8 @@
 //! Values as people write them.
 
+use soci_manifest::Platforms;
+use soci_oci::Platform;
+
 /// A number of bytes, with an optional unit of 1024s: `4194304`, `4096KiB`, `4MiB`, `1GiB`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -27,9 +30,39 @@ pub fn suffix(text: &str) -> Result<String, String> {
     Err("up to 128 letters, digits, '_', '.' and '-' are expected".to_owned())
 }
 
+/// Platforms, separated by commas. Every one that is none is named.
+pub(crate) fn platforms(text: &str) -> Result<Platforms, String> {
+    let (mut platforms, mut problems) = (Vec::new(), Vec::new());
+    for part in text.split(',').map(str::trim) {
+        match part.parse::<Platform>() {
+            // It marks attestations, which are no images.
+            Ok(platform) if platform.is_unknown() => problems.push(format!("{platform} is none")),
+            Ok(platform) => platforms.push(platform),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    if problems.is_empty() { Ok(Platforms::AnyOf(platforms)) } else { Err(problems.join("; ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn platforms_are_those_of_the_list_and_all_wrong_ones_are_named() {
+        let parsed = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        assert_eq!(
+            platforms("linux/amd64, linux/arm64/v8"),
+            Ok(Platforms::AnyOf(parsed(&["linux/amd64", "linux/arm64/v8"])))
+        );
+        let wrong = platforms("linux,linux/amd64,,a/b/c/d,unknown/unknown").unwrap_err();
+        for named in
+            ["\"linux\" is not", "\"\" is not", "\"a/b/c/d\" is not", "unknown/unknown is none"]
+        {
+            assert!(wrong.contains(named), "{wrong}");
+        }
+        assert!(!wrong.contains("amd64 "), "{wrong}");
+    }
 
     #[test]
     fn sizes_take_binary_units() {

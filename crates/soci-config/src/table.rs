@@ -74,6 +74,10 @@ pub mod name {
     pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
     /// Which images are wanted.
     pub const FILTERS: &str = "SOCI_REPOSITORY_IMAGE_TAG_FILTERS";
+    /// Which events are wanted.
+    pub const EVENT_TYPES: &str = "EVENT_TYPES";
+    /// Which platforms are indexed.
+    pub const PLATFORMS: &str = "PLATFORMS";
     /// Version of the SOCI indexes.
     pub const INDEX_VERSION: &str = "SOCI_INDEX_VERSION";
     /// What tags of converted images end in.
@@ -175,6 +179,26 @@ pub const VARIABLES: &[Variable] = &[
         values: "`repository:tag`, several separated by commas; `*` stands for anything in both",
         meaning: "which pushed images are indexed. Index Lambda and worker hold raw events against \
                   it; a job that the filter Lambda wrote has been chosen already",
+    },
+    Variable {
+        name: name::EVENT_TYPES,
+        programs: &[
+            (Filter, Default("ECR Image Action")),
+            (Index, Default("ECR Image Action")),
+            (Worker, Default("ECR Image Action")),
+            (Operator, Default("ECR Image Action")),
+        ],
+        values: "one or more of `ECR Image Action`, `ECR Replication Action` and `ECR Pull Through Cache Action`, \
+                 separated by commas",
+        meaning: "which events bring images: pushes, copies from another region or account, what the pull-through \
+                  cache fetches. Others are skipped",
+    },
+    Variable {
+        name: name::PLATFORMS,
+        programs: &[(Index, Optional), (Worker, Optional)],
+        values: "`os/arch[/variant]`, several separated by commas",
+        meaning: "the platforms that get an index, in images that have them; an image without any of them is \
+                  skipped. Without it all of an image's platforms get one",
     },
     Variable {
         name: name::INDEX_VERSION,

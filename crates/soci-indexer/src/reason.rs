@@ -34,6 +34,8 @@ pub enum Reason {
     NoFileSystem,
     /// `no-platform`: it is an image index without an image.
     NoPlatform,
+    /// `other-platforms`: it has none of the platforms that are indexed.
+    OtherPlatforms,
     /// `not-an-image`: it is neither a manifest nor an image index.
     NotAnImage,
     /// `superseded`: the tag names a later image, whose push is an event of its own (V2).
@@ -92,12 +94,13 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::NothingToIndex,
         Self::SociIndex,
         Self::Artifact,
         Self::NoFileSystem,
         Self::NoPlatform,
+        Self::OtherPlatforms,
         Self::NotAnImage,
         Self::Superseded,
         Self::TagGone,
@@ -134,6 +137,7 @@ impl Reason {
             Self::Artifact => "artifact",
             Self::NoFileSystem => "no-file-system",
             Self::NoPlatform => "no-platform",
+            Self::OtherPlatforms => "other-platforms",
             Self::NotAnImage => "not-an-image",
             Self::Superseded => "superseded",
             Self::TagGone => "tag-gone",
@@ -171,6 +175,7 @@ impl Reason {
                 | Self::Artifact
                 | Self::NoFileSystem
                 | Self::NoPlatform
+                | Self::OtherPlatforms
                 | Self::NotAnImage
                 | Self::Superseded
                 | Self::TagGone
@@ -186,6 +191,7 @@ impl Reason {
             | Self::Artifact
             | Self::NoFileSystem
             | Self::NoPlatform
+            | Self::OtherPlatforms
             | Self::NotAnImage
             | Self::Superseded
             | Self::TagGone
@@ -351,6 +357,7 @@ fn written(request: &soci_registry::RequestLine) -> &'static str {
 fn of_skip(reason: &SkipReason) -> Reason {
     match reason {
         SkipReason::NothingToIndex { .. } => Reason::NothingToIndex,
+        SkipReason::OtherPlatforms { .. } => Reason::OtherPlatforms,
         SkipReason::NotAnImage(NotAnImage::SociIndex) => Reason::SociIndex,
         SkipReason::NotAnImage(NotAnImage::Artifact { .. }) => Reason::Artifact,
         SkipReason::NotAnImage(NotAnImage::NoFileSystem { .. }) => Reason::NoFileSystem,

@@ -19,7 +19,7 @@ pub fn validation_error(error: &EventError) -> String {
     error.to_string()
 }
 
-/// The same for an event of something else than a successful push.
+/// The same for an event that tells of no image that has come, or of one that came in a way that is not wanted.
 pub fn other_event_error(ignored: &Ignored) -> String {
     match ignored {
         Ignored::Source(_) => SOURCE.to_owned(),

@@ -177,9 +177,24 @@ impl Image {
             return Ok(Planned::Skip(SkipReason::NotAnImage(reason)));
         }
         let rules = settings.generation.platform_rules();
+        let present;
+        let platforms = match platforms {
+            Platforms::AnyOf(wanted) => {
+                let found = self.present(wanted, rules)?;
+                if found.is_empty() {
+                    let has = self.platforms(rules)?;
+                    return Ok(Planned::Skip(SkipReason::other_platforms(&has, wanted)));
+                }
+                present = Platforms::Only(found);
+                &present
+            }
+            Platforms::All | Platforms::Only(_) => platforms,
+        };
         let targets = match (settings.version, platforms) {
             (Version::V1, Platforms::All) => self.all_manifests(rules)?,
-            (Version::V1, Platforms::Only(platforms)) => self.manifests_of(platforms, rules)?,
+            (Version::V1, Platforms::Only(platforms) | Platforms::AnyOf(platforms)) => {
+                self.manifests_of(platforms, rules)?
+            }
             (Version::V2, _) => self.conversion_targets(platforms, rules)?,
         };
         // Manifests may name the same layers again and again, so bytes alone do not bound them.
@@ -270,7 +285,7 @@ impl Image {
         let root_platform = self.root_index().is_none().then(|| all.first()).flatten();
         let wanted = match platforms {
             Platforms::All => &all,
-            Platforms::Only(platforms) => platforms,
+            Platforms::Only(platforms) | Platforms::AnyOf(platforms) => platforms,
         };
         let wanted = without_repetitions(wanted, rules, self.limits().max_platforms);
         // Before one search per platform through what may be a long index.

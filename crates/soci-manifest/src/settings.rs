@@ -75,6 +75,9 @@ pub enum Platforms {
     All,
     /// These; one that the image lacks is an error.
     Only(Vec<Platform>),
+    /// Those of these that the image has, as for a service that gets all kinds of images. One that has none of them
+    /// is left as it is.
+    AnyOf(Vec<Platform>),
 }
 
 /// What an image may ask for. The reference has no such limits; images within these are orders of

@@ -1,17 +1,19 @@
-//! ECR's events about pushed images, as EventBridge delivers them.
+//! ECR's events about images that have come into a repository, as EventBridge delivers them.
 //!
 //! Sources: Amazon ECR user guide, "Amazon ECR events and EventBridge"; the checks are those of
 //! AWS's SOCI index builder for CloudFormation, but of whole values and all at once.
 //!
 //! An event tells where an image is in four parts: account, region, repository and digest. Each is
 //! checked against AWS's own grammar, since they become the host that credentials are sent to and
-//! the path of a request. What is left is one of three: a push, an event of something else, with
-//! which nothing is wrong, or bytes that are no event, with all that is wrong with them.
+//! the path of a request. What is left is one of three: an image that has come, an event of something
+//! else, with which nothing is wrong, or bytes that are no event, with all that is wrong with them.
+//! An image is pushed, or comes without a push (`event/kind.rs`). What follows is the same for all.
 
 use soci_oci::{Algorithm, Digest, Repository, Tag};
 use soci_text::clip;
 
 pub use fields::{FieldProblem, Problem};
+pub use kind::{ACTION, DETAIL_TYPE, EventKind, EventTypes, EventTypesError, Ignored, RESULT};
 pub use names::{
     AccountId, AccountIdError, EventId, EventIdError, Region, RegionError, registry_host,
 };
@@ -19,6 +21,7 @@ pub use skip::{Skip, why_not};
 pub use time::{Timestamp, TimestampError};
 
 pub(crate) mod fields;
+mod kind;
 mod names;
 mod skip;
 mod time;
@@ -29,24 +32,17 @@ pub(crate) use names::EVENT_ID;
 /// `source` of the events that ECR sends.
 pub const SOURCE: &str = "aws.ecr";
 
-/// `detail-type` of the events about pushed and deleted images.
-pub const DETAIL_TYPE: &str = "ECR Image Action";
-
-/// `detail.action-type` of a push.
-pub const ACTION: &str = "PUSH";
-
-/// `detail.result` of an action that was carried out.
-pub const RESULT: &str = "SUCCESS";
-
 /// EventBridge's limit for an event: 256 KiB (EventBridge user guide, "`PutEvents`").
 pub const MAX_EVENT_BYTES: usize = 256 << 10;
 
 /// Longest media type: 127 characters on each side of the slash (RFC 6838, section 4.2).
 const MAX_MEDIA_TYPE: usize = 255;
 
-/// An image, or some other manifest, has been pushed to ECR.
+/// An image, or some other manifest, has come into a repository of ECR: by a push, or without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushEvent {
+    /// How it has come.
+    pub kind: EventKind,
     /// The event's identifier. EventBridge always gives one; a repeated delivery repeats it.
     pub id: Option<EventId>,
     /// When it happened. EventBridge always tells.
@@ -59,7 +55,7 @@ pub struct PushEvent {
     pub repository: Repository,
     /// SHA-256 digest of the manifest or image index.
     pub digest: Digest,
-    /// The tag it was pushed under; `None` for a push by digest.
+    /// The tag it has come under; `None` if only a digest names it.
     pub tag: Option<Tag>,
     /// Media type of the manifest, at most 255 printable ASCII characters. Not every event has it.
     pub manifest_media_type: Option<String>,
@@ -68,28 +64,10 @@ pub struct PushEvent {
     pub artifact_media_type: Option<String>,
 }
 
-/// An event that is none of a successful push. Nothing is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Ignored {
-    /// Some other service sent it.
-    #[error("the event comes from {0:?}, not from \"aws.ecr\"")]
-    Source(String),
-    /// It tells of something else: a scan, a replication, the pull-through cache.
-    #[error("the event is of type {0:?}, not \"ECR Image Action\"")]
-    DetailType(String),
-    /// It tells of something else done to an image, such as `DELETE`.
-    #[error("the event's action is {0:?}, not \"PUSH\"")]
-    Action(String),
-    /// The push failed.
-    #[error("the event's result is {0:?}, not \"SUCCESS\"")]
-    Result(String),
-}
-
 /// An event that has been understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EcrEvent {
-    /// Something was pushed.
+    /// Something has come into a repository.
     Push(Box<PushEvent>),
     /// Something else happened.
     Ignored(Ignored),
@@ -128,33 +106,39 @@ impl EcrEvent {
     /// Reads the event that is `bytes`, JSON of at most `max_bytes` ([`MAX_EVENT_BYTES`] is what
     /// EventBridge allows).
     ///
-    /// Required are `source`, `detail-type`, `account`, `region` and of `detail` the members
-    /// `action-type`, `result`, `repository-name` and `image-digest`. `null` counts as missing, an
-    /// empty `image-tag` as none. Unknown fields are ignored.
+    /// Required are `source`, `detail-type`, `account`, `region`, and of `detail` what the kind of
+    /// event asks for ([`EventKind`]). `null` counts as missing, an empty `image-tag` as none.
+    /// Unknown fields are ignored.
     ///
-    /// An event of another source, type, action or result is [`Ignored`], whatever else it holds.
+    /// An event of another source or type, or of what did not succeed, is [`Ignored`], whatever else
+    /// it holds.
     pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Self, EventError> {
         let text = text_within(bytes, max_bytes)?;
         let mut event = Fields::read(text, "", &FIELDS).map_err(EventError::Json)?;
-        for (name, wanted, ignored) in [
-            ("source", SOURCE, Ignored::Source as fn(String) -> Ignored),
-            ("detail-type", DETAIL_TYPE, Ignored::DetailType),
-        ] {
-            // Before anything else is looked at: other events have other members.
-            if let Some(other) = event.text(name).filter(|found| found != wanted) {
-                return Ok(Self::Ignored(ignored(clip(&other))));
-            }
+        // Before anything else is looked at: other events have other members.
+        if let Some(other) = event.text("source").filter(|found| found != SOURCE) {
+            return Ok(Self::Ignored(Ignored::Source(clip(&other))));
         }
+        let kind = match event.text("detail-type") {
+            Some(text) => match EventKind::of_detail_type(&text) {
+                Some(kind) => kind,
+                None => return Ok(Self::Ignored(Ignored::DetailType(clip(&text)))),
+            },
+            // That it is missing is told with the rest, which is what the commonest kind has.
+            None => EventKind::Push,
+        };
+        let rules = kind.rules();
         let object = event.of_kind("detail", "an object");
         let mut detail = Fields::read(object.unwrap_or("{}"), "detail.", &DETAIL_FIELDS)
             .map_err(EventError::Json)?;
-        for (name, wanted, ignored) in [
-            ("action-type", ACTION, Ignored::Action as fn(String) -> Ignored),
-            ("result", RESULT, Ignored::Result),
-        ] {
-            if let Some(other) = detail.text(name).filter(|found| found != wanted) {
-                return Ok(Self::Ignored(ignored(clip(&other))));
+        for success in rules.successes {
+            let found = detail.text(success.member);
+            if let Some(other) = found.filter(|found| found != success.value) {
+                return Ok(Self::Ignored((success.otherwise)(clip(&other))));
             }
+        }
+        if rules.may_lack_digest && object.is_some() && !detail.is_given("image-digest") {
+            return Ok(Self::Ignored(Ignored::NoImage));
         }
         // Only now: an event that says what it is, and is something else, may lack these.
         for name in ["source", "detail-type", "account", "region", "detail"] {
@@ -162,11 +146,11 @@ impl EcrEvent {
         }
         // Without a detail its members need no mention.
         if object.is_some() {
-            for name in ["action-type", "result", "repository-name", "image-digest"] {
+            for name in rules.required {
                 detail.require(name);
             }
         }
-        PushEvent::read(event, detail).map(|push| Self::Push(Box::new(push)))
+        PushEvent::read(kind, event, detail).map(|push| Self::Push(Box::new(push)))
     }
 }
 
@@ -180,13 +164,14 @@ impl From<TextError> for EventError {
 }
 
 /// The members of an event that are read. `version` is `"0"` in all events so far and says nothing
-/// about `detail`; `resources` is empty in ECR's.
+/// about `detail`; `resources` is empty in ECR's, or has the repository, which `detail` names as well.
 const FIELDS: [&str; 9] =
     ["version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"];
 
-const DETAIL_FIELDS: [&str; 7] = [
+const DETAIL_FIELDS: [&str; 8] = [
     "action-type",
     "result",
+    "sync-status",
     "repository-name",
     "image-digest",
     "image-tag",
@@ -195,9 +180,13 @@ const DETAIL_FIELDS: [&str; 7] = [
 ];
 
 impl PushEvent {
-    /// Reads what is left once source, type, action and result are known to be none but a push's,
-    /// and what is missing has been noted.
-    fn read(mut event: Fields<'_>, mut detail: Fields<'_>) -> Result<Self, EventError> {
+    /// Reads what is left once source, type, action and result are known to be none but those of an
+    /// image that has come, and what is missing has been noted.
+    fn read(
+        kind: EventKind,
+        mut event: Fields<'_>,
+        mut detail: Fields<'_>,
+    ) -> Result<Self, EventError> {
         event.text("version");
         event.of_kind("resources", "a list");
         let id = event.parsed("id", EVENT_ID, from_str);
@@ -227,6 +216,7 @@ impl PushEvent {
                 if problems.is_empty() =>
             {
                 Ok(Self {
+                    kind,
                     id,
                     time,
                     account,

@@ -14,7 +14,7 @@ use std::fmt;
 use soci_manifest::Version;
 use soci_oci::{Digest, Repository, Tag};
 
-use crate::event::{EventId, Ignored, PushEvent, Timestamp};
+use crate::event::{EventId, EventTypes, Ignored, PushEvent, Timestamp};
 use crate::filter::{TagFilter, TagFilters};
 use crate::job::{JobError, JobMessage, MessageContent, MessageLimits};
 use crate::{Skip, why_not};
@@ -28,11 +28,17 @@ pub struct PushRules {
     pub output_suffix: String,
     /// Which images are wanted.
     pub filters: TagFilters,
+    /// Of which events. Those of other kinds tell of no work, whatever the filters say.
+    pub event_types: EventTypes,
 }
 
 impl PushRules {
     /// The first filter that wants the push, or why it is no work.
     pub fn judge(&self, push: &PushEvent) -> Result<&TagFilter, SkippedPush> {
+        if !self.event_types.has(push.kind) {
+            let other = push.kind.detail_type().to_owned();
+            return Err(SkippedPush::Ignored(Ignored::DetailType(other)));
+        }
         // Before the filters: with `*:*` the service would convert what it has just pushed itself.
         if let Some(skip) = why_not(push, self.version, &self.output_suffix) {
             return Err(SkippedPush::Skip(skip));

@@ -209,6 +209,39 @@ async fn events_of_something_else_are_refused_and_go_nowhere() {
 }
 
 #[tokio::test]
+async fn images_that_come_without_a_push_are_sent_where_they_are_wanted() {
+    let image = manifest(2000);
+    let mut copy = event("team/app", "v1", image.digest);
+    copy["detail-type"] = json!("ECR Replication Action");
+    copy["detail"]["action-type"] = json!("REPLICATE");
+    let mut cached = event("team/app", "v1", image.digest);
+    cached["detail-type"] = json!("ECR Pull Through Cache Action");
+    cached["detail"] = json!({
+        "sync-status": "SUCCESS", "repository-name": "team/app", "image-tag": "v1",
+        "image-digest": image.digest.to_string(),
+    });
+    for event in [copy, cached] {
+        let refused = world([Fails; 3], Vec::new());
+        let response = handle(&refused, &event).await.unwrap();
+        let expected = "The event's 'detail-type' must be 'ECR Image Action'";
+        assert_eq!((response.status_code, &*response.body), (400, expected));
+
+        let mut wanted = world([Works; 3], vec![image.clone()]);
+        wanted.handler.rules.event_types = soci_push::EventTypes::all();
+        assert_eq!(status(handle(&wanted, &event).await), 200);
+        let job: Value = serde_json::from_str(&queued(&wanted).body).unwrap();
+        assert_eq!((&job["repository"], &job["tag"]), (&json!("team/app"), &json!("v1")));
+
+        // What did not succeed is refused in the words of its kind.
+        let mut failed = event;
+        let member =
+            if failed["detail"]["sync-status"].is_string() { "sync-status" } else { "result" };
+        failed["detail"][member] = json!("FAILED");
+        assert_eq!(status(handle(&wanted, &failed).await), 400);
+    }
+}
+
+#[tokio::test]
 async fn an_event_of_ecr_that_cannot_be_read_is_refused_and_kept() {
     let mut event = event("team/app", "v1", manifest(1).digest);
     event["detail"]["image-digest"] = json!("sha256:12");

@@ -165,6 +165,7 @@ pub(crate) fn world(
         filters: FILTERS.parse().unwrap(),
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
+        event_types: soci_push::EventTypes::default(),
     };
     let dispatcher = Dispatcher { queue: queue.clone(), shortcut: Some(shortcut) };
     World { handler: EventHandler { rules, dispatcher }, queue, manifests, function }

@@ -110,6 +110,19 @@ async fn events_of_something_else_are_an_error_in_the_known_words() {
 }
 
 #[tokio::test]
+async fn a_replicated_image_is_indexed_where_it_is_wanted() {
+    let mut world = world().await;
+    let mut event = event("v1", world.push("v1", 1));
+    event["detail-type"] = json!("ECR Replication Action");
+    event["detail"]["action-type"] = json!("REPLICATE");
+    let fault = world.invoke(&event).await.unwrap_err();
+    assert_eq!(fault.message, "the event's 'detail-type' must be 'ECR Image Action'");
+    world.handler.worker.rules.event_types = soci_push::EventTypes::all();
+    assert_eq!(world.sentence(&event).await, "Successfully built and pushed SOCI index");
+    assert!(world.is_indexed("v1"));
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_kept_on_the_dead_letter_queue() {
     let world = world().await;
     let mut malformed = event("v1", world.push("v1", 1));

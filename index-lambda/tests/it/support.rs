@@ -58,6 +58,7 @@ pub(crate) async fn world_of(
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
             filters: "*:*".parse().unwrap(),
+            event_types: soci_push::EventTypes::default(),
         },
         runner: Runner::new(RegistryOpener::new(client, Some(endpoint)), options),
         queue: live.clone(),

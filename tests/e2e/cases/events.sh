@@ -14,6 +14,7 @@ cases_events() {
     run_case "events: an index Lambda in front of a queue" events_index_lambda_of_queue
     run_case "events: a rule that targets the queue" events_raw
     run_case "events: what a Lambda failed on" events_on_failure
+    run_case "events: a replicated image, and one of the pull-through cache" events_without_a_push
     run_case "events: no filter matches" events_unmatched
     run_case "events: pushes of results, charts and signatures make nothing" events_no_image
     run_case "events: the index's own push ends there" events_no_loop
@@ -25,7 +26,8 @@ cases_events() {
 }
 
 # Queue jobs is worked on with V2, jobs-v1 with V1 and jobs-replace with V2 and no suffix; nobody reads unread. Each has
-# a filter Lambda behind a bus of the same name; the bus direct leads to the queue jobs itself.
+# a filter Lambda behind a bus of the same name; the bus direct leads to the queue jobs itself, and arrivals to a filter
+# Lambda of that queue which takes everything but pushes.
 prepare_events() {
     local queue index="INDEX_LAMBDA_ARN" environment
     for image in python mixed debian; do
@@ -42,6 +44,7 @@ prepare_events() {
     create_filter jobs-v1 SOCI_INDEX_VERSION=V1
     create_filter jobs-replace OUTPUT_TAG_SUFFIX=
     create_filter unread
+    create_filter arrivals "QUEUE_URL=$(queue_url aws jobs)" "EVENT_TYPES=ECR Replication Action,ECR Pull Through Cache Action"
     route aws direct "$(queue_arn jobs)"
     start_worker worker aws jobs redirect
     start_worker worker2 aws jobs-v1 redirect SOCI_INDEX_VERSION=V1
@@ -135,6 +138,35 @@ BOOTSTRAP
     expect_index redirect events-failure "$TAG-soci" debian-oci-v2
 }
 
+# ECR tells of both in words of its own, and of neither with media types.
+events_without_a_push() {
+    local detail copied cached repository
+    push_image redirect debian events-copied
+    push_image redirect debian events-cached
+    detail=$(pushed redirect events-copied "$TAG" | tail -n 1)
+    copied=$(jq -c 'del(.["manifest-media-type"]) + {"action-type": "REPLICATE", "source-account": "210987654321",
+        "source-region": "us-west-2"}' <<<"$detail")
+    detail=$(pushed redirect events-cached "$TAG" | tail -n 1)
+    cached=$(jq -c '{"rule-version": "1", "sync-status": "SUCCESS", "ecr-repository-prefix": "events",
+        "upstream-registry-url": "public.ecr.aws"} + {"repository-name", "image-tag", "image-digest"}' <<<"$detail")
+    # Where only pushes are wanted they make nothing, nor does a push where it is not wanted.
+    put_event aws unread "$copied" "ECR Replication Action"
+    put_event aws unread "$cached" "ECR Pull Through Cache Action"
+    put_event aws arrivals "$detail"
+    # Nor does what failed, or a result that was replicated.
+    put_event aws arrivals "$(jq -c '.result = "FAILED"' <<<"$copied")" "ECR Replication Action"
+    put_event aws arrivals "$(jq -c '.["sync-status"] = "FAILURE"' <<<"$cached")" "ECR Pull Through Cache Action"
+    put_event aws arrivals "$(jq -c '.["image-tag"] += "-soci"' <<<"$copied")" "ECR Replication Action"
+    put_event aws arrivals "$copied" "ECR Replication Action"
+    put_event aws arrivals "$cached" "ECR Pull Through Cache Action"
+    for repository in events-copied events-cached; do
+        eventually 60 has_outcomes worker "$repository" indexed
+        expect_index redirect "$repository" "$TAG-soci" debian-oci-v2
+    done
+    is_empty aws jobs
+    expect "the queue" "$(depth aws unread)" "0 0 0"
+}
+
 # filtered DETAIL prints what the filter Lambda of the queue unread answers to an event.
 filtered() {
     invoke aws filter-unread "$(event "$1")" | tee -a "$RUN/events-filtered"
@@ -196,7 +228,7 @@ events_empty_suffix() {
 
 events_no_secrets() {
     local name
-    for name in filter-jobs filter-jobs-v1 filter-unread index; do
+    for name in filter-jobs filter-jobs-v1 filter-unread filter-arrivals index; do
         function_log aws "$name" >"$RUN/function-$name.log"
         expect_no_secret "$RUN/function-$name.log"
     done

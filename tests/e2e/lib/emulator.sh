@@ -190,19 +190,19 @@ queue_arn() {
     echo "arn:aws:sqs:$REGION:$ACCOUNT:$1"
 }
 
-# route SERVER BUS TARGET_ARN sends ECR's events about images on a bus of its own to a target.
+# route SERVER BUS TARGET_ARN sends ECR's events on a bus of its own to a target.
 route() {
     call "$1" events CreateEventBus "$(jq -n --arg bus "$2" '{Name: $bus}')" >/dev/null
     call "$1" events PutRule "$(jq -n --arg bus "$2" '{Name: "push", EventBusName: $bus, State: "ENABLED", EventPattern:
-        ({source: ["aws.ecr"], "detail-type": ["ECR Image Action"]} | tojson)}')" >/dev/null
+        ({source: ["aws.ecr"]} | tojson)}')" >/dev/null
     call "$1" events PutTargets "$(jq -n --arg bus "$2" --arg arn "$3" \
         '{Rule: "push", EventBusName: $bus, Targets: [{Id: "1", Arn: $arn}]}')" >/dev/null
 }
 
-# put_event SERVER BUS DETAIL puts an event of ECR on a bus.
+# put_event SERVER BUS DETAIL [TYPE] puts an event of ECR on a bus.
 put_event() {
-    call "$1" events PutEvents "$(jq -n --arg bus "$2" --arg detail "$3" '{Entries: [{EventBusName: $bus,
-        Source: "aws.ecr", DetailType: "ECR Image Action", Detail: $detail}]}')" \
+    call "$1" events PutEvents "$(jq -n --arg bus "$2" --arg detail "$3" --arg type "${4:-ECR Image Action}" '
+        {Entries: [{EventBusName: $bus, Source: "aws.ecr", DetailType: $type, Detail: $detail}]}')" \
         'if .FailedEntryCount > 0 then error("\(.Entries)") else .Entries[0].EventId end'
 }
 

@@ -26,12 +26,13 @@ use crate::worker::{IndexVersion, LoggedEnd};
 
 /// Codes that say something of the image itself. The images of the campaign are healthy, and a registry
 /// that fails does not change that, so a job that ends with one of these has been told wrong.
-const OF_THE_IMAGE: [&str; 15] = [
+const OF_THE_IMAGE: [&str; 16] = [
     "nothing-to-index",
     "soci-index",
     "artifact",
     "no-file-system",
     "no-platform",
+    "other-platforms",
     "not-an-image",
     "superseded",
     "tag-gone",

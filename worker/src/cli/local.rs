@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use soci_config::bytes;
 use soci_manifest::Generation;
+use soci_oci::Platform;
 use soci_push::TagFilter;
 
 use super::values::span_size;
@@ -31,6 +32,9 @@ pub(crate) struct LocalArgs {
     /// Index only images that match; may be given several times [default: all]
     #[arg(long, value_name = "REPO:TAG")]
     pub(crate) filter: Vec<TagFilter>,
+    /// Index this platform only, in images that have it; may be given several times [default: all platforms]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<Platform>,
     /// Images worked on at once
     #[arg(long, value_name = "N", default_value = "2")]
     pub(crate) max_concurrent_images: NonZeroUsize,

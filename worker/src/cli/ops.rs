@@ -7,7 +7,7 @@ use clap::Args;
 use soci_config::{name, suffix};
 use soci_manifest::Version;
 use soci_push::event::Timestamp;
-use soci_push::{TagFilter, TagFilters};
+use soci_push::{EventTypes, TagFilter, TagFilters};
 
 use super::values::letter_reason;
 
@@ -84,6 +84,9 @@ pub(crate) struct ReplayArgs {
     /// File of events or jobs to enqueue, one JSON object a line; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
+    /// Types of the events in the file that are taken, with commas between; others are skipped
+    #[arg(long, env = name::EVENT_TYPES, value_name = "TYPES", default_value_t = EventTypes::default())]
+    pub(crate) event_types: EventTypes,
     /// Queue to put the messages on
     #[arg(long, env = name::QUEUE_URL, value_name = "URL")]
     pub(crate) to: String,

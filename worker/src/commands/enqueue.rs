@@ -10,7 +10,7 @@ use soci_aws::SqsQueue;
 use soci_aws::sdk::SdkConfig;
 use soci_jobs::RateLimiter;
 use soci_push::event::Timestamp;
-use soci_push::{JobMessage, PushRules, TagFilters};
+use soci_push::{EventTypes, JobMessage, PushRules, TagFilters};
 use soci_queue::{Group, Outgoing, QueueError};
 use soci_text::error_chain;
 
@@ -119,12 +119,13 @@ impl<'a, S: Sink> Enqueuer<'a, S> {
     }
 }
 
-/// Which pushes are work, by these flags.
+/// Which pushes are work, by these flags. They say nothing of images that came without a push.
 pub(super) fn push_rules(work: &WorkArgs) -> PushRules {
     PushRules {
         version: work.index_version,
         output_suffix: work.tag_suffix.clone(),
         filters: TagFilters::or_all(work.filter.clone()),
+        event_types: EventTypes::default(),
     }
 }
 

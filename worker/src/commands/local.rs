@@ -200,6 +200,7 @@ fn rules(args: &LocalArgs) -> PushRules {
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
         filters: TagFilters::or_all(args.filter.clone()),
+        event_types: soci_push::EventTypes::default(),
     }
 }
 
@@ -211,6 +212,10 @@ fn options(args: &LocalArgs, rules: &PushRules, budget: Budget) -> Options {
             span_size: args.span_size,
             generation: args.compatible_with,
             ..soci_manifest::SociIndexSettings::default()
+        },
+        platforms: match args.platform.as_slice() {
+            [] => soci_manifest::Platforms::All,
+            wanted => soci_manifest::Platforms::AnyOf(wanted.to_vec()),
         },
         output: soci_indexer::OutputTag::Suffix(rules.output_suffix.clone()),
         budget,

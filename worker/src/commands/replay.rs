@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use soci_aws::sdk;
 use soci_jobs::RateLimiter;
+use soci_push::PushRules;
 use soci_service::dead_letters::Selection;
 use soci_text::error_chain;
 
@@ -28,7 +29,10 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
             } else {
                 Enqueuer::new(&to, args.max_rate)
             };
-            let rules = enqueue::push_rules(&args.work);
+            let rules = PushRules {
+                event_types: args.event_types.clone(),
+                ..enqueue::push_rules(&args.work)
+            };
             let report = events::replay(input, &mut enqueuer, &rules).await;
             return Ok(finish(args, report.json(), report.to_string(), report.failures()));
         }

@@ -106,6 +106,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         registry_endpoint = config.registry_endpoint.as_ref().map(soci_jobs::EndpointOverride::host),
         index_version = ?config.index.settings.version,
         filters = %config.index.filters,
+        event_types = %config.index.event_types,
         "worker started"
     );
     service.run(queues, handler, emf.into_iter().collect(), stop).await?;
@@ -144,6 +145,7 @@ fn handler(
     let index = &config.index;
     let options = Options {
         settings: index.settings.clone(),
+        platforms: index.platforms.clone(),
         output: OutputTag::Suffix(index.output_suffix.clone()),
         budget: Budget::new(layers, config.memory_budget),
         ..Options::default()

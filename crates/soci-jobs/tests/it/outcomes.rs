@@ -1,7 +1,8 @@
 //! What becomes of a job.
 
+use soci_indexer::Options;
 use soci_jobs::{EndpointOverride, RegistryOpener, Runner};
-use soci_manifest::Version;
+use soci_manifest::{Platforms, Version};
 use soci_oci::{Repository, media_type};
 use soci_registry_server::testing::{FakeRegistry, RequestKind};
 use soci_tests::{FakeRegistryClient, TestImage, TestLayer, gzip_layer};
@@ -85,6 +86,31 @@ async fn what_is_no_work_is_skipped_with_a_label_for_each_kind() {
     let digest = fake.put_manifest(NAME, Some("1"), schema1, "{}");
     let done = run(&runner(&fake, Version::V2), &job(&fake, digest, "1")).await;
     assert_eq!(skipped(done, "prettyjws"), "not-an-image");
+}
+
+#[tokio::test]
+async fn an_image_of_other_platforms_is_skipped_and_one_of_some_indexed_for_these() {
+    let any =
+        |names: &[&str]| Platforms::AnyOf(names.iter().map(|name| name.parse().unwrap()).collect());
+    for version in [Version::V1, Version::V2] {
+        let fake = FakeRegistry::start().await;
+        let digest =
+            TestImage::single("linux/amd64", &[gzip_layer(1, 200_000)]).put(&fake, NAME, "1");
+        let job = job(&fake, digest, "1");
+        let other =
+            Options { platforms: any(&["linux/arm64", "windows/amd64"]), ..options(version) };
+        let done = run(&runner_with(&fake, other), &job).await;
+        assert_eq!(
+            skipped(done, "the image is for linux/amd64, and only linux/arm64"),
+            "other-platforms"
+        );
+        assert_eq!(writes(&fake), 0);
+        let some = Options { platforms: any(&["linux/arm64", "linux/amd64"]), ..options(version) };
+        let report = indexed(run(&runner_with(&fake, some), &job).await);
+        // All platforms that there are, so the result is that of all.
+        let again = already_indexed(run(&runner(&fake, version), &job).await);
+        assert_eq!(again.index, report.index);
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use soci_oci::{Descriptor, Digest, Manifest, Platform, PlatformRules};
 
+use super::platforms::without_repetitions;
 use super::{Image, Node};
 use crate::error::ImageError;
 
@@ -17,6 +18,30 @@ pub(crate) struct Selected {
 }
 
 impl Image {
+    /// Those of the platforms that the image has, each once. An image that tells no platform has none.
+    pub(crate) fn present(
+        &self,
+        wanted: &[Platform],
+        rules: PlatformRules,
+    ) -> Result<Vec<Platform>, ImageError> {
+        let own = self.platforms(rules)?;
+        let root_platform = own.first();
+        if root_platform.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut present = without_repetitions(wanted, rules, self.limits.max_platforms);
+        let mut problem = None;
+        present.retain(|platform| match self.select(platform, rules, root_platform) {
+            Ok(_) => true,
+            Err(ImageError::PlatformNotFound { .. }) => false,
+            Err(error) => {
+                problem.get_or_insert(error);
+                false
+            }
+        });
+        problem.map_or(Ok(present), Err)
+    }
+
     /// The first entry of the image index that is for `platform`. A manifest without an index is
     /// for every platform unless `root_platform` tells which.
     pub(crate) fn select(

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use soci_oci::Descriptor;
+use soci_oci::{Descriptor, Platform};
+use soci_text::clip;
 
 use super::LayerDecision;
 use crate::image::NotAnImage;
 use crate::settings::SociIndexSettings;
+
+/// Most platforms that are named.
+const MAX_NAMED: usize = 8;
 
 /// Why an image is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +30,20 @@ pub enum SkipReason {
         /// The minimum in bytes.
         min_layer_size: u64,
     },
+    /// The image has none of the platforms that are wanted ([`Platforms::AnyOf`](crate::Platforms::AnyOf)).
+    OtherPlatforms {
+        /// Those that it has, as text; empty if nothing tells.
+        has: String,
+        /// Those that are wanted, as text.
+        wanted: String,
+    },
 }
 
 impl SkipReason {
+    pub(super) fn other_platforms(has: &[Platform], wanted: &[Platform]) -> Self {
+        Self::OtherPlatforms { has: listed(has), wanted: listed(wanted) }
+    }
+
     pub(super) fn nothing_to_index<'a>(
         settings: &SociIndexSettings,
         layers: impl Iterator<Item = (&'a Descriptor, LayerDecision)>,
@@ -54,6 +69,12 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnImage(reason) => write!(f, "not an image: {reason}"),
+            Self::OtherPlatforms { has, wanted } if has.is_empty() => {
+                write!(f, "nothing tells the image's platform, and only {wanted} are indexed")
+            }
+            Self::OtherPlatforms { has, wanted } => {
+                write!(f, "the image is for {has}, and only {wanted} are indexed")
+            }
             Self::NothingToIndex { too_small, unsupported, several_members, min_layer_size } => {
                 let mut parts = Vec::new();
                 if *too_small > 0 {
@@ -73,5 +94,15 @@ impl fmt::Display for SkipReason {
                 write!(f, "no layer can be indexed: {}", parts.join(", "))
             }
         }
+    }
+}
+
+/// The first platforms, each cut short, and how many more there are.
+fn listed(platforms: &[Platform]) -> String {
+    let named = platforms.iter().take(MAX_NAMED).map(|platform| clip(&platform.to_string()));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match platforms.len().saturating_sub(MAX_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }

@@ -157,6 +157,58 @@ fn only_the_platforms_asked_for_are_indexed() {
     }
 }
 
+/// What a service is told: other images come as well.
+#[test]
+fn of_several_platforms_those_are_taken_that_the_image_has() {
+    let any = |names: &[&str]| Platforms::AnyOf(names.iter().map(|name| platform(name)).collect());
+    let mut store = Store::default();
+    let [amd64, arm64, windows] =
+        ["linux/amd64", "linux/arm64", "windows/amd64"].map(|name| on(name, store.put_large(name)));
+    let attestation = on("unknown/unknown", store.put_large("unknown/unknown"));
+    let root = store.put_index(vec![amd64.clone(), arm64.clone(), windows, attestation]);
+    let single = store.put_large("linux/arm64");
+    let config = store.put("application/vnd.cncf.helm.config.v1+json", "{}");
+    let chart = store.put(OCI_MANIFEST, manifest(config, vec![]).encode());
+    for settings in [v1(), SociIndexSettings::default()] {
+        let planned = |root, platforms: &Platforms| store.plan(root, &settings, platforms);
+        for (wanted, found) in [
+            (&["linux/arm64"][..], &[arm64.digest][..]),
+            (
+                &["linux/s390x", "linux/aarch64", "linux/arm64/v8", "linux/amd64"],
+                &[arm64.digest, amd64.digest],
+            ),
+        ] {
+            assert_eq!(images(&build(planned(&root, &any(wanted)))), found, "{wanted:?}");
+        }
+        // The same as if these had been asked for by name.
+        let by_name = build(planned(&root, &only(&["linux/arm64"])));
+        let of_any = build(planned(&root, &any(&["linux/arm64", "linux/riscv64"])));
+        assert_eq!(platforms(&of_any), platforms(&by_name));
+        // A single manifest is one platform's in V1, too.
+        assert_eq!(
+            images(&build(planned(&single, &any(&["linux/amd64", "linux/arm64"])))),
+            [single.digest]
+        );
+        for (root, wanted, words) in [
+            (
+                &root,
+                &["linux/s390x"][..],
+                "the image is for linux/amd64, linux/arm64, windows/amd64, and only linux/s390x are indexed",
+            ),
+            (
+                &single,
+                &["linux/amd64", "linux/arm/v7"],
+                "the image is for linux/arm64, and only linux/amd64, linux/arm/v7 are indexed",
+            ),
+        ] {
+            assert_eq!(skip(planned(root, &any(wanted))).to_string(), words);
+        }
+        // What is no image is for no platform, and told as such.
+        let reason = skip(planned(&chart, &any(&["linux/amd64"])));
+        assert!(matches!(reason, SkipReason::NotAnImage(_)), "{reason}");
+    }
+}
+
 #[test]
 fn a_single_manifest_has_the_platform_of_its_configuration_in_v2_and_any_in_v1() {
     let mut store = Store::default();

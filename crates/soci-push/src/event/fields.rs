@@ -156,10 +156,15 @@ impl<'a> Fields<'a> {
         parsed
     }
 
+    /// Whether member `name` is neither absent nor null.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        let given = |member: &Member<'_>| member.repeated || member.value.get() != "null";
+        self.members.iter().any(|member| member.name == name && given(member))
+    }
+
     /// Notes that member `name` is missing if it is absent or null.
     pub(crate) fn require(&mut self, name: &'static str) {
-        let given = |member: &Member<'_>| member.repeated || member.value.get() != "null";
-        if !self.members.iter().any(|member| member.name == name && given(member)) {
+        if !self.is_given(name) {
             self.note(name, Problem::Missing);
         }
     }

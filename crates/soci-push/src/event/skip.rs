@@ -191,6 +191,7 @@ mod tests {
         let (account, region) = ("123456789012".parse().unwrap(), "eu-west-1".parse().unwrap());
         let host = super::super::registry_host(&account, &region);
         PushEvent {
+            kind: crate::event::EventKind::Push,
             id: None,
             time: None,
             repository: Repository::new(&host, "app").unwrap(),

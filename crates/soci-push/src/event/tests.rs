@@ -24,6 +24,52 @@ fn sample() -> Value {
     })
 }
 
+/// As the user guide of ECR has it, with a digest.
+fn replication() -> Value {
+    json!({
+        "version": "0",
+        "id": "c8b133b1-6029-ee73-e2a1-4f466b8ba999",
+        "detail-type": "ECR Replication Action",
+        "source": "aws.ecr",
+        "account": "123456789012",
+        "time": "2024-05-08T20:44:54Z",
+        "region": "us-east-1",
+        "resources": ["arn:aws:ecr:us-east-1:123456789012:repository/docker-hub/alpine"],
+        "detail": {
+            "result": "SUCCESS",
+            "repository-name": "docker-hub/alpine",
+            "image-digest": DIGEST,
+            "source-account": "123456789012",
+            "action-type": "REPLICATE",
+            "source-region": "us-west-2",
+            "image-tag": "3.17.2"
+        }
+    })
+}
+
+/// The same of the pull-through cache.
+fn pull_through() -> Value {
+    json!({
+        "version": "0",
+        "id": "85fc3613-e913-7fc4-a80c-a3753e4aa9ae",
+        "detail-type": "ECR Pull Through Cache Action",
+        "source": "aws.ecr",
+        "account": "123456789012",
+        "time": "2023-02-28T02:36:48Z",
+        "region": "us-west-2",
+        "resources": ["arn:aws:ecr:us-west-2:123456789012:repository/docker-hub/alpine"],
+        "detail": {
+            "rule-version": "1",
+            "sync-status": "SUCCESS",
+            "ecr-repository-prefix": "docker-hub",
+            "repository-name": "docker-hub/alpine",
+            "upstream-registry-url": "public.ecr.aws",
+            "image-tag": "3.17.2",
+            "image-digest": DIGEST
+        }
+    })
+}
+
 fn parse(event: &Value) -> Result<EcrEvent, EventError> {
     EcrEvent::parse(event.to_string().as_bytes(), MAX_EVENT_BYTES)
 }
@@ -60,9 +106,105 @@ fn a_push_is_read_into_its_types() {
 }
 
 #[test]
+fn images_that_come_without_a_push_are_read_into_the_same() {
+    for (event, kind, region) in [
+        (replication(), EventKind::Replication, "us-east-1"),
+        (pull_through(), EventKind::PullThroughCache, "us-west-2"),
+    ] {
+        let came = push(&event);
+        assert_eq!(came.kind, kind);
+        // Where the image is, and not where it comes from.
+        assert_eq!(
+            came.repository.to_string(),
+            format!("123456789012.dkr.ecr.{region}.amazonaws.com/docker-hub/alpine")
+        );
+        assert_eq!(
+            (came.digest.to_string().as_str(), came.tag.unwrap().as_str()),
+            (DIGEST, "3.17.2")
+        );
+        assert_eq!((came.manifest_media_type, came.artifact_media_type), (None, None));
+        let mut changed = event.clone();
+        for name in ["source-account", "source-region", "rule-version", "upstream-registry-url"] {
+            changed["detail"][name] = json!([{"anything": 7}]);
+        }
+        changed["detail"]["ecr-repository-prefix"] = Value::Null;
+        assert_eq!(push(&changed), push(&event), "what nobody reads may be anything");
+    }
+    assert_eq!(push(&sample()).kind, EventKind::Push);
+}
+
+#[test]
+fn each_kind_says_in_its_own_words_whether_an_image_has_come() {
+    let text = |text: &str| text.to_owned();
+    for (event, member, other, expected) in [
+        (sample(), "action-type", "REPLICATE", Ignored::Action(text("REPLICATE"))),
+        (
+            sample(),
+            "action-type",
+            "UPDATE_STORAGE_CLASS",
+            Ignored::Action(text("UPDATE_STORAGE_CLASS")),
+        ),
+        (replication(), "action-type", "PUSH", Ignored::Replication(text("PUSH"))),
+        (replication(), "result", "FAILED", Ignored::Result(text("FAILED"))),
+        (pull_through(), "sync-status", "FAILURE", Ignored::Sync(text("FAILURE"))),
+        (pull_through(), "sync-status", "success", Ignored::Sync(text("success"))),
+    ] {
+        let mut event = event;
+        event["detail"][member] = json!(other);
+        // Whatever else it holds.
+        event["detail"]["image-digest"] = json!(7);
+        event["account"] = json!(7);
+        assert_eq!(parse(&event).unwrap(), EcrEvent::Ignored(expected));
+    }
+    // What another kind says of itself is nothing here.
+    let mut event = pull_through();
+    event["detail"]["action-type"] = json!("DELETE");
+    event["detail"]["result"] = json!("FAILURE");
+    push(&event);
+    let mut event = replication();
+    event["detail"].as_object_mut().unwrap().remove("action-type");
+    push(&event);
+}
+
+#[test]
+fn what_each_kind_lacks_is_reported_or_no_image() {
+    let bare = |event: Value| {
+        let mut event = event;
+        event["detail"] = json!({});
+        event
+    };
+    let [push, copy] = [sample(), replication()].map(|event| problems(&bare(event).to_string()));
+    let of_detail =
+        |names: &[&str]| -> Vec<_> { names.iter().map(|name| format!("detail.{name}")).collect() };
+    assert_eq!(push, of_detail(&["action-type", "result", "repository-name", "image-digest"]));
+    assert_eq!(copy, of_detail(&["result", "repository-name", "image-digest"]));
+
+    for digest in [None, Some(Value::Null)] {
+        let mut event = pull_through();
+        match &digest {
+            None => event["detail"].as_object_mut().unwrap().remove("image-digest"),
+            Some(value) => event["detail"]
+                .as_object_mut()
+                .unwrap()
+                .insert("image-digest".to_owned(), value.clone()),
+        };
+        assert_eq!(parse(&event).unwrap(), EcrEvent::Ignored(Ignored::NoImage));
+    }
+    let mut event = pull_through();
+    event["detail"] = json!({"image-digest": "sha256:12"});
+    let found = problems(&event.to_string());
+    assert_eq!(found, of_detail(&["sync-status", "repository-name", "image-digest"]));
+    event["detail"] = Value::Null;
+    assert_eq!(problems(&event.to_string()), ["detail"]);
+}
+
+#[test]
 fn tag_and_media_types_may_be_missing_null_or_empty() {
-    for nothing in [None, Some(Value::Null), Some(json!(""))] {
-        let mut event = sample();
+    let nothings = [None, Some(Value::Null), Some(json!(""))];
+    for (nothing, of) in nothings.into_iter().flat_map(|nothing| {
+        [sample(), replication(), pull_through()].map(|event| (nothing.clone(), event))
+    }) {
+        let mut event = of;
         let detail = event["detail"].as_object_mut().unwrap();
         for name in ["image-tag", "manifest-media-type", "artifact-media-type"] {
             match &nothing {
@@ -209,10 +351,11 @@ proptest::proptest! {
 
     #[test]
     fn no_string_in_any_field_makes_the_parser_panic(
-        place in 0_usize..15,
+        place in 0_usize..16,
+        of in 0_usize..3,
         text in ".{0,40}",
     ) {
-        let mut event = sample();
+        let mut event = [sample(), replication(), pull_through()][of].clone();
         let (top, detail) = (FIELDS, DETAIL_FIELDS);
         match top[..8].get(place) {
             Some(name) => event[*name] = json!(text),

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use soci_manifest::Version;
 use soci_oci::{Digest, media_type};
-use soci_push::{PushRules, SkippedPush, TagFilters, Task, understand};
+use soci_push::event::EventKind;
+use soci_push::{EventTypes, PushRules, SkippedPush, TagFilters, Task, understand};
 
 /// An event as EventBridge delivers it after a push of an image.
 fn event() -> Value {
@@ -28,7 +29,12 @@ fn event() -> Value {
 }
 
 fn rules(version: Version) -> PushRules {
-    PushRules { version, output_suffix: "-soci".to_owned(), filters: "team/*:*".parse().unwrap() }
+    PushRules {
+        version,
+        output_suffix: "-soci".to_owned(),
+        filters: "team/*:*".parse().unwrap(),
+        event_types: EventTypes::default(),
+    }
 }
 
 /// What is said of the event with these members of its detail changed.
@@ -90,6 +96,78 @@ fn every_push_that_is_no_work_has_its_own_label() {
     assert_eq!(words, "no filter matches other/app:1.0");
     let words = nothing(Version::V1, &[("repository-name", "other/app"), ("image-tag", "")]);
     assert_eq!(words.to_string(), "no filter matches other/app without a tag");
+}
+
+/// The event of an image that came without a push.
+fn arrival(kind: EventKind) -> Value {
+    let mut event = event();
+    event["detail-type"] = kind.detail_type().into();
+    let detail = event["detail"].as_object_mut().unwrap();
+    detail.remove("manifest-media-type");
+    match kind {
+        EventKind::Push => {}
+        EventKind::Replication => {
+            detail.insert("action-type".to_owned(), "REPLICATE".into());
+            detail.insert("source-region".to_owned(), "eu-central-1".into());
+        }
+        EventKind::PullThroughCache => {
+            detail.retain(|name, _| name != "action-type" && name != "result");
+            detail.insert("sync-status".to_owned(), "SUCCESS".into());
+        }
+    }
+    event
+}
+
+#[test]
+fn an_event_is_work_where_its_kind_is_wanted() {
+    let lists = EventKind::ALL.map(|kind| kind.detail_type().parse().unwrap());
+    for event_types in [lists.to_vec(), vec![EventTypes::default(), EventTypes::all()]].concat() {
+        let rules = PushRules { event_types, ..rules(Version::V2) };
+        for kind in EventKind::ALL {
+            let task = understand(arrival(kind).to_string().as_bytes(), &rules).unwrap();
+            if rules.event_types.has(kind) {
+                let Task::Index(job) = task else { panic!("{task:?}") };
+                let Task::Index(of_push) =
+                    understand(event().to_string().as_bytes(), &every()).unwrap()
+                else {
+                    panic!("no job")
+                };
+                assert_eq!(job, of_push, "however an image comes, the job is the same");
+            } else {
+                let Task::Skip { why, pushed } = task else { panic!("{task:?}") };
+                assert_eq!(why.label(), "other-event");
+                assert!(why.to_string().contains(kind.detail_type()), "{why}");
+                assert_eq!(pushed.unwrap().repository.name(), "team/app");
+            }
+        }
+    }
+}
+
+fn every() -> PushRules {
+    PushRules { event_types: EventTypes::all(), ..rules(Version::V2) }
+}
+
+/// A result that is replicated must not be taken for an image: two regions that replicate to each other would go on
+/// without an end.
+#[test]
+fn results_that_are_replicated_are_no_work() {
+    let referrers = format!("sha256-{}", Digest::sha256_of(b"{}").hex());
+    for kind in EventKind::ALL {
+        for (tag, label) in
+            [("1.0-soci", "output-tag"), (referrers.as_str(), "referrers-tag"), ("", "untagged")]
+        {
+            let mut event = arrival(kind);
+            event["detail"]["image-tag"] = tag.into();
+            match understand(event.to_string().as_bytes(), &every()).unwrap() {
+                Task::Skip { why, .. } => assert_eq!(why.label(), label),
+                Task::Index(job) => panic!("{job:?}"),
+            }
+        }
+        let mut event = arrival(kind);
+        event["detail"]["repository-name"] = "other/app".into();
+        let task = understand(event.to_string().as_bytes(), &every()).unwrap();
+        assert!(matches!(task, Task::Skip { why: SkippedPush::Unmatched { .. }, .. }), "{task:?}");
+    }
 }
 
 #[test]

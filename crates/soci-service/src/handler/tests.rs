@@ -65,6 +65,7 @@ impl Setup {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
             filters: TagFilters::or_all(Vec::new()),
+            event_types: soci_push::EventTypes::default(),
         };
         let runner = Runner::new(RegistryOpener::new(registry.client(), None), options);
         Self { registry, handler: IndexHandler { rules, runner }, seen: Arc::default() }

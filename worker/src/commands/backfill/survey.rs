@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use soci_aws::ecr::{ImageEntry, RepositoryEntry};
 use soci_manifest::Version;
 use soci_oci::{Digest, Tag};
+use soci_push::event::EventKind;
 use soci_push::event::Timestamp;
 use soci_push::{JobMessage, PushEvent, PushRules};
 
@@ -113,10 +114,12 @@ impl<'a> IndexedEvidence<'a> {
     }
 }
 
-/// The event that the push of this image caused.
+/// The event that the push of this image caused. An image that came without one is taken for pushed: a
+/// list of images does not tell, and whoever asks for what is missing means all of it.
 fn push(repository: &RepositoryEntry, image: &ImageEntry, tag: Option<&Tag>) -> PushEvent {
     let RepositoryEntry { repository, account, region } = repository.clone();
     PushEvent {
+        kind: EventKind::Push,
         id: None,
         time: image.pushed_at,
         account,
@@ -149,7 +152,12 @@ mod tests {
 
     fn pushes(version: Version) -> PushRules {
         let output_suffix = "-soci".to_owned();
-        PushRules { version, output_suffix, filters: "*:*".parse().unwrap() }
+        PushRules {
+            version,
+            output_suffix,
+            filters: "*:*".parse().unwrap(),
+            event_types: soci_push::EventTypes::default(),
+        }
     }
 
     fn look(pushes: &PushRules, images: Vec<ImageEntry>) -> Survey {

@@ -196,6 +196,7 @@ mod tests {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
             filters: filters.unwrap_or("*:*").parse().unwrap(),
+            event_types: soci_push::EventTypes::default(),
         }
     }
 

@@ -173,6 +173,7 @@ mod tests {
             version: Version::V2,
             output_suffix: "-soci".to_owned(),
             filters: filters.parse().unwrap(),
+            event_types: soci_push::EventTypes::default(),
         }
     }
 
@@ -205,6 +206,22 @@ mod tests {
         assert_eq!(report.enqueued, 1);
         assert_eq!(report.skipped.to_string(), "1 no-filter-matches, 1 other-event");
         assert!(report.failures().is_empty());
+    }
+
+    #[tokio::test]
+    async fn events_of_the_kinds_that_are_wanted_are_taken() {
+        let copy = event("2").replace("ECR Image", "ECR Replication").replace("PUSH", "REPLICATE");
+        let text = [event("1"), copy].join("\n");
+        for (event_types, enqueued) in [
+            ("ECR Image Action", 1),
+            ("ECR Replication Action", 1),
+            ("ECR Replication Action,ECR Image Action", 2),
+        ] {
+            let queue = MemoryQueue::named("jobs");
+            let rules = PushRules { event_types: event_types.parse().unwrap(), ..rules("*:*") };
+            let report = replay(text.as_bytes(), &mut Enqueuer::new(&queue, None), &rules).await;
+            assert_eq!((report.enqueued, report.bad), (enqueued, 0), "{event_types}");
+        }
     }
 
     #[tokio::test]
