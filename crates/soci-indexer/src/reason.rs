@@ -432,10 +432,17 @@ fn of_registry(error: &soci_registry::Error) -> Reason {
     }
 }
 
-/// Whether the registry says that what was sent is not to its liking: invalid, too large, or of a
-/// media type that it does not take. A write also asks what is there, and that sends nothing.
+/// Whether the registry says that what was sent is not to its liking: invalid, too large, of a
+/// media type that it does not take, or at the wrong address. A write also asks what is there, and that sends nothing.
 fn is_refusal(error: &StoreError) -> bool {
-    let StoreError::Registry(soci_registry::Error::Status(status)) = error else { return false };
+    use soci_registry::Error;
+    let status = match error {
+        StoreError::Registry(Error::BodyRefused { .. } | Error::WriteRedirected { .. }) => {
+            return true;
+        }
+        StoreError::Registry(Error::Status(status)) => status,
+        _ => return false,
+    };
     !status.request.method.is_safe() && matches!(status.status.as_u16(), 400 | 413 | 415 | 422)
 }
 

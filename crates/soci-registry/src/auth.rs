@@ -3,6 +3,8 @@
 pub(crate) mod challenge;
 pub(crate) mod credentials;
 pub(crate) mod docker_config;
+mod endpoint;
+mod header;
 mod helper;
 mod object;
 mod scope;

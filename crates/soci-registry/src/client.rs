@@ -5,6 +5,7 @@ pub(crate) mod blob;
 pub(crate) mod manifest;
 pub(crate) mod push;
 pub(crate) mod referrers;
+mod upload;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::put_limit::PutLimit;
 use crate::reach::{HostTable, Reach};
 use crate::resolve::Resolver;
 use crate::transport::{Call, Transport};
+use crate::upload_habits::UploadHabits;
 
 /// Limit of a manifest, an image index and a page of referrers, in bytes. The OCI distribution
 /// specification asks registries to take at least as much, and most take no more.
@@ -206,6 +208,7 @@ impl ClientBuilder {
                 put_limit: self.put_limit,
                 authorizer: Authorizer::new(self.credentials, product),
                 lacks_referrers: LackingRegistries::default(),
+                upload_habits: UploadHabits::default(),
                 started: Instant::now(),
             }),
         })

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use rustls::InvalidMessage;
 use soci_oci::{Digest, Tag};
 
 use crate::auth::credentials::CredentialsError;
 use crate::reach::ForbiddenAddress;
-use crate::redact::RequestLine;
+use crate::redact::{RedactedUrl, RequestLine};
 use crate::resolve::ResolveError;
 use crate::status::StatusError;
 
@@ -146,6 +147,15 @@ pub enum Error {
         /// The storage's answer.
         status: Box<StatusError>,
     },
+    /// No request of this size gets through to where blobs and manifests are stored (413). Where parts of it
+    /// are taken, this is not seen.
+    #[error(
+        "{status}; the registry, or a proxy in front of it, takes no request of this size: raise its limit (client_max_body_size of nginx, for example)"
+    )]
+    BodyRefused {
+        /// The answer.
+        status: Box<StatusError>,
+    },
     /// The registry no longer knows the upload that it began; a new one may succeed.
     #[error("the registry lost the upload: {status}")]
     UploadLost {
@@ -219,6 +229,18 @@ pub enum Error {
         request: RequestLine,
         /// Why not.
         reason: &'static str,
+    },
+    /// A write was redirected by a status that makes a GET of it.
+    #[error(
+        "{request}: the server answered {status} and leads to {to}, which a write cannot follow; name the registry by the address to which it leads, or let it answer 307 or 308"
+    )]
+    WriteRedirected {
+        /// The request that was redirected.
+        request: RequestLine,
+        /// The status.
+        status: StatusCode,
+        /// Where it leads.
+        to: RedactedUrl,
     },
     /// The response breaks the protocol.
     #[error("{request}: {what}")]
@@ -309,6 +331,7 @@ impl Error {
         match self {
             Self::Status(status)
             | Self::NotFound(status)
+            | Self::BodyRefused { status }
             | Self::UploadLost { status }
             | Self::WriteNotFound { status }
             | Self::UploadDamaged { status }

@@ -84,7 +84,7 @@ impl HttpExchange {
         let mut builder = self.client.request(method.clone(), url.clone()).headers(headers);
         // The length of a streamed body is unknown to the library, which would send it in chunks;
         // storages refuse those. An empty POST needs its 0 as well.
-        if *method == Method::PUT || *method == Method::POST {
+        if matches!(*method, Method::PUT | Method::POST | Method::PATCH) {
             builder = builder.header(CONTENT_LENGTH, payload.size());
         }
         builder = match payload {

@@ -23,6 +23,7 @@ mod blob;
 mod client;
 mod error;
 mod exchange;
+mod immutable_tag;
 mod lacking_registries;
 mod memory;
 mod observer;
@@ -31,11 +32,13 @@ mod policy;
 mod put_limit;
 mod reach;
 mod redact;
+mod redirect;
 mod resolve;
 mod retry;
 mod source;
 mod status;
 mod transport;
+mod upload_habits;
 mod verdict;
 
 pub use auth::credentials::{

@@ -20,7 +20,7 @@
 //!   the link is named by its address.
 //!
 //! Behind a proxy the proxy looks names up, so that only addresses in the URL itself are looked at.
-//! What a request carries is the other half, and stands in `transport` and `auth/session`:
+//! What a request carries is the other half, and stands in `transport`, `auth/session` and `auth/endpoint`:
 //! `Authorization` is put on for the registry's own origin and for its token endpoint only.
 
 use std::collections::HashMap;

@@ -34,6 +34,23 @@ impl BlobSource {
         &self.segments
     }
 
+    /// The blob's bytes from `start` to before `end`, or to its own end.
+    pub(crate) fn part(&self, start: u64, end: u64) -> Self {
+        let mut segments = Vec::new();
+        let mut at = 0;
+        for segment in self.segments.iter() {
+            let length = segment.len() as u64;
+            let (from, to) = (start.max(at), end.min(at + length));
+            if from < to {
+                // Both are within the segment, whose length is a `usize`.
+                let inside = |offset: u64| usize::try_from(offset - at).unwrap_or(usize::MAX);
+                segments.push(segment.slice(inside(from)..inside(to)));
+            }
+            at += length;
+        }
+        Self::new(segments)
+    }
+
     /// A request body that yields the blob from its start.
     pub(crate) fn body(&self) -> reqwest::Body {
         let segments = Arc::clone(&self.segments);
@@ -66,5 +83,24 @@ impl From<Vec<u8>> for BlobSource {
 impl From<Vec<Bytes>> for BlobSource {
     fn from(segments: Vec<Bytes>) -> Self {
         Self::new(segments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_the_bytes_between_its_ends() {
+        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let source = BlobSource::from(vec![bytes("01"), bytes(""), bytes("234"), bytes("56789")]);
+        for start in 0..=10_usize {
+            for end in start..=11 {
+                let part = source.part(start as u64, end as u64);
+                let got = part.segments().concat();
+                assert_eq!(got, &b"0123456789"[start..end.min(10)], "{start}..{end}");
+                assert_eq!(part.size(), got.len() as u64);
+            }
+        }
     }
 }

@@ -51,20 +51,6 @@ impl StatusError {
     pub fn has_code(&self, code: &str) -> bool {
         self.messages.iter().any(|message| message.code.eq_ignore_ascii_case(code))
     }
-
-    /// Whether the answer to a manifest PUT says that the tag exists and cannot move. Registries
-    /// agree on no code: ECR sends `TAG_INVALID` or `ImageTagAlreadyExistsException` (400 or
-    /// 409), others `DENIED` (403) or a precondition (412), all of them say "immutable" in words.
-    pub(crate) fn is_immutable_tag(&self) -> bool {
-        self.status.is_client_error()
-            && self.messages.iter().any(|RegistryMessage { code, message }| {
-                let message = message.to_ascii_lowercase();
-                code.contains("TagAlreadyExists")
-                    || message.contains("tagalreadyexists")
-                    || message.contains("immutable")
-                    || code == "TAG_INVALID" && message.contains("already exists")
-            })
-    }
 }
 
 impl fmt::Display for StatusError {
@@ -100,29 +86,34 @@ impl fmt::Display for RegistryMessage {
 }
 
 /// Reads the error list of a response body; of a body in another format the words for people become one
-/// message.
+/// message. As for Go, `null` is what is absent. A detail that is a text, as Nexus has it, ends the message.
 pub(crate) fn messages(body: &[u8]) -> Vec<RegistryMessage> {
     #[derive(Deserialize)]
     struct List {
-        errors: Vec<Entry>,
+        errors: Vec<Option<Entry>>,
     }
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
     struct Entry {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
+        code: Option<String>,
+        message: Option<String>,
+        detail: Option<serde_json::Value>,
     }
     let entries = match serde_json::from_slice::<List>(body) {
-        Ok(list) => list.errors,
+        Ok(list) => list.errors.into_iter().flatten().collect(),
         Err(_) => match words_of(body) {
             message if message.is_empty() => Vec::new(),
-            message => vec![Entry { code: String::new(), message }],
+            message => vec![Entry { message: Some(message), ..Entry::default() }],
         },
     };
-    let entry = |entry: Entry| RegistryMessage {
-        code: sanitize(&entry.code),
-        message: sanitize(&entry.message),
+    let entry = |entry: Entry| {
+        let mut message = entry.message.unwrap_or_default();
+        if let Some(detail) = entry.detail.as_ref().and_then(serde_json::Value::as_str) {
+            let between = if message.is_empty() || detail.is_empty() { "" } else { ": " };
+            message = format!("{message}{between}{detail}");
+        }
+        let code = sanitize(&entry.code.unwrap_or_default());
+        RegistryMessage { code, message: sanitize(&message) }
     };
     entries.into_iter().take(MAX_MESSAGES).map(entry).collect()
 }
@@ -183,13 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn an_immutable_tag_is_told_from_a_bad_one() {
-        let ecr = r#"{"errors":[{"code":"TAG_INVALID","message":"The image tag 'a' already exists in the 'b' repository and cannot be overwritten because the tag is immutable."}]}"#;
-        assert!(status(400, ecr).is_immutable_tag());
-        let api = r#"{"errors":[{"code":"ImageTagAlreadyExistsException"}]}"#;
-        assert!(status(409, api).is_immutable_tag());
-        let other = r#"{"errors":[{"code":"TAG_INVALID","message":"bad character"}]}"#;
-        assert!(!status(400, other).is_immutable_tag());
-        assert!(!status(500, ecr).is_immutable_tag());
+    fn a_list_of_errors_is_read_as_go_reads_it() {
+        let message = |code: &str, message: &str| RegistryMessage {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        };
+        for (entry, expected) in [
+            (r#"{"code":"A","message":null,"detail":null}"#, message("A", "")),
+            (r#"{"code":null,"message":"b","detail":{"x":"y"}}"#, message("", "b")),
+            (r#"{"code":"A","message":"b","detail":"c"}"#, message("A", "b: c")),
+            (r#"{"code":"A","detail":"c"}"#, message("A", "c")),
+        ] {
+            let body = format!(r#"{{"errors":[null,{entry}]}}"#);
+            assert_eq!(messages(body.as_bytes()), [expected], "{entry}");
+        }
     }
 }

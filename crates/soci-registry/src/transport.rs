@@ -1,8 +1,8 @@
 //! A call to a registry: authorization, redirects, tries. `exchange.rs` sends a single request.
 //!
 //! - Registries send blobs from a storage that they redirect to, and a server may redirect
-//!   anywhere. So the HTTP library follows none: [`Transport::send`] does, at most five, of GET and
-//!   HEAD only, and only to where a server may lead (`reach`).
+//!   anywhere. So the HTTP library follows none: [`Transport::send`] does, by the rules of `redirect`,
+//!   and only to where a server may lead (`reach`). A write keeps its body or is not led anywhere.
 //! - `Authorization` goes to the registry's own scheme, host and port, whatever URL it hands out.
 //!   It is put on for each hop anew and so cannot be forwarded. User name and password in a URL of
 //!   a server are dropped before the library would send them.
@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, LOCATION};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
 use soci_oci::Repository;
@@ -21,17 +21,17 @@ use tokio::time::Instant;
 
 use crate::auth::{Authorizer, Refusal, Scope};
 use crate::error::Error;
-use crate::exchange::{HttpExchange, Payload, Registry, Reply, strip_userinfo};
+use crate::exchange::{HttpExchange, Payload, Registry, Reply};
+use crate::immutable_tag::immutable_tag;
 use crate::lacking_registries::LackingRegistries;
 use crate::observer::RetryScheduled;
 use crate::policy::{RetryPolicy, Transfer};
 use crate::put_limit::PutLimit;
 use crate::redact::RequestLine;
+use crate::redirect::{self, MAX_REDIRECTS, Turn};
 use crate::retry::Retries;
-use crate::verdict::{Asked, doubts_credentials, is_redirect};
-
-/// Redirects followed for one request. Registries need one, to their storage.
-const MAX_REDIRECTS: usize = 5;
+use crate::upload_habits::UploadHabits;
+use crate::verdict::{Asked, doubts_credentials};
 
 /// A request to a registry.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ pub(crate) struct Transport {
     pub(crate) put_limit: Option<Arc<dyn PutLimit>>,
     pub(crate) authorizer: Authorizer,
     pub(crate) lacks_referrers: LackingRegistries,
+    pub(crate) upload_habits: UploadHabits,
     /// Origin of the times that retries are measured in.
     pub(crate) started: Instant,
 }
@@ -67,45 +68,54 @@ impl Transport {
         }
     }
 
-    /// Sends a call, authorizes it, follows redirects of GET and HEAD. Any other status is the
+    /// Sends a call, authorizes it, follows redirects that keep it as it is. Any other status is the
     /// caller's to judge; a 401 that renewal does not cure is an error.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Reply, Error> {
-        let mut url = call.url.clone();
+        let (mut url, mut headers) = (call.url.clone(), call.headers.clone());
         for _ in 0..=MAX_REDIRECTS {
             // Tokens and passwords are for the registry itself, whatever URL it hands out.
             let reply = if url.origin() == call.registry.base.origin() {
-                self.authorized(call, &url).await?
+                self.authorized(call, &url, &headers).await?
             } else {
-                let headers = call.headers.clone();
+                let headers = headers.clone();
                 self.http
                     .exchange(call.registry, &call.method, &url, headers, &call.payload)
                     .await?
             };
-            let safe = call.method == Method::GET || call.method == Method::HEAD;
-            if !safe || !is_redirect(reply.status()) {
+            let Some(turn) = redirect::turn(&call.method, reply.status()) else {
                 return Ok(reply);
+            };
+            let next = redirect::location(&reply)?;
+            if turn == Turn::Get {
+                return Err(Error::WriteRedirected {
+                    request: reply.request().clone(),
+                    status: reply.status(),
+                    to: (&next).into(),
+                });
             }
-            url = Self::location(&reply)?;
+            redirect::refer(&mut headers, &url, &next);
+            url = next;
         }
         let request = RequestLine::new(&call.method, &call.url);
         Err(Error::Redirect { request, reason: "too many redirects" })
     }
 
-    /// The URL of a `Location` header, absolute or relative.
-    pub(crate) fn location(reply: &Reply) -> Result<Url, Error> {
-        let fail = |reason| Error::Redirect { request: reply.request().clone(), reason };
-        let value = reply.headers().get(LOCATION).ok_or_else(|| fail("it has no Location"))?;
-        let text = value.to_str().map_err(|_| fail("its Location is not text"))?;
-        resolve(reply.url(), text).map_err(fail)
-    }
-
-    async fn authorized(&self, call: &Call<'_>, url: &Url) -> Result<Reply, Error> {
+    async fn authorized(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        bare: &HeaderMap,
+    ) -> Result<Reply, Error> {
         let (registry, scope) = (call.registry, &call.scope);
         let used = self.authorizer.current(&self.http, registry, scope).await?;
-        let headers = with_authorization(&call.headers, used.header.as_ref());
+        let headers = with_authorization(bare, used.header.as_ref());
         let http = &self.http;
         let mut reply = http.exchange(registry, &call.method, url, headers, &call.payload).await?;
         let doubted = match reply.status() {
+            // GitLab says even of a tag that cannot move that nobody is authorized.
+            StatusCode::UNAUTHORIZED if immutable_tag(&reply.status_error().await).is_some() => {
+                return Ok(reply);
+            }
             StatusCode::UNAUTHORIZED => false,
             StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN if used.header.is_some() => {
                 if !doubts_credentials(&reply.status_error().await) {
@@ -121,7 +131,7 @@ impl Transport {
         let Some(renewed) = renewed else { return Ok(reply) };
         // Gives its connection back before the next request needs one.
         drop(reply);
-        let headers = with_authorization(&call.headers, renewed.header.as_ref());
+        let headers = with_authorization(bare, renewed.header.as_ref());
         let reply = http.exchange(registry, &call.method, url, headers, &call.payload).await?;
         if reply.status() != StatusCode::UNAUTHORIZED {
             return Ok(reply);
@@ -168,32 +178,10 @@ impl Transport {
     }
 }
 
-/// The URL that `location` stands for at `base`. Whether it may be asked is `reach`'s to say.
-fn resolve(base: &Url, location: &str) -> Result<Url, &'static str> {
-    let mut url = base.join(location).map_err(|_| "its Location is not a URL")?;
-    strip_userinfo(&mut url);
-    Ok(url)
-}
-
 fn with_authorization(headers: &HeaderMap, value: Option<&HeaderValue>) -> HeaderMap {
     let mut headers = headers.clone();
     if let Some(value) = value {
         headers.insert(AUTHORIZATION, value.clone());
     }
     headers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn locations_are_resolved_and_stripped_of_user_information() {
-        let base = Url::parse("https://r.example:5000/v2/a/blobs/x?q=1").unwrap();
-        let follow = |location| resolve(&base, location).map(String::from);
-        assert_eq!(follow("/u/1?s=2").unwrap(), "https://r.example:5000/u/1?s=2");
-        assert_eq!(follow("//s.example/b").unwrap(), "https://s.example/b");
-        assert_eq!(follow("https://u:p@s.example/b").unwrap(), "https://s.example/b");
-        assert!(follow("http://").is_err());
-    }
 }

@@ -11,6 +11,7 @@ use http::StatusCode;
 use soci_oci::Tag;
 
 use crate::error::Error;
+use crate::immutable_tag::immutable_tag;
 use crate::status::{RegistryMessage, StatusError};
 
 /// What was asked for when the answer came.
@@ -30,7 +31,7 @@ pub(crate) enum Asked<'a> {
     RememberedBlob,
     /// The beginning of an upload.
     UploadStart,
-    /// The end of an upload.
+    /// A part of an upload, or its end.
     UploadEnd,
     /// That a manifest is stored, under this tag if there is one.
     ManifestPut(Option<&'a Tag>),
@@ -54,10 +55,11 @@ const MISSING_CONTENT: [&str; 5] = [
 /// | a token | 400, 401 or 403, unless it throttles | refused for good |
 /// | a blob behind a redirect | 400, 401, 403 | the storage refuses: its URL has expired |
 /// | a blob behind an old redirect | 404, 410 as well | the same: what it names may be gone |
-/// | the end of an upload | 404 and `BLOB_UPLOAD_UNKNOWN` | the upload is lost |
-/// | the end of an upload | any other and `BLOB_UPLOAD_INVALID` | the upload is lost |
-/// | the end of an upload | 4xx and `DIGEST_INVALID` or `SIZE_INVALID` | the bytes were damaged on the way |
-/// | a manifest stored under a tag | 4xx that speaks of immutability | the tag cannot move |
+/// | an upload or a manifest stored | 413 | no body of this size gets through |
+/// | a part or the end of an upload | 404 and `BLOB_UPLOAD_UNKNOWN`, or 416 | the upload is lost |
+/// | a part or the end of an upload | any other and `BLOB_UPLOAD_INVALID` | the upload is lost |
+/// | a part or the end of an upload | 4xx and `DIGEST_INVALID` or `SIZE_INVALID` | the bytes were damaged on the way |
+/// | a manifest stored under a tag | 4xx that speaks of immutability (`immutable_tag`) | the tag cannot move |
 /// | a manifest stored | 4xx and a code of what is unknown, or 404 of no repository | what it names is missing |
 /// | any other write | 404 | there is no place for it, which says nothing of what was read there |
 /// | a token | 404 | the status, as it is |
@@ -80,9 +82,11 @@ pub(crate) fn verdict(asked: Asked<'_>, status: Box<StatusError>) -> Error {
         // Of a new URL a 404 is final.
         (Asked::RememberedBlob, 404 | 410) => Error::StorageRefused { status },
         // The session ended before its bytes did; a new one may live longer.
+        (Asked::UploadEnd | Asked::ManifestPut(_), 413) => Error::BodyRefused { status },
         (Asked::UploadEnd, 404) if status.has_code("BLOB_UPLOAD_UNKNOWN") => {
             Error::UploadLost { status }
         }
+        (Asked::UploadEnd, 416) => Error::UploadLost { status },
         (Asked::UploadEnd, _) if status.has_code("BLOB_UPLOAD_INVALID") => {
             Error::UploadLost { status }
         }
@@ -91,7 +95,7 @@ pub(crate) fn verdict(asked: Asked<'_>, status: Box<StatusError>) -> Error {
         {
             Error::UploadDamaged { status }
         }
-        (Asked::ManifestPut(Some(tag)), _) if status.is_immutable_tag() => {
+        (Asked::ManifestPut(Some(tag)), _) if immutable_tag(&status).is_some() => {
             Error::TagImmutable { tag: tag.clone(), status }
         }
         (Asked::ManifestPut(_), 400..500)
@@ -111,6 +115,80 @@ pub(crate) fn verdict(asked: Asked<'_>, status: Box<StatusError>) -> Error {
     }
 }
 
+/// What a failed PUT of a whole blob says of sending it so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WholeRefusal {
+    /// Nothing.
+    No,
+    /// It may be for this. If the next one fails so as well, another way is worth a try.
+    Perhaps(WhyNotWhole),
+    /// It is not taken so.
+    Sure(WhyNotWhole),
+}
+
+/// Why a blob is not taken by one PUT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhyNotWhole {
+    /// It is too large for one request.
+    Size,
+    /// No blob is taken so.
+    Method,
+}
+
+/// Size in bytes from which a connection that breaks while a body is sent may be that of a proxy that does not
+/// take it.
+const SUSPECT_SIZE: u64 = 1 << 20;
+
+/// What a failed PUT of a blob of `size` bytes says of sending it so.
+///
+/// | failure | means |
+/// | --- | --- |
+/// | 413 | it is too large |
+/// | 405, 411, 415, 501, or `UNSUPPORTED` | no blob is taken so |
+/// | 400 without a code, or with one that says nothing | no blob is taken so |
+/// | `BLOB_UPLOAD_INVALID`, 416 | perhaps that |
+/// | 404 that names neither an upload nor a repository | perhaps that |
+/// | 502, silence, a broken connection, of more than 1 MiB | perhaps it is too large |
+/// | anything else | nothing of it |
+pub(crate) fn refuses_whole(error: &Error, size: u64) -> WholeRefusal {
+    use WholeRefusal::{No, Perhaps, Sure};
+    use WhyNotWhole::{Method, Size};
+    match error {
+        Error::BodyRefused { .. } => Sure(Size),
+        Error::Status(status) if status.is_throttling() => No,
+        Error::Status(status) => match status.status.as_u16() {
+            405 | 411 | 415 | 501 => Sure(Method),
+            400 if status.messages.iter().all(says_nothing) => Sure(Method),
+            400..=499 if status.has_code("UNSUPPORTED") => Sure(Method),
+            502 if size > SUSPECT_SIZE => Perhaps(Size),
+            _ => No,
+        },
+        Error::UploadLost { status } if !status.has_code("BLOB_UPLOAD_UNKNOWN") => Perhaps(Method),
+        Error::WriteNotFound { status } if !names_no_repository(status) => Perhaps(Method),
+        Error::Transport { source, .. } if !source.is_connect() && size > SUSPECT_SIZE => {
+            Perhaps(Size)
+        }
+        Error::Stalled { .. } if size > SUSPECT_SIZE => Perhaps(Size),
+        _ => No,
+    }
+}
+
+/// Whether a refusal is the server's own, which the next blob would meet as well. A connection that breaks, and a
+/// gateway that gets no answer, may just be that.
+pub(crate) fn is_said(refusal: &Error) -> bool {
+    refusal.status().is_some_and(|status| status.status != StatusCode::BAD_GATEWAY)
+}
+
+/// Whether a failure of an upload in parts says that none is taken so. One that only lost an upload does not.
+pub(crate) fn refuses_parts(error: &Error) -> bool {
+    let Error::Status(status) = error else { return false };
+    matches!(status.status.as_u16(), 400 | 405 | 411 | 415 | 501) || status.has_code("UNSUPPORTED")
+}
+
+fn says_nothing(message: &RegistryMessage) -> bool {
+    ["", "UNKNOWN", "UNSUPPORTED"].iter().any(|code| message.code.eq_ignore_ascii_case(code))
+}
+
 fn names_no_repository(status: &StatusError) -> bool {
     status.has_code("NAME_UNKNOWN") || status.has_code("RepositoryNotFoundException")
 }
@@ -119,7 +197,7 @@ fn names_no_repository(status: &StatusError) -> bool {
 /// although it does not ask for another: private registries of ECR say it by 403, the public one by
 /// 400, and to a HEAD without a word. A 400 that speaks of the content does not.
 pub(crate) fn doubts_credentials(status: &StatusError) -> bool {
-    if status.is_transient() || status.is_immutable_tag() {
+    if status.is_transient() || immutable_tag(status).is_some() {
         return false;
     }
     let of_access = |message: &RegistryMessage| {
@@ -142,11 +220,6 @@ pub(crate) fn lacks_referrers_api(status: StatusCode) -> bool {
         status,
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
     )
-}
-
-/// Whether the answer to a GET or HEAD leads elsewhere.
-pub(crate) fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 #[cfg(test)]
@@ -279,6 +352,53 @@ mod tests {
             let busy = of(Asked::Token("r.example"), status, "TOOMANYREQUESTS");
             assert!(busy.is_transient(), "{busy}");
         }
+    }
+
+    #[test]
+    fn a_refused_put_says_whether_another_way_is_worth_a_try() {
+        use WhyNotWhole::{Method, Size};
+        let (small, large) = (1000, 2 << 20);
+        let of_put = |status, code: &str| match code {
+            "" => verdict(Asked::UploadEnd, Box::new(status_of(status, ""))),
+            code => of(Asked::UploadEnd, status, code),
+        };
+        for (status, code, size, expected) in [
+            (413, "", small, WholeRefusal::Sure(Size)),
+            (413, "SIZE_INVALID", small, WholeRefusal::Sure(Size)),
+            (400, "", small, WholeRefusal::Sure(Method)),
+            (400, "UNKNOWN", small, WholeRefusal::Sure(Method)),
+            (405, "", small, WholeRefusal::Sure(Method)),
+            (411, "", small, WholeRefusal::Sure(Method)),
+            (415, "", small, WholeRefusal::Sure(Method)),
+            (501, "", small, WholeRefusal::Sure(Method)),
+            (403, "UNSUPPORTED", small, WholeRefusal::Sure(Method)),
+            (416, "", small, WholeRefusal::Perhaps(Method)),
+            (404, "", small, WholeRefusal::Perhaps(Method)),
+            (400, "BLOB_UPLOAD_INVALID", small, WholeRefusal::Perhaps(Method)),
+            (502, "", large, WholeRefusal::Perhaps(Size)),
+            (502, "", small, WholeRefusal::No),
+            (404, "BLOB_UPLOAD_UNKNOWN", small, WholeRefusal::No),
+            (404, "NAME_UNKNOWN", small, WholeRefusal::No),
+            (400, "DIGEST_INVALID", small, WholeRefusal::No),
+            (400, "TOOMANYREQUESTS", small, WholeRefusal::No),
+            (400, "DENIED", small, WholeRefusal::No),
+            (401, "", small, WholeRefusal::No),
+            (403, "", small, WholeRefusal::No),
+            (429, "", large, WholeRefusal::No),
+            (500, "", large, WholeRefusal::No),
+            (503, "", large, WholeRefusal::No),
+        ] {
+            assert_eq!(refuses_whole(&of_put(status, code), size), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_does_not_get_through_is_no_passing_failure() {
+        for asked in [Asked::UploadEnd, Asked::ManifestPut(None)] {
+            let error = of(asked, 413, "");
+            assert!(matches!(error, Error::BodyRefused { .. }) && !error.is_transient());
+        }
+        assert!(matches!(of(Asked::Plain, 413, ""), Error::Status(_)));
     }
 
     #[test]

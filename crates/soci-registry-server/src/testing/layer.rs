@@ -73,6 +73,8 @@ pub(super) async fn answer(fake: Arc<Fake>, request: Request, host: Host) -> Res
         path: asked.path,
         query: asked.query,
         range: asked.range,
+        content_range: asked.content_range,
+        referer: asked.referer,
         authorization: asked.authorization,
         body_size: body_size.load(Ordering::Relaxed),
         status: response.status().as_u16(),
@@ -143,7 +145,9 @@ fn change_request(effect: &Effect, head: &mut Parts) {
 fn instead(fake: &Fake, asked: &Asked, effects: &[Effect]) -> Option<Response> {
     effects.iter().find_map(|effect| match effect {
         Effect::Answer { status, headers, body } => {
-            let mut response = Response::new(Body::from(asked.fill(body)));
+            let storage = fake.storage.to_string();
+            let fill = |text: &str| asked.fill(text).replace("{storage}", &storage);
+            let mut response = Response::new(Body::from(fill(body)));
             *response.status_mut() = distort::status_of(*status);
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(CONTENT_TYPE, json);
@@ -151,7 +155,7 @@ fn instead(fake: &Fake, asked: &Asked, effects: &[Effect]) -> Option<Response> {
                 let Ok(name) = name.parse::<HeaderName>() else {
                     panic!("{name:?} is no header's name")
                 };
-                response.headers_mut().insert(name, distort::value_of(&asked.fill(value)));
+                response.headers_mut().insert(name, distort::value_of(&fill(value)));
             }
             Some(response)
         }

@@ -58,6 +58,10 @@ pub enum Condition {
     TagTaken,
     /// The blob that it names exists.
     BlobThere,
+    /// It has no `Referer` header.
+    NoReferer,
+    /// Its body has more bytes than this.
+    BodyOver(u64),
     /// Its path ends in this text, such as a tag that other tags begin with.
     PathEnds(String),
 }
@@ -71,7 +75,7 @@ pub enum Condition {
 pub enum Effect {
     /// The request is not carried out; the answer has this status, these headers and this body.
     /// In headers and body `{name}` and `{reference}` stand for what the path names, `{path}` for
-    /// the path. Without a `content-type` the body is called JSON.
+    /// the path, `{query}` for the query, `{storage}` for the storage's host and port. Without a `content-type` the body is called JSON.
     Answer {
         /// The status.
         status: u16,
@@ -233,6 +237,8 @@ impl When {
             Condition::QueryHas(text) => asked.query.contains(text),
             Condition::TagTaken => asked.tag_taken,
             Condition::BlobThere => asked.blob_there,
+            Condition::NoReferer => asked.referer.is_none(),
+            Condition::BodyOver(size) => asked.content_length > *size,
             Condition::PathEnds(end) => asked.path.ends_with(end),
         };
         if self.kind != asked.kind || self.times == 0 || !asked.path.contains(&self.path) || !holds

@@ -1,6 +1,6 @@
 //! What a request to the fake is for, and what is remembered of it.
 
-use http::header::{AUTHORIZATION, RANGE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, RANGE, REFERER};
 use http::request::Parts;
 use http::{HeaderName, Method};
 use soci_oci::TagOrDigest;
@@ -26,6 +26,8 @@ pub enum RequestKind {
     UploadPatch,
     /// PUT that ends an upload.
     UploadPut,
+    /// GET of how far an upload is.
+    UploadGet,
     /// HEAD of a manifest.
     ManifestHead,
     /// GET of a manifest.
@@ -57,6 +59,10 @@ pub struct LoggedRequest {
     pub query: String,
     /// The `Range` header.
     pub range: Option<String>,
+    /// The `Content-Range` header.
+    pub content_range: Option<String>,
+    /// The `Referer` header.
+    pub referer: Option<String>,
     /// The `Authorization` header, in full.
     pub authorization: Option<String>,
     /// Size of the request's body in bytes, as far as it was read.
@@ -81,7 +87,11 @@ pub(super) struct Asked {
     pub(super) path: String,
     pub(super) query: String,
     pub(super) range: Option<String>,
+    pub(super) content_range: Option<String>,
+    pub(super) referer: Option<String>,
     pub(super) authorization: Option<String>,
+    /// What the head says of the body's size; 0 if it says nothing.
+    pub(super) content_length: u64,
     /// Whether the tag that the path names exists.
     pub(super) tag_taken: bool,
     /// Whether the blob that the path names exists.
@@ -111,7 +121,10 @@ impl Asked {
             path: path.to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
             range: header(RANGE),
+            content_range: header(CONTENT_RANGE),
+            referer: header(REFERER),
             authorization: header(AUTHORIZATION),
+            content_length: header(CONTENT_LENGTH).and_then(|size| size.parse().ok()).unwrap_or(0),
             tag_taken,
             blob_there,
             route,
@@ -132,11 +145,14 @@ impl Asked {
     }
 
     /// The text with `{name}` and `{reference}` replaced by the repository and the tag, digest or
-    /// upload that the path names, and `{path}` by the path itself.
+    /// upload that the path names, `{path}` by the path itself, `{query}` by the query.
     pub(super) fn fill(&self, text: &str) -> String {
         let name = self.repository().map(Name::as_str).unwrap_or_default();
         let reference = self.path.rsplit('/').next().unwrap_or_default();
-        text.replace("{path}", &self.path).replace("{name}", name).replace("{reference}", reference)
+        text.replace("{path}", &self.path)
+            .replace("{query}", &self.query)
+            .replace("{name}", name)
+            .replace("{reference}", reference)
     }
 }
 
@@ -151,6 +167,7 @@ fn kind(method: &Method, path: &str, route: Option<&Route>, host: Host) -> Reque
         ("POST", _, Some(Route::Uploads(_))) => RequestKind::UploadPost,
         ("PATCH", _, Some(Route::Upload(..))) => RequestKind::UploadPatch,
         ("PUT", _, Some(Route::Upload(..))) => RequestKind::UploadPut,
+        ("GET", Host::Registry, Some(Route::Upload(..))) => RequestKind::UploadGet,
         ("HEAD", _, Some(Route::Blob(..))) => RequestKind::BlobHead,
         ("GET", _, Some(Route::Blob(..))) => RequestKind::BlobGet,
         ("HEAD", _, Some(Route::Manifest(..))) => RequestKind::ManifestHead,

@@ -247,3 +247,62 @@ async fn conditions_decide_which_requests_are_hit() {
         assert_eq!(head.headers().contains_key("x-quirk"), hit);
     }
 }
+
+#[tokio::test]
+async fn bodies_over_a_limit_and_requests_without_a_referer_are_told_apart() {
+    let fake = FakeRegistry::start().await;
+    fake.quirk(
+        Quirk::on(RequestKind::UploadPatch, Effect::status(413))
+            .when(Condition::BodyOver(4))
+            .always(),
+    );
+    let mut location = begin_upload(&fake).await;
+    for (body, status) in [("12345", 413), ("1234", 202), ("", 202)] {
+        let patch = ask(&fake, "PATCH", &location).body(body).send().await.unwrap();
+        assert_eq!(patch.status(), status, "{body}");
+        if status == 202 {
+            location = header(&patch, "location");
+        }
+    }
+    let standing = send(&fake, "GET", &location).await;
+    assert_eq!(header(&standing, "range"), "0-3");
+    assert_eq!(fake.requests_of(RequestKind::UploadGet).len(), 1);
+
+    fake.quirk(
+        Quirk::on(RequestKind::Tags, Effect::status(403)).when(Condition::NoReferer).always(),
+    );
+    assert_eq!(send(&fake, "GET", "/v2/app/tags/list").await.status(), 403);
+    let referred = ask(&fake, "GET", "/v2/app/tags/list").header("referer", "http://r/");
+    assert_eq!(referred.send().await.unwrap().status(), 404);
+    assert_eq!(fake.requests_of(RequestKind::Tags)[1].referer.as_deref(), Some("http://r/"));
+}
+
+#[tokio::test]
+async fn a_redirect_can_keep_the_query_and_lead_to_the_storage() {
+    let fake = FakeRegistry::start().await;
+    let effect = Effect::status_with(308, "location", "http://{storage}{path}?x&{query}");
+    fake.quirk(Quirk::on(RequestKind::Tags, effect));
+    let answer = send(&fake, "GET", "/v2/app/tags/list?n=1").await;
+    let location = header(&answer, "location");
+    assert!(location.ends_with("/v2/app/tags/list?x&n=1"), "{location}");
+    assert!(!location.contains(&fake.host()), "{location}");
+}
+
+#[tokio::test]
+async fn each_registry_has_its_own_words_for_a_tag_that_cannot_move() {
+    for (name, status) in [
+        ("google", 400),
+        ("harbor", 412),
+        ("quay", 409),
+        ("gitlab", 401),
+        ("azure", 405),
+        ("alibaba", 400),
+        ("nexus", 400),
+        ("artifactory", 403),
+    ] {
+        let fake = FakeRegistry::start().await;
+        fake.behave(&format!("immutable-tags-of-{name}"));
+        assert_eq!(put_index(&fake, "1").await.status(), 201);
+        assert_eq!(put_index(&fake, "1").await.status(), status, "{name}");
+    }
+}

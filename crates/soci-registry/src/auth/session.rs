@@ -16,30 +16,27 @@
 //!   renewal only for what was sent with authorization, once in [`DOUBT_HOLD`] for each grant, and no
 //!   second request where the renewal brings nothing new.
 //! - A token endpoint is any URL that a registry cares to name, to which it may lead (`reach`). It
-//!   gets the credentials for this registry and never anything of the URL's own user information.
+//!   gets the credentials for this registry and never anything of the URL's own user information;
+//!   `endpoint` asks it.
 //! - There is one try: whoever is refused with new credentials is refused for good (`verdict`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::challenge::{self, Challenge};
 use super::credentials::{CredentialProvider, Credentials, CredentialsError};
+use super::endpoint::{self, Wanted};
+use super::header::{basic, sensitive, unauthorized};
 use super::scope::Scope;
 use super::token;
 use crate::error::Error;
-use crate::exchange::{HttpExchange, Payload, Registry, strip_userinfo};
-use crate::redact::{RequestLine, Secret};
-use crate::verdict::Asked;
-
-/// Limit of a token endpoint's answer, in bytes.
-const TOKEN_LIMIT: usize = 1 << 20;
+use crate::exchange::{HttpExchange, Registry};
+use crate::redact::RequestLine;
 
 /// Grants kept before all are forgotten: a long-lived process meets many repositories. Each has some two
 /// kilobytes.
@@ -267,11 +264,11 @@ impl Authorizer {
             Challenge::Basic => Ok((basic(registry, &known.credentials)?, known.until, known.ends)),
             Challenge::Bearer { realm, service, scope: challenged } => {
                 let scopes = token::scopes(scope, challenged.as_deref());
-                let service = service.as_deref();
                 // A token's time runs from when it was made, which is after it was asked for.
                 let asked = Instant::now();
-                let token =
-                    self.token(http, registry, realm, service, &scopes, &known.credentials).await?;
+                let (service, client_id) = (service.as_deref(), self.client_id.as_str());
+                let wanted = Wanted { realm, service, scopes: &scopes, client_id };
+                let token = endpoint::ask(http, registry, wanted, &known.credentials).await?;
                 let header = sensitive("Bearer ", &token.secret, registry)?;
                 let (until, ends) = (asked + token.valid_for, asked + token.lifetime);
                 Ok((header, Some(until), Some(ends)))
@@ -308,48 +305,6 @@ impl Authorizer {
         Ok(known.insert(KnownCredentials { credentials, until, ends, serial, fresh: true }).clone())
     }
 
-    async fn token(
-        &self,
-        http: &HttpExchange,
-        registry: &Registry,
-        realm: &str,
-        service: Option<&str>,
-        scopes: &[String],
-        credentials: &Credentials,
-    ) -> Result<token::Token, Error> {
-        let mut realm = registry.base.join(realm).map_err(|_| Error::Protocol {
-            request: RequestLine::new(&Method::GET, &registry.base),
-            what: "the realm of the Bearer challenge is not a URL".to_owned(),
-        })?;
-        strip_userinfo(&mut realm);
-        let mut headers = HeaderMap::new();
-        let (method, url, payload) = match credentials {
-            Credentials::IdentityToken(refresh) => {
-                let form = token::refresh_form(&self.client_id, service, scopes, refresh);
-                let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
-                headers.insert(CONTENT_TYPE, kind);
-                (Method::POST, realm, Payload::Bytes(form.into()))
-            }
-            Credentials::Basic { .. } => {
-                headers.insert(AUTHORIZATION, basic(registry, credentials)?);
-                (Method::GET, token::get_url(&realm, service, scopes), Payload::None)
-            }
-            Credentials::Anonymous => {
-                (Method::GET, token::get_url(&realm, service, scopes), Payload::None)
-            }
-        };
-        let reply = http.exchange(registry, &method, &url, headers, &payload).await?;
-        let request = reply.request().clone();
-        let body = match reply.status() {
-            StatusCode::OK => reply.bytes(TOKEN_LIMIT).await?,
-            _ => return Err(reply.into_error(Asked::Token(&registry.name)).await),
-        };
-        token::parse(&body).ok_or_else(|| Error::Protocol {
-            request,
-            what: "the token endpoint's answer holds no token".to_owned(),
-        })
-    }
-
     fn grant(&self, registry: &Registry, scope: &Scope) -> Arc<AsyncMutex<Grant>> {
         entry(&self.grants, (registry.base.to_string(), scope.clone()))
     }
@@ -366,34 +321,6 @@ fn at_request(request: &RequestLine, error: Error) -> Error {
     }
 }
 
-/// The error of a request that the registry refused even after renewal.
-fn unauthorized(request: &RequestLine, registry: &Registry, reason: &str) -> Error {
-    Error::Unauthorized {
-        request: request.clone(),
-        registry: registry.name.clone(),
-        reason: reason.to_owned(),
-    }
-}
-
-fn basic(registry: &Registry, known: &Credentials) -> Result<HeaderValue, Error> {
-    let request = RequestLine::new(&Method::GET, &registry.base);
-    match known {
-        Credentials::Basic { username, password } => {
-            let pair = format!("{username}:{}", password.expose());
-            let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-            sensitive("Basic ", &Secret::new(encoded), registry)
-        }
-        Credentials::Anonymous => {
-            Err(unauthorized(&request, registry, "it asks for a password and none is known"))
-        }
-        Credentials::IdentityToken(_) => Err(unauthorized(
-            &request,
-            registry,
-            "it asks for a password and only an identity token is known",
-        )),
-    }
-}
-
 fn entry<K: Eq + std::hash::Hash, V: Default>(table: &Table<K, V>, key: K) -> Arc<AsyncMutex<V>> {
     let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
     // Forgetting costs one 401 for each that is met again. Those in use live on in their requests.
@@ -401,18 +328,4 @@ fn entry<K: Eq + std::hash::Hash, V: Default>(table: &Table<K, V>, key: K) -> Ar
         table.clear();
     }
     Arc::clone(table.entry(key).or_default())
-}
-
-fn sensitive(scheme: &str, secret: &Secret, registry: &Registry) -> Result<HeaderValue, Error> {
-    let mut header =
-        HeaderValue::from_str(&format!("{scheme}{}", secret.expose())).map_err(|_| {
-            let request = RequestLine::new(&Method::GET, &registry.base);
-            unauthorized(
-                &request,
-                registry,
-                "the credentials have characters that no header can carry",
-            )
-        })?;
-    header.set_sensitive(true);
-    Ok(header)
 }

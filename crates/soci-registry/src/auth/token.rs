@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use reqwest::Url;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::scope::Scope;
 use crate::redact::Secret;
@@ -57,24 +57,33 @@ pub(super) fn refresh_form(
 }
 
 /// Reads the endpoint's answer. `None` if it holds no token.
+///
+/// It is read as Go's `encoding/json` reads it, which registries are tested with: keys match whatever their case,
+/// and `null` is what is absent. A lifetime in any other form is as good as none, and never the end of a login; when
+/// a token was issued is known better here.
 pub(super) fn parse(body: &[u8]) -> Option<Token> {
-    #[derive(Deserialize)]
-    struct TokenResponse {
-        #[serde(default)]
-        token: String,
-        #[serde(default)]
-        access_token: String,
-        expires_in: Option<f64>,
-    }
-    let answer: TokenResponse = serde_json::from_slice(body).ok()?;
-    let secret = [answer.token, answer.access_token].into_iter().find(|token| !token.is_empty())?;
-    let lifetime = answer
-        .expires_in
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .filter(|lifetime| !lifetime.is_zero())
-        .unwrap_or(DEFAULT_LIFETIME)
-        .min(MAX_LIFETIME);
+    let answer: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let member = |name: &str| {
+        let folded = || answer.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        answer.get(name).or_else(|| folded().map(|(_, value)| value))
+    };
+    let text = |name: &str| member(name)?.as_str().filter(|text| !text.is_empty());
+    let secret = text("token").or_else(|| text("access_token"))?;
+    let lifetime = member("expires_in").and_then(lifetime).unwrap_or(DEFAULT_LIFETIME);
     Some(Token { secret: Secret::new(secret), valid_for: usable(lifetime), lifetime })
+}
+
+/// A lifetime in seconds, as a number or as text; `None` if it is not a length of time.
+fn lifetime(stated: &Value) -> Option<Duration> {
+    let seconds = match stated {
+        Value::String(text) => text.trim().parse().ok()?,
+        number => number.as_f64()?,
+    };
+    // Neither a number below 1 nor one that is none.
+    (seconds >= 1.0).then(|| {
+        let longest = MAX_LIFETIME.as_secs_f64();
+        Duration::try_from_secs_f64(seconds.min(longest)).unwrap_or(MAX_LIFETIME)
+    })
 }
 
 /// The part of a lifetime in which something that expires is still sent: a tenth of it, at most
@@ -106,12 +115,57 @@ mod tests {
         assert_eq!((token.secret.expose(), token.valid_for), ("a", Duration::from_secs(90)));
         let token = parse(br#"{"access_token":"b"}"#).unwrap();
         assert_eq!((token.secret.expose(), token.valid_for), ("b", Duration::from_secs(54)));
-        for seconds in ["-5", "0", "1e300"] {
-            let token = parse(format!(r#"{{"token":"a","expires_in":{seconds}}}"#).as_bytes());
-            assert!(token.unwrap().valid_for <= MAX_LIFETIME);
-        }
         assert!(parse(br#"{"token":""}"#).is_none());
         assert!(parse(b"<html>").is_none());
+    }
+
+    #[test]
+    fn an_answer_is_read_as_go_reads_it() {
+        for (answer, token) in [
+            (r#"{"token":null,"access_token":"b"}"#, Some("b")),
+            (r#"{"token":"","access_token":"b"}"#, Some("b")),
+            (r#"{"token":"a","access_token":null,"refresh_token":null}"#, Some("a")),
+            (r#"{"Token":"a"}"#, Some("a")),
+            (r#"{"ACCESS_TOKEN":"b","scope":["x"],"issued_at":"yesterday"}"#, Some("b")),
+            (r#"{"token":"a","issued_at":17,"expires_in":{}}"#, Some("a")),
+            ("{\"token\":\"a\"}\n", Some("a")),
+            (r#"{"token":1}"#, None),
+            (r#"{"token":null,"access_token":null}"#, None),
+            ("null", None),
+            ("[]", None),
+            ("\"a\"", None),
+            ("", None),
+        ] {
+            let read = parse(answer.as_bytes());
+            assert_eq!(read.as_ref().map(|read| read.secret.expose()), token, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_what_can_be_one() {
+        let default = DEFAULT_LIFETIME.as_secs();
+        let longest = MAX_LIFETIME.as_secs();
+        for (stated, seconds) in [
+            ("300", 300),
+            ("300.0", 300),
+            ("\"300\"", 300),
+            ("1", 1),
+            ("0", default),
+            ("0.5", default),
+            ("-5", default),
+            ("null", default),
+            ("true", default),
+            ("\"\"", default),
+            ("\"soon\"", default),
+            ("\"NaN\"", default),
+            ("[300]", default),
+            ("1000000000000000000", longest),
+            ("1e300", longest),
+            ("\"inf\"", longest),
+        ] {
+            let token = parse(format!(r#"{{"token":"a","expires_in":{stated}}}"#).as_bytes());
+            assert_eq!(token.unwrap().lifetime, Duration::from_secs(seconds), "{stated}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::auth::Scope;
 use crate::error::Error;
 use crate::exchange::{Payload, Registry, Reply};
 use crate::redact::sanitize;
+use crate::redirect;
 use crate::retry::Retries;
 use crate::transport::{Call, Transport};
 use crate::verdict::Asked;
@@ -252,11 +253,15 @@ impl PartReader {
         let registry = transport.registry(&self.target.repository)?;
         // A small blob is asked for plainly: not every storage and proxy knows ranges.
         let ranged = self.extent != Extent::Whole || self.position > 0;
+        let mut headers = if ranged { self.range_header()? } else { HeaderMap::new() };
+        if known {
+            redirect::refer(&mut headers, &self.target.url(&registry)?, &url);
+        }
         let call = Call {
             registry: &registry,
             scope: Scope::pull(self.target.repository.name()),
             method: Method::GET,
-            headers: if ranged { self.range_header()? } else { HeaderMap::new() },
+            headers,
             payload: Payload::None,
             url,
         };

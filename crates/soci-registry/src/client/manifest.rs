@@ -17,6 +17,7 @@ use soci_oci::{Digest, Hasher, Repository, Tag, TagOrDigest};
 use super::{Client, MANIFEST_LIMIT};
 use crate::error::Error;
 use crate::exchange::{Payload, Reply};
+use crate::immutable_tag::{Immutability, immutable_tag};
 use crate::redact::RequestLine;
 use crate::transport::Call;
 use crate::verdict::Asked;
@@ -183,6 +184,8 @@ impl Client {
                             Ok(PutManifest { subject_processed: false, already_there: true })
                         }
                         Err(passing) if passing.is_transient() => Err(passing),
+                        // It was said of more than this tag, which is not even there.
+                        Err(Error::NotFound(_)) => Err(unless_said(error)),
                         // Also of a tag that is not found: that it may not move was said.
                         Ok(_) | Err(_) => Err(error),
                     };
@@ -295,6 +298,18 @@ impl Client {
         }
         let subject_processed = reply.headers().contains_key(OCI_SUBJECT);
         Ok(PutManifest { subject_processed, already_there: false })
+    }
+}
+
+/// The error, as the answer that it stems from if that speaks of an immutable tag only where there is one.
+fn unless_said(error: Error) -> Error {
+    match error {
+        Error::TagImmutable { status, .. }
+            if immutable_tag(&status) == Some(Immutability::IfTaken) =>
+        {
+            Error::Status(status)
+        }
+        error => error,
     }
 }
 

@@ -1,17 +1,16 @@
-//! Writing blobs.
+//! Writing blobs. How the bytes of one are sent is in `upload`.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, StatusCode};
-use reqwest::Url;
+use http::{Method, StatusCode};
 use soci_oci::{Digest, Hasher, Repository};
 
 use super::Client;
+use super::upload::{OpenUpload, Sending, smaller};
 use crate::error::Error;
-use crate::exchange::{Payload, Registry};
 use crate::redact::RequestLine;
 use crate::source::BlobSource;
-use crate::transport::{Call, Transport};
-use crate::verdict::Asked;
+use crate::transport::Call;
+use crate::upload_habits::UploadHabit;
+use crate::verdict::{Asked, WholeRefusal, WhyNotWhole, is_said, refuses_parts, refuses_whole};
 
 /// How a blob came to be in the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +26,13 @@ pub enum PushedBlob {
 /// Where the answer to the first request of an upload leads.
 enum UploadStart {
     Mounted,
-    Open(Url),
+    Open(OpenUpload),
 }
 
 impl Client {
     /// Makes the blob `digest` exist in `repository`: nothing if it does already, by mounting it
-    /// from `mount_from` where the registry agrees, else by one request with all of `body`. After
-    /// a failure in passing, a new upload is begun.
+    /// from `mount_from` where the registry agrees, else by one request with all of `body`, or by several
+    /// where the registry takes no such. After a failure in passing, a new upload is begun.
     pub async fn push_blob(
         &self,
         repository: &Repository,
@@ -67,13 +66,15 @@ impl Client {
         ask: bool,
     ) -> Result<PushedBlob, Error> {
         let registry = self.transport.registry(repository)?;
+        let sending = Sending { registry: &registry, repository, digest, body };
         let mut retries = self.transport.retries();
+        let mut doubted = false;
         loop {
             // Asked before every try: the answer to an upload that succeeded may have been lost.
             if ask && self.has_blob(repository, digest).await?.is_some() {
                 return Ok(PushedBlob::AlreadyThere);
             }
-            match self.try_push(&registry, repository, digest, body, mount).await {
+            match self.try_push(sending, mount, &mut doubted).await {
                 Ok(pushed) => return Ok(pushed),
                 Err(error) => self.transport.pause(&mut retries, error).await?,
             }
@@ -82,20 +83,18 @@ impl Client {
 
     async fn try_push(
         &self,
-        registry: &Registry,
-        repository: &Repository,
-        digest: &Digest,
-        body: &BlobSource,
+        sending: Sending<'_>,
         mount: Option<&Repository>,
+        doubted: &mut bool,
     ) -> Result<PushedBlob, Error> {
-        let start = match self.begin(registry, repository, digest, mount).await {
+        let start = match self.begin(sending, mount).await {
             // Whether a mount is allowed depends on the other repository; sending the bytes
             // needs only this one.
             Err(error)
                 if mount.is_some()
                     && (!error.is_transient() || matches!(error, Error::WriteNotFound { .. })) =>
             {
-                self.begin(registry, repository, digest, None).await?
+                self.begin(sending, None).await?
             }
             start => start?,
         };
@@ -103,34 +102,118 @@ impl Client {
             UploadStart::Mounted => return Ok(PushedBlob::Mounted),
             UploadStart::Open(upload) => upload,
         };
-        let mut call = Self::write(registry, repository, Method::PUT, "blobs/uploads/")?;
-        call.url = with_digest(upload, digest);
-        call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        call.payload = Payload::Source(body.clone());
-        let reply = self.transport.send(&call).await?;
-        if reply.status().is_success() {
-            return Ok(PushedBlob::Uploaded);
-        }
-        let request = reply.request().clone();
-        match reply.into_error(Asked::UploadEnd).await {
+        match self.send(sending, upload, doubted).await {
+            Ok(()) => Ok(PushedBlob::Uploaded),
             // Not on the way, if they were others from the start.
-            error @ Error::UploadDamaged { .. } => {
-                let actual = digest_of(body, *digest);
-                let sent_as_stated = actual == *digest;
-                Err(if sent_as_stated { error } else { Error::mismatch(request, *digest, actual) })
+            Err(Error::UploadDamaged { status }) => {
+                let actual = digest_of(sending.body, *sending.digest);
+                Err(if actual == *sending.digest {
+                    Error::UploadDamaged { status }
+                } else {
+                    Error::mismatch(status.request, *sending.digest, actual)
+                })
             }
-            error => Err(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the bytes in the way that the registry takes, by the rule in `upload`. `doubted` tells whether the try
+    /// before may have failed because it was by one PUT.
+    async fn send(
+        &self,
+        sending: Sending<'_>,
+        upload: OpenUpload,
+        doubted: &mut bool,
+    ) -> Result<(), Error> {
+        let size = sending.body.size();
+        let habits = &self.transport.upload_habits;
+        let registry = &sending.registry.name;
+        let habit = habits.of(registry);
+        if !habit.takes_whole(size) {
+            let error = match self.in_parts(sending, upload, habit, None).await {
+                Ok(learnt) => {
+                    habits.learn(registry, learnt);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if matches!(error, Error::UploadLost { .. } | Error::WriteNotFound { .. }) {
+                // It may be otherwise by now.
+                habits.forget(registry);
+            }
+            if !refuses_parts(&error) {
+                return Err(error);
+            }
+            habits.forget(registry);
+            let upload = self.begin_anew(sending).await?;
+            return self.send_whole(sending, upload).await;
+        }
+        let Err(refusal) = self.send_whole(sending, upload).await else { return Ok(()) };
+        let why = match refuses_whole(&refusal, size) {
+            WholeRefusal::Sure(why) => why,
+            WholeRefusal::Perhaps(why) if *doubted => why,
+            WholeRefusal::Perhaps(_) => {
+                *doubted = true;
+                return Err(refusal);
+            }
+            WholeRefusal::No => return Err(refusal),
+        };
+        *doubted = false;
+        let upload = self.begin_anew(sending).await?;
+        match self.in_parts(sending, upload, habit, Some(why)).await {
+            // What was said of the PUT says more.
+            Err(error) if refuses_parts(&error) => Err(refusal),
+            Err(error) => Err(error),
+            Ok(learnt) => {
+                if is_said(&refusal) {
+                    habits.learn(registry, learnt);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends the bytes in parts, and tells what was taken. `why` says why they do not go by one PUT, if that was
+    /// found out just now.
+    async fn in_parts(
+        &self,
+        sending: Sending<'_>,
+        upload: OpenUpload,
+        habit: UploadHabit,
+        why: Option<WhyNotWhole>,
+    ) -> Result<UploadHabit, Error> {
+        let size = sending.body.size();
+        let by_size = why == Some(WhyNotWhole::Size);
+        let largest = habit.largest.unwrap_or(size).min(size);
+        let largest = if by_size { smaller(largest).unwrap_or(largest) } else { largest };
+        let taken = self.send_parts(sending, upload, largest).await?;
+        // What a PATCH takes as a whole and a PUT does not is no question of size.
+        let in_several = taken < size;
+        Ok(UploadHabit {
+            whole: habit.whole && (why.is_none() || by_size && in_several),
+            largest: if in_several { Some(taken) } else { habit.largest },
+        })
+    }
+
+    /// Begins another upload of the same bytes.
+    async fn begin_anew(&self, sending: Sending<'_>) -> Result<OpenUpload, Error> {
+        match self.begin(sending, None).await? {
+            UploadStart::Open(upload) => Ok(upload),
+            // Nothing was asked to be mounted.
+            UploadStart::Mounted => Err(Error::Protocol {
+                request: RequestLine::new(&Method::POST, &sending.registry.base),
+                what: "the upload was answered as a mount".to_owned(),
+            }),
         }
     }
 
     /// Begins an upload, or mounts.
     async fn begin(
         &self,
-        registry: &Registry,
-        repository: &Repository,
-        digest: &Digest,
+        sending: Sending<'_>,
         mount: Option<&Repository>,
     ) -> Result<UploadStart, Error> {
+        let Sending { registry, repository, digest, .. } = sending;
         let mut call: Call<'_> = Self::write(registry, repository, Method::POST, "blobs/uploads/")?;
         if let Some(from) = mount {
             call.scope = call.scope.and_pull(from.name());
@@ -140,7 +223,7 @@ impl Client {
         let reply = self.transport.send(&call).await?;
         match reply.status() {
             StatusCode::CREATED if mount.is_some() => Ok(UploadStart::Mounted),
-            StatusCode::ACCEPTED => Ok(UploadStart::Open(Transport::location(&reply)?)),
+            StatusCode::ACCEPTED => Ok(UploadStart::Open(OpenUpload::begun(&reply)?)),
             status if status.is_success() => Err(Error::Protocol {
                 request: RequestLine::new(&call.method, &call.url),
                 what: format!("the upload was answered {status} instead of 202 Accepted"),
@@ -157,34 +240,4 @@ fn digest_of(body: &BlobSource, like: Digest) -> Digest {
         hasher.update(segment);
     }
     hasher.finish()
-}
-
-/// The upload's URL with the digest that ends it. What the registry put into the query is kept
-/// as it is.
-fn with_digest(mut upload: Url, digest: &Digest) -> Url {
-    let state = upload.query().filter(|state| !state.is_empty());
-    let query = match state {
-        Some(state) => format!("{state}&digest={digest}"),
-        None => format!("digest={digest}"),
-    };
-    upload.set_query(Some(&query));
-    upload
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_joins_the_query_of_the_upload() {
-        let digest = Digest::sha256_of(b"");
-        for (url, expected) in [
-            ("https://r/u/1", format!("digest={digest}")),
-            ("https://r/u/1?", format!("digest={digest}")),
-            ("https://r/u/1?_state=a%2Bb%3D", format!("_state=a%2Bb%3D&digest={digest}")),
-        ] {
-            let url = with_digest(Url::parse(url).unwrap(), &digest);
-            assert_eq!(url.query(), Some(expected.as_str()));
-        }
-    }
 }

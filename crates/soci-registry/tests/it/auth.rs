@@ -20,25 +20,25 @@ use crate::support::{NAME, content, download, start_with, tag};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-fn basic(username: &str, password: &str) -> Credentials {
+pub(crate) fn basic(username: &str, password: &str) -> Credentials {
     Credentials::Basic { username: username.to_owned(), password: Secret::new(password) }
 }
 
-fn bearer(user: TokenUser, lifetime: Duration) -> FakeOptions {
+pub(crate) fn bearer(user: TokenUser, lifetime: Duration) -> FakeOptions {
     FakeOptions { auth: FakeAuth::Bearer { user, lifetime }, ..FakeOptions::default() }
 }
 
-fn user() -> TokenUser {
+pub(crate) fn user() -> TokenUser {
     TokenUser::Basic { username: "u".to_owned(), password: "p".to_owned() }
 }
 
-fn client(fake: &FakeRegistry, credentials: Credentials) -> Client {
+pub(crate) fn client(fake: &FakeRegistry, credentials: Credentials) -> Client {
     let credentials = StaticCredentials::new(fake.host(), credentials);
     fake.client_builder().credentials(Arc::new(credentials)).build().unwrap()
 }
 
 /// Whether a manifest and a blob can be read and a blob written.
-async fn works(fake: &FakeRegistry, client: &Client) -> Result<(), Error> {
+pub(crate) async fn works(fake: &FakeRegistry, client: &Client) -> Result<(), Error> {
     fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
     let digest = fake.put_blob(NAME, content(100));
     client.manifest(&fake.repository(NAME), &tag("1")).await?;

@@ -13,5 +13,8 @@ mod memory;
 mod pace;
 mod push;
 mod reach;
+mod redirect;
 mod referrers;
 mod support;
+mod token;
+mod upload;

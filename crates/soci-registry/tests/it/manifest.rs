@@ -189,6 +189,53 @@ async fn an_immutable_tag_takes_the_same_bytes_again_and_no_others() {
     }
 }
 
+/// The names of the rows of the test registry's table.
+const IMMUTABLE: [&str; 9] = [
+    "immutable-tags",
+    "immutable-tags-of-google",
+    "immutable-tags-of-harbor",
+    "immutable-tags-of-quay",
+    "immutable-tags-of-gitlab",
+    "immutable-tags-of-azure",
+    "immutable-tags-of-alibaba",
+    "immutable-tags-of-nexus",
+    "immutable-tags-of-artifactory",
+];
+
+#[tokio::test(start_paused = true)]
+async fn an_immutable_tag_is_known_in_the_words_of_every_registry() {
+    for name in IMMUTABLE {
+        for digest_header in [true, false] {
+            let options = FakeOptions { digest_header, ..FakeOptions::default() };
+            let fake = start_with(options).await;
+            fake.behave(name);
+            let (client, repository) = (fake.client(), fake.repository(NAME));
+            let put = async |bytes| client.put_manifest(&repository, &tag("1"), INDEX, bytes).await;
+            assert!(!put(empty("a")).await.unwrap().already_there, "{name}");
+            assert!(put(empty("a")).await.unwrap().already_there, "{name}");
+            let error = put(empty("b")).await.unwrap_err();
+            assert!(matches!(error, Error::TagImmutable { .. }), "{name}: {error}");
+            assert!(!error.is_transient());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_registry_also_says_of_a_locked_repository_is_no_immutable_tag_where_there_is_none()
+{
+    for (status, code, message) in [
+        (405, "REGISTRY_DISALLOWED_OPERATION", ""),
+        (400, "BLOB_UPLOAD_INVALID", "Repository does not allow updating assets: docker"),
+        (403, "UNAUTHORIZED", "Not enough permissions to delete/overwrite artifacts"),
+    ] {
+        let fake = start().await;
+        let effect = Effect::error(StatusCode::from_u16(status).unwrap(), code, message);
+        fake.quirk(Quirk::on(RequestKind::ManifestPut, effect));
+        let error = put(&fake, tag("1")).await.unwrap_err();
+        assert!(matches!(&error, Error::Status(told) if told.has_code(code)), "{error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_put_says_what_the_registry_says() {
     let fake = start().await;
