@@ -104,7 +104,7 @@ fn kind_of(why: &Why) -> &'static str {
     match why.reason {
         reasons::MALFORMED => MALFORMED,
         "image-gone" => NO_IMAGE,
-        "tag-immutable" | "registry-refused" | "output-tag" => PUSH_FAILED,
+        "tag-immutable" | "registry-refused" | "output-tag" | "no-referrers" => PUSH_FAILED,
         _ => BUILD_FAILED,
     }
 }

@@ -210,7 +210,10 @@ async fn broken_leftovers_do_not_keep_an_image_from_being_indexed() {
     image().put(&registry, REPOSITORY, "1");
     let first = indexed(index(&registry, "1", &options(Version::V2)).await);
     for broken in [
-        Quirk::on(RequestKind::BlobGet, Effect::status(416)).path(first.layers[1].ztoc.to_string()),
+        // With a range and without one.
+        Quirk::on(RequestKind::BlobGet, Effect::status(416))
+            .path(first.layers[1].ztoc.to_string())
+            .times(2),
         Quirk::on(RequestKind::ManifestGet, Effect::Corrupt(3))
             .path(first.indexes[0].digest.to_string()),
         Quirk::on(RequestKind::ManifestGet, Effect::status(404))

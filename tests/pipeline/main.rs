@@ -14,5 +14,6 @@ mod outcomes;
 mod own_store;
 mod parallel_lists;
 mod prefetch;
+mod reads;
 mod support;
 mod verify;

@@ -169,6 +169,16 @@ pub enum IndexError {
         /// What is wrong with it.
         source: soci_oci::DocumentError,
     },
+    /// The registry keeps no referrers: it has no API for them, and the tag that their list belongs under names the
+    /// image manifest itself.
+    #[error(
+        "V1 cannot be had in this registry: it has no referrers API, and the tag {tag}, which is for the list of \
+         referrers, names the image manifest itself; use V2 (`--index-version v2`, `SOCI_INDEX_VERSION=V2`)"
+    )]
+    NoReferrers {
+        /// The tag.
+        tag: Tag,
+    },
 }
 
 /// Why a layer's ztoc could not be built.

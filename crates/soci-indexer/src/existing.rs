@@ -28,6 +28,7 @@ use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest};
 use crate::error::{IndexError, StoreError};
 use crate::options::Options;
 use crate::prefetch::{LookedInto, look_into};
+use crate::referrers_lists;
 use crate::store::ImageStore;
 
 /// Bytes of a ztoc that are fetched first; they reach to its span size unless it has a great many
@@ -61,8 +62,8 @@ pub(crate) struct Found {
 pub(crate) enum FindError {
     /// The store failed.
     Store(StoreError),
-    /// The ztocs of what it holds cannot be looked into.
-    LookInto(IndexError),
+    /// The ztocs of what it holds cannot be looked into, or the lists of what refers to the image cannot be used.
+    Index(IndexError),
 }
 
 impl From<StoreError> for FindError {
@@ -121,7 +122,7 @@ pub(crate) async fn find<S: ImageStore>(
     }
     let looked = match look(store, plan, &mut known, &lists, limit, options).await {
         Ok(looked) => looked,
-        Err(FindError::LookInto(error)) if !error.is_transient() => {
+        Err(FindError::Index(error)) if !error.is_transient() => {
             tracing::warn!(%error, "an existing SOCI index cannot be used");
             return Ok(None);
         }
@@ -171,7 +172,7 @@ async fn look<S: ImageStore>(
     if keeping && !lists.is_empty() {
         let none = PrefetchSettings::default();
         let looked = look_into(store, plan, known, &none, options).await;
-        let mut looked = looked.map_err(FindError::LookInto)?;
+        let mut looked = looked.map_err(FindError::Index)?;
         looked.prefetch = kept(store, plan, known, lists, limit).await?;
         if !looked.prefetch.is_empty() {
             if settings.prefetch.any() {
@@ -181,7 +182,7 @@ async fn look<S: ImageStore>(
         }
     }
     let looked = look_into(store, plan, known, &settings.prefetch, options).await;
-    looked.map_err(FindError::LookInto)
+    looked.map_err(FindError::Index)
 }
 
 /// Said where an image's list of files to prefetch stays although another way to find one was asked for.
@@ -327,11 +328,13 @@ fn soci_entries(root: &[u8]) -> Vec<Digest> {
         .collect()
 }
 
-async fn referrers<S: ImageStore>(store: &S, plan: &Plan) -> Result<Vec<Digest>, StoreError> {
+/// The SOCI indexes that refer to the image's manifests. Where their lists cannot be used, nothing needs to be built.
+async fn referrers<S: ImageStore>(store: &S, plan: &Plan) -> Result<Vec<Digest>, FindError> {
     let artifact_type = Version::V1.artifact_type();
     let mut found = Vec::new();
     for index in plan.indexes() {
-        let referrers = store.referrers(&index.image.digest, artifact_type).await?;
+        let referrers = referrers_lists::referrers(store, index.image.digest).await;
+        let referrers = referrers.map_err(FindError::Index)?;
         for page in &referrers.pages {
             let Ok(page) = Index::decode(page) else { continue };
             let entries = page.manifests().iter();

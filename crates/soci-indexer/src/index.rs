@@ -372,7 +372,7 @@ async fn look_for_result<S: ImageStore>(
 fn not_told(error: FindError, failed: impl FnOnce(StoreError) -> IndexError) -> IndexError {
     match error {
         FindError::Store(source) => failed(source),
-        FindError::LookInto(error) => error,
+        FindError::Index(error) => error,
     }
 }
 

@@ -67,6 +67,9 @@ pub enum Reason {
     TagImmutable,
     /// `referrers-malformed`: the list of the image's referrers is no image index. Permanent.
     ReferrersMalformed,
+    /// `no-referrers`: the registry has neither a referrers API nor a place for a list of referrers, so that V1 cannot be
+    /// had there. Permanent.
+    NoReferrers,
     /// `registry-refused`: the registry refuses what is written as invalid or too large. Permanent.
     RegistryRefused,
     /// `internal`: an error of this program. Permanent.
@@ -94,7 +97,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::NothingToIndex,
         Self::SociIndex,
         Self::Artifact,
@@ -115,6 +118,7 @@ impl Reason {
         Self::OutputTag,
         Self::TagImmutable,
         Self::ReferrersMalformed,
+        Self::NoReferrers,
         Self::RegistryRefused,
         Self::Internal,
         Self::Unauthorized,
@@ -152,6 +156,7 @@ impl Reason {
             Self::OutputTag => "output-tag",
             Self::TagImmutable => "tag-immutable",
             Self::ReferrersMalformed => "referrers-malformed",
+            Self::NoReferrers => "no-referrers",
             Self::RegistryRefused => "registry-refused",
             Self::Internal => "internal",
             Self::Unauthorized => "unauthorized",
@@ -206,6 +211,7 @@ impl Reason {
             | Self::OutputTag
             | Self::TagImmutable
             | Self::ReferrersMalformed
+            | Self::NoReferrers
             | Self::RegistryRefused
             | Self::Internal => true,
             Self::Unauthorized
@@ -235,6 +241,7 @@ impl Reason {
                 | Self::ImageGone
                 | Self::TagImmutable
                 | Self::ReferrersMalformed
+                | Self::NoReferrers
                 | Self::RegistryRefused
         )
     }
@@ -268,6 +275,10 @@ impl Reason {
                 "exclude the tags of converted images from immutability (in ECR \
                  IMMUTABLE_WITH_EXCLUSION with the filter *-soci), choose another suffix, or delete \
                  that tag"
+            }
+            Self::ReferrersMalformed => {
+                "another program wrote what is under the tag of that list (the digest with - for :); delete the tag, \
+                 or use V2"
             }
             Self::Unauthorized => {
                 "check the permissions of this program's role and the repository's policy"
@@ -303,6 +314,7 @@ impl IndexError {
             Self::SpanSize(_) | Self::PrefetchForOlder => Reason::Settings,
             Self::DocumentMemory { .. } => Reason::ImageMemory,
             Self::ReferrersList { .. } => Reason::ReferrersMalformed,
+            Self::NoReferrers { .. } => Reason::NoReferrers,
         }
     }
 
@@ -330,7 +342,9 @@ impl IndexError {
         match self {
             Self::Superseded { .. } | Self::TagGone { .. } => "tag",
             Self::NotFound { .. } => "image",
-            Self::ReferrersList { .. } | Self::Referrers { .. } => "referrers",
+            Self::ReferrersList { .. } | Self::Referrers { .. } | Self::NoReferrers { .. } => {
+                "referrers"
+            }
             Self::Layer { source: LayerError::Read(_), .. } => "layer",
             Self::Read { .. } => "document",
             Self::Write { source: StoreError::Registry(error), .. } => {

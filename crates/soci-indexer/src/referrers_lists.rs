@@ -16,6 +16,10 @@
 //! the next time the image is indexed the entry is written again. A registry with the referrers API has none
 //! of this.
 //!
+//! What is under the tag may be no list. There are registries in which it names the manifest itself, as they take it for
+//! another way to write the digest: nothing can be listed there, and V1 cannot be had. Anything else that is no image
+//! index was written by somebody and is not replaced ([`referrers`]).
+//!
 //! All lists of an image are written first and looked at together, so that an image with many platforms waits
 //! once.
 
@@ -23,8 +27,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use soci_manifest::Version;
-use soci_oci::{Descriptor, Digest, TagOrDigest, referrers};
-use soci_registry::{ReferrersSource, TagNames};
+use soci_oci::{
+    Descriptor, Digest, Document, DocumentError, Hasher, Tag, TagOrDigest, media_type, referrers,
+};
+use soci_registry::{Referrers, ReferrersSource, TagNames};
 use soci_retry::Backoff;
 
 use crate::error::{IndexError, StoreError};
@@ -39,6 +45,49 @@ const ROUNDS: u32 = 8;
 
 /// Pauses before that. The first is a multiple of what reading and writing a list takes.
 const PAUSES: Backoff = Backoff { first: Duration::from_secs(2), max: Duration::from_secs(15) };
+
+/// The referrers of a manifest that are SOCI indexes, if the store can tell them apart; others beside them.
+///
+/// A list under a tag is one: it is an error that the tag names something else.
+pub(crate) async fn referrers<S: ImageStore>(
+    store: &S,
+    subject: Digest,
+) -> Result<Referrers, IndexError> {
+    let found = store
+        .referrers(&subject, Version::V1.artifact_type())
+        .await
+        .map_err(|source| IndexError::Referrers { subject, source })?;
+    if found.source == ReferrersSource::TagSchema {
+        for page in &found.pages {
+            match list_problem(subject, page) {
+                None => {}
+                Some(ListProblem::IsSubject(tag)) => return Err(IndexError::NoReferrers { tag }),
+                Some(ListProblem::NoList(source)) => {
+                    return Err(IndexError::ReferrersList { subject, source });
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Why what a tag names is no list of a manifest's referrers.
+pub(crate) enum ListProblem {
+    /// It is the manifest itself, whatever the tag.
+    IsSubject(Tag),
+    /// It is no image index.
+    NoList(DocumentError),
+}
+
+/// What is wrong with the list of a manifest's referrers that was found under a tag, if anything is.
+pub(crate) fn list_problem(subject: Digest, list: &[u8]) -> Option<ListProblem> {
+    let mut hasher = Hasher::new(subject.algorithm());
+    hasher.update(list);
+    if let (true, Some(tag)) = (hasher.finish() == subject, referrers::tag(&subject)) {
+        return Some(ListProblem::IsSubject(tag));
+    }
+    Document::decode(media_type::OCI_INDEX, list).err().map(ListProblem::NoList)
+}
 
 /// The lists that an image's SOCI indexes are put into.
 pub(crate) struct ReferrersLists<'a, S> {
@@ -112,11 +161,7 @@ impl<'a, S: ImageStore> ReferrersLists<'a, S> {
         subject: Digest,
         referrer: &Descriptor,
     ) -> Result<bool, IndexError> {
-        let known = self
-            .store
-            .referrers(&subject, Version::V1.artifact_type())
-            .await
-            .map_err(|source| IndexError::Referrers { subject, source })?;
+        let known = referrers(self.store, subject).await?;
         self.sources.insert(subject, known.source);
         let (ReferrersSource::TagSchema, Some(tag)) = (known.source, referrers::tag(&subject))
         else {
@@ -133,7 +178,7 @@ impl<'a, S: ImageStore> ReferrersLists<'a, S> {
         let target = TagOrDigest::Tag(tag);
         let what = "list of referrers";
         self.store
-            .push_manifest(&target, soci_oci::media_type::OCI_INDEX, list.into(), Some(&condition))
+            .push_manifest(&target, media_type::OCI_INDEX, list.into(), Some(&condition))
             .await
             .map_err(|source| IndexError::Write { what, target, source })
     }

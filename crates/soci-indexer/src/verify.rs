@@ -7,6 +7,9 @@
 //!
 //! Prefetch artifacts must name spans that their layers have.
 //!
+//! An image whose image index lists SOCI indexes (V2) is looked up for referrers (V1) as well, and is checked all the same
+//! where these cannot be read: many registries have no API for them.
+//!
 //! An index that is right may yet do harm, in the hands of an older snapshotter: see [`Misread`].
 
 mod error;
@@ -20,8 +23,10 @@ use std::time::{Duration, Instant};
 use soci_manifest::format::{self, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{LayerPrefetch, PrefetchArtifact, Version};
 use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest, media_type};
+use soci_registry::ReferrersSource;
 
 use crate::budget::Budget;
+use crate::referrers_lists::{ListProblem, list_problem};
 use crate::store::ImageStore;
 
 pub use error::VerifyError;
@@ -65,6 +70,9 @@ impl fmt::Display for Misread {
         )
     }
 }
+
+/// What is read where SOCI indexes V1 are looked for, in front of a digest.
+const REFERRERS_OF: &str = "list of referrers of";
 
 /// A SOCI index with the image manifest it is for.
 struct Pair {
@@ -162,27 +170,61 @@ async fn find_indexes<S: ImageStore>(
         images = manifests.map(|entry| entry.digest).collect();
     }
     for image in images {
-        let target = TagOrDigest::Digest(image);
-        let artifact_type = Version::V1.artifact_type();
-        let referrers = store
-            .referrers(&image, artifact_type)
-            .await
-            .map_err(|source| VerifyError::Read { what: "list of referrers of", target, source })?;
-        for page in &referrers.pages {
-            let page = Index::decode(page)
-                .map_err(|source| VerifyError::Document { digest: image, source })?;
-            let entries = page.manifests().iter().filter(|e| e.artifact_type == artifact_type);
-            for entry in entries {
-                let index = manifest(store, "SOCI index", entry.digest).await?;
-                if index.subject.as_ref().map(|subject| subject.digest) != Some(image) {
-                    let reason = format!("it is listed for {image}, which is not its subject");
-                    return Err(VerifyError::Index { index: entry.digest, reason });
-                }
-                pairs.push(Pair { index: entry.digest, image });
+        match v1_pairs(store, image).await {
+            Ok(found) => pairs.extend(found),
+            // An image that lists its SOCI indexes itself needs no referrers, and a registry need not have them.
+            Err(error) if !pairs.is_empty() && is_of_the_list(&error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    "SOCI indexes V1 that may refer to the image are not checked"
+                );
+                break;
             }
+            Err(error) => return Err(error),
         }
     }
     Ok(pairs)
+}
+
+/// The SOCI indexes that refer to an image manifest.
+async fn v1_pairs<S: ImageStore>(store: &S, image: Digest) -> Result<Vec<Pair>, VerifyError> {
+    let artifact_type = Version::V1.artifact_type();
+    let referrers = store.referrers(&image, artifact_type).await;
+    let referrers = referrers.map_err(|source| VerifyError::read(REFERRERS_OF, image, source))?;
+    let mut pairs = Vec::new();
+    for page in &referrers.pages {
+        if referrers.source == ReferrersSource::TagSchema {
+            match list_problem(image, page) {
+                None => {}
+                // Under the tag of its list there is the manifest itself, and so no list.
+                Some(ListProblem::IsSubject(_)) => continue,
+                Some(ListProblem::NoList(source)) => {
+                    return Err(VerifyError::ReferrersList { subject: image, source });
+                }
+            }
+        }
+        let page = Index::decode(page)
+            .map_err(|source| VerifyError::ReferrersList { subject: image, source })?;
+        let entries = page.manifests().iter().filter(|e| e.artifact_type == artifact_type);
+        for entry in entries {
+            let index = manifest(store, "SOCI index", entry.digest).await?;
+            if index.subject.as_ref().map(|subject| subject.digest) != Some(image) {
+                let reason = format!("it is listed for {image}, which is not its subject");
+                return Err(VerifyError::Index { index: entry.digest, reason });
+            }
+            pairs.push(Pair { index: entry.digest, image });
+        }
+    }
+    Ok(pairs)
+}
+
+/// Whether the list of what refers to a manifest could not be read, which says nothing of any SOCI index.
+fn is_of_the_list(error: &VerifyError) -> bool {
+    matches!(
+        error,
+        VerifyError::Read { what: REFERRERS_OF, .. } | VerifyError::ReferrersList { .. }
+    )
 }
 
 /// A SOCI index of V2 and its image must name each other.

@@ -19,7 +19,9 @@
 //! - Dropping the reader ends its requests.
 //!
 //! Whether the server knows ranges is learned from the first answer; until then no second request
-//! is sent. A blob of one part is fetched by a plain request and asks nothing of the server.
+//! is sent. A blob of one part is fetched by a plain request and asks nothing of the server, and so is any blob of a
+//! registry that is known to refuse ranges. Where it turns out in the middle of a blob that parts cost what is in front
+//! of them, no more of them are begun: what is left behind those under way is one stream.
 //!
 //! Each byte is copied once, out of the connection's buffer into blocks that the window is made of
 //! (`queue`).
@@ -37,7 +39,7 @@ use soci_oci::{Digest, Hasher};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-pub(crate) use part::{BlobTarget, Extent, PartReader};
+pub(crate) use part::{BlobTarget, Extent, PartReader, total_size};
 
 pub use self::queue::MAX_PIECE;
 use self::queue::{BlockPool, PartReceiver, PartSender, part_queue};
@@ -212,7 +214,7 @@ impl BlobReader {
         self.phase = ReaderPhase::Running;
         // Without a part under way there is room for one, unless the blob is empty.
         let Some(room) = self.take_room() else { return };
-        if room.bytes() == self.size {
+        if room.bytes() == self.size || self.target.refuses_ranges() {
             // One request brings it all, so whether the server knows ranges does not matter.
             self.single = true;
             self.begin_part(self.size, room, Extent::Whole, None);
@@ -231,6 +233,13 @@ impl BlobReader {
 
     fn begin_parts(&mut self) {
         while let Some(room) = self.take_room() {
+            if self.target.sends_whole() {
+                if self.parts.is_empty() {
+                    self.single = true;
+                    self.begin_part(self.size, room, Extent::Part(Some(self.size)), None);
+                }
+                break;
+            }
             let end = self.covered + room.bytes();
             self.begin_part(end, room, Extent::Part(Some(self.size)), None);
         }
@@ -251,7 +260,7 @@ impl BlobReader {
         let reader = PartReader::new(Arc::clone(&self.target), self.covered..end, extent);
         let (sender, pieces) = part_queue(Arc::clone(&self.blocks));
         let (window, piece) = (Arc::clone(&self.window), self.blocks.size());
-        self.tasks.spawn(download(reader, sender, window, piece, opened));
+        self.tasks.spawn(download(reader, sender, window, piece, self.single, opened));
         self.parts.push_back(Part { end, pieces, room });
         self.covered = end;
     }
@@ -283,9 +292,9 @@ async fn download(
     sender: PartSender,
     window: Arc<Window>,
     max_piece: usize,
+    mut single: bool,
     opened: Option<oneshot::Sender<ReadMode>>,
 ) {
-    let mut single = part.is_whole();
     if let Some(opened) = opened {
         // The reader waits for this word before it sends a second request.
         match part.open().await {

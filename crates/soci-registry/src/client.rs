@@ -18,7 +18,7 @@ use crate::auth::credentials::{Anonymous, CredentialProvider};
 use crate::auth::{Authorizer, Scope};
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry};
-use crate::lacking_registries::LackingRegistries;
+use crate::lacking::Lacking;
 use crate::observer::Observer;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
 use crate::put_limit::PutLimit;
@@ -207,7 +207,7 @@ impl ClientBuilder {
                 transfer: self.transfer,
                 put_limit: self.put_limit,
                 authorizer: Authorizer::new(self.credentials, product),
-                lacks_referrers: LackingRegistries::default(),
+                lacking: Lacking::default(),
                 upload_habits: UploadHabits::default(),
                 started: Instant::now(),
             }),

@@ -24,7 +24,7 @@ mod client;
 mod error;
 mod exchange;
 mod immutable_tag;
-mod lacking_registries;
+mod lacking;
 mod memory;
 mod observer;
 mod pace;

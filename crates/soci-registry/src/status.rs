@@ -9,6 +9,18 @@ use serde::Deserialize;
 
 use crate::redact::{RequestLine, sanitize, words_of};
 
+/// Codes by which a server wants fewer requests: of the distribution specification, of ECR and the APIs of AWS, and of S3.
+const THROTTLING: [&str; 8] = [
+    "TOOMANYREQUESTS",
+    "TooManyRequestsException",
+    "ThrottlingException",
+    "ThrottledException",
+    "Throttling",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "SlowDown",
+];
+
 /// Most entries kept of a registry's list of errors.
 const MAX_MESSAGES: usize = 4;
 
@@ -39,12 +51,19 @@ impl StatusError {
         passing || self.is_throttling()
     }
 
-    /// Whether the registry wants fewer requests. It says so by 429, or by a code under any status:
-    /// `TOOMANYREQUESTS` of the specification, `ThrottlingException` of AWS.
+    /// Whether the registry wants fewer requests. It says so by 429, or by a code under any status, in a list of errors
+    /// or in the formats of AWS ([`THROTTLING`]).
     pub fn is_throttling(&self) -> bool {
-        self.status == StatusCode::TOO_MANY_REQUESTS
-            || self.has_code("TOOMANYREQUESTS")
-            || self.has_code("ThrottlingException")
+        let throttles = |message: &RegistryMessage| {
+            let (code, words) = (&message.code, &message.message);
+            // Without a list of errors the code begins the words.
+            THROTTLING.iter().any(|known| {
+                code.eq_ignore_ascii_case(known)
+                    || code.is_empty()
+                        && words.split([':', ' ']).any(|word| word.eq_ignore_ascii_case(known))
+            }) || code.is_empty() && words.eq_ignore_ascii_case("Rate exceeded")
+        };
+        self.status == StatusCode::TOO_MANY_REQUESTS || self.messages.iter().any(throttles)
     }
 
     /// Whether one of the registry's errors has this code; upper and lower case are the same.
@@ -169,6 +188,21 @@ mod tests {
         for code in ["TOOMANYREQUESTS", "ThrottlingException"] {
             let throttled = status(400, &format!(r#"{{"errors":[{{"code":"{code}"}}]}}"#));
             assert!(throttled.is_throttling() && throttled.is_transient());
+        }
+        for body in [
+            r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#,
+            r#"{"code":"ThrottlingException"}"#,
+            r#"{"code":"Throttling","message":"Rate exceeded"}"#,
+            "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+            "<Error><Code>RequestLimitExceeded</Code></Error>",
+            "toomanyrequests: too many",
+        ] {
+            for code in [400, 403] {
+                assert!(status(code, body).is_throttling(), "{code} {body}");
+            }
+        }
+        for body in ["", "not allowed", r#"{"message":"the rate exceeded what is allowed"}"#] {
+            assert!(!status(400, body).is_throttling(), "{body}");
         }
         assert!(status(429, "").is_throttling() && !status(503, "").is_throttling());
     }

@@ -23,7 +23,7 @@ use crate::auth::{Authorizer, Refusal, Scope};
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry, Reply};
 use crate::immutable_tag::immutable_tag;
-use crate::lacking_registries::LackingRegistries;
+use crate::lacking::Lacking;
 use crate::observer::RetryScheduled;
 use crate::policy::{RetryPolicy, Transfer};
 use crate::put_limit::PutLimit;
@@ -51,7 +51,7 @@ pub(crate) struct Transport {
     pub(crate) transfer: Transfer,
     pub(crate) put_limit: Option<Arc<dyn PutLimit>>,
     pub(crate) authorizer: Authorizer,
-    pub(crate) lacks_referrers: LackingRegistries,
+    pub(crate) lacking: Lacking,
     pub(crate) upload_habits: UploadHabits,
     /// Origin of the times that retries are measured in.
     pub(crate) started: Instant,

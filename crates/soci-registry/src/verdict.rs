@@ -5,7 +5,8 @@
 //! whether its result may pass is [`Error::is_transient`]'s to say.
 //!
 //! Some answers are no errors and never come here: a HEAD that meets 404 has found that nothing is
-//! there, and [`lacks_referrers_api`] is how a registry says that it is an older one.
+//! there, [`lacks_referrers_api`] is how a registry says that it is an older one, and what
+//! [`may_refuse_the_way`] is asked for again in another one.
 
 use http::StatusCode;
 use soci_oci::Tag;
@@ -213,13 +214,19 @@ pub(crate) fn doubts_credentials(status: &StatusError) -> bool {
     }
 }
 
-/// Whether the answer to a request for referrers says that the registry has no such API: the path
-/// is unknown to it, or taken for something else.
-pub(crate) fn lacks_referrers_api(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
-    )
+/// Whether an answer to a request for referrers, other than a list of them, says that the registry has no such
+/// API. Whoever does not know the path answers as it answers any other one: 404 by the specification; 400
+/// and 406 are what the well-used clients count as well; 403, 405 and 501 come from gateways and older registries.
+/// So it is whatever does not pass. Where reading is forbidden indeed, the list under a tag is, too, and says so.
+pub(crate) fn lacks_referrers_api(status: &StatusError) -> bool {
+    !status.is_transient()
+}
+
+/// Whether an answer may be about how something was asked for, by HEAD or with a `Range`, and not about what. URLs of
+/// storages are signed for one method, and what stands in between may know no other way than a plain GET; the
+/// statuses for that are as many as for anything else. Asking plainly tells.
+pub(crate) fn may_refuse_the_way(status: &StatusError) -> bool {
+    !status.is_transient() && !matches!(status.status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
 #[cfg(test)]
@@ -389,6 +396,24 @@ mod tests {
             (503, "", large, WholeRefusal::No),
         ] {
             assert_eq!(refuses_whole(&of_put(status, code), size), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn only_what_passes_says_nothing_of_the_way_it_was_asked() {
+        let busy = r#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#;
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert!(!lacks_referrers_api(&status_of(status, "")), "{status}");
+            assert!(!may_refuse_the_way(&status_of(status, "")), "{status}");
+        }
+        for status in [204, 304, 400, 401, 403, 404, 405, 406, 410, 415, 416, 422, 501, 505] {
+            assert!(lacks_referrers_api(&status_of(status, "")), "{status}");
+            let of_content = matches!(status, 404 | 410);
+            assert_eq!(may_refuse_the_way(&status_of(status, "")), !of_content, "{status}");
+        }
+        for status in [400, 403] {
+            assert!(!lacks_referrers_api(&status_of(status, busy)), "{status}");
+            assert!(!may_refuse_the_way(&status_of(status, busy)), "{status}");
         }
     }
 

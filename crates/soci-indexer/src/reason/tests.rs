@@ -42,6 +42,7 @@ fn only_what_ends_a_job_on_a_registry_s_word_alone_needs_a_second_look() {
             Reason::ImageGone,
             Reason::TagImmutable,
             Reason::ReferrersMalformed,
+            Reason::NoReferrers,
             Reason::RegistryRefused,
         ];
         assert_eq!(reason.is_believed_at_once(), !word_alone.contains(&reason), "{reason:?}");

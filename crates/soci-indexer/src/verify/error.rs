@@ -35,6 +35,14 @@ pub enum VerifyError {
         /// What is wrong with it.
         source: soci_oci::DocumentError,
     },
+    /// The list of an image manifest's referrers is none.
+    #[error("the list of referrers of {subject} is malformed")]
+    ReferrersList {
+        /// The image manifest.
+        subject: Digest,
+        /// What is wrong with it.
+        source: soci_oci::DocumentError,
+    },
     /// The image has no SOCI index.
     #[error(
         "no SOCI index was found: {target} names none in its image index, and nothing refers to it"

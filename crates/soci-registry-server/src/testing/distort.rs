@@ -42,6 +42,9 @@ pub(super) fn head(
                 head.headers.remove(*name);
             }
             Effect::ContentRange(value) => change(&mut head, CONTENT_RANGE, |_| value.clone()),
+            Effect::UnknownTotal => change(&mut head, CONTENT_RANGE, |range| {
+                range.split('/').next().unwrap_or_default().to_owned() + "/*"
+            }),
             Effect::LocationQuery(query) => {
                 change(&mut head, LOCATION, |path| format!("{path}?{query}"));
             }

@@ -132,6 +132,18 @@ fn change_request(effect: &Effect, head: &mut Parts) {
         Effect::IgnoreRange => {
             head.headers.remove(RANGE);
         }
+        Effect::NarrowRange(most) => {
+            let asked = head.headers.get(RANGE).and_then(|range| range.to_str().ok());
+            if let Some(narrow) = asked.and_then(|range| narrowed(range, *most)) {
+                head.headers.insert(RANGE, distort::value_of(&narrow));
+            }
+        }
+        Effect::TagIsDigest => {
+            let path = head.uri.path().replacen("/manifests/sha256-", "/manifests/sha256:", 1);
+            if let Ok(path) = path.parse() {
+                head.uri = path;
+            }
+        }
         Effect::IgnoreQuery => {
             if let Ok(path) = head.uri.path().parse() {
                 head.uri = path;
@@ -139,6 +151,15 @@ fn change_request(effect: &Effect, head: &mut Parts) {
         }
         _ => {}
     }
+}
+
+/// The first bytes of a range, at most so many.
+fn narrowed(range: &str, most: u64) -> Option<String> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let first: u64 = first.parse().ok()?;
+    let end = first + most.checked_sub(1)?;
+    let last = last.parse().unwrap_or(u64::MAX).min(end);
+    Some(format!("bytes={first}-{last}"))
 }
 
 /// The answer of the first quirk that answers in the registry's place.

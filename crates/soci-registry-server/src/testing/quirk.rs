@@ -107,8 +107,12 @@ pub enum Effect {
     },
     /// `Range` is ignored.
     IgnoreRange,
+    /// At most so many bytes of a range are given.
+    NarrowRange(u64),
     /// The query is ignored.
     IgnoreQuery,
+    /// A tag like `sha256-<hex>` is taken for the digest that it is made of.
+    TagIsDigest,
     /// The answer is the real one, but for this status.
     Status(u16),
     /// The answer has this header, whatever the real value is.
@@ -117,6 +121,8 @@ pub enum Effect {
     DropHeader(&'static str),
     /// A `Content-Range` that the answer has gets this value.
     ContentRange(String),
+    /// A `Content-Range` that the answer has does not state the size of the whole.
+    UnknownTotal,
     /// A `Location` that the answer has gets this query.
     LocationQuery(&'static str),
     /// A `Location` that the answer has becomes an absolute URL of the registry.

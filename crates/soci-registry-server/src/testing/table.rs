@@ -3,6 +3,10 @@
 //! To add one, add its rows: which requests it hits, and what becomes of them. Rows of one name act
 //! together. Where several rows hit a request, their effects act in the order of the table; of
 //! answers in place of the real one the first counts.
+//!
+//! `reads` has the habits of reading by other ways than a plain GET: lists of referrers, HEAD, ranges.
+
+mod reads;
 
 use http::StatusCode;
 use serde_json::json;
@@ -97,6 +101,7 @@ fn table() -> Vec<Quirk> {
     ]
     .into_iter()
     .chain(immutable_in_other_words())
+    .chain(reads::rows())
     .collect()
 }
 

@@ -173,6 +173,97 @@ async fn ranges_are_refused_or_answered_oddly() {
 }
 
 #[tokio::test]
+async fn what_a_range_is_answered_may_be_less_or_something_else() {
+    for (habit, status, range, body) in [
+        ("range-400", 400, "", ""),
+        ("range-405", 405, "", ""),
+        ("range-416", 416, "", ""),
+        ("range-501", 501, "", ""),
+        ("range-not-stated", 206, "", "234"),
+        ("range-garbled", 206, "none", "234"),
+        ("range-of-another-unit", 206, "items 0-9/10", "234"),
+        ("range-of-nothing", 206, "bytes */*", "234"),
+        ("range-always-first", 206, "bytes 0-0/1", "234"),
+        ("range-of-unknown-total", 206, "bytes 2-4/*", "234"),
+        ("range-of-100-bytes", 206, "bytes 2-4/10", "234"),
+    ] {
+        for redirect_blobs in [false, true] {
+            let options = FakeOptions { redirect_blobs, ..FakeOptions::default() };
+            let fake = FakeRegistry::with(options).await;
+            fake.behave(habit);
+            let digest = fake.put_blob("app", "0123456789");
+            let mut url = format!("http://{}/v2/app/blobs/{digest}", fake.host());
+            if redirect_blobs {
+                url = header(&http().get(&url).send().await.unwrap(), "location");
+            }
+            let part = http().get(&url).header("range", "bytes=2-4").send().await.unwrap();
+            let stated = part.headers().get("content-range");
+            let stated = stated.map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!((part.status().as_u16(), stated.as_deref().unwrap_or("")), (status, range));
+            assert_eq!(part.text().await.unwrap(), body, "{habit}");
+            let whole = http().get(&url).send().await.unwrap();
+            assert_eq!(whole.text().await.unwrap(), "0123456789", "{habit}");
+        }
+    }
+    let fake = FakeRegistry::start().await;
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::NarrowRange(2)).times(3));
+    let path = format!("/v2/app/blobs/{}", fake.put_blob("app", "0123456789"));
+    for (asked, given) in [("bytes=3-9", "34"), ("bytes=3-", "34"), ("bytes=3-3", "3")] {
+        let part = ask(&fake, "GET", &path).header("range", asked).send().await.unwrap();
+        assert_eq!(part.text().await.unwrap(), given);
+    }
+}
+
+#[tokio::test]
+async fn head_is_refused_where_get_is_not() {
+    for (habit, status) in
+        [("head-400", 400), ("head-403", 403), ("head-405", 405), ("head-501", 501)]
+    {
+        let fake = FakeRegistry::start().await;
+        fake.behave(habit);
+        let digest = fake.put_blob("app", "0123456789");
+        assert_eq!(put_index(&fake, "1").await.status(), 201);
+        for path in [format!("/v2/app/blobs/{digest}"), "/v2/app/manifests/1".to_owned()] {
+            assert_eq!(send(&fake, "HEAD", &path).await.status().as_u16(), status, "{path}");
+            assert_eq!(send(&fake, "GET", &path).await.status(), 200, "{path}");
+        }
+    }
+    for (habit, status) in [("head-presigned-400", 400), ("head-presigned-401", 401)] {
+        let fake = FakeRegistry::start().await;
+        fake.behave(habit);
+        let path = format!("/v2/app/blobs/{}", fake.put_blob("app", "0123456789"));
+        let url = header(&send(&fake, "HEAD", &path).await, "location");
+        assert_eq!(http().head(&url).send().await.unwrap().status().as_u16(), status);
+        let url = header(&send(&fake, "GET", &path).await, "location");
+        assert_eq!(http().get(&url).send().await.unwrap().text().await.unwrap(), "0123456789");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_referrers_may_be_a_login_and_its_tag_a_digest() {
+    let fake = FakeRegistry::start().await;
+    for habit in ["referrers-login-forbidden", "tag-is-digest"] {
+        fake.behave(habit);
+    }
+    let put = put_index(&fake, "1").await;
+    assert!(put.status() == 201 && put.headers().get("oci-subject").is_none());
+    let digest = header(&send(&fake, "GET", "/v2/app/manifests/1").await, "docker-content-digest");
+    let list = send(&fake, "GET", &format!("/v2/app/referrers/{digest}")).await;
+    assert_eq!(list.status(), 302);
+    let login = http().get(header(&list, "location")).send().await.unwrap();
+    assert_eq!(login.status(), 403);
+    let tag = digest.replace(':', "-");
+    for method in ["GET", "HEAD"] {
+        let named = send(&fake, method, &format!("/v2/app/manifests/{tag}")).await;
+        assert_eq!(header(&named, "docker-content-digest"), digest);
+    }
+    let other = ask(&fake, "PUT", &format!("/v2/app/manifests/{tag}"))
+        .header("content-type", media_type::OCI_INDEX)
+        .body(r#"{"schemaVersion":2,"manifests":[]}"#);
+    assert_eq!(other.send().await.unwrap().status(), 400, "the digest is of other bytes");
+}
+
+#[tokio::test]
 async fn a_head_that_is_presigned_is_refused_by_the_storage() {
     let fake = FakeRegistry::start().await;
     fake.behave("head-presigned");

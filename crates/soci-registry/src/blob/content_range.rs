@@ -27,9 +27,26 @@ pub(super) fn parse(value: &str) -> Option<ContentRange> {
     ok.then_some(ContentRange { start, end, total })
 }
 
+/// The size of the whole that an answer with 416 states: `bytes */total`.
+pub(super) fn unsatisfied(value: &str) -> Option<u64> {
+    let (unit, rest) = value.trim().split_once(' ')?;
+    let total = rest.trim().strip_prefix("*/")?;
+    let digits = !total.is_empty() && total.bytes().all(|c| c.is_ascii_digit());
+    if unit.eq_ignore_ascii_case("bytes") && digits { total.parse().ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_size_of_what_lacks_the_range_is_read() {
+        assert_eq!(unsatisfied("bytes */1000"), Some(1000));
+        for bad in ["", "bytes", "bytes */", "bytes */*", "bytes 0-1/2", "items */5", "bytes */+5"]
+        {
+            assert_eq!(unsatisfied(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn ranges_with_and_without_a_total_are_read() {

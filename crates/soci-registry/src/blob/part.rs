@@ -1,14 +1,27 @@
 //! One range of a blob, read to its end through whatever faults pass.
 //!
-//! After a fault the next request asks for what is still missing, so no byte is paid for twice. The
-//! answer must begin at that byte and go no further than the range: a server that sends other bytes
-//! breaks the protocol, and trying again would not help. One that ignores ranges and sends the whole
-//! blob is read from its start, and what was handed out already is skipped.
+//! After a fault the next request asks for what is still missing, so no byte is paid for twice. What
+//! an answer to a range is good for:
+//!
+//! | answer | what is done |
+//! | --- | --- |
+//! | 206 from the byte asked for, not beyond the range | it is read; the rest of the range, if it gives less, is asked for at once |
+//! | the same, and so little that requests would not end ([`LEAST_PIECE`]) | the blob is asked for plainly |
+//! | 206 with another range, with none, or with one that cannot be read (`multipart/byteranges`) | the same |
+//! | 200 | the whole blob: what was handed out already is skipped |
+//! | 416 that states a size which the byte asked for is not within | the blob is not as its descriptor says: an error |
+//! | any other refusal that may be of the range (`verdict`) | the blob is asked for plainly |
+//!
+//! A plain answer that works is read from its start, like one that ignores ranges, and no range of this blob is asked for
+//! again. If the plain request fails as well, its own failure counts. A registry whose blobs want no ranges twice is
+//! remembered (`lacking`).
 //!
 //! The registry is asked once where the bytes are. Its redirect is shared by all parts of the blob
-//! until the storage refuses it, which presigned URLs do after minutes.
+//! until the storage refuses it, which presigned URLs do after minutes: then the registry is asked for a new one, any
+//! number of times as long as new ones work. A new one that is refused is a failure like others.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -21,11 +34,14 @@ use super::content_range;
 use crate::auth::Scope;
 use crate::error::Error;
 use crate::exchange::{Payload, Registry, Reply};
-use crate::redact::sanitize;
+use crate::redact::{RequestLine, sanitize};
 use crate::redirect;
 use crate::retry::Retries;
 use crate::transport::{Call, Transport};
-use crate::verdict::Asked;
+use crate::verdict::{Asked, may_refuse_the_way};
+
+/// Least of a range that is worth its request, if a server gives less than was asked for.
+const LEAST_PIECE: u64 = 64 << 10;
 
 /// A blob in a registry, and where its bytes were last found.
 pub(crate) struct BlobTarget {
@@ -35,6 +51,10 @@ pub(crate) struct BlobTarget {
     /// The URL that the registry redirected to. Shared by all parts, so that only the first asks
     /// the registry; dropped when it fails.
     redirect: Mutex<Option<Url>>,
+    /// Some range of the blob was answered with the whole.
+    whole_sent: AtomicBool,
+    /// Some range of the blob was refused, and a plain request was not.
+    ranges_refused: AtomicBool,
 }
 
 impl BlobTarget {
@@ -43,7 +63,20 @@ impl BlobTarget {
         repository: Repository,
         digest: Digest,
     ) -> Arc<Self> {
-        Arc::new(Self { transport, repository, digest, redirect: Mutex::new(None) })
+        let (whole_sent, ranges_refused) = (AtomicBool::new(false), AtomicBool::new(false));
+        let redirect = Mutex::new(None);
+        Arc::new(Self { transport, repository, digest, redirect, whole_sent, ranges_refused })
+    }
+
+    /// Whether it is known that ranges of the blob are refused.
+    pub(super) fn refuses_ranges(&self) -> bool {
+        self.ranges_refused.load(Ordering::Relaxed)
+            || self.transport.lacking.ranges.contains(self.repository.registry())
+    }
+
+    /// Whether every further part may cost all bytes in front of it.
+    pub(super) fn sends_whole(&self) -> bool {
+        self.whole_sent.load(Ordering::Relaxed) || self.refuses_ranges()
     }
 
     /// The blob's URL at the registry.
@@ -80,7 +113,7 @@ pub(crate) enum Extent {
     Whole,
     /// A part of a blob with this size, or of unknown size.
     Part(Option<u64>),
-    /// A part, and nothing in front of it: a server that sends the whole blob instead fails.
+    /// A part, and nothing in front of it: a server that can only send the whole blob fails.
     PartOnly,
 }
 
@@ -102,8 +135,25 @@ struct Body {
     reply: Reply,
     /// Bytes in front of the reader's position that the server sends all the same.
     skip: u64,
-    /// Whether the server gave the whole blob, ignoring a range that was asked for.
+    /// Where the bytes end that the server has stated; none for the whole blob.
+    end: Option<u64>,
+    /// Whether the server gave the whole blob, where a range was wanted.
     unranged: bool,
+    /// The refusal of a range in whose place the body was asked for.
+    refusal: Option<Error>,
+}
+
+/// Why a request failed.
+struct Failure {
+    error: Error,
+    /// Whether the range may be why.
+    of_range: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, of_range: false }
+    }
 }
 
 impl PartReader {
@@ -161,11 +211,21 @@ impl PartReader {
                     Some(chunk) => return Ok(Some(chunk)),
                     None => continue,
                 },
-                Ok(None) => Error::ShortBody {
-                    request: body.reply.request().clone(),
-                    offset: self.position,
-                    expected: self.end,
-                },
+                // All that the server meant to give: the rest is asked for.
+                Ok(None) if body.end == Some(self.position) => {
+                    self.body = None;
+                    continue;
+                }
+                Ok(None) => {
+                    let (request, refusal) = (body.reply.request().clone(), body.refusal.take());
+                    // The blob is as short as the server had said.
+                    match refusal.filter(|refusal| self.ends_as_stated(refusal)) {
+                        Some(refusal) => return Err(refusal),
+                        None => {
+                            Error::ShortBody { request, offset: self.position, expected: self.end }
+                        }
+                    }
+                }
                 Err(error) => error,
             };
             self.body = None;
@@ -184,7 +244,12 @@ impl PartReader {
         if chunk.is_empty() {
             return Ok(None);
         }
-        let wanted = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+        // That no byte is there which the range asked for is refuted.
+        if matches!(body.refusal, Some(Error::Status(_))) {
+            body.refusal = None;
+        }
+        let end = body.end.map_or(self.end, |end| end.min(self.end));
+        let wanted = usize::try_from(end - self.position).unwrap_or(usize::MAX);
         if chunk.len() > wanted {
             // A whole blob in answer to a part is cut at the part's end; anything else that goes
             // on is not what was asked for.
@@ -231,28 +296,65 @@ impl PartReader {
     /// One try to get a response that begins at the position or before it.
     async fn request(&mut self) -> Result<Body, Error> {
         let target = Arc::clone(&self.target);
+        let lacks_ranges = &target.transport.lacking.ranges;
+        // A small blob is asked for plainly: not every storage and proxy knows ranges.
+        let wanted = self.extent != Extent::Whole || self.position > 0;
+        if !wanted || self.extent != Extent::PartOnly && target.refuses_ranges() {
+            return self.request_as(false).await.map_err(|failure| failure.error);
+        }
+        let registry = target.transport.registry(&target.repository)?;
+        if target.refuses_ranges() {
+            let request = RequestLine::new(&Method::GET, &target.url(&registry)?);
+            return Err(self.other_range(request, ""));
+        }
+        let refusal = match self.request_as(true).await {
+            Ok(body) => {
+                if !body.unranged {
+                    lacks_ranges.remove(&registry.name);
+                }
+                return Ok(body);
+            }
+            Err(Failure { error, of_range: false }) => return Err(error),
+            Err(Failure { error, .. }) => error,
+        };
+        let mut body = self.request_as(false).await.map_err(|failure| failure.error)?;
+        if !target.ranges_refused.swap(true, Ordering::Relaxed) {
+            lacks_ranges.insert(&registry.name);
+        }
+        if self.extent == Extent::PartOnly {
+            return Err(match refusal {
+                // A storage's refusal passes. What it was about does not.
+                Error::StorageRefused { status } => self.other_range(status.request, ""),
+                refusal => refusal,
+            });
+        }
+        body.refusal = Some(refusal);
+        Ok(body)
+    }
+
+    /// One try with or without a range, at the storage if it is known.
+    async fn request_as(&mut self, ranged: bool) -> Result<Body, Failure> {
+        let target = Arc::clone(&self.target);
         if let Some(url) = target.redirect() {
-            match self.request_from(url.clone(), true).await {
-                Err(error) if !keeps_redirect(&error) => {
+            match self.request_from(url.clone(), true, ranged).await {
+                Err(failure) if !keeps_redirect(&failure.error) => {
                     target.forget(&url);
                     // An expired URL is no failure of the registry: it is asked at once.
-                    if !matches!(error, Error::StorageRefused { .. }) {
-                        return Err(error);
+                    if !matches!(failure.error, Error::StorageRefused { .. }) {
+                        return Err(failure);
                     }
                 }
                 result => return result,
             }
         }
         let registry = target.transport.registry(&target.repository)?;
-        self.request_from(target.url(&registry)?, false).await
+        self.request_from(target.url(&registry)?, false, ranged).await
     }
 
     /// `known` tells whether `url` is a redirect of an earlier answer.
-    async fn request_from(&mut self, url: Url, known: bool) -> Result<Body, Error> {
+    async fn request_from(&mut self, url: Url, known: bool, ranged: bool) -> Result<Body, Failure> {
         let transport = Arc::clone(&self.target.transport);
         let registry = transport.registry(&self.target.repository)?;
-        // A small blob is asked for plainly: not every storage and proxy knows ranges.
-        let ranged = self.extent != Extent::Whole || self.position > 0;
         let mut headers = if ranged { self.range_header()? } else { HeaderMap::new() };
         if known {
             redirect::refer(&mut headers, &self.target.url(&registry)?, &url);
@@ -265,29 +367,39 @@ impl PartReader {
             payload: Payload::None,
             url,
         };
-        let reply = transport.send(&call).await?;
+        let mut reply = transport.send(&call).await?;
         let redirected = known || *reply.url() != call.url;
-        match reply.status() {
-            StatusCode::PARTIAL_CONTENT if ranged => self.check_content_range(&reply)?,
-            StatusCode::OK if self.extent == Extent::PartOnly => {
-                return Err(self.other_range(&reply, ""));
+        let end = match reply.status() {
+            StatusCode::PARTIAL_CONTENT if ranged => Some(self.stated_end(&reply)?),
+            StatusCode::OK if self.extent == Extent::PartOnly && ranged => {
+                return Err(self.other_range(reply.request().clone(), "").into());
             }
-            StatusCode::OK => self.check_length(&reply)?,
+            StatusCode::OK => {
+                self.check_length(&reply)?;
+                None
+            }
             _ => {
+                let of_range = ranged
+                    && may_refuse_the_way(&reply.status_error().await)
+                    && !self.is_behind_the_end(&reply);
                 let asked = match (known, redirected) {
                     (true, _) => Asked::RememberedBlob,
                     (false, true) => Asked::RedirectedBlob,
                     (false, false) => Asked::Blob,
                 };
-                return Err(reply.into_error(asked).await);
+                return Err(Failure { error: reply.into_error(asked).await, of_range });
             }
-        }
+        };
         if redirected {
             self.target.remember(reply.url());
         }
-        let whole = reply.status() == StatusCode::OK;
+        let whole = end.is_none();
+        let unranged = whole && (self.extent != Extent::Whole || self.position > 0);
+        if unranged {
+            self.target.whole_sent.store(true, Ordering::Relaxed);
+        }
         let skip = if whole { self.position } else { 0 };
-        Ok(Body { reply, skip, unranged: whole && ranged })
+        Ok(Body { reply, skip, end, unranged, refusal: None })
     }
 
     fn range_header(&self) -> Result<HeaderMap, Error> {
@@ -296,36 +408,65 @@ impl PartReader {
         Ok(HeaderMap::from_iter([(RANGE, value)]))
     }
 
-    /// The bytes must begin where they were asked for and not go further. Fewer are fine: the
-    /// rest is asked for again.
-    fn check_content_range(&self, reply: &Reply) -> Result<(), Error> {
+    /// Where the bytes of a partial response end. They must begin where they were asked for and not go further. Fewer
+    /// are fine unless they are very few: the rest is asked for again.
+    fn stated_end(&self, reply: &Reply) -> Result<u64, Failure> {
         let value = reply.header(CONTENT_RANGE).unwrap_or_default();
-        let size = match self.extent {
-            Extent::Whole => Some(self.end),
-            Extent::Part(size) => size,
-            Extent::PartOnly => None,
-        };
-        let good = content_range::parse(value).is_some_and(|range| {
+        let size = self.blob_size();
+        let good = content_range::parse(value).filter(|range| {
             range.start == self.position
                 && range.end <= self.end
                 && (size.is_none() || range.total.is_none() || range.total == size)
+                && (range.end == self.end
+                    || range.total == Some(range.end)
+                    || range.end - range.start >= LEAST_PIECE)
         });
-        if good { Ok(()) } else { Err(self.other_range(reply, value)) }
+        good.map(|range| range.end).ok_or_else(|| {
+            let error = self.other_range(reply.request().clone(), value);
+            Failure { error, of_range: true }
+        })
+    }
+
+    /// The blob's size, if it is known.
+    fn blob_size(&self) -> Option<u64> {
+        match self.extent {
+            Extent::Whole => Some(self.end),
+            Extent::Part(size) => size,
+            Extent::PartOnly => None,
+        }
+    }
+
+    /// Whether a blob that ends at the position does so as the refusal of a range has said: that there is nothing
+    /// behind it, or by its size.
+    fn ends_as_stated(&self, refusal: &Error) -> bool {
+        match refusal {
+            Error::Status(status) => status.status == StatusCode::RANGE_NOT_SATISFIABLE,
+            Error::ContentRange { value, .. } => {
+                let stated = content_range::parse(value).and_then(|range| range.total);
+                stated == Some(self.position)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a refusal states a size of the blob that the position is not within.
+    fn is_behind_the_end(&self, reply: &Reply) -> bool {
+        reply.status() == StatusCode::RANGE_NOT_SATISFIABLE
+            && reply
+                .header(CONTENT_RANGE)
+                .and_then(content_range::unsatisfied)
+                .is_some_and(|size| size <= self.position)
     }
 
     /// The error of an answer that is not the range that was asked for.
-    fn other_range(&self, reply: &Reply, value: &str) -> Error {
-        let (request, value) = (reply.request().clone(), sanitize(value));
+    fn other_range(&self, request: RequestLine, value: &str) -> Error {
+        let value = sanitize(value);
         Error::ContentRange { request, start: self.position, end: self.end - 1, value }
     }
 
     /// A whole response must not be longer than the blob. A shorter one may have been cut.
     fn check_length(&self, reply: &Reply) -> Result<(), Error> {
-        let size = match self.extent {
-            Extent::Whole => self.end,
-            Extent::Part(Some(size)) => size,
-            Extent::Part(None) | Extent::PartOnly => return Ok(()),
-        };
+        let Some(size) = self.blob_size() else { return Ok(()) };
         match reply.content_length() {
             Some(length) if length > size => {
                 Err(Error::LongBody { request: reply.request().clone(), expected: size })
@@ -333,6 +474,11 @@ impl PartReader {
             _ => Ok(()),
         }
     }
+}
+
+/// The size of the blob that a partial response states.
+pub(crate) fn total_size(reply: &Reply) -> Option<u64> {
+    content_range::parse(reply.header(CONTENT_RANGE)?)?.total
 }
 
 /// Whether a failure says nothing about the URL: the storage is busy.

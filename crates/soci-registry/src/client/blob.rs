@@ -3,16 +3,18 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::header::RANGE;
+use http::{HeaderValue, Method, StatusCode};
 use soci_oci::{Digest, Repository};
 
 use super::Client;
 use super::manifest::digest_as;
-use crate::blob::{BlobReader, BlobTarget, Extent, PartReader};
+use crate::blob::{BlobReader, BlobTarget, Extent, PartReader, total_size};
 use crate::error::Error;
+use crate::exchange::Reply;
 use crate::memory::MemoryLease;
 use crate::transport::Call;
-use crate::verdict::Asked;
+use crate::verdict::{Asked, may_refuse_the_way};
 
 impl Client {
     /// A reader of the blob with this digest and size, as its descriptor states them. Nothing is
@@ -53,7 +55,7 @@ impl Client {
         }
     }
 
-    /// Exactly the bytes `range` of a blob, or an error. A server that ignores ranges is coped
+    /// Exactly the bytes `range` of a blob, or an error. A server that ignores or refuses ranges is coped
     /// with at the price of reading the bytes in front.
     ///
     /// A part has no digest: the caller must verify the bytes by other means. `range` bounds what
@@ -67,7 +69,8 @@ impl Client {
         self.read_part(repository, digest, range, Extent::Part(None)).await
     }
 
-    /// The same without that price: a server that ignores ranges is a permanent error.
+    /// The same without that price: a server that ignores or refuses ranges is a permanent error, and a registry that is
+    /// known to refuse them is not asked.
     pub async fn blob_range_only(
         &self,
         repository: &Repository,
@@ -99,25 +102,66 @@ impl Client {
     }
 
     /// The size of a blob in bytes, `None` if the repository does not have it. A registry that
-    /// states no size gives 0.
+    /// states no size gives 0. One that refuses HEAD, as storages do whose URLs are signed for GET, is asked
+    /// for the first byte.
     pub async fn has_blob(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<u64>, Error> {
         let registry = self.transport.registry(repository)?;
-        let call = Self::read(&registry, repository, Method::HEAD, &format!("blobs/{digest}"))?;
+        let head = Self::read(&registry, repository, Method::HEAD, &format!("blobs/{digest}"))?;
         let mut retries = self.transport.retries();
         loop {
-            let error = match self.transport.send(&call).await {
-                Ok(reply) => match reply.status() {
-                    StatusCode::OK => return Ok(Some(reply.content_length().unwrap_or(0))),
-                    StatusCode::NOT_FOUND => return Ok(None),
-                    _ => reply.into_error(Asked::Plain).await,
-                },
-                Err(error) => error,
-            };
-            self.transport.pause(&mut retries, error).await?;
+            match self.try_has_blob(&head).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.transport.pause(&mut retries, error).await?,
+            }
+        }
+    }
+
+    /// By HEAD where it is served, else by a GET that is not read further than its head.
+    async fn try_has_blob(&self, head: &Call<'_>) -> Result<Option<u64>, Error> {
+        let (name, lacks_head) = (&head.registry.name, &self.transport.lacking.blob_head);
+        if !lacks_head.contains(name) {
+            let mut reply = self.transport.send(head).await?;
+            match reply.status() {
+                StatusCode::OK => {
+                    lacks_head.remove(name);
+                    return Ok(Some(reply.content_length().unwrap_or(0)));
+                }
+                StatusCode::NOT_FOUND => return Ok(None),
+                _ if may_refuse_the_way(&reply.status_error().await) => {}
+                _ => return Err(reply.into_error(Asked::Plain).await),
+            }
+        }
+        let found = self.has_first_byte(head).await?;
+        lacks_head.insert(name);
+        Ok(found)
+    }
+
+    async fn has_first_byte(&self, head: &Call<'_>) -> Result<Option<u64>, Error> {
+        let mut get = Call { method: Method::GET, ..head.clone() };
+        let lacks_ranges = self.transport.lacking.ranges.contains(&head.registry.name);
+        let mut reply = None;
+        if !lacks_ranges {
+            get.headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
+            let mut ranged = self.transport.send(&get).await?;
+            let refused =
+                !ranged.status().is_success() && may_refuse_the_way(&ranged.status_error().await);
+            reply = (!refused).then_some(ranged);
+            get.headers.remove(RANGE);
+        }
+        let reply = match reply {
+            Some(reply) => reply,
+            None => self.transport.send(&get).await?,
+        };
+        match reply.status() {
+            StatusCode::OK => Ok(Some(reply.content_length().unwrap_or(0))),
+            // One that states no range, or another one, has the blob all the same.
+            StatusCode::PARTIAL_CONTENT => Ok(Some(total_size(&reply).unwrap_or(0))),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(reply_error(&get, reply).await),
         }
     }
 
@@ -129,7 +173,7 @@ impl Client {
     ) -> Result<Bytes, Error> {
         let reply = self.transport.send(call).await?;
         if reply.status() != StatusCode::OK {
-            return Err(reply.into_error(Asked::Plain).await);
+            return Err(reply_error(call, reply).await);
         }
         let request = reply.request().clone();
         let bytes = reply.bytes(limit).await?;
@@ -140,4 +184,10 @@ impl Client {
     fn target(&self, repository: &Repository, digest: &Digest) -> std::sync::Arc<BlobTarget> {
         BlobTarget::new(std::sync::Arc::clone(&self.transport), repository.clone(), *digest)
     }
+}
+
+/// The error of an answer to a GET of a blob: of the storage, if the registry has redirected to one.
+async fn reply_error(call: &Call<'_>, reply: Reply) -> Error {
+    let redirected = *reply.url() != call.url;
+    reply.into_error(if redirected { Asked::RedirectedBlob } else { Asked::Blob }).await
 }

@@ -2,6 +2,8 @@
 //!
 //! - What is read by digest has that digest, or is an error. What is read by tag has the digest that the
 //!   registry states, if it states one. Where it does not, only the manifest itself tells what a tag names.
+//! - A registry that refuses HEAD is asked by GET, and so is one that does not state by HEAD what a tag names where
+//!   that has to be known.
 //! - Before every try of a write a HEAD asks whether these bytes are there. The answer to a PUT that
 //!   succeeded may have been lost, and registries limit PUTs more than anything else.
 //! - A write can have a condition on what a tag names ([`TagNames`]). The protocol has no such thing, so the
@@ -20,7 +22,7 @@ use crate::exchange::{Payload, Reply};
 use crate::immutable_tag::{Immutability, immutable_tag};
 use crate::redact::RequestLine;
 use crate::transport::Call;
-use crate::verdict::Asked;
+use crate::verdict::{Asked, may_refuse_the_way};
 
 /// What the client can use; docker's schema 1, long obsolete, is not among them.
 const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
@@ -107,7 +109,8 @@ impl Client {
         }
     }
 
-    /// Asks for a manifest without reading it; `None` if it does not exist.
+    /// Asks for a manifest without reading it; `None` if it does not exist. Where the registry refuses HEAD, it is
+    /// read all the same.
     pub async fn head_manifest(
         &self,
         repository: &Repository,
@@ -169,9 +172,8 @@ impl Client {
         let mut retries = self.transport.retries();
         loop {
             // Asked before every try: the answer to a PUT that succeeded may have been lost.
-            let there = self.head_manifest(repository, target).await?;
-            if there.is_some_and(|head| head.digest == Some(digest)) {
-                // A HEAD says nothing of the subject, and `false` claims nothing.
+            if self.names(repository, target, digest).await? {
+                // That says nothing of the subject, and `false` claims nothing.
                 return Ok(PutManifest { subject_processed: false, already_there: true });
             }
             match self.try_put(&call, repository, target, digest, condition).await {
@@ -225,18 +227,59 @@ impl Client {
         call: &Call<'_>,
         target: &TagOrDigest,
     ) -> Result<Option<ManifestHead>, Error> {
-        let reply = self.transport.send(call).await?;
-        match reply.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(reply.into_error(Asked::Plain).await),
+        let (name, lacks_head) = (&call.registry.name, &self.transport.lacking.manifest_head);
+        if !lacks_head.contains(name) {
+            let mut reply = self.transport.send(call).await?;
+            match reply.status() {
+                StatusCode::OK if !is_page(&reply) => {
+                    lacks_head.remove(name);
+                    let digest = match target {
+                        TagOrDigest::Digest(digest) => Some(*digest),
+                        TagOrDigest::Tag(_) => stated_digest(&reply),
+                    };
+                    let (media_type, size) =
+                        (reply.media_type().to_owned(), reply.content_length());
+                    return Ok(Some(ManifestHead { digest, media_type, size }));
+                }
+                StatusCode::OK => {}
+                StatusCode::NOT_FOUND => return Ok(None),
+                _ if may_refuse_the_way(&reply.status_error().await) => {}
+                _ => return Err(reply.into_error(Asked::Plain).await),
+            }
         }
-        let digest = match target {
-            TagOrDigest::Digest(digest) => Some(*digest),
-            TagOrDigest::Tag(_) => stated_digest(&reply),
+        let get = Call { method: Method::GET, ..call.clone() };
+        let found = match self.try_manifest(&get, target, MANIFEST_LIMIT).await {
+            Ok(VerifiedManifest { media_type, digest, bytes }) => {
+                let size = Some(bytes.len() as u64);
+                Some(ManifestHead { digest: Some(digest), media_type, size })
+            }
+            Err(Error::NotFound(_)) => None,
+            Err(error) => return Err(error),
         };
-        let media_type = reply.media_type().to_owned();
-        Ok(Some(ManifestHead { digest, media_type, size: reply.content_length() }))
+        lacks_head.insert(name);
+        Ok(found)
+    }
+
+    /// Whether these bytes are there under this name. Where HEAD does not state what a tag names, the manifest is
+    /// read: a write is counted and limited more than a read.
+    async fn names(
+        &self,
+        repository: &Repository,
+        target: &TagOrDigest,
+        digest: Digest,
+    ) -> Result<bool, Error> {
+        match target {
+            TagOrDigest::Digest(_) => {
+                let there = self.head_manifest(repository, target).await?;
+                Ok(there.is_some_and(|head| head.digest == Some(digest)))
+            }
+            TagOrDigest::Tag(tag) => match self.tagged(repository, tag).await {
+                Ok(named) => Ok(named == Some(digest)),
+                // Whatever it is, these bytes it is not.
+                Err(Error::TooLarge { .. } | Error::DigestMismatch { .. }) => Ok(false),
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// Fails if the condition does not hold.
@@ -311,6 +354,11 @@ fn unless_said(error: Error) -> Error {
         }
         error => error,
     }
+}
+
+/// Whether the answer to a HEAD is that of a page for people, as of a login that the registry has sent to.
+fn is_page(reply: &Reply) -> bool {
+    reply.media_type() == "text/html" && stated_digest(reply).is_none()
 }
 
 fn stated_digest(reply: &Reply) -> Option<Digest> {

@@ -1,4 +1,8 @@
 //! Referrers: the manifests whose `subject` is a given manifest.
+//!
+//! A registry has the referrers API if it answers with an image index. Anything else that does not pass (a status, a page
+//! for people, a redirect to a login) says that it has none, if it is said twice: then the list is
+//! the one under a tag. A 401 of the registry itself is about credentials, as everywhere.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, LINK};
@@ -94,17 +98,20 @@ impl Client {
         let mut total = 0;
         let mut retries = self.transport.retries();
         // One answer is not believed: a list beside the API of a registry that has one helps nobody.
-        let mut lacking = self.transport.lacks_referrers.contains(&registry.name);
+        let lacks = &self.transport.lacking.referrers;
+        let mut lacking = lacks.contains(&registry.name);
         loop {
             match self.try_page(&call).await {
-                Ok(None) if pages.is_empty() && lacking => {
-                    self.transport.lacks_referrers.insert(&registry.name);
-                    return Ok(None);
+                Ok(None) if pages.is_empty() => {
+                    lacks.insert(&registry.name);
+                    if lacking {
+                        return Ok(None);
+                    }
+                    lacking = true;
                 }
-                Ok(None) if pages.is_empty() => lacking = true,
                 Ok(None) => return Err(endless(&call, "a page of the list does not exist")),
                 Ok(Some((page, next))) => {
-                    self.transport.lacks_referrers.remove(&registry.name);
+                    lacks.remove(&registry.name);
                     self.transport.progress(&mut retries);
                     total += page.len();
                     pages.push(page);
@@ -120,11 +127,16 @@ impl Client {
     }
 
     async fn try_page(&self, call: &Call<'_>) -> Result<Option<(Bytes, Option<Url>)>, Error> {
-        let reply = self.transport.send(call).await?;
-        match reply.status() {
-            StatusCode::OK => {}
-            status if lacks_referrers_api(status) => return Ok(None),
-            _ => return Err(reply.into_error(Asked::Plain).await),
+        let mut reply = match self.transport.send(call).await {
+            Ok(reply) => reply,
+            Err(error) if leads_nowhere(call, &error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if reply.status() != StatusCode::OK {
+            if lacks_referrers_api(&reply.status_error().await) {
+                return Ok(None);
+            }
+            return Err(reply.into_error(Asked::Plain).await);
         }
         // A web server that answers every path with its front page.
         if reply.media_type() != IMAGE_INDEX {
@@ -134,6 +146,19 @@ impl Client {
         // Pages come from the registry itself; a list that leads elsewhere ends here.
         let next = next.filter(|next| next.origin() == call.registry.base.origin());
         Ok(Some((reply.bytes(MANIFEST_LIMIT).await?, next)))
+    }
+}
+
+/// Whether the registry has sent to a place that cannot be asked, as to a login within a company's network.
+fn leads_nowhere(call: &Call<'_>, error: &Error) -> bool {
+    match error {
+        Error::Redirect { .. } | Error::TargetRefused { .. } => true,
+        Error::UnknownHost { request, .. }
+        | Error::PlainHttp { request, .. }
+        | Error::Certificate { request, .. } => {
+            !request.url.to_string().starts_with(call.registry.base.as_str())
+        }
+        _ => false,
     }
 }
 

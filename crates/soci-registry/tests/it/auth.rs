@@ -253,6 +253,56 @@ async fn an_expired_token_is_replaced_after_an_answer_that_asks_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_expired_token_is_replaced_whatever_is_asked_for() {
+    let effects = [expired(403), expired(400), Effect::status(403), Effect::status(400)];
+    for effect in effects {
+        let kinds = [
+            RequestKind::ManifestHead,
+            RequestKind::ManifestGet,
+            RequestKind::BlobHead,
+            RequestKind::BlobGet,
+            RequestKind::Referrers,
+            RequestKind::UploadPost,
+        ];
+        for kind in kinds {
+            let fake = start_with(bearer(user(), Duration::from_hours(1))).await;
+            let client = client(&fake, basic("u", "p"));
+            let manifest = fake.put_manifest(NAME, Some("1"), MANIFEST, "{}");
+            let blob = fake.put_blob(NAME, content(100));
+            let repository = fake.repository(NAME);
+            let ask = async |turn: usize| match kind {
+                RequestKind::ManifestHead => {
+                    client.head_manifest(&repository, &tag("1")).await.map(|_| ())
+                }
+                RequestKind::ManifestGet => {
+                    client.manifest(&repository, &tag("1")).await.map(|_| ())
+                }
+                RequestKind::BlobHead => client.has_blob(&repository, &blob).await.map(|_| ()),
+                // With a range, which a 400 might be about.
+                RequestKind::BlobGet => {
+                    client.blob_range_only(&repository, &blob, 5..10).await.map(|_| ())
+                }
+                RequestKind::Referrers => {
+                    client.referrers(&repository, &manifest, None).await.map(|_| ())
+                }
+                _ => {
+                    let bytes = content(200 + turn);
+                    let digest = soci_oci::Digest::sha256_of(&bytes);
+                    client.upload_blob(&repository, &digest, &bytes.into()).await
+                }
+            };
+            ask(0).await.unwrap();
+            fake.clear_requests();
+            fake.quirk(Quirk::on(kind, effect.clone()));
+            ask(1).await.unwrap();
+            let asked: Vec<_> = fake.requests().iter().map(|request| request.kind).collect();
+            assert_eq!(asked[..3], [kind, RequestKind::Token, kind], "{effect:?}");
+            assert!(asked[3..].iter().all(|kind| *kind == RequestKind::UploadPut), "{asked:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_permission_costs_one_renewal_and_stands_with_its_own_words() {
     let fake = start_with(bearer(user(), Duration::from_hours(1))).await;
     let client = client(&fake, basic("u", "p"));

@@ -8,10 +8,12 @@
 mod auth;
 mod blob;
 mod connect;
+mod heads;
 mod manifest;
 mod memory;
 mod pace;
 mod push;
+mod ranges;
 mod reach;
 mod redirect;
 mod referrers;

@@ -1,0 +1,82 @@
+//! What registries were seen to lack, so that it is not asked for anew with every image.
+//!
+//! One answer is not believed, as a wrong one would stay for as long as the process lives. A registry is known to
+//! lack something once it has said so twice with nothing to the contrary in between, and no longer when it
+//! shows that it has it. Until then it is asked each time, and what it lacks is got in another way.
+//!
+//! The names are those of registries and not those of the storages that they send to: whether it is worth asking
+//! has to be known before it is known where the registry sends to.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Registries that are remembered before all are forgotten, which costs each of them two questions more.
+const MAX_REMEMBERED: usize = 1024;
+
+/// Answers that are believed.
+const BELIEVED: u8 = 2;
+
+/// What registries lack.
+#[derive(Debug, Default)]
+pub(crate) struct Lacking {
+    /// The referrers API.
+    pub(crate) referrers: LackingRegistries,
+    /// HEAD of blobs.
+    pub(crate) blob_head: LackingRegistries,
+    /// HEAD of manifests.
+    pub(crate) manifest_head: LackingRegistries,
+    /// Ranges of blobs: where one is asked for, the blob is refused.
+    pub(crate) ranges: LackingRegistries,
+}
+
+/// Registries that lack one thing, and how often each has said so.
+#[derive(Debug, Default)]
+pub(crate) struct LackingRegistries(Mutex<HashMap<String, u8>>);
+
+impl LackingRegistries {
+    fn said(&self) -> MutexGuard<'_, HashMap<String, u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn contains(&self, registry: &str) -> bool {
+        self.said().get(registry).is_some_and(|times| *times >= BELIEVED)
+    }
+
+    /// Notes that the registry has said so.
+    pub(crate) fn insert(&self, registry: &str) {
+        let mut said = self.said();
+        if said.len() >= MAX_REMEMBERED && !said.contains_key(registry) {
+            said.clear();
+        }
+        let times = said.entry(registry.to_owned()).or_default();
+        *times = times.saturating_add(1);
+    }
+
+    /// Notes that the registry has shown the contrary.
+    pub(crate) fn remove(&self, registry: &str) {
+        self.said().remove(registry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_twice_is_believed_until_the_contrary_is_seen() {
+        let lacking = LackingRegistries::default();
+        lacking.insert("a");
+        lacking.insert("b");
+        assert!(!lacking.contains("a"));
+        lacking.remove("b");
+        lacking.insert("a");
+        lacking.insert("b");
+        assert!(lacking.contains("a") && !lacking.contains("b") && !lacking.contains("c"));
+        lacking.remove("a");
+        assert!(!lacking.contains("a"));
+        for number in 0..MAX_REMEMBERED {
+            lacking.insert(&number.to_string());
+        }
+        assert!(lacking.said().len() <= MAX_REMEMBERED);
+    }
+}
