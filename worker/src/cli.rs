@@ -13,6 +13,7 @@ use soci_config::{bytes, suffix};
 use soci_manifest::Generation;
 use soci_oci::{Platform, Tag};
 
+pub(crate) use connection::ConnectionArgs;
 pub(crate) use healthcheck::{HealthcheckArgs, StatusArgs};
 #[cfg(feature = "aws")]
 pub(crate) use letters::{
@@ -31,6 +32,7 @@ use without_aws::{
     Ignored as ReplayArgs, Ignored as WorkerArgs,
 };
 
+mod connection;
 mod healthcheck;
 #[cfg(feature = "aws")]
 mod letters;
@@ -97,9 +99,8 @@ pub(crate) struct ImageArgs {
     /// The image: REGISTRY/REPOSITORY[:TAG][@DIGEST], or oci:DIR[:TAG] for an OCI layout on disk
     #[arg(value_name = "REF")]
     pub(crate) image: String,
-    /// Speak http instead of https with the registry
-    #[arg(long)]
-    pub(crate) plain_http: bool,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
     /// Memory for manifests, downloads in flight and ztocs [default: three fifths of what there is]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) memory: Option<u64>,

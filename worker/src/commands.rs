@@ -2,6 +2,7 @@
 
 #[cfg(feature = "aws")]
 mod backfill;
+mod connection;
 #[cfg(feature = "aws")]
 mod dead_letters;
 #[cfg(feature = "aws")]

@@ -233,6 +233,11 @@ pub(crate) fn complain(message: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "error: {message}");
 }
 
+/// Tells a warning on standard error.
+pub(crate) fn warn(message: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "warning: {message}");
+}
+
 /// The exit code after the result of a command that worked was printed. Whoever closed the pipe has
 /// read enough, as `head` does.
 pub(crate) fn printed(result: std::io::Result<()>) -> ExitCode {

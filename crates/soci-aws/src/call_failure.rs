@@ -7,7 +7,8 @@
 //!   it says of the request, and says it again.
 //! - No answer, half of one, or one that is not the service's passes: networks and proxies mend.
 //! - A request that was never sent because nobody has credentials does not pass. Waiting brings
-//!   none, and the person who could give some should read so at once.
+//!   none, and the person who could give some should read so at once. So it is with certificates and proxies
+//!   that were named wrongly.
 
 use std::error::Error;
 
@@ -85,7 +86,9 @@ where
             }
             // The answer was cut short or is not the service's: a proxy's, for example.
             SdkError::ResponseError(_) | SdkError::TimeoutError(_) => true,
-            SdkError::DispatchFailure(_) => !without_credentials(&error),
+            SdkError::DispatchFailure(failure) => {
+                !failure.is_user() && !without_credentials(&error)
+            }
             _ => false,
         };
         let request_id = error.request_id().map(str::to_owned);

@@ -8,6 +8,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion};
 
 pub use aws_config::SdkConfig;
+use soci_registry::TlsOptions;
 
 /// Longest time to open a connection, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,13 +32,18 @@ const APP_NAME: &str = "soci-index-builder";
 /// not by making a client, so a process that makes no call pays for neither. A region that is
 /// configured nowhere is asked of the instance, which takes seconds where there is none.
 pub async fn load() -> SdkConfig {
+    load_trusting(TlsOptions::default()).await
+}
+
+/// The same, by which AWS's servers are trusted as these options say.
+pub async fn load_trusting(tls: TlsOptions) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build();
     let loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http::LazyHttpClient::default())
+        .http_client(http::LazyHttpClient::new(tls, CONNECT_TIMEOUT))
         .timeout_config(timeouts);
     // The name is valid, as a test shows; without one the calls are the same.
     match AppName::new(APP_NAME) {

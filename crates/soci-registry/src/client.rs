@@ -16,14 +16,17 @@ use tokio::time::Instant;
 
 use crate::auth::credentials::{Anonymous, CredentialProvider};
 use crate::auth::{Authorizer, Scope};
+use crate::clients::{ClientSetup, HttpClients};
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry};
 use crate::lacking::Lacking;
+use crate::loopback::LoopbackSchemes;
 use crate::observer::Observer;
 use crate::policy::{RetryPolicy, Timeouts, Transfer};
+use crate::proxy::ProxyRules;
 use crate::put_limit::PutLimit;
 use crate::reach::{HostTable, Reach};
-use crate::resolve::Resolver;
+use crate::tls::TlsOptions;
 use crate::transport::{Call, Transport};
 use crate::upload_habits::UploadHabits;
 
@@ -91,6 +94,14 @@ impl fmt::Debug for Client {
     }
 }
 
+/// Where the rules for proxies come from.
+#[derive(Clone)]
+enum Proxies {
+    Environment,
+    Given(Box<ProxyRules>),
+    None,
+}
+
 /// Settings of a [`Client`].
 #[derive(Clone)]
 #[must_use]
@@ -101,7 +112,8 @@ pub struct ClientBuilder {
     retry: RetryPolicy,
     transfer: Transfer,
     timeouts: Timeouts,
-    proxies: bool,
+    proxies: Proxies,
+    tls: TlsOptions,
     observer: Option<Arc<dyn Observer>>,
     put_limit: Option<Arc<dyn PutLimit>>,
 }
@@ -115,7 +127,8 @@ impl Default for ClientBuilder {
             retry: RetryPolicy::default(),
             transfer: Transfer::default(),
             timeouts: Timeouts::default(),
-            proxies: true,
+            proxies: Proxies::Environment,
+            tls: TlsOptions::default(),
             observer: None,
             put_limit: None,
         }
@@ -123,7 +136,8 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Speaks http instead of https with every registry, and follows redirects to plain http.
+    /// Speaks http instead of https with every registry, and follows redirects to plain http. A registry on
+    /// this machine is spoken to by http without it if it does not speak https.
     pub fn plain_http(mut self, plain_http: bool) -> Self {
         self.plain_http = plain_http;
         self
@@ -162,7 +176,19 @@ impl ClientBuilder {
     /// Whether the proxies of the environment (`HTTPS_PROXY`, `NO_PROXY` and their kin) are used;
     /// they are by default.
     pub fn proxies(mut self, proxies: bool) -> Self {
-        self.proxies = proxies;
+        self.proxies = if proxies { Proxies::Environment } else { Proxies::None };
+        self
+    }
+
+    /// Goes by these rules for proxies instead of those of the environment.
+    pub fn proxy_rules(mut self, rules: ProxyRules) -> Self {
+        self.proxies = Proxies::Given(Box::new(rules));
+        self
+    }
+
+    /// Whom TLS trusts beside the system's authorities, and which certificates the client has.
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -178,31 +204,34 @@ impl ClientBuilder {
         self
     }
 
-    /// The client. Fails if the system's CA certificates cannot be loaded, unless only plain
-    /// http is spoken, or if the user agent is no header value.
+    /// The client. Fails if CA certificates cannot be loaded, unless only plain http is spoken, if a proxy is
+    /// named by what is no URL, or if the user agent is no header value.
     pub fn build(self) -> Result<Client, Error> {
-        // The HTTP library takes the process's provider. One that is installed already serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let hosts = Arc::new(HostTable::default());
-        let http = match self.http_client(&hosts).build() {
-            Ok(http) => http,
-            // A container without CA certificates can still speak http.
-            Err(_) if self.plain_http => {
-                let bare = self.http_client(&hosts).tls_certs_only([]).build();
-                bare.map_err(|source| Error::Setup { source })?
-            }
-            Err(source) => return Err(Error::Setup { source }),
+        let proxies = match self.proxies {
+            Proxies::Environment => Some(ProxyRules::of_this_process()?),
+            Proxies::Given(rules) => Some(*rules),
+            Proxies::None => None,
         };
         let product = self.user_agent.split('/').next().unwrap_or_default().to_owned();
+        let clients = HttpClients::new(ClientSetup {
+            user_agent: self.user_agent,
+            connect_timeout: self.timeouts.connect,
+            plain_http: self.plain_http,
+            hosts: Arc::clone(&hosts),
+            proxies,
+            tls: self.tls,
+        })?;
         Ok(Client {
             transport: Arc::new(Transport {
                 http: HttpExchange {
-                    client: http,
+                    clients,
                     plain_http: self.plain_http,
                     reach: Reach::new(self.plain_http, hosts),
                     timeouts: self.timeouts,
                     observer: self.observer,
                 },
+                loopback: LoopbackSchemes::default(),
                 retry: self.retry,
                 transfer: self.transfer,
                 put_limit: self.put_limit,
@@ -212,19 +241,6 @@ impl ClientBuilder {
                 started: Instant::now(),
             }),
         })
-    }
-
-    fn http_client(&self, hosts: &Arc<HostTable>) -> reqwest::ClientBuilder {
-        let builder = reqwest::Client::builder();
-        let builder = if self.proxies { builder } else { builder.no_proxy() };
-        builder
-            .user_agent(&self.user_agent)
-            // Redirects are followed where it is known which host may see which header.
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .dns_resolver(Arc::new(Resolver::new(Arc::clone(hosts))))
-            .referer(false)
-            .connect_timeout(self.timeouts.connect)
     }
 }
 

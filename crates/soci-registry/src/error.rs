@@ -3,6 +3,7 @@
 //! [`Error::is_transient`] is the only place that decides the latter: the client's own retries and
 //! everybody above it go by it. Which error an answer is stands in `verdict`.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,9 +11,15 @@ use rustls::InvalidMessage;
 use soci_oci::{Digest, Tag};
 
 use crate::auth::credentials::CredentialsError;
+use crate::cause::{
+    breaks_off, fault_of, find_source, has_io_error, is_about_clients, is_about_handshakes,
+};
+use crate::certificate;
+use crate::proxy::{ProxyFault, ProxyUse};
 use crate::reach::ForbiddenAddress;
 use crate::redact::{RedactedUrl, RequestLine};
 use crate::resolve::ResolveError;
+use crate::setup::SetupError;
 use crate::status::StatusError;
 
 /// A failed operation. [`Error::is_transient`] tells whether the same call may succeed later.
@@ -24,6 +31,25 @@ pub enum Error {
     Setup {
         /// What the HTTP library says.
         source: reqwest::Error,
+    },
+    /// A proxy or a certificate that somebody named cannot be used.
+    #[error(transparent)]
+    Connections(#[from] SetupError),
+    /// The proxy that the request had to go through did not let it pass.
+    #[error("{request}: the proxy {proxy}, which {variable} names, {fault}")]
+    Proxy {
+        /// The request.
+        request: RequestLine,
+        /// Host and port of the proxy.
+        proxy: String,
+        /// The variable that names it.
+        variable: &'static str,
+        /// What is wrong.
+        fault: ProxyFault,
+        /// Whether something came through a proxy before.
+        worked: bool,
+        /// What the HTTP library says, without the URL, if the proxy gave no answer.
+        source: Option<reqwest::Error>,
     },
     /// The connection could not be made or broke.
     #[error("{request}: the connection failed")]
@@ -69,7 +95,7 @@ pub enum Error {
     },
     /// The server answers to TLS with something else.
     #[error(
-        "{request}: the server does not speak TLS; it seems to serve plain http instead of https"
+        "{request}: the server does not speak TLS; it seems to serve plain http instead of https: add --plain-http, or write http:// in REGISTRY_ENDPOINT_URL for a service"
     )]
     PlainHttp {
         /// The request.
@@ -78,8 +104,30 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The server's certificate is not one that the client trusts.
-    #[error("{request}: the server's certificate is not trusted")]
+    #[error("{request}: the server's certificate is not trusted: {advice}")]
     Certificate {
+        /// The request.
+        request: RequestLine,
+        /// What is wrong with it, and what helps.
+        advice: String,
+        /// What the HTTP library says, without the URL.
+        source: reqwest::Error,
+    },
+    /// The server wants a client certificate, or does not trust the one it was shown.
+    #[error(
+        "{request}: the server refuses without a client certificate that it trusts; put it and its key into /etc/docker/certs.d/HOST[:PORT], as NAME.cert and NAME.key"
+    )]
+    ClientCertificate {
+        /// The request.
+        request: RequestLine,
+        /// What the HTTP library says, without the URL.
+        source: reqwest::Error,
+    },
+    /// The server ends the handshake of TLS by an alert that comes again.
+    #[error(
+        "{request}: the server speaks no TLS with this client; it may want a client certificate (/etc/docker/certs.d/HOST[:PORT]/NAME.cert and NAME.key), or know only versions before TLS 1.2 or keys of another kind"
+    )]
+    Handshake {
         /// The request.
         request: RequestLine,
         /// What the HTTP library says, without the URL.
@@ -277,26 +325,79 @@ pub enum Error {
 }
 
 impl Error {
-    /// The failure of a request or of its response's body.
+    /// The failure of a response's body.
     pub(crate) fn transport(request: RequestLine, source: reqwest::Error) -> Self {
+        Self::connection(request, source, None)
+    }
+
+    /// The failure of a request, which went through this proxy.
+    pub(crate) fn connection(
+        request: RequestLine,
+        source: reqwest::Error,
+        proxy: Option<ProxyUse>,
+    ) -> Self {
         let source = source.without_url();
+        if let Some(forbidden) = find_source::<ForbiddenAddress>(&source) {
+            return Self::TargetRefused { request, reason: forbidden.to_string() };
+        }
+        if let Some(proxy) = proxy
+            && let Some(fault) = fault_of(&proxy, &source)
+        {
+            return Self::of_proxy(request, proxy, fault, Some(source));
+        }
         let unknown =
             find_source::<ResolveError>(&source).filter(|e| !e.known).map(|e| e.host.clone());
         if let Some(host) = unknown {
             return Self::UnknownHost { request, host, source };
         }
-        if let Some(forbidden) = find_source::<ForbiddenAddress>(&source) {
-            return Self::TargetRefused { request, reason: forbidden.to_string() };
-        }
-        // Both of these come again however often they are tried, and a person can mend them.
+        // These come again however often they are tried, and a person can mend them.
         match find_source::<rustls::Error>(&source) {
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))
                 if source.is_connect() =>
             {
                 Self::PlainHttp { request, source }
             }
-            Some(rustls::Error::InvalidCertificate(_)) => Self::Certificate { request, source },
+            Some(rustls::Error::InvalidCertificate(error)) => {
+                Self::Certificate { advice: certificate::advice(error), request, source }
+            }
+            Some(rustls::Error::AlertReceived(alert)) if is_about_clients(*alert) => {
+                Self::ClientCertificate { request, source }
+            }
+            Some(rustls::Error::AlertReceived(alert)) if is_about_handshakes(*alert) => {
+                Self::Handshake { request, source }
+            }
             _ => Self::Transport { request, source },
+        }
+    }
+
+    /// A proxy's answer that it wants a login.
+    pub(crate) fn proxy_login(request: RequestLine, proxy: ProxyUse) -> Self {
+        let fault = ProxyFault::Login(proxy.server.variable());
+        Self::of_proxy(request, proxy, fault, None)
+    }
+
+    fn of_proxy(
+        request: RequestLine,
+        proxy: ProxyUse,
+        fault: ProxyFault,
+        source: Option<reqwest::Error>,
+    ) -> Self {
+        let ProxyUse { server, worked } = proxy;
+        let variable = server.variable();
+        Self::Proxy { request, proxy: server.to_string(), variable, fault, worked, source }
+    }
+
+    /// Whether the server may be one without TLS, which was spoken to by https: it answered with something
+    /// else, broke off, or stayed silent. `or_closed` counts a port that is not open as well.
+    pub(crate) fn may_lack_tls(&self, or_closed: bool) -> bool {
+        match self {
+            Self::PlainHttp { .. } => true,
+            Self::Transport { source, .. } if source.is_connect() => {
+                source.is_timeout()
+                    || breaks_off(source)
+                    || (or_closed && has_io_error(source, &[ErrorKind::ConnectionRefused]))
+            }
+            _ => false,
         }
     }
 
@@ -307,6 +408,8 @@ impl Error {
     /// Whether the same call may succeed later. Everything else needs a person, or is gone.
     pub fn is_transient(&self) -> bool {
         match self {
+            // Of all that proxies do wrong, this one does not mend itself.
+            Self::Proxy { fault, .. } => !matches!(fault, ProxyFault::Login(_)),
             // A request that cannot be built is the same the next time.
             Self::Transport { source, .. } => !source.is_builder(),
             Self::Stalled { .. }
@@ -359,7 +462,10 @@ impl Error {
         match self {
             // A name that was never found is more likely to be misspelled than to appear.
             // What was pushed just now may be seen late, but not much later.
-            Self::UnknownHost { .. } | Self::MissingContent { .. } => 2,
+            // Nor does a proxy through which nothing came yet.
+            Self::UnknownHost { .. }
+            | Self::MissingContent { .. }
+            | Self::Proxy { worked: false, .. } => 2,
             // A wrong answer is not the next one too.
             Self::WriteNotFound { .. } | Self::UploadDamaged { .. } => 3,
             _ => u32::MAX,
@@ -369,23 +475,4 @@ impl Error {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.status().and_then(|status| status.retry_after)
     }
-}
-
-/// The first error of this type in a chain of sources. An `io::Error` does not count what it wraps
-/// among its sources, so that is looked at as well.
-fn find_source<'a, E: std::error::Error + 'static>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
 }

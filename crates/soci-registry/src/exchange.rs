@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use reqwest::Url;
 use tokio::time::Instant;
 
+use crate::clients::HttpClients;
 use crate::error::Error;
 use crate::observer::{Observer, RequestDone};
 use crate::pace::Pace;
@@ -58,9 +59,9 @@ impl Payload {
     }
 }
 
-/// The HTTP client, and what holds for every request of it.
+/// The HTTP clients, and what holds for every request of them.
 pub(crate) struct HttpExchange {
-    pub(crate) client: reqwest::Client,
+    pub(crate) clients: HttpClients,
     pub(crate) plain_http: bool,
     pub(crate) reach: Reach,
     pub(crate) timeouts: Timeouts,
@@ -81,7 +82,8 @@ impl HttpExchange {
         if let Err(reason) = self.reach.admit(&registry.base, url) {
             return Err(Error::TargetRefused { request, reason: reason.to_string() });
         }
-        let mut builder = self.client.request(method.clone(), url.clone()).headers(headers);
+        let client = self.clients.get(&registry.base, &registry.name, url)?;
+        let mut builder = client.request(method.clone(), url.clone()).headers(headers);
         // The length of a streamed body is unknown to the library, which would send it in chunks;
         // storages refuse those. An empty POST needs its 0 as well.
         if matches!(*method, Method::PUT | Method::POST | Method::PATCH) {
@@ -104,10 +106,17 @@ impl HttpExchange {
             observer.request(&RequestDone { request: &request, status, elapsed: sent.elapsed() });
         }
         tracing::debug!(%request, status = status.map(|s| s.as_u16()), "exchange");
+        let proxy = self.clients.proxy(url);
         match result {
             Err(_) => Err(Error::Stalled { request, waited }),
-            Ok(Err(source)) => Err(Error::transport(request, source)),
+            Ok(Err(source)) => Err(Error::connection(request, source, proxy)),
             Ok(Ok(response)) => {
+                if let Some(proxy) = proxy {
+                    if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+                        return Err(Error::proxy_login(request, proxy));
+                    }
+                    self.clients.proxy_works();
+                }
                 let Timeouts { stall, min_download_rate, .. } = self.timeouts;
                 let pace = Pace::new(min_download_rate, stall);
                 Ok(Reply {

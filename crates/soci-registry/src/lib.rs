@@ -16,31 +16,41 @@
 //!   400 KiB, and a slice of one on its way) and what the caller keeps.
 //! - Where a server leads to is looked at before it is asked (`reach`): a redirect, a token endpoint,
 //!   the place of an upload.
+//! - A client certificate is shown to the registry that it is for, nowhere else.
 //! - URLs in errors and logs carry neither query strings nor user information.
 
+mod algorithms;
 mod auth;
 mod blob;
+mod cause;
+mod certificate;
 mod client;
+mod clients;
 mod error;
 mod exchange;
 mod immutable_tag;
 mod lacking;
+mod loopback;
 mod memory;
 mod observer;
 mod pace;
 mod policy;
+mod proxy;
 mod put_limit;
 mod reach;
 mod redact;
 mod redirect;
 mod resolve;
 mod retry;
+mod setup;
 mod source;
 mod status;
+mod tls;
 mod transport;
 mod upload_habits;
 mod verdict;
 
+pub use algorithms::install_tls_provider;
 pub use auth::credentials::{
     Anonymous, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, Granted,
     StaticCredentials,
@@ -51,11 +61,15 @@ pub use client::manifest::{ManifestHead, PutManifest, TagNames, VerifiedManifest
 pub use client::push::PushedBlob;
 pub use client::referrers::{Referrers, ReferrersSource};
 pub use client::{Client, ClientBuilder, MANIFEST_LIMIT};
+pub use clients::http_client;
 pub use error::Error;
 pub use memory::{MemoryHold, MemoryLease, MemoryPool};
 pub use observer::{Observer, RequestDone, RetryScheduled};
 pub use policy::{RetryPolicy, Timeouts, Transfer};
+pub use proxy::{ProxyFault, ProxyRules, ProxyServer};
 pub use put_limit::{PutLimit, PutLimitFuture};
 pub use redact::{RedactedUrl, RequestLine, Secret};
+pub use setup::SetupError;
 pub use source::BlobSource;
 pub use status::{RegistryMessage, StatusError};
+pub use tls::{TlsOptions, default_certs_dirs};

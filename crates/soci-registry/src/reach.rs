@@ -7,7 +7,8 @@
 //!
 //! - The registry's own scheme, host and port are asked, wherever they are: the user named them.
 //! - Elsewhere https is asked. Plain http is asked only if the user allowed it, or if it stays on
-//!   this machine, between a registry and its helper.
+//!   this machine, between a registry and its helper. A registry on this machine may speak http itself
+//!   (`loopback`).
 //! - Addresses belong to a [`Zone`]. Those of this machine ([`Zone::Loopback`]) and those of its link,
 //!   metadata services among them ([`Zone::LinkLocal`]), are asked only on behalf of a registry that
 //!   is in the same zone itself.
@@ -216,9 +217,14 @@ fn name(url: &Url) -> Option<&str> {
     literal_zone(url).is_none().then(|| url.host_str()).flatten()
 }
 
+/// Whether a URL says by itself that it leads to this machine.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
+    literal_zone(url) == Some(Zone::Loopback)
+}
+
 /// The zone of a host that needs no look-up: an address, or `localhost` and what is below it
 /// (RFC 6761, 6.3).
-fn literal_zone(url: &Url) -> Option<Zone> {
+pub(crate) fn literal_zone(url: &Url) -> Option<Zone> {
     let host = url.host_str()?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse() {

@@ -103,7 +103,7 @@ mod tests {
         let http = &client.transport.http;
         http.reach.hosts.led_to("localhost", Zone::Network);
         let url = Url::parse("http://localhost:1/").unwrap();
-        let source = http.client.get(url.clone()).send().await.unwrap_err();
+        let source = http.clients.default.get(url.clone()).send().await.unwrap_err();
         let error = Error::transport(RequestLine::new(&http::Method::GET, &url), source);
         assert!(matches!(error, Error::TargetRefused { .. }), "{error:?}");
         assert!(error.to_string().contains("localhost has the address"), "{error}");

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry, Reply};
 use crate::immutable_tag::immutable_tag;
 use crate::lacking::Lacking;
+use crate::loopback::{LoopbackSchemes, plain_url};
 use crate::observer::RetryScheduled;
 use crate::policy::{RetryPolicy, Transfer};
 use crate::put_limit::PutLimit;
@@ -47,6 +48,7 @@ pub(crate) struct Call<'a> {
 /// What every call needs beside the HTTP client.
 pub(crate) struct Transport {
     pub(crate) http: HttpExchange,
+    pub(crate) loopback: LoopbackSchemes,
     pub(crate) retry: RetryPolicy,
     pub(crate) transfer: Transfer,
     pub(crate) put_limit: Option<Arc<dyn PutLimit>>,
@@ -63,7 +65,11 @@ impl Transport {
         let scheme = if self.http.plain_http { "http" } else { "https" };
         let text = format!("{scheme}://{}/", repository.api_host());
         match Url::parse(&text) {
-            Ok(base) => Ok(Registry { name: repository.registry().to_owned(), base }),
+            Ok(base) => {
+                let plain = self.loopback.is_plain(&base).then(|| plain_url(&base)).flatten();
+                let base = plain.unwrap_or(base);
+                Ok(Registry { name: repository.registry().to_owned(), base })
+            }
             Err(_) => Err(Error::Url { url: text }),
         }
     }
@@ -71,6 +77,20 @@ impl Transport {
     /// Sends a call, authorizes it, follows redirects that keep it as it is. Any other status is the
     /// caller's to judge; a 401 that renewal does not cure is an error.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Reply, Error> {
+        match self.loopback.settle(&self.http, call.registry).await {
+            None => self.send_as_it_is(call).await,
+            Some(registry) => {
+                let own = call.url.origin() == call.registry.base.origin();
+                let plain = if own { plain_url(&call.url) } else { None };
+                let url = plain.unwrap_or_else(|| call.url.clone());
+                let call = Call { registry: &registry, url, ..call.clone() };
+                // Once for each registry at most, as then it is known.
+                Box::pin(self.send_as_it_is(&call)).await
+            }
+        }
+    }
+
+    async fn send_as_it_is(&self, call: &Call<'_>) -> Result<Reply, Error> {
         let (mut url, mut headers) = (call.url.clone(), call.headers.clone());
         for _ in 0..=MAX_REDIRECTS {
             // Tokens and passwords are for the registry itself, whatever URL it hands out.

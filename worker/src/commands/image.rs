@@ -21,6 +21,7 @@ use soci_registry::{Client, DockerConfig, default_docker_config};
 use soci_text::error_chain;
 
 use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, Optimization, PrefetchArgs, VerifyArgs};
+use crate::commands::connection;
 use crate::process;
 use crate::progress::Bars;
 use crate::report::{self, IndexResult, NothingToIndex};
@@ -254,9 +255,7 @@ async fn on_store<W: Work>(
 }
 
 fn client(args: &ImageArgs) -> Result<Client, String> {
-    let mut client = Client::builder()
-        .plain_http(args.plain_http)
-        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")));
+    let mut client = connection::client_builder(&args.connection);
     if let Some(path) = default_docker_config(|name| std::env::var_os(name)) {
         let config = DockerConfig::load(&path).map_err(|error| error_chain(&error))?;
         client = client.credentials(Arc::new(config));

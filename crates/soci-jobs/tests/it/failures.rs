@@ -181,7 +181,15 @@ async fn credentials_that_are_not_taken_may_pass_and_are_not_shown() {
 #[tokio::test]
 async fn a_registry_that_cannot_be_reached_or_speaks_another_protocol_may_pass() {
     let (fake, mut job) = pushed(&image(1)).await;
-    // The fake speaks http.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt as _;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await;
+        }
+    });
+    job.repository = Repository::new(&other.to_string(), NAME).unwrap();
     let client = Client::builder().proxies(false).build().unwrap();
     let runner = Runner::new(RegistryOpener::new(client, None), options(Version::V2));
     let (why, is_permanent) = failure(run(&runner, &job).await);

@@ -82,8 +82,7 @@ impl EcsAgent {
         }
         let path = format!("{}/task-protection/v1/state", endpoint.path().trim_end_matches('/'));
         endpoint.set_path(&path);
-        // The HTTP library takes the process's provider. One that is installed already serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        soci_registry::install_tls_provider();
         let http = reqwest::Client::builder()
             // The agent has a link-local address, which no proxy reaches.
             .no_proxy()

@@ -18,6 +18,9 @@ pub enum TelemetryError {
     /// Traces are sent over HTTP, and the HTTP client cannot be set up.
     #[error("the HTTP client for traces cannot be set up (are CA certificates installed?)")]
     HttpClient(#[source] reqwest::Error),
+    /// A variable does not hold the URL of a proxy.
+    #[error("traces cannot be sent")]
+    Proxy(#[source] soci_registry::SetupError),
     /// Something else in the process logs already.
     #[error("logs have been set up before")]
     Twice(#[source] tracing_subscriber::util::TryInitError),

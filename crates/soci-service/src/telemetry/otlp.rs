@@ -96,10 +96,12 @@ fn request_timeout() -> Duration {
 /// The HTTP client of the SDK's thread. It follows no redirect: headers of the exporter may hold a key
 /// of the collector, which belongs to no other host.
 fn http_client(timeout: Duration) -> Result<reqwest::blocking::Client, TelemetryError> {
-    // The HTTP library takes the process's provider. One that is installed already serves.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    soci_registry::install_tls_provider();
+    // A collector stands beside the worker most often, where the library's own rules would go through a proxy.
+    let proxies = soci_registry::ProxyRules::of_this_process().map_err(TelemetryError::Proxy)?;
     let build = move || {
         let client = reqwest::blocking::Client::builder().timeout(timeout);
+        let client = client.no_proxy().proxy(proxies.for_client());
         client.redirect(reqwest::redirect::Policy::none()).build()
     };
     // A blocking client cannot be made on a thread of a runtime.

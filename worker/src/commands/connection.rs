@@ -1,0 +1,34 @@
+//! How commands on images reach registries: what their flags say, and what people have configured for docker and
+//! podman.
+
+use std::sync::Once;
+
+use soci_registry::{Client, ClientBuilder, TlsOptions, default_certs_dirs};
+
+use crate::cli::ConnectionArgs;
+use crate::report;
+
+/// A builder of the client that these flags ask for, without credentials.
+pub(crate) fn client_builder(args: &ConnectionArgs) -> ClientBuilder {
+    Client::builder()
+        .plain_http(args.plain_http)
+        .tls(tls_options(args))
+        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
+}
+
+/// Whom TLS trusts. That it trusts everybody is said once.
+pub(crate) fn tls_options(args: &ConnectionArgs) -> TlsOptions {
+    static WARNED: Once = Once::new();
+    if args.insecure_skip_verify {
+        WARNED.call_once(|| {
+            report::warn(
+                "--insecure-skip-verify: certificates are not checked, so whoever stands in between sees credentials and images; --ca-file FILE trusts one more authority instead",
+            );
+        });
+    }
+    TlsOptions {
+        ca_files: args.ca_file.clone(),
+        certs_dirs: default_certs_dirs(|name| std::env::var_os(name)),
+        insecure_skip_verify: args.insecure_skip_verify,
+    }
+}
