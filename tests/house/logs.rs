@@ -10,8 +10,14 @@ use crate::tree::{Package, packages};
 const DOOR: &str = "crates/soci-logs/src/process.rs";
 
 /// What gives a process a subscriber or a logger.
-const MAKES_ONE: [&str; 5] =
-    ["try_init(", ".init()", "set_global_default(", "set_logger(", "set_boxed_logger("];
+const MAKES_ONE: [&str; 6] = [
+    ".try_init(",
+    "::try_init(",
+    ".init()",
+    "set_global_default(",
+    "set_logger(",
+    "set_boxed_logger(",
+];
 
 /// Tests only, so it logs nothing in a program.
 const OF_TESTS: &str = "soci-tests";

@@ -20,6 +20,7 @@ pub(crate) use letters::{
     DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs,
 };
 pub(crate) use local::LocalArgs;
+pub(crate) use login::LoginArgs;
 #[cfg(feature = "aws")]
 pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
 pub(crate) use package::{CompletionsArgs, ManArgs};
@@ -37,6 +38,7 @@ mod healthcheck;
 #[cfg(feature = "aws")]
 mod letters;
 mod local;
+mod login;
 #[cfg(feature = "aws")]
 mod ops;
 mod package;
@@ -101,6 +103,8 @@ pub(crate) struct ImageArgs {
     pub(crate) image: String,
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
     /// Memory for manifests, downloads in flight and ztocs [default: three fifths of what there is]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) memory: Option<u64>,

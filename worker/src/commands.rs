@@ -3,6 +3,7 @@
 #[cfg(feature = "aws")]
 mod backfill;
 mod connection;
+mod credentials;
 #[cfg(feature = "aws")]
 mod dead_letters;
 #[cfg(feature = "aws")]

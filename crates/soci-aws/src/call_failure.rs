@@ -3,44 +3,22 @@
 //! Services say so by code, by status, or not at all, and the SDK's own classes are private to its
 //! retries. So the rules stand here, once for all services:
 //!
-//! - An answer of the service passes by its code ([`PASSING`]), by 429 or by any 5xx. Anything else
+//! - An answer of the service passes by its code ([`is_passing`]), by 429 or by any 5xx. Anything else
 //!   it says of the request, and says it again.
 //! - No answer, half of one, or one that is not the service's passes: networks and proxies mend.
-//! - A request that was never sent because nobody has credentials does not pass. Waiting brings
-//!   none, and the person who could give some should read so at once. So it is with certificates and proxies
-//!   that were named wrongly.
+//! - A request that was never sent because nobody has credentials, or no region is known, does not pass
+//!   ([`CredentialsFailure`]). Waiting brings none, and the person who could give some should read so at
+//!   once.
+//! - Nor does it pass where certificates or proxies were named wrongly.
 
 use std::error::Error;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::RequestId as _;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-/// Codes by which services say that a request comes too early or too late, not that it is wrong.
-/// Sources: "Common error types" of the Amazon SQS and Amazon ECR API references, and the codes
-/// that AWS's SDKs retry.
-const PASSING: [&str; 19] = [
-    "BandwidthLimitExceeded",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InternalError",
-    "InternalFailure",
-    "KmsThrottled",
-    "LimitExceededException",
-    "OverLimit",
-    "PriorRequestNotComplete",
-    "RequestExpired",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "ServerException",
-    "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-];
+use crate::credentials_failure::CredentialsFailure;
+use crate::passing_codes::is_passing;
 
 /// A failed call, apart from what it was about.
 #[derive(Debug)]
@@ -79,6 +57,12 @@ where
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         let code = error.as_service_error().and_then(|service| service.code()).map(plain);
         let status = error.raw_response().map(|response| response.status().as_u16());
+        if code.is_none()
+            && let Some(failure) = CredentialsFailure::of(&error)
+        {
+            let transient = failure.is_transient();
+            return Self { code, transient, request_id: None, source: Box::new(failure) };
+        }
         let transient = match &error {
             SdkError::ServiceError(_) => {
                 code.as_deref().is_some_and(is_passing)
@@ -86,9 +70,7 @@ where
             }
             // The answer was cut short or is not the service's: a proxy's, for example.
             SdkError::ResponseError(_) | SdkError::TimeoutError(_) => true,
-            SdkError::DispatchFailure(failure) => {
-                !failure.is_user() && !without_credentials(&error)
-            }
+            SdkError::DispatchFailure(failure) => !failure.is_user(),
             _ => false,
         };
         let request_id = error.request_id().map(str::to_owned);
@@ -115,28 +97,10 @@ impl From<BuildError> for CallFailure {
     }
 }
 
-/// Whether a code, prefixes aside, tells of a state that passes.
-pub(crate) fn is_passing(code: &str) -> bool {
-    PASSING.contains(&code)
-}
-
 /// `QueueDoesNotExist` of `com.amazonaws.sqs#QueueDoesNotExist`, and `NonExistentQueue` of
 /// `AWS.SimpleQueueService.NonExistentQueue`.
 pub(crate) fn plain(code: &str) -> String {
     code.rsplit(['#', '.']).next().unwrap_or(code).to_owned()
-}
-
-/// Whether no provider has credentials, which waiting does not change.
-fn without_credentials(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|error| {
-        matches!(
-            error.downcast_ref(),
-            Some(
-                CredentialsError::CredentialsNotLoaded(_)
-                    | CredentialsError::InvalidConfiguration(_)
-            )
-        )
-    })
 }
 
 /// Longest part of a secret that may be repeated: shorter ones are words like others.

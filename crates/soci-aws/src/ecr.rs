@@ -1,15 +1,23 @@
 //! ECR: what is in its repositories, and the credentials for its registries.
 
+#[cfg(feature = "commands")]
+mod any_region;
 mod catalogue;
 mod credentials;
 mod hosts;
+#[cfg(feature = "commands")]
+mod public;
+mod token;
 
 use std::error::Error;
 
 use crate::call_failure::CallFailure;
 
+#[cfg(feature = "commands")]
+pub use any_region::AwsCredentialProvider;
 pub use catalogue::{Catalogue, ImageEntry, Images, RawManifest, Repositories, RepositoryEntry};
-pub use credentials::{EcrCredentials, MIN_HOLD, RENEW_AHEAD, RENEWAL};
+pub use credentials::EcrCredentials;
+pub use token::{MIN_HOLD, RENEW_AHEAD, RENEWAL};
 
 /// ECR did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -2,16 +2,21 @@
 //!
 //! - [`sdk::load`] reads the SDK's configuration; everything else is made from it.
 //! - [`SqsQueue`] is a [`soci_queue::Queue`] on SQS.
-//! - [`EcrCredentials`] is a [`soci_registry::CredentialProvider`] for ECR.
+//! - [`EcrCredentials`] is a [`soci_registry::CredentialProvider`] for the ECR of a region.
+//! - `AwsCredentialProvider`, with the feature `commands`, is one for ECR everywhere.
 //! - [`Catalogue`] lists what is in ECR.
 //! - [`CloudWatch`] knows how old the oldest message of a queue is.
 
 mod call_failure;
 mod cloudwatch;
+mod credentials_failure;
 pub mod ecr;
+mod passing_codes;
 pub mod sdk;
 mod sqs;
 
 pub use cloudwatch::CloudWatch;
+#[cfg(feature = "commands")]
+pub use ecr::AwsCredentialProvider;
 pub use ecr::{Catalogue, EcrCredentials, EcrError};
 pub use sqs::{MoveError, MoveProgress, QueueUrl, QueueUrlError, SqsQueue};

@@ -4,8 +4,14 @@ mod http;
 
 use std::time::Duration;
 
+#[cfg(feature = "commands")]
+use aws_config::environment::EnvironmentVariableRegionProvider;
+#[cfg(feature = "commands")]
+use aws_config::meta::region::RegionProviderChain;
+#[cfg(feature = "commands")]
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader};
 
 pub use aws_config::SdkConfig;
 use soci_registry::TlsOptions;
@@ -37,6 +43,20 @@ pub async fn load() -> SdkConfig {
 
 /// The same, by which AWS's servers are trusted as these options say.
 pub async fn load_trusting(tls: TlsOptions) -> SdkConfig {
+    loader(tls).load().await
+}
+
+/// The same for somebody who knows a region that does if neither environment nor profile names one: the
+/// instance is not asked.
+#[cfg(feature = "commands")]
+pub(crate) async fn load_in(region: &str, tls: TlsOptions) -> SdkConfig {
+    let named = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(aws_config::Region::new(region.to_owned()));
+    loader(tls).region(named).load().await
+}
+
+fn loader(tls: TlsOptions) -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -50,8 +70,6 @@ pub async fn load_trusting(tls: TlsOptions) -> SdkConfig {
         Ok(name) => loader.app_name(name),
         Err(_) => loader,
     }
-    .load()
-    .await
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use soci_indexer::{
-    BlobSource, BlobStream, Bytes, Client, Digest, DockerConfig, ImageName, ImageStore, IndexError,
+    AuthFiles, BlobSource, BlobStream, Bytes, Client, Digest, ImageName, ImageStore, IndexError,
     Layout, MAX_PIECE, MemoryLease, Options, Reference, RemoteRepository, Report,
-    SociIndexSettings, StoreError, Tag, TagNames, TagOrDigest, VerifiedManifest,
-    default_docker_config, index_image, verify_image,
+    SociIndexSettings, StoreError, Tag, TagNames, TagOrDigest, VerifiedManifest, index_image,
+    verify_image,
 };
 
 #[tokio::main]
@@ -48,13 +48,11 @@ async fn in_layout(folder: &str, tag: Tag) -> Result<Report, Box<dyn Error>> {
     Ok(index_image(&store, &ImageName::from(tag), &Options::default()).await?)
 }
 
-/// Indexes an image in a registry, with the credentials of `docker login`.
+/// Indexes an image in a registry, with the credentials of `docker login` and `podman login`.
 async fn in_registry(reference: &Reference) -> Result<Report, Box<dyn Error>> {
     // A registry without TLS, such as one on this machine, needs `.plain_http(true)`.
-    let mut client = Client::builder().user_agent("embed/1.0");
-    if let Some(path) = default_docker_config(|name| std::env::var_os(name)) {
-        client = client.credentials(Arc::new(DockerConfig::load(&path)?));
-    }
+    let credentials = AuthFiles::from_environment(|name| std::env::var_os(name));
+    let client = Client::builder().user_agent("embed/1.0").credentials(Arc::new(credentials));
     let store = RemoteRepository::new(client.build()?, reference.repository.clone());
     Ok(index_image(&store, &ImageName::from(reference), &Options::default()).await?)
 }

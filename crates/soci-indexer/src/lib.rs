@@ -62,9 +62,9 @@ pub use soci_manifest::{
 pub use soci_oci::{Digest, Hasher, Platform, Reference, Repository, Tag, TagOrDigest};
 #[doc(inline)]
 pub use soci_registry::{
-    BlobSource, Client, CredentialProvider, Credentials, CredentialsError, CredentialsFuture,
-    DockerConfig, Granted, MAX_PIECE, MemoryLease, Referrers, ReferrersSource, Secret,
-    StaticCredentials, TagNames, VerifiedManifest, default_docker_config,
+    AuthFiles, BlobSource, Client, CredentialChain, CredentialProvider, Credentials,
+    CredentialsError, CredentialsFuture, DockerConfig, Granted, MAX_PIECE, MemoryLease, Referrers,
+    ReferrersSource, Secret, StaticCredentials, TagNames, VerifiedManifest,
 };
 #[doc(inline)]
 pub use soci_ztoc::LayerLimits;

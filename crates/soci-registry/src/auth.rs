@@ -1,5 +1,7 @@
 //! Authentication: credentials, the challenges of a 401, tokens and their renewal.
 
+pub(crate) mod auth_files;
+mod auth_keys;
 pub(crate) mod challenge;
 pub(crate) mod credentials;
 pub(crate) mod docker_config;

@@ -51,11 +51,12 @@ mod upload_habits;
 mod verdict;
 
 pub use algorithms::install_tls_provider;
+pub use auth::auth_files::AuthFiles;
 pub use auth::credentials::{
-    Anonymous, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, Granted,
-    StaticCredentials,
+    Anonymous, CredentialChain, CredentialProvider, Credentials, CredentialsError,
+    CredentialsFuture, Granted, StaticCredentials,
 };
-pub use auth::docker_config::{DockerConfig, default_docker_config};
+pub use auth::docker_config::DockerConfig;
 pub use blob::{BlobReader, MAX_PIECE};
 pub use client::manifest::{ManifestHead, PutManifest, TagNames, VerifiedManifest};
 pub use client::push::PushedBlob;

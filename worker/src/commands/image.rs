@@ -17,9 +17,10 @@ use soci_manifest::{
     Generation, Platforms, PrefetchFile, PrefetchSettings, SociIndexSettings, Version,
 };
 use soci_oci::{Reference, Tag, TagOrDigest};
-use soci_registry::{Client, DockerConfig, default_docker_config};
+use soci_registry::{Client, CredentialProvider};
 use soci_text::error_chain;
 
+use super::credentials;
 use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, Optimization, PrefetchArgs, VerifyArgs};
 use crate::commands::connection;
 use crate::process;
@@ -34,6 +35,7 @@ enum Location {
 
 pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     let location = locate(&args.image.image);
+    let credentials = login(&args.image, &location);
     let budget = budget(&args.image);
     if matches!(args.index_version, IndexVersion::V1)
         && (args.output_tag.is_some() || args.tag_suffix.is_some())
@@ -81,7 +83,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
         },
         ..Options::default()
     };
-    let result = block_on(on_store(&args.image, location, Indexing(&options)));
+    let result = block_on(on_store(&args.image, location, credentials, Indexing(&options)));
     bars.clear();
     let image = &args.image.image;
     finish(
@@ -94,8 +96,9 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
 
 pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let location = locate(&args.image.image);
+    let credentials = login(&args.image, &location);
     let budget = budget(&args.image);
-    let result = block_on(on_store(&args.image, location, Verifying(&budget)));
+    let result = block_on(on_store(&args.image, location, credentials, Verifying(&budget)));
     let image = &args.image.image;
     finish(
         &args.image,
@@ -232,11 +235,12 @@ impl Work for Verifying<'_> {
 async fn on_store<W: Work>(
     args: &ImageArgs,
     location: Location,
+    credentials: Arc<dyn CredentialProvider>,
     work: W,
 ) -> Result<W::Output, String> {
     match location {
         Location::Registry(reference) => {
-            let client = client(args)?;
+            let client = client(args, credentials)?;
             let store = RemoteRepository::new(client, reference.repository.clone());
             work.on(&store, &ImageName::from(&reference)).await
         }
@@ -254,11 +258,17 @@ async fn on_store<W: Work>(
     }
 }
 
-fn client(args: &ImageArgs) -> Result<Client, String> {
-    let mut client = connection::client_builder(&args.connection);
-    if let Some(path) = default_docker_config(|name| std::env::var_os(name)) {
-        let config = DockerConfig::load(&path).map_err(|error| error_chain(&error))?;
-        client = client.credentials(Arc::new(config));
-    }
+fn client(args: &ImageArgs, credentials: Arc<dyn CredentialProvider>) -> Result<Client, String> {
+    let client = connection::client_builder(&args.connection).credentials(credentials);
     client.build().map_err(|error| error_chain(&error))
+}
+
+/// The credentials for the command; a mistake in its login ends the program.
+fn login(args: &ImageArgs, location: &Location) -> Arc<dyn CredentialProvider> {
+    let registry = match location {
+        Location::Registry(reference) => Some(reference.repository.registry()),
+        Location::Layout { .. } => None,
+    };
+    let tls = connection::tls_options(&args.connection);
+    credentials::provider(&args.login, &tls, registry).unwrap_or_else(|mistake| usage(mistake))
 }

@@ -40,6 +40,13 @@ impl<'a> EcrHost<'a> {
         Some(Self { rest, documented: domain == expected, region })
     }
 
+    /// Whether the host is one of those that AWS documents for the region, so that it is AWS's whatever
+    /// anybody says.
+    #[cfg(feature = "commands")]
+    pub(super) fn is_documented(&self) -> bool {
+        self.documented
+    }
+
     /// Whether the host is AWS's: a documented one, or `proxy`, the one that ECR itself named, with
     /// another account.
     pub(super) fn is_genuine(&self, proxy: &str) -> bool {

@@ -12,7 +12,8 @@ use soci_queue::{MAX_MESSAGE_BYTES, MessageId, Operation, Outgoing, QueueError};
 use soci_retry::Backoff;
 
 use super::{SqsQueue, attributes};
-use crate::call_failure::{CallFailure, is_passing, plain};
+use crate::call_failure::{CallFailure, plain};
+use crate::passing_codes::is_passing;
 
 /// Most messages of one request (Amazon SQS API reference, `SendMessageBatch`).
 const MAX_ENTRIES: usize = 10;

@@ -45,6 +45,7 @@ pub(crate) struct Fake(Arc<Shared>);
 struct Shared {
     answer: Mutex<Box<Closure>>,
     calls: Mutex<Vec<(String, Value)>>,
+    hosts: Mutex<Vec<String>>,
 }
 
 type Closure = dyn FnMut(&str, &Value) -> Answer + Send;
@@ -53,7 +54,7 @@ impl Fake {
     /// A service that `answer` gives the answers of, from the operation's name and the request.
     pub(crate) fn new(answer: impl FnMut(&str, &Value) -> Answer + Send + 'static) -> Self {
         let (answer, calls) = (Mutex::new(Box::new(answer) as _), Mutex::default());
-        Self(Arc::new(Shared { answer, calls }))
+        Self(Arc::new(Shared { answer, calls, hosts: Mutex::default() }))
     }
 
     /// A service that always refuses.
@@ -80,6 +81,12 @@ impl Fake {
             .build()
     }
 
+    /// The hosts that were asked, in order.
+    #[cfg(feature = "commands")]
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        self.0.hosts.lock().unwrap().clone()
+    }
+
     /// The requests for an operation so far.
     pub(crate) fn calls(&self, operation: &str) -> Vec<Value> {
         let calls = self.0.calls.lock().unwrap();
@@ -89,6 +96,8 @@ impl Fake {
 
 impl HttpConnector for Fake {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let host = request.uri().split('/').nth(2).unwrap_or_default().to_owned();
+        self.0.hosts.lock().unwrap().push(host);
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap();

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[cfg(feature = "commands")]
+mod any_region;
 mod catalogue;
 mod credentials;
 mod fake;

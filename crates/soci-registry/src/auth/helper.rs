@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use super::credentials::{Credentials, CredentialsError};
+use super::object::Object;
 use crate::redact::{Secret, sanitize};
 
 /// Time for a helper to answer. Some of them ask a cloud service.
@@ -17,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Most bytes read from a helper.
 const OUTPUT_LIMIT: u64 = 64 << 10;
+
+/// What to do about a helper that is not there.
+const MISSING: &str = "; install it, or take it out of the file that names it";
 
 /// The user name that marks the secret as an identity token.
 const TOKEN_USER: &str = "<token>";
@@ -48,8 +52,8 @@ pub(super) async fn get(
         Err(_) => Err(fail(format!("no answer within {TIMEOUT:?}"))),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(fail(match directory {
-                Some(directory) => format!("{program} is not in {}", directory.display()),
-                None => format!("{program} is not on PATH"),
+                Some(directory) => format!("{program} is not in {}{MISSING}", directory.display()),
+                None => format!("{program} is not on PATH{MISSING}"),
             }))
         }
         Ok(Err(error)) => Err(fail(error.to_string())),
@@ -60,6 +64,9 @@ pub(super) async fn get(
             let said = String::from_utf8_lossy(&output);
             if said.contains(NOT_FOUND) {
                 Ok(Credentials::Anonymous)
+            } else if parse(&output).is_some() {
+                // Whatever it means by it, it is not to be repeated.
+                Err(fail("it printed credentials and then failed".into()))
             } else {
                 Err(fail(sanitize(&said)))
             }
@@ -99,17 +106,49 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> 
 }
 
 fn parse(output: &[u8]) -> Option<Credentials> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "PascalCase", default)]
     struct HelperOutput {
-        #[serde(default)]
-        username: String,
-        secret: String,
+        username: Option<String>,
+        secret: Option<String>,
     }
-    let answer: HelperOutput = serde_json::from_slice(output).ok()?;
-    let secret = Secret::new(answer.secret);
-    Some(match answer.username.as_str() {
-        TOKEN_USER => Credentials::IdentityToken(secret),
-        _ => Credentials::Basic { username: answer.username, password: secret },
+    let Object(answer) = serde_json::from_slice::<Object<HelperOutput>>(output).ok()?;
+    let username = answer.username.unwrap_or_default();
+    let secret = answer.secret.unwrap_or_default();
+    Some(match username.as_str() {
+        // Some helpers do not say that they know nothing.
+        "" if secret.is_empty() => Credentials::Anonymous,
+        TOKEN_USER => Credentials::IdentityToken(Secret::new(secret)),
+        _ => Credentials::Basic { username, password: Secret::new(secret) },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_as_docker_reads_it() {
+        let basic = |username: &str, password: &str| Credentials::Basic {
+            username: username.to_owned(),
+            password: Secret::new(password),
+        };
+        for (output, expected) in [
+            (r#"{"ServerURL":"s","Username":"u","Secret":"p"}"#, Some(basic("u", "p"))),
+            (
+                r#"{"Username":"<token>","Secret":"t"}"#,
+                Some(Credentials::IdentityToken(Secret::new("t"))),
+            ),
+            (r#"{"Secret":"p"}"#, Some(basic("", "p"))),
+            (r#"{"Username":"","Secret":""}"#, Some(Credentials::Anonymous)),
+            (r#"{"Username":null,"Secret":null}"#, Some(Credentials::Anonymous)),
+            ("{}", Some(Credentials::Anonymous)),
+            ("null", Some(Credentials::Anonymous)),
+            (r#"["u","p"]"#, None),
+            ("u:p", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(output.as_bytes()), expected, "{output}");
+        }
+    }
 }

@@ -54,7 +54,8 @@ pub(crate) struct Authorizer {
     provider: Arc<dyn CredentialProvider>,
     /// Named to token endpoints, OAuth 2.0 `client_id`.
     client_id: String,
-    known: Table<String, Option<KnownCredentials>>,
+    /// By registry and repository: a registry may have several logins.
+    known: Table<(String, String), Option<KnownCredentials>>,
     grants: Table<(String, Scope), Grant>,
 }
 
@@ -67,7 +68,7 @@ struct KnownCredentials {
     until: Option<Instant>,
     /// When they end, if they have an end.
     ends: Option<Instant>,
-    /// Counts what the provider gave for this registry.
+    /// Counts what the provider gave for this repository.
     serial: u64,
     /// The provider was asked just now.
     fresh: bool,
@@ -227,11 +228,11 @@ impl Authorizer {
         refused: bool,
     ) -> Result<(), Error> {
         let refused = refused.then_some(grant.serial);
-        let mut known = self.credentials(registry, refused).await?;
+        let mut known = self.credentials(registry, scope, refused).await?;
         let mut made = self.made_of(&known, http, registry, scope, &challenge).await;
         // Credentials that were kept may have ended before their time. The endpoint says so only here.
         if matches!(made, Err(Error::Unauthorized { .. })) && !known.fresh {
-            let other = self.credentials(registry, Some(known.serial)).await?;
+            let other = self.credentials(registry, scope, Some(known.serial)).await?;
             if other.credentials != known.credentials {
                 known = other;
                 made = self.made_of(&known, http, registry, scope, &challenge).await;
@@ -276,19 +277,22 @@ impl Authorizer {
         }
     }
 
-    /// The registry's credentials. If those of this serial number were `refused`, and no others are
+    /// The credentials for the scope's repository. If those of this serial number were `refused`, and no others are
     /// here yet, the provider is asked for others.
     async fn credentials(
         &self,
         registry: &Registry,
+        scope: &Scope,
         refused: Option<u64>,
     ) -> Result<KnownCredentials, Error> {
-        let known = entry(&self.known, registry.name.clone());
+        let (registry, repository) = (registry.name.as_str(), scope.repository());
+        let known = entry(&self.known, (registry.to_owned(), repository.to_owned()));
         let mut known = known.lock().await;
         let now = Instant::now();
         let (granted, serial) = match &*known {
             Some(known) if refused.is_some_and(|serial| serial >= known.serial) => {
-                let granted = self.provider.credentials_after(&registry.name, &known.credentials);
+                let refused = &known.credentials;
+                let granted = self.provider.credentials_after(registry, repository, refused);
                 (granted.await?, known.serial + 1)
             }
             Some(known) if known.until.is_none_or(|until| until > now) => {
@@ -296,7 +300,7 @@ impl Authorizer {
             }
             ended => {
                 let serial = ended.as_ref().map_or(1, |known| known.serial + 1);
-                (self.provider.credentials(&registry.name).await?, serial)
+                (self.provider.credentials(registry, repository).await?, serial)
             }
         };
         let until = granted.valid_for.and_then(|valid| now.checked_add(token::usable(valid)));

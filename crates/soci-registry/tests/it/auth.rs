@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use soci_registry::{
-    Client, CredentialProvider, Credentials, CredentialsError, CredentialsFuture, DockerConfig,
-    Error, Granted, PushedBlob, Secret, StaticCredentials,
+    AuthFiles, Client, CredentialChain, CredentialProvider, Credentials, CredentialsError,
+    CredentialsFuture, DockerConfig, Error, Granted, PushedBlob, Secret, StaticCredentials,
 };
 use soci_registry_server::testing::{
     Effect, FakeAuth, FakeOptions, FakeRegistry, Quirk, RequestKind, TokenUser,
@@ -180,7 +180,7 @@ async fn refused_credentials_name_the_registry_and_no_secret() {
 struct Rotating(AtomicUsize);
 
 impl CredentialProvider for Rotating {
-    fn credentials<'a>(&'a self, _: &'a str) -> CredentialsFuture<'a> {
+    fn credentials<'a>(&'a self, _: &'a str, _: &'a str) -> CredentialsFuture<'a> {
         let asked = self.0.fetch_add(1, Ordering::Relaxed);
         let credentials = basic("u", if asked == 0 { "old" } else { "p" });
         Box::pin(async { Ok(Granted { credentials, valid_for: Some(Duration::from_hours(1)) }) })
@@ -368,13 +368,14 @@ async fn credentials_that_the_token_endpoint_refuses_are_not_kept() {
 struct Failing(AtomicUsize);
 
 impl CredentialProvider for Failing {
-    fn credentials<'a>(&'a self, _: &'a str) -> CredentialsFuture<'a> {
+    fn credentials<'a>(&'a self, _: &'a str, _: &'a str) -> CredentialsFuture<'a> {
         Box::pin(async { Ok(basic("u", "p").into()) })
     }
 
     fn credentials_after<'a>(
         &'a self,
         registry: &'a str,
+        _: &'a str,
         _: &'a Credentials,
     ) -> CredentialsFuture<'a> {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -440,7 +441,7 @@ async fn a_credential_helper_is_asked_by_the_servers_name() {
         directory.path(),
         r#"{"credHelpers":{"one.example:5000":"one"},"credsStore":"all"}"#,
     );
-    let ask = async |registry| config.credentials(registry).await.unwrap().credentials;
+    let ask = async |registry| config.credentials(registry, NAME).await.unwrap().credentials;
     assert_eq!(ask("one.example:5000").await, basic("u", "p"));
     assert_eq!(ask("docker.io").await, Credentials::IdentityToken(Secret::new("t")));
     let asked = std::fs::read_to_string(directory.path().join("asked")).unwrap();
@@ -453,7 +454,7 @@ async fn a_helper_that_knows_nothing_leaves_the_entry_of_the_file() {
     helper(directory.path(), "none", "echo 'credentials not found in native keychain'; exit 1");
     let config =
         config(directory.path(), r#"{"credsStore":"none","auths":{"a.example":{"auth":"dTpw"}}}"#);
-    let ask = async |registry| config.credentials(registry).await.unwrap().credentials;
+    let ask = async |registry| config.credentials(registry, NAME).await.unwrap().credentials;
     assert_eq!(ask("a.example").await, basic("u", "p"));
     assert_eq!(ask("b.example").await, Credentials::Anonymous);
 }
@@ -463,18 +464,22 @@ async fn a_helper_that_fails_is_an_error_with_its_words() {
     let directory = tempfile::tempdir().unwrap();
     helper(directory.path(), "bad", "echo 'vault is sealed' >&2; exit 3");
     helper(directory.path(), "odd", "echo hello");
+    helper(directory.path(), "leaky", r#"echo '{"Username":"u","Secret":"s3cret"}'; exit 1"#);
     let config = config(
         directory.path(),
-        r#"{"credsStore":"bad","credHelpers":{"odd.example":"odd","gone.example":"gone"}}"#,
+        r#"{"credsStore":"bad","credHelpers":{"odd.example":"odd","gone.example":"gone",
+            "leaky.example":"leaky"}}"#,
     );
     for (registry, words) in [
         ("a.example", "vault is sealed"),
         ("odd.example", "not JSON"),
         ("gone.example", "docker-credential-gone"),
+        ("leaky.example", "and then failed"),
     ] {
-        let error = config.credentials(registry).await.unwrap_err();
+        let error = config.credentials(registry, NAME).await.unwrap_err();
         assert!(matches!(error, CredentialsError::Helper { .. }));
         assert!(error.to_string().contains(words), "{error}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
     }
 }
 
@@ -486,4 +491,101 @@ async fn a_docker_configuration_logs_in() {
     let config = config(directory.path(), &json);
     let client = fake.client_builder().credentials(Arc::new(config)).build().unwrap();
     works(&fake, &client).await.unwrap();
+}
+
+/// Has a login for each of two namespaces, and counts who asks.
+#[derive(Debug, Default)]
+struct ByNamespace(AtomicUsize);
+
+impl CredentialProvider for ByNamespace {
+    fn credentials<'a>(&'a self, _: &'a str, repository: &'a str) -> CredentialsFuture<'a> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let user = if repository.starts_with("team/") { "u" } else { "nobody" };
+        Box::pin(async move { Ok(basic(user, "p").into()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_repository_has_the_credentials_that_were_given_for_it() {
+    let auth = FakeAuth::Basic { username: "u".to_owned(), password: "p".to_owned() };
+    for options in
+        [bearer(user(), Duration::from_mins(1)), FakeOptions { auth, ..FakeOptions::default() }]
+    {
+        let fake = start_with(options).await;
+        let provider = Arc::new(ByNamespace::default());
+        let client = fake.client_builder().credentials(provider.clone()).build().unwrap();
+        for name in ["other/app", NAME, "team/web"] {
+            fake.put_manifest(name, Some("1"), MANIFEST, "{}");
+        }
+        let read = async |name| client.manifest(&fake.repository(name), &tag("1")).await;
+        // In whatever order: neither the refused ones nor those that work are taken for the others.
+        assert!(read("other/app").await.is_err());
+        read(NAME).await.unwrap();
+        read("team/web").await.unwrap();
+        assert!(read("other/app").await.is_err());
+        let asked = provider.0.load(Ordering::Relaxed);
+        read(NAME).await.unwrap();
+        assert_eq!(provider.0.load(Ordering::Relaxed), asked, "what works is kept");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_of_podman_for_a_namespace_is_used_for_it() {
+    let fake = start_with(bearer(user(), Duration::from_mins(1))).await;
+    let directory = tempfile::tempdir().unwrap();
+    // "x:y" and "u:p".
+    let host = fake.host();
+    let json = format!(
+        r#"{{"auths":{{"{host}/other":{{"auth":"eDp5"}},"{host}/team":{{"auth":"dTpw"}}}}}}"#
+    );
+    let path = directory.path().join("auth.json");
+    std::fs::write(&path, json).unwrap();
+    let files = AuthFiles::from_environment(|name| {
+        (name == "REGISTRY_AUTH_FILE").then(|| path.clone().into_os_string())
+    });
+    let client = fake.client_builder().credentials(Arc::new(files)).build().unwrap();
+    works(&fake, &client).await.unwrap();
+}
+
+/// Has credentials for one registry, fails for another, and says nothing of the rest for a minute.
+#[derive(Debug)]
+struct Knows(&'static str, &'static str);
+
+impl CredentialProvider for Knows {
+    fn credentials<'a>(&'a self, registry: &'a str, _: &'a str) -> CredentialsFuture<'a> {
+        let credentials =
+            if registry == self.0 { basic(self.1, "p") } else { Credentials::Anonymous };
+        let failed = registry == "broken.example";
+        Box::pin(async move {
+            let source = "broken".into();
+            let registry = registry.to_owned();
+            if failed {
+                return Err(CredentialsError::Provider { registry, transient: false, source });
+            }
+            Ok(Granted { credentials, valid_for: Some(Duration::from_mins(1)) })
+        })
+    }
+}
+
+#[tokio::test]
+async fn of_several_providers_the_first_that_knows_something_is_asked() {
+    let provider = |registry, user| Arc::new(Knows(registry, user)) as Arc<dyn CredentialProvider>;
+    let own = StaticCredentials::new("a.example", basic("static", "p"));
+    let chain = CredentialChain::new([
+        Arc::new(own) as Arc<dyn CredentialProvider>,
+        provider("a.example", "first"),
+        provider("b.example", "second"),
+    ]);
+    for (registry, expected) in
+        [("a.example", Some("static")), ("b.example", Some("second")), ("c.example", None)]
+    {
+        let first = chain.credentials(registry, NAME).await.unwrap();
+        let after = chain.credentials_after(registry, NAME, &basic("x", "y")).await.unwrap();
+        assert_eq!(first, after);
+        let expected = expected.map_or(Credentials::Anonymous, |user| basic(user, "p"));
+        assert_eq!(first.credentials, expected);
+        let kept = (registry != "a.example").then(|| Duration::from_mins(1));
+        assert_eq!(first.valid_for, kept, "{registry}");
+    }
+    assert!(chain.credentials("broken.example", NAME).await.is_err());
 }
