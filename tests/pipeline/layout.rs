@@ -64,7 +64,7 @@ async fn the_only_image_of_a_layout_needs_no_name() {
     layout.push_manifest(&tag.into(), &kind, bytes, None).await.unwrap();
     let error = layout.only_image().await.unwrap_err();
     assert!(matches!(error, LayoutError::Ambiguous { count: 2, .. }), "{error}");
-    assert!(error.to_string().contains("(1, 2)"), "{error}");
+    assert!(error.to_string().contains(": :1, :2"), "{error}");
 }
 
 #[tokio::test]

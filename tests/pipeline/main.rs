@@ -9,8 +9,10 @@
 mod faults;
 mod golden;
 mod layout;
+mod layout_names;
 mod members;
 mod outcomes;
+mod output;
 mod own_store;
 mod parallel_lists;
 mod prefetch;

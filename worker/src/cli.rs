@@ -98,7 +98,8 @@ pub(crate) struct DeadLettersArgs {
 /// Where an image is and how to get there.
 #[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
-    /// The image: REGISTRY/REPOSITORY[:TAG][@DIGEST], or oci:DIR[:TAG] for an OCI layout on disk
+    /// The image: REGISTRY/REPOSITORY[:TAG][@DIGEST], oci:DIR[:NAME] or oci-archive:FILE[:NAME] for an OCI layout on disk,
+    /// or docker-archive:FILE[:NAME] for what `docker save` wrote
     #[arg(value_name = "REF")]
     pub(crate) image: String,
     #[command(flatten)]
@@ -130,6 +131,10 @@ pub(crate) struct IndexArgs {
     /// The tag of the converted image (v2)
     #[arg(long, value_name = "TAG", conflicts_with = "tag_suffix")]
     pub(crate) output_tag: Option<Tag>,
+    /// Where the result goes instead of beside the image, with what it needs of it: REGISTRY/REPOSITORY[:TAG],
+    /// oci:DIR[:NAME] or oci-archive:FILE[:NAME]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) output: Option<String>,
     /// Index this platform only; may be given several times [default: all platforms]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Vec<Platform>,

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use soci_indexer::ImageEvent;
 use soci_oci::Digest;
 
-/// One bar for each layer that is being built, on standard error.
+/// One bar for each layer that is being built and each blob that is being copied, on standard error.
 #[derive(Debug)]
 pub(crate) struct Bars {
     all: MultiProgress,
@@ -45,6 +45,9 @@ impl Bars {
             ImageEvent::LayerDone { layer } | ImageEvent::LayerLeftOut { layer, .. } => {
                 self.with_bar(layer, ProgressBar::finish_and_clear);
             }
+            ImageEvent::CopyStarted { blob, size } => self.begin(blob, size),
+            ImageEvent::CopyRead { blob, bytes } => self.with_bar(blob, |bar| bar.inc(bytes)),
+            ImageEvent::CopyDone { blob } => self.with_bar(blob, ProgressBar::finish_and_clear),
             _ => {}
         }
     }

@@ -94,6 +94,35 @@ fn options_decide_what_is_built() {
 }
 
 #[test]
+fn the_result_goes_where_it_is_said_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = layout(folder.path());
+    let listed = std::fs::read(folder.path().join("index.json")).unwrap();
+    let places = tempfile::tempdir().unwrap();
+    let place = |name: &str| format!("{}{}", name, places.path().join("out").display());
+    let base = ["index", &image, "--min-layer-size", "0"];
+    for (output, result) in [
+        (place("oci:"), ":1-soci"),
+        (place("oci:") + ":r.example/team/app:2", ""),
+        (place("oci-archive:") + ".tar", ":1-soci"),
+        (place("oci-archive:") + ".tar:x", ""),
+    ] {
+        for outcome in ["indexed", "already-indexed"] {
+            let (code, found) = run_json(&[&base[..], &["--output", &output]].concat());
+            assert_eq!((code, &found["outcome"]), (0, &outcome.into()), "{output}: {found}");
+            assert_eq!(found["output"], output);
+        }
+        let (code, verified) = run_json(&["verify", &format!("{output}{result}")]);
+        assert_eq!(code, 0, "{verified}");
+    }
+    let saved = format!("docker-archive:{}.tar", places.path().join("out").display());
+    let people =
+        run(&["index", &format!("{saved}:x"), "--min-layer-size", "0", "--output", &place("oci:")]);
+    assert!(text(&people.stdout).contains(&format!("{saved}:x to oci:")), "{people:?}");
+    assert_eq!(std::fs::read(folder.path().join("index.json")).unwrap(), listed);
+}
+
+#[test]
 fn a_skipped_image_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let (code, skipped) = run_json(&["index", &layout(folder.path())]);
@@ -134,6 +163,13 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "a", "--span-size", "9223372036854775808"], "2^63 - 1"),
         (&["index", "a", "--tag-suffix", "+x"], "digits"),
         (&["index", "a", "--index-version", "v1", "--output-tag", "x"], "only v2"),
+        (&["index", "dir:/x"], "skopeo copy"),
+        (&["index", "./x"], "oci:./x"),
+        (&["verify", "x.tar"], "oci-archive:x.tar"),
+        (&["index", "docker-archive:x.tar"], "--output"),
+        (&["index", "a", "--output", "docker-archive:x.tar"], "oci-archive:"),
+        (&["index", "a", "--output", "b:1", "--output-tag", "x"], "cannot be used with"),
+        (&["index", "a", "--output", "oci:b:1", "--tag-suffix=-x"], "cannot be used with"),
         (&["nonsense"], "nonsense"),
         #[cfg(feature = "aws")]
         (&["replay", "--reason", "layer-memroy"], "a similar value exists: 'layer-memory'"),

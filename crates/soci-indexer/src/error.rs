@@ -233,6 +233,16 @@ pub enum StoreError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A blob of the image could not be copied from its store into another one.
+    #[error("blob {digest} cannot be {}", if *reading { "read to be copied" } else { "written to the output" })]
+    Copy {
+        /// The blob.
+        digest: Digest,
+        /// Whether reading it failed, or writing it.
+        reading: bool,
+        /// Why.
+        source: Box<StoreError>,
+    },
     /// What a store of the caller's own holds is longer than what was asked for.
     #[error("it has more than {limit} bytes")]
     TooLarge {
@@ -274,6 +284,7 @@ impl StoreError {
         match self {
             Self::Registry(error) => error.is_transient(),
             Self::Own { transient, .. } => *transient,
+            Self::Copy { source, .. } => source.is_transient(),
             Self::Layout(_) | Self::TooLarge { .. } => false,
         }
     }
@@ -299,15 +310,28 @@ pub enum LayoutError {
         /// What is wrong.
         reason: String,
     },
-    /// The layout holds several images and none was named.
-    #[error("{} holds {count} images; name one as oci:DIR:TAG ({tags})", .path.display())]
+    /// Several images of the layout may be meant.
+    #[error("{} holds {count} images; name one by what follows the path: {tags}", .path.display())]
     Ambiguous {
-        /// The folder.
+        /// The folder or archive.
         path: PathBuf,
         /// Entries of `index.json`.
         count: usize,
-        /// Their names.
+        /// What each is named by, behind the path.
         tags: String,
+    },
+    /// The layout has not the image that was asked for.
+    #[error(
+        "{} holds no image {wanted}; {}", .path.display(),
+        if choices.is_empty() { "index.json is empty".to_owned() } else { format!("what follows the path may be {choices}") }
+    )]
+    NoSuchImage {
+        /// The folder or archive.
+        path: PathBuf,
+        /// What was asked for.
+        wanted: String,
+        /// What the images are named by, behind the path.
+        choices: String,
     },
     /// A blob does not match its digest or size.
     #[error("{}: the blob does not match its {what}", .path.display())]

@@ -56,6 +56,25 @@ pub enum ImageEvent<'a> {
         /// Its digest.
         layer: &'a Digest,
     },
+    /// A blob of the image is copied into an output that does not have it. After a failure in passing this comes again.
+    CopyStarted {
+        /// Its digest.
+        blob: &'a Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// More of such a blob has been read.
+    CopyRead {
+        /// Its digest.
+        blob: &'a Digest,
+        /// How many bytes more.
+        bytes: u64,
+    },
+    /// Such a blob has been read and verified.
+    CopyDone {
+        /// Its digest.
+        blob: &'a Digest,
+    },
 }
 
 /// Whoever is told of the events. It is called on the task that does the work, for every piece of a

@@ -25,6 +25,7 @@ mod layer;
 mod layers;
 mod layout;
 mod options;
+mod output;
 mod pipeline;
 mod prefetch;
 mod publish;
@@ -42,8 +43,9 @@ pub use budget::Budget;
 pub use error::{IndexError, LayerError, LayoutError, StoreError};
 pub use event::{ImageEvent, OnImageEvent};
 pub use index::index_image;
-pub use layout::Layout;
+pub use layout::{Layout, LayoutImage};
 pub use options::{ImageName, Options, OutputTag};
+pub use output::{OutputPlace, index_image_to};
 pub use pipeline::{PipelineError, build_ztoc};
 pub use reason::Reason;
 pub use remote::RemoteRepository;
@@ -62,9 +64,9 @@ pub use soci_manifest::{
 pub use soci_oci::{Digest, Hasher, Platform, Reference, Repository, Tag, TagOrDigest};
 #[doc(inline)]
 pub use soci_registry::{
-    AuthFiles, BlobSource, Client, CredentialChain, CredentialProvider, Credentials,
+    AuthFiles, BlobPieces, BlobSource, Client, CredentialChain, CredentialProvider, Credentials,
     CredentialsError, CredentialsFuture, DockerConfig, Granted, MAX_PIECE, MemoryLease, Referrers,
-    ReferrersSource, Secret, StaticCredentials, TagNames, VerifiedManifest,
+    ReferrersSource, Secret, StaticCredentials, StreamedBlob, TagNames, VerifiedManifest,
 };
 #[doc(inline)]
 pub use soci_ztoc::LayerLimits;

@@ -411,6 +411,7 @@ fn of_store(error: &StoreError) -> Reason {
         StoreError::Registry(error) => of_registry(error),
         StoreError::Own { transient: true, .. } => Reason::RegistryUnavailable,
         StoreError::Layout(_) | StoreError::Own { .. } => Reason::Layout,
+        StoreError::Copy { source, .. } => of_store(source),
         StoreError::TooLarge { .. } => Reason::DigestMismatch,
     }
 }

@@ -71,7 +71,16 @@ impl ImageStore for RemoteRepository {
     }
 
     async fn push_blob(&self, digest: &Digest, content: &BlobSource) -> Result<bool, StoreError> {
-        let pushed = self.client.push_blob(&self.repository, digest, content, None).await?;
+        self.push_blob_from(digest, content, None).await
+    }
+
+    async fn push_blob_from(
+        &self,
+        digest: &Digest,
+        content: &BlobSource,
+        from: Option<&Repository>,
+    ) -> Result<bool, StoreError> {
+        let pushed = self.client.push_blob(&self.repository, digest, content, from).await?;
         Ok(pushed == soci_registry::PushedBlob::Uploaded)
     }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::ops::Range;
 
 use bytes::Bytes;
-use soci_oci::{Digest, Tag, TagOrDigest, referrers};
+use soci_oci::{Digest, Repository, Tag, TagOrDigest, referrers};
 use soci_registry::{
     BlobSource, MANIFEST_LIMIT, MemoryLease, Referrers, ReferrersSource, TagNames, VerifiedManifest,
 };
@@ -98,6 +98,20 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
             self.push_blob_again(digest, content).await?;
             Ok(true)
         }
+    }
+
+    /// Makes a blob exist that the repository `from` may have. A store that is in the same registry need not be
+    /// sent what it can take over from there. By default the blob is pushed like any other.
+    ///
+    /// What is copied between stores is a stream: [`BlobSource::pieces`].
+    fn push_blob_from(
+        &self,
+        digest: &Digest,
+        content: &BlobSource,
+        from: Option<&Repository>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        let _ = from;
+        self.push_blob(digest, content)
     }
 
     /// Makes a blob exist whatever the store says of it, by sending it again.

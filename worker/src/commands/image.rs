@@ -1,8 +1,11 @@
 //! `index` and `verify`: commands on an image in a registry or an OCI layout.
 
+mod any_store;
+mod location;
+mod place;
+
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,13 +13,12 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Error as UsageError};
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, ImageName, ImageStore, IndexError, Layout, Options, OutputTag, Reason,
-    RemoteRepository, Verification, VerifyError, index_image, verify_image,
+    Budget, IndexError, Options, OutputPlace, OutputTag, Reason, Report, Verification, VerifyError,
+    index_image, index_image_to, verify_image,
 };
 use soci_manifest::{
     Generation, Platforms, PrefetchFile, PrefetchSettings, SociIndexSettings, Version,
 };
-use soci_oci::{Reference, Tag, TagOrDigest};
 use soci_registry::{Client, CredentialProvider};
 use soci_text::error_chain;
 
@@ -27,15 +29,28 @@ use crate::process;
 use crate::progress::Bars;
 use crate::report::{self, IndexResult, NothingToIndex};
 
-/// Where an image is.
-enum Location {
-    Registry(Reference),
-    Layout { path: PathBuf, tag: Option<Tag> },
-}
+use location::{LayoutKind, Location, OutputLocation};
+use place::{OpenImage, OpenOutput, finish as finish_store, is_layout};
 
 pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     let location = locate(&args.image.image);
-    let credentials = login(&args.image, &location);
+    let output = args.output.as_deref().map(locate_output);
+    if output.is_none() && matches!(location, Location::Layout { kind: LayoutKind::Docker, .. }) {
+        usage(
+            "docker-archive: is only read: say with --output where the result goes, as in --output oci-archive:FILE.tar",
+        );
+    }
+    let names_tag = match &output {
+        Some(OutputLocation::Registry { tag, .. }) => tag.is_some(),
+        Some(OutputLocation::Layout { name, .. }) => name.is_some(),
+        None => false,
+    };
+    if names_tag && (args.output_tag.is_some() || args.tag_suffix.is_some()) {
+        usage(
+            "--output-tag and --tag-suffix cannot be used with an --output that has a name of its own",
+        );
+    }
+    let credentials = login(&args.image, &location, output.as_ref());
     let budget = budget(&args.image);
     if matches!(args.index_version, IndexVersion::V1)
         && (args.output_tag.is_some() || args.tag_suffix.is_some())
@@ -83,22 +98,30 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
         },
         ..Options::default()
     };
-    let result = block_on(on_store(&args.image, location, credentials, Indexing(&options)));
+    let result = block_on(index_at(&args.image, credentials, location, output, options));
     bars.clear();
     let image = &args.image.image;
+    let shown = match &args.output {
+        Some(output) => format!("{image} to {output}"),
+        None => image.clone(),
+    };
     finish(
         &args.image,
         &result,
-        |result| report::index_json(image, result),
-        |outcome| report::index_text(image, outcome),
+        |result| {
+            let mut object = report::index_json(image, result);
+            object["output"] = args.output.clone().into();
+            object
+        },
+        |outcome| report::index_text(&shown, outcome),
     )
 }
 
 pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let location = locate(&args.image.image);
-    let credentials = login(&args.image, &location);
+    let credentials = login(&args.image, &location, None);
     let budget = budget(&args.image);
-    let result = block_on(on_store(&args.image, location, credentials, Verifying(&budget)));
+    let result = block_on(verify_at(&args.image, credentials, location, &budget));
     let image = &args.image.image;
     finish(
         &args.image,
@@ -154,22 +177,13 @@ fn usage(message: impl std::fmt::Display) -> ! {
 
 /// Parses the image's name; a mistake ends the program.
 fn locate(text: &str) -> Location {
-    let usage = |message: String| -> ! { usage(format!("{text:?}: {message}")) };
-    let Some(layout) = text.strip_prefix("oci:") else {
-        return match text.parse() {
-            Ok(reference) => Location::Registry(reference),
-            Err(error) => usage(error.to_string()),
-        };
-    };
-    // A colon in a folder's name can be written by ending the name with a slash.
-    match layout.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => match tag.parse() {
-            Ok(tag) => Location::Layout { path: path.into(), tag: Some(tag) },
-            Err(error) => usage(format!("{error}")),
-        },
-        _ if layout.is_empty() => usage("the folder is missing, as in oci:DIR[:TAG]".to_owned()),
-        _ => Location::Layout { path: layout.into(), tag: None },
-    }
+    Location::parse(text, &is_layout).unwrap_or_else(|error| usage(format!("{text:?}: {error}")))
+}
+
+/// Parses the name of an output likewise.
+fn locate_output(text: &str) -> OutputLocation {
+    let output = OutputLocation::parse(text, &is_layout);
+    output.unwrap_or_else(|error| usage(format!("--output {text:?}: {error}")))
 }
 
 fn budget(args: &ImageArgs) -> Budget {
@@ -184,30 +198,63 @@ fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
     process::block_on(work).map_err(|error| error_chain(error.as_ref())).flatten()
 }
 
-/// Something that is done with an image, wherever it is.
-trait Work {
-    type Output;
-
-    async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Self::Output, String>;
+/// Indexes an image where it is, or into an output.
+async fn index_at(
+    args: &ImageArgs,
+    credentials: Arc<dyn CredentialProvider>,
+    location: Location,
+    output: Option<OutputLocation>,
+    mut options: Options,
+) -> Result<IndexResult, String> {
+    let remote = matches!(location, Location::Registry(_))
+        || matches!(output, Some(OutputLocation::Registry { .. }));
+    let client = if remote { Some(client(args, credentials)?) } else { None };
+    let OpenImage { store, name, repository } = OpenImage::open(location, client.as_ref()).await?;
+    let (result, written) = match output {
+        None => (index_image(&store, &name, &options).await, store),
+        Some(output) => {
+            let output = OpenOutput::open(output, client.as_ref()).await?;
+            if let Some(tag) = &output.tag {
+                options.output = OutputTag::Tag(tag.clone());
+            }
+            let image_tag = output.tag.or_else(|| name.tag.clone()).or(output.default_tag);
+            let place = OutputPlace { mount_from: repository, image_tag };
+            let result = index_image_to(&store, &output.store, &place, &name, &options).await;
+            (result, output.store)
+        }
+    };
+    let result = indexed(result);
+    if matches!(result, Ok(Ok(_))) {
+        finish_store(&written).await?;
+    }
+    result
 }
 
-struct Indexing<'a>(&'a Options);
-
-impl Work for Indexing<'_> {
-    type Output = IndexResult;
-
-    async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<IndexResult, String> {
-        match index_image(store, name, self.0).await {
-            Ok(report) => Ok(Ok(report)),
-            Err(IndexError::Nothing { image, reason }) => {
-                Ok(Err(NothingToIndex { image, reason: reason.to_string() }))
-            }
-            Err(error) => Err(match advice(&error) {
-                Some(advice) => format!("{} ({advice})", error_chain(&error)),
-                None => error_chain(&error),
-            }),
+/// How indexing came out for the command.
+fn indexed(result: Result<Report, IndexError>) -> Result<IndexResult, String> {
+    match result {
+        Ok(report) => Ok(Ok(report)),
+        Err(IndexError::Nothing { image, reason }) => {
+            Ok(Err(NothingToIndex { image, reason: reason.to_string() }))
         }
+        Err(error) => Err(match advice(&error) {
+            Some(advice) => format!("{} ({advice})", error_chain(&error)),
+            None => error_chain(&error),
+        }),
     }
+}
+
+async fn verify_at(
+    args: &ImageArgs,
+    credentials: Arc<dyn CredentialProvider>,
+    location: Location,
+    budget: &Budget,
+) -> Result<Verification, String> {
+    let remote = matches!(location, Location::Registry(_));
+    let client = if remote { Some(client(args, credentials)?) } else { None };
+    let OpenImage { store, name, .. } = OpenImage::open(location, client.as_ref()).await?;
+    let verification = verify_image(&store, &name.target, budget).await;
+    verification.map_err(|error: VerifyError| error_chain(&error))
 }
 
 /// What a person in front of the command can do.
@@ -220,54 +267,22 @@ fn advice(error: &IndexError) -> Option<&'static str> {
     advice.or_else(|| error.is_transient().then_some("it may pass; try again"))
 }
 
-struct Verifying<'a>(&'a Budget);
-
-impl Work for Verifying<'_> {
-    type Output = Verification;
-
-    async fn on<S: ImageStore>(self, store: &S, name: &ImageName) -> Result<Verification, String> {
-        let verification = verify_image(store, &name.target, self.0).await;
-        verification.map_err(|error: VerifyError| error_chain(&error))
-    }
-}
-
-/// Opens the store and works on it.
-async fn on_store<W: Work>(
-    args: &ImageArgs,
-    location: Location,
-    credentials: Arc<dyn CredentialProvider>,
-    work: W,
-) -> Result<W::Output, String> {
-    match location {
-        Location::Registry(reference) => {
-            let client = client(args, credentials)?;
-            let store = RemoteRepository::new(client, reference.repository.clone());
-            work.on(&store, &ImageName::from(&reference)).await
-        }
-        Location::Layout { path, tag } => {
-            let store = Layout::open(path).await.map_err(|error| error_chain(&error))?;
-            let name = if let Some(tag) = tag {
-                ImageName { target: TagOrDigest::Tag(tag.clone()), tag: Some(tag) }
-            } else {
-                let (target, tag) =
-                    store.only_image().await.map_err(|error| error_chain(&error))?;
-                ImageName { target, tag: tag.or_else(|| "latest".parse().ok()) }
-            };
-            work.on(&store, &name).await
-        }
-    }
-}
-
 fn client(args: &ImageArgs, credentials: Arc<dyn CredentialProvider>) -> Result<Client, String> {
     let client = connection::client_builder(&args.connection).credentials(credentials);
     client.build().map_err(|error| error_chain(&error))
 }
 
-/// The credentials for the command; a mistake in its login ends the program.
-fn login(args: &ImageArgs, location: &Location) -> Arc<dyn CredentialProvider> {
-    let registry = match location {
-        Location::Registry(reference) => Some(reference.repository.registry()),
-        Location::Layout { .. } => None,
+/// The credentials for the command; a mistake in its login ends the program. A login is for the registry of the image, or
+/// that of the output if the image is in none.
+fn login(
+    args: &ImageArgs,
+    location: &Location,
+    output: Option<&OutputLocation>,
+) -> Arc<dyn CredentialProvider> {
+    let registry = match (location, output) {
+        (Location::Registry(reference), _) => Some(reference.repository.registry()),
+        (_, Some(OutputLocation::Registry { repository, .. })) => Some(repository.registry()),
+        _ => None,
     };
     let tls = connection::tls_options(&args.connection);
     credentials::provider(&args.login, &tls, registry).unwrap_or_else(|mistake| usage(mistake))

@@ -76,6 +76,8 @@ impl Client {
             }
             match self.try_push(sending, mount, &mut doubted).await {
                 Ok(pushed) => return Ok(pushed),
+                // What is streamed cannot be read: the request only broke off.
+                Err(error) if body.is_lost() => return Err(error),
                 Err(error) => self.transport.pause(&mut retries, error).await?,
             }
         }
@@ -105,7 +107,8 @@ impl Client {
         match self.send(sending, upload, doubted).await {
             Ok(()) => Ok(PushedBlob::Uploaded),
             // Not on the way, if they were others from the start.
-            Err(Error::UploadDamaged { status }) => {
+            // What is streamed ends in an error before it is complete if it was.
+            Err(Error::UploadDamaged { status }) if !sending.body.is_streamed() => {
                 let actual = digest_of(sending.body, *sending.digest);
                 Err(if actual == *sending.digest {
                     Error::UploadDamaged { status }

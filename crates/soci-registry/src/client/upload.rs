@@ -183,7 +183,8 @@ impl Client {
         error: Error,
         retries: &mut Retries,
     ) -> Result<Option<Progress>, Error> {
-        if !error.is_transient() || matches!(error, Error::UploadLost { .. }) {
+        let lost = sending.body.is_lost() || matches!(error, Error::UploadLost { .. });
+        if lost || !error.is_transient() {
             return Err(error);
         }
         // What was not even looked at has left nothing.

@@ -15,6 +15,7 @@ mod memory;
 mod pace;
 mod proxies;
 mod push;
+mod push_streamed;
 mod ranges;
 mod reach;
 mod redirect;
