@@ -91,8 +91,11 @@ fn log(handled: &Handled, message: &Incoming<'_>, request_id: &str, elapsed: Dur
             )
         };
     }
-    for warning in handled.outcome.report().into_iter().flat_map(|report| &report.warnings) {
-        warn!(repository, digest, tag, event_id, request_id, message_id, "{warning}");
+    if let Some(report) = handled.outcome.report() {
+        let left_out = report.unlike_reference();
+        for warning in report.warnings.iter().chain(&left_out) {
+            warn!(repository, digest, tag, event_id, request_id, message_id, "{warning}");
+        }
     }
     match (&handled.outcome, &handled.delivery) {
         (Outcome::Indexed(report), _) => {

@@ -180,6 +180,7 @@ fn settings_of(input: &Value, set: Set) -> SociIndexSettings {
             Set::Older => Generation::Older,
             Set::Newer | Set::Options => Generation::Newer,
         },
+        strict: true,
         ..SociIndexSettings::default()
     };
     let options = &input["options"];

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
-use soci_indexer::{Budget, IndexError, Options, Report, VerifyError, verify_image};
+use soci_indexer::{Budget, IndexError, Options, Reason, Report, VerifyError, verify_image};
 use soci_manifest::format::{self, PREFETCH_LABEL, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
     Generation, PrefetchArtifact, PrefetchFile, PrefetchSettings, SociIndexSettings, Version,
@@ -342,4 +342,44 @@ async fn a_check_finds_a_layer_that_needs_the_attributes_it_is_to_be_mounted_wit
 fn an_artifact_of_no_spans_is_read_and_never_written() {
     let empty = PrefetchArtifact::decode(br#"{"version":"1.0","prefetch_spans":[]}"#).unwrap();
     assert_eq!((empty.span_count(), PrefetchArtifact::new(Vec::new())), (0, None));
+}
+
+#[tokio::test]
+async fn a_list_that_somebody_has_chosen_is_not_lost_silently() {
+    let base = layer(&[File::Filler("var/one", 300_000), File::Data("bin/app", b"app".to_vec())]);
+    let image = TestImage::single("linux/amd64", &[base.clone()]);
+    let registry = FakeRegistry::start().await;
+    image.put(&registry, REPOSITORY, "1");
+    let chosen = prefetching(files(&["/bin/app"]), Version::V2);
+    let with_list = indexed(index(&registry, "1", &chosen).await);
+    assert_eq!(with_list.prefetch.len(), 1);
+
+    // An index for every snapshotter has none, and one with other spans has other ztocs.
+    let older = options(Version::V2);
+    let mut other_spans = prefetching(PrefetchSettings::default(), Version::V2);
+    other_spans.settings.span_size = 32 << 10;
+    for losing in [older.clone(), other_spans] {
+        let before = registry.tags(REPOSITORY);
+        let error = index(&registry, "1", &losing).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::PrefetchKept, "{error}");
+        assert!(error.to_string().contains("--force"), "{error}");
+        assert_eq!(registry.tags(REPOSITORY), before);
+    }
+    let keeping = prefetching(PrefetchSettings::default(), Version::V2);
+    let kept = index(&registry, "1", &keeping).await.unwrap();
+    assert!(kept.already_there && kept.index == with_list.index, "{kept:?}");
+
+    // Another image under the same tag has no use for it.
+    let newer =
+        TestImage::single("linux/amd64", &[base.clone(), layer(&[File::Filler("x", 200_000)])]);
+    newer.put(&registry, REPOSITORY, "1");
+    indexed(index(&registry, "1", &older).await);
+    // Nor has an image whose index is broken, nor whoever insists.
+    image.put(&registry, REPOSITORY, "1");
+    indexed(index(&registry, "1", &chosen).await);
+    let forced = Options { force: true, ..older.clone() };
+    assert_eq!(indexed(index(&registry, "1", &forced).await).prefetch, []);
+    indexed(index(&registry, "1", &chosen).await);
+    registry.remove_blob(REPOSITORY, &with_list.prefetch[0].artifact.digest());
+    indexed(index(&registry, "1", &older).await);
 }

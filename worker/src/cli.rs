@@ -164,6 +164,10 @@ pub(crate) struct IndexArgs {
     /// Build everything again, whatever is there already
     #[arg(long)]
     pub(crate) force: bool,
+    /// Fail where soci-snapshotter fails on the image, instead of indexing the platforms and layers that can be
+    /// indexed and saying which are left out
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// What a snapshotter fetches before it mounts a layer.

@@ -49,7 +49,15 @@ pub(crate) fn index_json(image: &str, result: Result<&IndexResult, &str>) -> Val
             "digest": layer.digest.to_string(),
             "size": layer.size,
             "reason": layer.decision.to_string(),
+            "code": layer.decision.code(),
         })).collect::<Vec<_>>(),
+        "left_out_platforms": report.map_or(&[][..], |report| &report.left_out_platforms).iter().map(|left_out| json!({
+            "platform": left_out.platform.as_ref().map(ToString::to_string),
+            "image_manifest": left_out.image.map(|image| image.to_string()),
+            "reason": left_out.reason,
+            "code": left_out.code,
+        })).collect::<Vec<_>>(),
+        "unlike_reference": report.map(Report::unlike_reference).unwrap_or_default(),
         "prefetch": report.map_or(&[][..], |report| &report.prefetch).iter().map(prefetch_json).collect::<Vec<_>>(),
         "prefetch_files": report.map_or(&[][..], |report| &report.prefetch_files),
         "warnings": report.map_or(&[][..], |report| &report.warnings),
@@ -114,6 +122,13 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
     for layer in &report.skipped {
         let (digest, size) = (layer.digest.short(), human_bytes(layer.size));
         let _ = writeln!(text, "  {digest}  {size}  no ztoc: {}", layer.decision);
+    }
+    for left_out in &report.left_out_platforms {
+        let platform = left_out.platform.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let _ = writeln!(text, "  {platform:<16} left out: {}", left_out.reason);
+    }
+    for unlike in report.unlike_reference() {
+        let _ = writeln!(text, "  unlike soci-snapshotter: {unlike}");
     }
     text.extend(report.prefetch.iter().map(prefetch_text));
     for file in &report.prefetch_files {

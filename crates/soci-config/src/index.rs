@@ -55,6 +55,8 @@ impl IndexSettings {
                 annotate_span_size: annotate_span_size?,
                 optimize_xattrs: optimize_xattrs?,
                 prefetch: prefetch?,
+                // A service indexes what can be indexed, and tells the rest.
+                strict: false,
             },
             output_suffix,
         })

@@ -269,6 +269,17 @@ impl StoreError {
         matches!(self, Self::Registry(error) if error.is_missing_content())
     }
 
+    /// Whether what was asked for is not there, by the store's word.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Registry(soci_registry::Error::NotFound(_)) => true,
+            Self::Layout(LayoutError::File { source, .. }) => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            _ => false,
+        }
+    }
+
     /// Whether something was longer than what the caller would take.
     pub fn is_too_large(&self) -> bool {
         matches!(

@@ -44,7 +44,7 @@ pub enum ImageEvent<'a> {
         /// Its digest.
         layer: &'a Digest,
     },
-    /// A layer gets no ztoc after all, and the rest of it is not read.
+    /// A layer gets no ztoc after all, and what was not read of it will not be. The [`Report`](crate::Report) says why.
     LayerLeftOut {
         /// Its digest.
         layer: &'a Digest,

@@ -7,29 +7,34 @@
 //! tell, is read out of a ztoc.
 //!
 //! Where prefetch artifacts or remarks on extended attributes are asked for, the existing ztocs are looked into for what
-//! these would be (`prefetch.rs`). Prefetch artifacts that somebody else has chosen are kept, unless files are named.
+//! these would be (`prefetch.rs`). Prefetch artifacts that somebody else has chosen are kept (`existing/prefetch.rs`).
 //!
-//! A layer of several gzip members has no ztoc in the older generation. So one that lacks it may have been left out
-//! for that, which the caller makes sure of: it takes no more than the layer's first member. And one that has a ztoc may
+//! A layer may lack a ztoc because it was left out: the older generation has none of a layer of several gzip members, and
+//! some have what no ztoc describes. The caller makes sure of that: it takes no more than the layer up to the place. A
+//! platform may lack its SOCI index because one of its layers is not there. And one that has a ztoc may
 //! have got it from somebody who did not look, so the length that the layer's last member tells of itself is held against
 //! the archive's.
 
-use std::collections::hash_map::Entry as MapEntry;
+mod answer;
+mod prefetch;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use soci_manifest::format::{self, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
-    Assembly, BuiltZtoc, Compression, Generation, LayerKey, LayerPrefetch, LayerToBuild, Plan,
-    Planned, Prefetch, PrefetchArtifact, PrefetchSettings, SociIndexSettings, Version,
+    Assembly, BuiltZtoc, Compression, Generation, LayerDecision, LayerKey, LayerPrefetch,
+    LayerToBuild, Plan, Planned, Prefetch, SociIndexSettings, Version,
 };
 use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest};
 
-use crate::error::{IndexError, StoreError};
+use crate::error::StoreError;
 use crate::options::Options;
-use crate::prefetch::{LookedInto, look_into};
+use crate::prefetch::LookedInto;
 use crate::referrers_lists;
 use crate::store::ImageStore;
+pub(crate) use answer::{FindError, usable};
+use prefetch::{PrefetchList, has_artifacts, look, would_lose_artifacts};
 
 /// Bytes of a ztoc that are fetched first; they reach to its span size unless it has a great many
 /// spans.
@@ -51,34 +56,56 @@ const MAX_CANDIDATES: usize = 64;
 pub(crate) struct Found {
     /// What it consists of.
     pub(crate) assembly: Assembly,
-    /// The layers that it leaves out, if it is right, for their several gzip members. Nothing but the layers
-    /// themselves tells whether they have these.
+    /// The layers that it leaves out, if it is right, for what is in them. Nothing but the layers
+    /// themselves tells whether they have that.
     pub(crate) left_out: Vec<LayerToBuild>,
+    /// Layers that are not there, for which it leaves out their platforms.
+    pub(crate) missing: HashSet<Digest>,
     /// What its ztocs tell.
     pub(crate) looked: LookedInto,
 }
 
-/// Why it cannot be told whether the store holds a result.
-pub(crate) enum FindError {
-    /// The store failed.
-    Store(StoreError),
-    /// The ztocs of what it holds cannot be looked into, or the lists of what refers to the image cannot be used.
-    Index(IndexError),
+/// What the store holds of a result.
+pub(crate) enum Looked {
+    /// The very result.
+    Found(Box<Found>),
+    /// Another one, with prefetch artifacts that would be lost.
+    Prefetch,
+    /// Nothing, or what may be replaced.
+    Nothing,
 }
 
-impl From<StoreError> for FindError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-/// What the store already holds of it, if it does. `roots` are the bytes of image indexes
-/// that may be or hold it (V2). Documents of more than `limit` bytes are none of it.
+/// What the store already holds of it. `roots` are the bytes of image indexes that may be or hold it (V2), the one that would
+/// be replaced by it as `replaced`, too. Documents of more than `limit` bytes are none of it.
 pub(crate) async fn find<S: ImageStore>(
     store: &S,
     plan: &Plan,
     options: &Options,
     roots: &[(Digest, &[u8])],
+    replaced: Option<&[u8]>,
+    limit: usize,
+) -> Result<Looked, FindError> {
+    let mut with_artifacts = Vec::new();
+    let found = find_result(store, plan, options, roots, &mut with_artifacts, limit).await?;
+    if let Some(found) = found {
+        return Ok(Looked::Found(Box::new(found)));
+    }
+    if let Some(replaced) = replaced.filter(|_| !with_artifacts.is_empty())
+        && !options.settings.prefetch.any()
+        && would_lose_artifacts(store, plan, replaced, &with_artifacts, limit).await?
+    {
+        return Ok(Looked::Prefetch);
+    }
+    Ok(Looked::Nothing)
+}
+
+/// The very result, if the store holds it; and the SOCI indexes with prefetch artifacts that were met.
+async fn find_result<S: ImageStore>(
+    store: &S,
+    plan: &Plan,
+    options: &Options,
+    roots: &[(Digest, &[u8])],
+    with_artifacts: &mut Vec<(Digest, Manifest)>,
     limit: usize,
 ) -> Result<Option<Found>, FindError> {
     let settings = &options.settings;
@@ -101,6 +128,9 @@ pub(crate) async fn find<S: ImageStore>(
                 lists.push(PrefetchList { index: *digest, artifacts });
             }
         }
+        if has_artifacts(&manifest) {
+            with_artifacts.push((*digest, manifest));
+        }
     }
     let (mut known, mut left_out) = (HashMap::new(), Vec::new());
     for layer in layers {
@@ -111,6 +141,24 @@ pub(crate) async fn find<S: ImageStore>(
             None => left_out.push(layer),
         }
     }
+    if known.is_empty() {
+        return Ok(None);
+    }
+    let missing = missing(store, plan, &left_out).await?;
+    let without_missing;
+    let plan = if missing.is_empty() {
+        plan
+    } else {
+        let Some(without) = Box::new(plan.clone()).without_missing(&missing) else {
+            return Ok(None);
+        };
+        let wanted: HashSet<LayerKey> =
+            without.layers_to_build().into_iter().map(|layer| layer.key).collect();
+        left_out.retain(|layer| wanted.contains(&layer.key));
+        known.retain(|layer, _| wanted.contains(layer));
+        without_missing = without;
+        &*without_missing
+    };
     if settings.generation == Generation::Older {
         for layer in several_members(store, plan, &known).await? {
             known.remove(&layer.key);
@@ -128,16 +176,16 @@ pub(crate) async fn find<S: ImageStore>(
         }
         Err(error) => return Err(error),
     };
-    let Some(assembly) = assemble(plan, &known, &looked.prefetch, &left_out) else {
-        return Ok(None);
-    };
-    let there = match plan.version() {
+    let there = |assembly: &Assembly| match plan.version() {
         Version::V2 => roots.iter().any(|(digest, _)| *digest == assembly.root.digest),
         Version::V1 => assembly.indexes.iter().all(|index| candidates.contains(&index.digest)),
     };
-    if !there {
-        return Ok(None);
-    }
+    let assembled = |plan: &Plan| {
+        assemble(plan, &known, &looked.prefetch, &left_out).filter(|assembly| there(assembly))
+    };
+    // A registry may have taken it only without what is not there.
+    let reduced = || plan.without_absent().and_then(|plan| assembled(&plan));
+    let Some(assembly) = assembled(plan).or_else(reduced) else { return Ok(None) };
     let ztocs = assembly.ztocs.iter().map(|ztoc| (ztoc.digest, ztoc.size));
     let artifacts = assembly
         .prefetch
@@ -148,100 +196,34 @@ pub(crate) async fn find<S: ImageStore>(
             return Ok(None);
         }
     }
-    Ok(Some(Found { assembly, left_out, looked }))
+    Ok(Some(Found { assembly, left_out, missing, looked }))
 }
 
-/// Whether layers may lack a ztoc for their several gzip members.
+/// Whether layers may lack a ztoc for what is in them: their several gzip members, or what is only allowed where settings
+/// are not strict.
 fn may_be_left_out(layers: &[LayerToBuild], settings: &SociIndexSettings) -> bool {
     let gzip = |layer: &LayerToBuild| layer.key.compression == Compression::Gzip;
-    layers.is_empty() || settings.generation == Generation::Older && layers.iter().all(gzip)
+    let older = settings.generation == Generation::Older;
+    layers.is_empty() || !settings.strict || older && layers.iter().all(gzip)
 }
 
-/// Looks into the ztocs, and for what of prefetch artifacts stays.
-async fn look<S: ImageStore>(
+/// Those of the layers without a ztoc that are not there, where their platforms may be left out.
+async fn missing<S: ImageStore>(
     store: &S,
     plan: &Plan,
-    known: &mut HashMap<LayerKey, BuiltZtoc>,
-    lists: &[PrefetchList],
-    limit: usize,
-    options: &Options,
-) -> Result<LookedInto, FindError> {
-    let settings = &options.settings;
-    // What somebody has chosen stays, unless files are named.
-    let keeping = settings.prefetch.files.is_empty() && settings.generation == Generation::Newer;
-    if keeping && !lists.is_empty() {
-        let none = PrefetchSettings::default();
-        let looked = look_into(store, plan, known, &none, options).await;
-        let mut looked = looked.map_err(FindError::Index)?;
-        looked.prefetch = kept(store, plan, known, lists, limit).await?;
-        if !looked.prefetch.is_empty() {
-            if settings.prefetch.any() {
-                looked.warnings.push(KEPT.to_owned());
-            }
-            return Ok(looked);
-        }
+    layers: &[LayerToBuild],
+) -> Result<HashSet<Digest>, StoreError> {
+    if !plan.may_leave_out_platforms() {
+        return Ok(HashSet::new());
     }
-    let looked = look_into(store, plan, known, &settings.prefetch, options).await;
-    looked.map_err(FindError::Index)
-}
-
-/// Said where an image's list of files to prefetch stays although another way to find one was asked for.
-const KEPT: &str = "the index that is there has files to prefetch that somebody has chosen, which stay; --force builds \
-                    another";
-
-/// The prefetch artifacts of an existing SOCI index, by layer.
-struct PrefetchList {
-    index: Digest,
-    artifacts: BTreeMap<Digest, Descriptor>,
-}
-
-/// For each of the plan's SOCI indexes the artifacts of an existing one that is the same with them. Artifacts of more
-/// than `limit` bytes together are not read.
-async fn kept<S: ImageStore>(
-    store: &S,
-    plan: &Plan,
-    known: &HashMap<LayerKey, BuiltZtoc>,
-    lists: &[PrefetchList],
-    limit: usize,
-) -> Result<Prefetch, StoreError> {
-    let mut read: HashMap<Digest, Option<PrefetchArtifact>> = HashMap::new();
-    let mut left = limit;
-    let mut usable_lists = Vec::new();
-    for list in lists {
-        let mut artifacts = BTreeMap::new();
-        for (layer, entry) in &list.artifacts {
-            let artifact = match read.entry(entry.digest) {
-                MapEntry::Occupied(known) => known.get().clone(),
-                MapEntry::Vacant(unknown) => {
-                    let size = usize::try_from(entry.size).unwrap_or(usize::MAX);
-                    let mut bytes = None;
-                    if size <= PrefetchArtifact::MAX_BYTES && size <= left {
-                        left -= size;
-                        bytes = usable(store.blob_bytes(&entry.digest, size).await)?;
-                    }
-                    let artifact = bytes.and_then(|bytes| PrefetchArtifact::decode(&bytes).ok());
-                    unknown.insert(artifact).clone()
-                }
-            };
-            artifacts.extend(artifact.map(|artifact| (*layer, artifact)));
-        }
-        // One that cannot be read makes its own list useless, and no other.
-        if artifacts.len() == list.artifacts.len() {
-            usable_lists.push((list.index, artifacts));
-        }
-    }
-    let mut prefetch = Prefetch::default();
-    for index in plan.indexes() {
-        for (digest, artifacts) in &usable_lists {
-            let mut tried = Prefetch::default();
-            tried.keep(index.image.digest, artifacts.clone());
-            if plan.index_digest(index, known, &tried) == Some(*digest) {
-                prefetch.keep(index.image.digest, artifacts.clone());
-                break;
-            }
-        }
-    }
-    Ok(prefetch)
+    let layers: Vec<(Digest, u64)> =
+        layers.iter().map(|layer| (layer.key.digest, layer.size)).collect();
+    let checks = stream::iter(layers).map(|(digest, size)| async move {
+        let there = usable(store.has_blob(&digest, size).await)?;
+        Ok::<_, StoreError>((there == Some(false)).then_some(digest))
+    });
+    let missing: Vec<Option<Digest>> = checks.buffered(LAYERS_AT_ONCE).try_collect().await?;
+    Ok(missing.into_iter().flatten().collect())
 }
 
 /// The layers with a ztoc that seem to have several gzip members: those whose last member says of itself that it is
@@ -299,23 +281,12 @@ fn assemble(
     if left_out.is_empty() {
         return plan.assemble(known, prefetch).ok();
     }
-    let left_out = left_out.iter().map(|layer| layer.key).collect();
+    // Why each is left out is not in the manifests.
+    let left_out =
+        left_out.iter().map(|layer| (layer.key, LayerDecision::SeveralMembers)).collect();
     match Box::new(plan.clone()).leave_out(&left_out) {
         Planned::Build(plan) => plan.assemble(known, prefetch).ok(),
         Planned::Skip(_) => None,
-    }
-}
-
-/// What the store gave. Something that is broken for good cannot be the result that is looked for,
-/// and must not keep it from being built.
-pub(crate) fn usable<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_transient() => Err(error),
-        Err(error) => {
-            tracing::warn!(%error, "part of an existing SOCI index cannot be used");
-            Ok(None)
-        }
     }
 }
 

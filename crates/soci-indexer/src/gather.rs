@@ -4,12 +4,15 @@
 //! take is known before they are fetched, level by level. Each level is held against the limits
 //! and against the memory for documents first. If that has not enough just now, all documents are dropped, and
 //! the image is gathered again when it has, as waiting with documents in hand would keep others waiting.
+//! A manifest that an image index lists need not be there, nor its configuration: a copy may have one platform of several.
+//! So it is noted as absent, and the plan says what that comes to.
+//!
 //! No document may be longer than claimed, but for short ones, which nobody needs to count.
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use soci_manifest::{Image, Missing, MissingKind};
-use soci_oci::TagOrDigest;
+use soci_oci::{TagOrDigest, media_type};
 use soci_registry::{MANIFEST_LIMIT, MemoryHold, VerifiedManifest};
 
 use crate::budget::{DOCUMENT_FACTOR, FIRST_DOCUMENTS};
@@ -83,6 +86,8 @@ async fn try_gather<S: ImageStore>(
     hold(&mut memory, root.bytes.len() as u64)?;
     let limits = options.image_limits;
     let mut image = Image::new(&root.media_type, root.digest, &root.bytes, limits)?;
+    let is_index = media_type::is_index(&root.media_type);
+    let mut ask_again = options.ask_again_after;
     loop {
         let missing = image.missing()?;
         let bytes = image.document_bytes(&missing)?;
@@ -93,12 +98,31 @@ async fn try_gather<S: ImageStore>(
         }
         let mut documents = stream::iter(missing)
             .map(|missing| async {
-                let bytes = fetch_document(store, &missing).await?;
+                let bytes = match fetch_document(store, &missing).await {
+                    Err(error) if !is_not_there(&error) => return Err(error),
+                    fetched => fetched,
+                };
                 Ok::<_, IndexError>((missing, bytes))
             })
             .buffered(PARALLEL_DOCUMENTS);
+        let mut absent = Vec::new();
         while let Some((missing, bytes)) = documents.try_next().await? {
-            image.supply(&missing, &bytes)?;
+            match bytes {
+                Ok(bytes) => image.supply(&missing, &bytes)?,
+                Err(error) if is_index => absent.push((missing, error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if absent.is_empty() {
+            continue;
+        }
+        if let Some(pause) = ask_again.take() {
+            tokio::time::sleep(pause).await;
+            continue;
+        }
+        for (missing, error) in absent {
+            tracing::debug!(%error, "left out of the image's documents");
+            image.supply_absent(&missing);
         }
     }
 }
@@ -138,6 +162,14 @@ async fn fetch<S: ImageStore>(
     let media_type = soci_oci::root_media_type(&manifest.media_type, &manifest.bytes)
         .map_err(|source| IndexError::NotADocument { target: target(), source })?;
     Ok(VerifiedManifest { media_type, ..manifest })
+}
+
+fn is_not_there(error: &IndexError) -> bool {
+    match error {
+        IndexError::NotFound { .. } => true,
+        IndexError::Read { source, .. } => source.is_not_found(),
+        _ => false,
+    }
 }
 
 async fn fetch_document<S: ImageStore>(store: &S, missing: &Missing) -> Result<Bytes, IndexError> {

@@ -13,19 +13,23 @@
 //! The turn is taken again, [`MAX_TURNS`] times in all, where what is left would be wrong otherwise: for the
 //! image that the tag names by now, if the tag of the result names what was made of an older one; and with
 //! every blob sent again, if the store lacks one that it said it had.
+//!
+//! An image index that lists what is not there goes on listing it, as in the reference, whose user may have it elsewhere. A
+//! registry that refuses such an index gets one without these entries.
 
 use std::time::Instant;
 
-use soci_manifest::{Assembly, Generation, Plan, Planned, Version};
+use soci_manifest::{Assembly, Generation, Image, ImageError, Plan, Planned, SkipReason, Version};
 use soci_oci::{Digest, Tag, TagOrDigest, referrers};
 use soci_registry::VerifiedManifest;
 
 use crate::error::{IndexError, StoreError};
 use crate::event::ImageEvent;
-use crate::existing::{self, FindError, Found};
+use crate::existing::{self, FindError, Found, Looked};
 use crate::gather::{Gathered, gather};
-use crate::layers::LayersRead;
+use crate::layers::{LayersRead, Purpose};
 use crate::options::{ImageName, Options, OutputTag};
+use crate::pipeline::ReadOn;
 use crate::prefetch::{LookedInto, look_into};
 use crate::publish::{Sending, publish};
 use crate::report::Report;
@@ -35,6 +39,9 @@ use crate::store::ImageStore;
 /// How often an image is indexed because its tag has moved on meanwhile, or something that the
 /// store was said to have is missing. Each time but one takes another push at the wrong moment.
 const MAX_TURNS: usize = 16;
+
+/// How many manifests a warning names.
+const MOST_NAMED: usize = 5;
 
 /// Builds the SOCI index of an image and writes it to the image's store. Doing it again does
 /// nothing and gives the same result. [`IndexError::Nothing`] says that the image needs no index.
@@ -118,6 +125,7 @@ async fn index_once<S: ImageStore>(
             Some(tag)
         }
     };
+    let absent = absent_entries(&image, &plan);
     let report =
         |plan: &Plan, assembly: &Assembly, layers: LayersRead, looked: LookedInto| Report {
             already_there: true,
@@ -129,9 +137,10 @@ async fn index_once<S: ImageStore>(
             bytes_read: layers.bytes,
             layers: layers.built.into_iter().map(|(_, layer)| layer).collect(),
             skipped: plan.skipped_layers(),
+            left_out_platforms: plan.left_out_platforms().to_vec(),
             prefetch: assembly.prefetch.clone(),
             prefetch_files: looked.files.into_iter().collect(),
-            warnings: looked.warnings,
+            warnings: absent.iter().cloned().chain(looked.warnings).collect(),
             elapsed: started.elapsed(),
         };
     let target = ResultTarget { store, tag: tag.as_ref(), source };
@@ -144,18 +153,21 @@ async fn index_once<S: ImageStore>(
         look_for_result(store, &plan, &root, documents, tag.as_ref(), options).await?
     };
     let mut layers = LayersRead::default();
+    let may_be_missing = plan.may_leave_out_platforms();
     // Whether a result without some layers is right shows when these have been begun.
     let found = match found {
         Some(mut found) if !found.left_out.is_empty() => {
             tell_plan(&plan, options);
             let left_out = std::mem::take(&mut found.left_out);
-            layers.build(store, left_out, options, sending).await?;
-            layers.built.is_empty().then_some(found)
+            let purpose = Purpose { sending, read_on: ReadOn::No, may_be_missing };
+            layers.build(store, left_out, options, purpose).await?;
+            (layers.built.is_empty() && layers.missing.is_empty()).then_some(found)
         }
         found => found,
     };
-    if let Some(Found { assembly, looked, .. }) = found {
-        let plan = without(plan, &layers, root.digest)?;
+    if let Some(Found { assembly, looked, missing, .. }) = found {
+        layers.missing = missing;
+        let plan = without(plan, &mut layers, root.digest)?;
         let report = report(&plan, &assembly, layers, looked);
         if assembly.root.digest == root.digest && has_suffix(name, &options.output) {
             // The result of an earlier run was given as the image.
@@ -173,17 +185,17 @@ async fn index_once<S: ImageStore>(
         tell_plan(&plan, options);
     }
     let rest = plan.layers_to_build().into_iter().filter(|layer| !layers.has(&layer.key)).collect();
-    layers.build(store, rest, options, sending).await?;
-    let plan = without(plan, &layers, root.digest)?;
+    let purpose = Purpose { sending, read_on: ReadOn::ToTheEnd, may_be_missing };
+    layers.build(store, rest, options, purpose).await?;
+    let plan = without(plan, &mut layers, root.digest)?;
     layers.sort_as(&plan);
     let mut ztocs = layers.ztocs();
     let looked = look_into(store, &plan, &mut ztocs, &options.settings.prefetch, options).await?;
     let assembly = plan.assemble(&ztocs, &looked.prefetch)?;
+    let reduced = plan.without_absent();
+    let reduced = reduced.map(|plan| plan.assemble(&ztocs, &looked.prefetch)).transpose()?;
     let report = report(&plan, &assembly, layers, looked);
-    if let Some(source) = source {
-        source.built(store, assembly.root.digest).await?;
-    }
-    let written = target.write(assembly, sending, &report).await?;
+    let (written, report) = target.write_built(assembly, reduced, sending, report).await?;
     // What was built on purpose counts as made, be it equal to what was there.
     let already_there = !written && !options.force;
     Ok(Report { already_there, elapsed: started.elapsed(), ..report })
@@ -198,6 +210,34 @@ struct ResultTarget<'a, S> {
 }
 
 impl<S: ImageStore> ResultTarget<'_, S> {
+    /// Writes a result that was built, or the one without what is not there if the store refuses it for that.
+    async fn write_built(
+        &self,
+        assembly: Assembly,
+        reduced: Option<Assembly>,
+        sending: Sending,
+        mut report: Report,
+    ) -> Result<(bool, Report), IndexError> {
+        self.built(&assembly).await?;
+        match (self.write(assembly, sending, &report).await, reduced) {
+            (Err(IndexError::Write { source, .. }), Some(reduced))
+                if source.is_missing_content() =>
+            {
+                report.take_assembly(&reduced);
+                self.built(&reduced).await?;
+                Ok((self.write(reduced, sending, &report).await?, report))
+            }
+            (written, _) => Ok((written?, report)),
+        }
+    }
+
+    async fn built(&self, assembly: &Assembly) -> Result<(), IndexError> {
+        match self.source {
+            Some(source) => source.built(self.store, assembly.root.digest).await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes a result, and makes sure that it is there and belongs there. True if anything had to be
     /// written.
     async fn write(
@@ -296,9 +336,9 @@ async fn find_older_result<S: ImageStore>(
     let tagged = within(store.manifest_within(&target, limit).await).map_err(failed)?;
     let Some(tagged) = tagged else { return Ok(false) };
     let roots = [(tagged.digest, &tagged.bytes[..])];
-    let found = existing::find(store, &plan, options, &roots, limit).await;
+    let found = existing::find(store, &plan, options, &roots, None, limit).await;
     let found = found.map_err(|error| not_told(error, failed))?;
-    Ok(found.is_some())
+    Ok(matches!(found, Looked::Found(_)))
 }
 
 /// The tag that the converted image gets.
@@ -364,9 +404,18 @@ async fn look_for_result<S: ImageStore>(
         .chain([root])
         .map(|root| (root.digest, &root.bytes[..]))
         .collect();
-    let found = existing::find(store, plan, options, &roots, limit).await;
+    let replaced = tagged.as_ref().map(|tagged| &tagged.bytes[..]);
+    let found = existing::find(store, plan, options, &roots, replaced, limit).await;
     let failed = |source| IndexError::Read { target: TagOrDigest::Digest(root.digest), source };
-    found.map_err(|error| not_told(error, failed))
+    match (found.map_err(|error| not_told(error, failed))?, tag) {
+        (Looked::Found(found), _) => Ok(Some(*found)),
+        (Looked::Prefetch, Some(tag)) => {
+            let reason = SkipReason::PrefetchKept { tag: tag.clone() };
+            Err(IndexError::Nothing { image: root.digest, reason })
+        }
+        // Without a tag nothing is replaced.
+        (Looked::Prefetch, None) | (Looked::Nothing, _) => Ok(None),
+    }
 }
 
 fn not_told(error: FindError, failed: impl FnOnce(StoreError) -> IndexError) -> IndexError {
@@ -383,10 +432,44 @@ fn tell_plan(plan: &Plan, options: &Options) {
     (options.on_event)(&ImageEvent::Planned { layers: layers.len(), bytes });
 }
 
-/// The plan without the layers that were left out when they were read.
-fn without(plan: Box<Plan>, layers: &LayersRead, image: Digest) -> Result<Box<Plan>, IndexError> {
+/// The plan without the layers that were left out when they were read, and without the platforms whose layers are not
+/// there.
+fn without(
+    plan: Box<Plan>,
+    layers: &mut LayersRead,
+    image: Digest,
+) -> Result<Box<Plan>, IndexError> {
+    let plan = if layers.missing.is_empty() {
+        plan
+    } else {
+        // With no platform left, the image fails as it does with one.
+        let first = layers.first_missing.take();
+        let left = plan.without_missing(&layers.missing);
+        left.ok_or_else(|| first.unwrap_or_else(|| ImageError::NothingPlanned.into()))?
+    };
     match plan.leave_out(&layers.left_out) {
         Planned::Build(plan) => Ok(plan),
         Planned::Skip(reason) => Err(IndexError::Nothing { image, reason }),
     }
+}
+
+/// What is said of entries of the image index that are not there and were not to be indexed.
+fn absent_entries(image: &Image, plan: &Plan) -> Option<String> {
+    let told = |digest: &Digest| {
+        plan.left_out_platforms().iter().any(|left_out| left_out.image == Some(*digest))
+    };
+    let entries: Vec<String> = image
+        .absent_entries()
+        .filter(|entry| !told(&entry.digest))
+        .map(|entry| match &entry.platform {
+            Some(platform) => format!("{} ({platform})", entry.digest),
+            None => entry.digest.to_string(),
+        })
+        .collect();
+    (!entries.is_empty()).then(|| {
+        let listed = entries.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = entries.len().saturating_sub(MOST_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("the image index lists what is not there, which is left as it is: {listed}{more}")
+    })
 }

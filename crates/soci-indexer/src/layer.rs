@@ -10,7 +10,7 @@ use tokio::task::JoinError;
 
 use crate::budget::{Budget, LayerMemory, PIECES_TO_INFLATE, ZtocMemory};
 use crate::error::LayerError;
-use crate::pipeline::{PipelineError, build_ztoc};
+use crate::pipeline::{PipelineError, ReadOn, build_ztoc_or_stop};
 use crate::store::{BlobStream, ImageStore};
 
 /// A ztoc, built from a layer whose digest has been verified.
@@ -51,6 +51,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
     size: u64,
     settings: ZtocSettings,
     budget: &Budget,
+    read_on: ReadOn,
     progress: &impl LayerProgress,
 ) -> Result<BuiltLayer, LayerError> {
     let started = Instant::now();
@@ -61,7 +62,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
             progress.started();
         }
         let ztoc_memory = memory.ztoc.clone();
-        match try_build(store, digest, size, settings.clone(), memory, progress).await {
+        match try_build(store, digest, size, settings.clone(), memory, read_on, progress).await {
             Ok(ztoc) => {
                 return Ok(BuiltLayer { ztoc, memory: ztoc_memory, elapsed: started.elapsed() });
             }
@@ -87,12 +88,13 @@ async fn try_build<S: ImageStore>(
     size: u64,
     settings: ZtocSettings,
     memory: LayerMemory,
+    read_on: ReadOn,
     progress: &impl LayerProgress,
 ) -> Result<Ztoc, LayerError> {
     let LayerMemory { window, ztoc, beside: _beside } = memory;
     let (sender, mut receiver) = mpsc::channel(PIECES_TO_INFLATE);
     let mut building = tokio::task::spawn_blocking(move || {
-        build_ztoc(settings, Box::new(ztoc), || match receiver.blocking_recv() {
+        build_ztoc_or_stop(settings, Box::new(ztoc), read_on, || match receiver.blocking_recv() {
             Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),
             Some(Piece::Verified) => Ok(None),
             None => Err(Abandoned),
@@ -101,13 +103,13 @@ async fn try_build<S: ImageStore>(
     let mut blob = store.blob(digest, size, window);
     // A build that fails closes the channel. The layer is read on all the same: if its bytes turn
     // out not to be those of its digest, that is the error, and one that may pass. But a member that has ended with
-    // the right checksum and another one behind it are no accident.
+    // the right checksum and another one behind it are no accident. Nor is what an index that is there says, too.
     let mut failed = None;
     while let Some(bytes) = blob.next().await? {
         progress.read(bytes.len() as u64);
         if failed.is_none() && sender.send(Piece::Bytes(bytes)).await.is_err() {
             let result = (&mut building).await;
-            if has_several_members(&result) {
+            if has_several_members(&result) || read_on == ReadOn::No && is_of_the_ztoc(&result) {
                 return built(result);
             }
             failed = Some(result);
@@ -124,6 +126,10 @@ type Building = Result<Result<Ztoc, PipelineError<Abandoned>>, JoinError>;
 
 fn has_several_members(building: &Building) -> bool {
     matches!(building, Ok(Err(PipelineError::Build(BuildError::SeveralMembers { .. }))))
+}
+
+fn is_of_the_ztoc(building: &Building) -> bool {
+    matches!(building, Ok(Err(PipelineError::Build(error))) if error.is_of_the_ztoc())
 }
 
 fn built(building: Building) -> Result<Ztoc, LayerError> {

@@ -1,19 +1,27 @@
 //! Builds and stores the ztocs of an image's layers, several at once.
+//!
+//! A layer that no ztoc describes is left out, and the others are indexed ([`left_out`] says which are meant): it is
+//! pulled whole, as it would be without an index. The reference fails on the image for most of these, and so does this
+//! with strict settings. A layer that is broken for whoever unpacks it fails the image in any case, so it is read to its
+//! end; but where an index that is there leaves it out, too, it is read only until it shows why ([`Purpose`]).
+//!
+//! A layer that is not there is broken for its platforms only.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use soci_manifest::{BuiltZtoc, LayerKey, LayerToBuild, Plan};
+use soci_manifest::{BuiltZtoc, LayerDecision, LayerKey, LayerToBuild, Plan, WhyLeftOut};
 use soci_oci::Digest;
 use soci_registry::BlobSource;
-use soci_ztoc::BuildError;
+use soci_ztoc::{BuildError, MisreadEntries, TarError};
 use tokio::task::JoinSet;
 
 use crate::error::{IndexError, LayerError};
 use crate::event::{ImageEvent, OnImageEvent};
 use crate::layer::{BuiltLayer, LayerProgress, build_layer};
 use crate::options::Options;
+use crate::pipeline::ReadOn;
 use crate::publish::{Sending, push_blob};
 use crate::report::LayerReport;
 use crate::store::ImageStore;
@@ -23,19 +31,25 @@ use crate::store::ImageStore;
 pub(crate) struct LayersRead {
     /// Those that have a ztoc, which is stored.
     pub(crate) built: Vec<(LayerKey, LayerReport)>,
-    /// Those that turned out to have several gzip members.
-    pub(crate) left_out: HashSet<LayerKey>,
+    /// Those that get no ztoc, which showed when they were read.
+    pub(crate) left_out: HashMap<LayerKey, LayerDecision>,
+    /// Those that are not there.
+    pub(crate) missing: HashSet<Digest>,
+    /// The error of the first of them.
+    pub(crate) first_missing: Option<IndexError>,
     /// Bytes that were read of them.
     pub(crate) bytes: u64,
 }
 
 impl LayersRead {
     pub(crate) fn is_empty(&self) -> bool {
-        self.built.is_empty() && self.left_out.is_empty()
+        self.built.is_empty() && self.left_out.is_empty() && self.missing.is_empty()
     }
 
     pub(crate) fn has(&self, layer: &LayerKey) -> bool {
-        self.left_out.contains(layer) || self.built.iter().any(|(key, _)| key == layer)
+        self.left_out.contains_key(layer)
+            || self.missing.contains(&layer.digest)
+            || self.built.iter().any(|(key, _)| key == layer)
     }
 
     pub(crate) fn ztocs(&self) -> HashMap<LayerKey, BuiltZtoc> {
@@ -64,12 +78,12 @@ impl LayersRead {
         store: &S,
         mut layers: Vec<LayerToBuild>,
         options: &Options,
-        sending: Sending,
+        purpose: Purpose,
     ) -> Result<(), IndexError> {
         layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
         let mut tasks = JoinSet::new();
         for layer in layers {
-            tasks.spawn(build_and_store(store.clone(), layer, options.clone(), sending));
+            tasks.spawn(build_and_store(store.clone(), layer, options.clone(), purpose));
         }
         while let Some(joined) = tasks.join_next().await {
             match joined {
@@ -79,9 +93,13 @@ impl LayersRead {
                         self.bytes += report.size;
                         self.built.push((key, report));
                     }
-                    (key, LayerEnd::LeftOut { read }) => {
+                    (key, LayerEnd::LeftOut { decision, read }) => {
                         self.bytes += read;
-                        self.left_out.insert(key);
+                        self.left_out.insert(key, decision);
+                    }
+                    (key, LayerEnd::Missing(error)) => {
+                        self.missing.insert(key.digest);
+                        self.first_missing.get_or_insert(error);
                     }
                 },
                 Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
@@ -93,12 +111,43 @@ impl LayersRead {
     }
 }
 
+/// What layers are read for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Purpose {
+    pub(crate) sending: Sending,
+    /// How far one is read that is left out.
+    pub(crate) read_on: ReadOn,
+    /// Whether the other platforms are indexed if one is not there.
+    pub(crate) may_be_missing: bool,
+}
+
 /// What became of a layer.
 enum LayerEnd {
     /// Its ztoc is built and stored.
     Built(LayerReport),
-    /// It has several gzip members, which showed after so many bytes.
-    LeftOut { read: u64 },
+    /// It gets none, which showed after so many bytes.
+    LeftOut { decision: LayerDecision, read: u64 },
+    /// It is not there.
+    Missing(IndexError),
+}
+
+/// Whether a layer is left out for why it has no ztoc, rather than failing the image. The older generation's own rule is
+/// no leniency: its ztoc would do harm.
+fn left_out(error: &BuildError, strict: bool) -> Option<LayerDecision> {
+    let why = match error {
+        BuildError::SeveralMembers { .. } => return Some(LayerDecision::SeveralMembers),
+        _ if strict => return None,
+        BuildError::TrailingBytes { .. } => WhyLeftOut::TrailingBytes,
+        BuildError::Tar { source: TarError::UnsupportedType(b'g'), .. } => WhyLeftOut::GlobalHeader,
+        BuildError::Tar { source: TarError::UnsupportedType(kind), .. } => {
+            WhyLeftOut::EntryType(*kind)
+        }
+        BuildError::Tar { source: TarError::SparseFile, .. } => WhyLeftOut::SparseFile,
+        BuildError::Tar { source: TarError::SizeOverNext, .. } => WhyLeftOut::SizeOverNext,
+        error if error.is_limit() => WhyLeftOut::Limit,
+        _ => return None,
+    };
+    Some(LayerDecision::LeftOut(why))
 }
 
 /// Builds the ztoc of one layer and stores it at once, so that it need not be held until the last
@@ -107,15 +156,18 @@ async fn build_and_store<S: ImageStore>(
     store: S,
     layer: LayerToBuild,
     options: Options,
-    sending: Sending,
+    Purpose { sending, read_on, may_be_missing }: Purpose,
 ) -> Result<(LayerKey, LayerEnd), IndexError> {
     let LayerToBuild { key, size, .. } = layer;
     let digest = key.digest;
+    let strict = options.settings.strict;
     let settings = soci_ztoc::ZtocSettings {
         compression: key.compression,
         span_size: options.settings.span_size,
         build_tool_identifier: options.settings.build_tool_identifier.clone(),
         members: options.settings.generation.members(),
+        // With strict settings the reference's bytes, be they of use or not.
+        misread: if strict { MisreadEntries::Listed } else { MisreadEntries::Refused },
         limits: options.layer_limits,
     };
     let failed = |source| IndexError::Layer { digest, size, source };
@@ -124,15 +176,32 @@ async fn build_and_store<S: ImageStore>(
     let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
     tell(ImageEvent::LayerWaits { layer: &digest });
     let progress = ToldLayer::new(&digest, size, &options.on_event);
-    let built = build_layer(&store, &digest, size, settings, &options.budget, &progress).await;
-    if let Err(LayerError::Build(BuildError::SeveralMembers { offset })) = built {
+    let attempt = || {
+        build_layer(&store, &digest, size, settings.clone(), &options.budget, read_on, &progress)
+    };
+    let mut built = attempt().await;
+    if let Some(pause) = options.ask_again_after.filter(|_| may_be_missing && is_missing(&built)) {
+        tokio::time::sleep(pause).await;
+        built = attempt().await;
+    }
+    if let Err(LayerError::Build(error)) = &built
+        && let Some(decision) = left_out(error, strict)
+    {
         let read = progress.bytes();
         let unread = size.saturating_sub(read);
         tell(ImageEvent::LayerLeftOut { layer: &digest, unread });
-        tracing::debug!(layer = %digest, offset, "left out for its second gzip member");
-        return Ok((key, LayerEnd::LeftOut { read }));
+        // How the image ends tells of it, too, but not where in the layer it is.
+        tracing::debug!(layer = %digest, %error, "left out");
+        return Ok((key, LayerEnd::LeftOut { decision, read }));
     }
-    let built = built.map_err(failed)?;
+    let missing = may_be_missing && is_missing(&built);
+    let built = match built.map_err(failed) {
+        Err(error) if missing => {
+            tell(ImageEvent::LayerLeftOut { layer: &digest, unread: size });
+            return Ok((key, LayerEnd::Missing(error)));
+        }
+        built => built?,
+    };
     let BuiltLayer { ztoc, memory: _memory, elapsed } = built;
     let report = LayerReport {
         digest,
@@ -148,6 +217,10 @@ async fn build_and_store<S: ImageStore>(
     tell(ImageEvent::LayerDone { layer: &digest });
     tracing::debug!(layer = %digest, ztoc = %report.ztoc, files = report.files, "ztoc built");
     Ok((key, LayerEnd::Built(report)))
+}
+
+fn is_missing(built: &Result<BuiltLayer, LayerError>) -> bool {
+    matches!(built, Err(LayerError::Read(error)) if error.is_not_found())
 }
 
 /// Tells of one layer as events of its image.

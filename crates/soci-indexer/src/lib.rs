@@ -57,8 +57,8 @@ pub use verify::{LayerCheck, Misread, Verification, VerifyError, verify_image};
 pub use bytes::Bytes;
 #[doc(inline)]
 pub use soci_manifest::{
-    Generation, ImageLimits, Platforms, PrefetchFile, PrefetchSettings, SkipReason, SkippedLayer,
-    SociIndex, SociIndexSettings, Version,
+    Generation, ImageLimits, LayerDecision, LeftOutPlatform, Platforms, PrefetchFile,
+    PrefetchSettings, SkipReason, SkippedLayer, SociIndex, SociIndexSettings, Version, WhyLeftOut,
 };
 #[doc(inline)]
 pub use soci_oci::{Digest, Hasher, Platform, Reference, Repository, Tag, TagOrDigest};

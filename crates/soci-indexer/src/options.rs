@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use soci_manifest::{ImageLimits, Platforms, SociIndexSettings};
 use soci_oci::{Digest, Reference, Tag, TagOrDigest};
@@ -73,6 +74,10 @@ pub struct Options {
     /// is not replaced by an earlier one's. If not, [`IndexError::Superseded`](crate::IndexError::Superseded) or
     /// [`IndexError::TagGone`](crate::IndexError::TagGone). By default the tag is a name only.
     pub follow_tag: bool,
+    /// Time after which a store is asked again for a manifest or layer that it does not have while others of the image
+    /// are there, before the platform is left out. Replicas of a registry lag behind each other. By default it is
+    /// believed at once.
+    pub ask_again_after: Option<Duration>,
     /// Digest of an image index that may be this image's result (V2), for example under another
     /// tag. If it is, the ztocs in it are used.
     pub known_result: Option<Digest>,
@@ -94,6 +99,7 @@ impl Default for Options {
             output: OutputTag::Suffix("-soci".to_owned()),
             force: false,
             follow_tag: false,
+            ask_again_after: None,
             known_result: None,
             image_limits: ImageLimits::DEFAULT,
             layer_limits: soci_ztoc::LayerLimits::DEFAULT,

@@ -24,13 +24,32 @@ pub enum PipelineError<E> {
 pub fn build_ztoc<E>(
     settings: ZtocSettings,
     memory: Box<dyn MemoryGrant>,
+    next: impl FnMut() -> Result<Option<Bytes>, E>,
+) -> Result<Ztoc, PipelineError<E>> {
+    build_ztoc_or_stop(settings, memory, ReadOn::ToTheEnd, next)
+}
+
+/// How far a layer is read of which it shows that no ztoc describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadOn {
+    /// To its end, to find out whether it is broken besides.
+    ToTheEnd,
+    /// No further.
+    No,
+}
+
+/// The same, no further than `read_on` says.
+pub(crate) fn build_ztoc_or_stop<E>(
+    settings: ZtocSettings,
+    memory: Box<dyn MemoryGrant>,
+    read_on: ReadOn,
     mut next: impl FnMut() -> Result<Option<Bytes>, E>,
 ) -> Result<Ztoc, PipelineError<E>> {
     let mut scanner = Scanner::with_memory(settings, memory)?;
     let (sender, receiver) = sync_channel(PIECES_TO_HASH);
     std::thread::scope(|scope| {
         let hashing = scope.spawn(|| hash(receiver));
-        let result = scan(&mut scanner, &mut next, &sender);
+        let result = scan(&mut scanner, read_on, &mut next, &sender);
         // Hashing ends when there is no sender any more.
         drop(sender);
         // It does not panic; if it did, so should we.
@@ -42,11 +61,15 @@ pub fn build_ztoc<E>(
 
 fn scan<E>(
     scanner: &mut Scanner,
+    read_on: ReadOn,
     next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
     hasher: &SyncSender<(Bytes, Vec<Cut>)>,
 ) -> Result<(), PipelineError<E>> {
     while let Some(piece) = next().map_err(PipelineError::Read)? {
         let cuts = scanner.push(&piece)?.to_vec();
+        if let Some(error) = scanner.set_aside().filter(|_| read_on == ReadOn::No) {
+            return Err(error.clone().into());
+        }
         if hasher.send((piece, cuts)).is_err() {
             // Only a panic of the hashing thread closes the channel, and joining it tells.
             break;

@@ -23,9 +23,11 @@ use crate::error::{IndexError, LayerError, StoreError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// `nothing-to-index`: every layer is too small, compressed in a way that no ztoc describes, or of several
-    /// gzip members.
+    /// `nothing-to-index`: every layer is too small, compressed in a way that no ztoc describes, of several
+    /// gzip members, or left out for what is in it.
     NothingToIndex,
+    /// `prefetch-kept`: it has an index with a list of files to prefetch, which the one that would take its place has not.
+    PrefetchKept,
     /// `soci-index`: it is a SOCI index.
     SociIndex,
     /// `artifact`: it is something else than an image: a chart, a module.
@@ -97,8 +99,9 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::NothingToIndex,
+        Self::PrefetchKept,
         Self::SociIndex,
         Self::Artifact,
         Self::NoFileSystem,
@@ -137,6 +140,7 @@ impl Reason {
     pub fn code(self) -> &'static str {
         match self {
             Self::NothingToIndex => "nothing-to-index",
+            Self::PrefetchKept => "prefetch-kept",
             Self::SociIndex => "soci-index",
             Self::Artifact => "artifact",
             Self::NoFileSystem => "no-file-system",
@@ -176,6 +180,7 @@ impl Reason {
         matches!(
             self,
             Self::NothingToIndex
+                | Self::PrefetchKept
                 | Self::SociIndex
                 | Self::Artifact
                 | Self::NoFileSystem
@@ -192,6 +197,7 @@ impl Reason {
     pub fn is_permanent(self) -> bool {
         match self {
             Self::NothingToIndex
+            | Self::PrefetchKept
             | Self::SociIndex
             | Self::Artifact
             | Self::NoFileSystem
@@ -346,7 +352,10 @@ impl IndexError {
                 "referrers"
             }
             Self::Layer { source: LayerError::Read(_), .. } => "layer",
-            Self::Read { .. } => "document",
+            Self::Read { .. }
+            | Self::Image(ImageError::ManifestMissing { .. } | ImageError::ConfigMissing { .. }) => {
+                "document"
+            }
             Self::Write { source: StoreError::Registry(error), .. } => {
                 error.status().map_or("write", |status| written(&status.request))
             }
@@ -372,6 +381,7 @@ fn of_skip(reason: &SkipReason) -> Reason {
     match reason {
         SkipReason::NothingToIndex { .. } => Reason::NothingToIndex,
         SkipReason::OtherPlatforms { .. } => Reason::OtherPlatforms,
+        SkipReason::PrefetchKept { .. } => Reason::PrefetchKept,
         SkipReason::NotAnImage(NotAnImage::SociIndex) => Reason::SociIndex,
         SkipReason::NotAnImage(NotAnImage::Artifact { .. }) => Reason::Artifact,
         SkipReason::NotAnImage(NotAnImage::NoFileSystem { .. }) => Reason::NoFileSystem,
@@ -384,6 +394,7 @@ fn of_image(error: &ImageError) -> Reason {
     match error {
         ImageError::Limit { .. } | ImageError::TooLarge { .. } => Reason::ImageLimit,
         ImageError::PlatformNotFound { .. } => Reason::PlatformNotFound,
+        ImageError::ManifestMissing { .. } | ImageError::ConfigMissing { .. } => Reason::ImageGone,
         ImageError::Nondistributable(_) => Reason::LayerRejected,
         ImageError::NotSupplied { .. }
         | ImageError::ZtocMissing { .. }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use soci_manifest::{LayerPrefetch, SkippedLayer, SociIndex, Version};
+use soci_manifest::{Assembly, LayerPrefetch, LeftOutPlatform, SkippedLayer, SociIndex, Version};
 use soci_oci::{Digest, Tag};
 
 /// An image's index, whether it was made or found.
@@ -25,6 +25,8 @@ pub struct Report {
     pub layers: Vec<LayerReport>,
     /// The layers that have no ztoc, and why.
     pub skipped: Vec<SkippedLayer>,
+    /// The platforms that have no SOCI index though the image has them, and why.
+    pub left_out_platforms: Vec<LeftOutPlatform>,
     /// What of layers is prefetched.
     pub prefetch: Vec<LayerPrefetch>,
     /// The files that are prefetched, by their paths, if that was looked for.
@@ -35,6 +37,38 @@ pub struct Report {
     pub bytes_read: u64,
     /// Time that everything took.
     pub elapsed: Duration,
+}
+
+impl Report {
+    /// The result is this one instead, of the same layers.
+    pub(crate) fn take_assembly(&mut self, assembly: &Assembly) {
+        self.index = assembly.root.digest;
+        self.indexes.clone_from(&assembly.indexes);
+        self.warnings.push(
+            "the registry takes no image index that lists what is not there, so the result lists only what is"
+                .to_owned(),
+        );
+    }
+
+    /// What soci-snapshotter would have done otherwise, in sentences; nothing if the result has its bytes.
+    pub fn unlike_reference(&self) -> Vec<String> {
+        let layers = self.skipped.iter().filter_map(|layer| {
+            let reference = layer.decision.reference()?;
+            Some(format!(
+                "layer {} is left out ({}), where soci-snapshotter {reference}",
+                layer.digest, layer.decision
+            ))
+        });
+        let platforms = self.left_out_platforms.iter().map(|left_out| {
+            let platform = left_out.platform.as_ref();
+            let platform = platform.map_or("an entry without one".to_owned(), ToString::to_string);
+            let reason = &left_out.reason;
+            format!(
+                "platform {platform} is left out ({reason}), where soci-snapshotter fails on the image"
+            )
+        });
+        layers.chain(platforms).collect()
+    }
 }
 
 /// A layer that was built.

@@ -49,7 +49,7 @@ pub struct Verification {
 }
 
 /// The ztoc of a layer of several gzip members, in a SOCI index that does not say to be of the newer
-/// [`Generation`](soci_manifest::Generation).
+/// [`Generation`](soci_manifest::Generation); or one with entries that every snapshotter misreads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misread {
     /// The SOCI index.
@@ -58,11 +58,21 @@ pub struct Misread {
     pub layer: Digest,
     /// Its gzip members.
     pub members: u64,
+    /// Whether it has a sparse file, or an entry whose size reaches over the next one.
+    pub misread_entries: bool,
 }
 
 impl fmt::Display for Misread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { index, layer, members } = self;
+        let Self { index, layer, members, misread_entries } = self;
+        if *misread_entries {
+            return write!(
+                f,
+                "SOCI index {index} has a ztoc of layer {layer}, which has a sparse file or a size that reaches over the \
+                 next entry: no soci-snapshotter loads it, or else it reads that file wrongly. An index that is built \
+                 here leaves the layer out"
+            );
+        }
         write!(
             f,
             "SOCI index {index} has a ztoc of layer {layer}, which has {members} gzip members: soci-snapshotter before \
@@ -109,14 +119,15 @@ pub async fn verify_image<S: ImageStore>(
         for ztoc in ztocs {
             let layer = check_ztoc_entry(&pair, &image, ztoc)?;
             ztoc_of.insert(layer.digest, ztoc.digest);
-            let Traits { members, needs_xattrs } = match known.entry((layer.digest, ztoc.digest)) {
-                MapEntry::Occupied(known) => *known.get(),
-                MapEntry::Vacant(unknown) => {
-                    let (check, traits) = check_layer(store, layer, ztoc, budget).await?;
-                    checks.push(check);
-                    *unknown.insert(traits)
-                }
-            };
+            let Traits { members, needs_xattrs, misread_entries } =
+                match known.entry((layer.digest, ztoc.digest)) {
+                    MapEntry::Occupied(known) => *known.get(),
+                    MapEntry::Vacant(unknown) => {
+                        let (check, traits) = check_layer(store, layer, ztoc, budget).await?;
+                        checks.push(check);
+                        *unknown.insert(traits)
+                    }
+                };
             if needs_xattrs && ztoc.annotations.contains_key(format::DISABLE_XATTRS) {
                 let reason = format!(
                     "{} is set, and an entry has extended attributes",
@@ -125,8 +136,10 @@ pub async fn verify_image<S: ImageStore>(
                 let (ztoc, layer) = (ztoc.digest, layer.digest);
                 return Err(VerifyError::Mismatch { ztoc, layer, reason });
             }
-            if members > 1 && !ztoc.annotations.contains_key(format::SPAN_SIZE) {
-                misread.push(Misread { index: pair.index, layer: layer.digest, members });
+            let unmarked = members > 1 && !ztoc.annotations.contains_key(format::SPAN_SIZE);
+            if unmarked || misread_entries {
+                let (index, layer) = (pair.index, layer.digest);
+                misread.push(Misread { index, layer, members, misread_entries });
             }
         }
         for artifact in artifacts {

@@ -29,6 +29,10 @@ use crate::slot::{JobSlot, Unlimited, WaitsFor};
 /// the queue, as the time for which its message can be kept is for work.
 pub const MAX_WAIT: Duration = Duration::from_mins(15);
 
+/// Time until a registry is asked again for a manifest or layer that it does not have, before its platform is left
+/// out. No later job would find what is missing now, and a whole second look at the image is for what ends a job.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
 /// Runs jobs, all with the same settings and one budget. Clones are the same runner.
 ///
 /// Two jobs for the same image, or for the same tag, do not run at once: the second one waits, and
@@ -85,6 +89,7 @@ impl<S: RepositoryOpener> Runner<S> {
             follow_tag: true,
             // The result that an earlier tag got. The tag of this job does not lead to it yet.
             known_result: self.memo.get(repository, job.digest),
+            ask_again_after: Some(ASK_AGAIN_AFTER),
             ..self.options.clone()
         };
         match index_image(&store, &name, &options).await {

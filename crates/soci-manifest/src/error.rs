@@ -47,6 +47,23 @@ pub enum ImageError {
         /// Digest of the manifest.
         digest: Digest,
     },
+    /// A manifest that the image index lists is not in the repository or layout.
+    #[error(
+        "manifest {digest}{} is listed in the image index and is not there; copy it there, or leave the platform out with \
+         --platform", platform.as_ref().map(|platform| format!(" of platform {platform}")).unwrap_or_default()
+    )]
+    ManifestMissing {
+        /// Digest of the manifest.
+        digest: Digest,
+        /// The platform that the image index lists it for.
+        platform: Option<Box<Platform>>,
+    },
+    /// The configuration that alone tells a manifest's platform is not in the repository or layout.
+    #[error("image configuration {digest} is not there")]
+    ConfigMissing {
+        /// Digest of the configuration.
+        digest: Digest,
+    },
     /// No manifest is for the platform asked for.
     #[error("the image has no manifest for platform {platform}")]
     PlatformNotFound {
@@ -93,6 +110,22 @@ pub enum ImageError {
         /// The limit.
         limit: usize,
     },
+}
+
+impl ImageError {
+    /// The stable code of what concerns one platform of an image only: the others can be indexed.
+    pub fn of_one_platform(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::ManifestMissing { .. } => "manifest-missing",
+            Self::ConfigMissing { .. } | Self::Config { .. } => "configuration",
+            Self::EntryWithoutPlatform { .. } => "no-platform",
+            Self::PlatformNotFound { .. } => "no-manifest",
+            Self::NotALayer(_) => "not-a-layer",
+            Self::UnknownCompression(_) => "unknown-compression",
+            Self::Nondistributable(_) => "foreign-layer",
+            _ => return None,
+        })
+    }
 }
 
 /// A layer as a manifest lists it.

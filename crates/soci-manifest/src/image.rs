@@ -10,6 +10,9 @@
 //! The graph is hostile: it may be deep, wide, or name one document a thousand times. Documents are
 //! kept by digest and fetched once; their number, their bytes and the depth of indexes are bounded.
 //! Whether what was fetched has its digest is the caller's to check.
+//!
+//! It may also be incomplete: `docker save`, proxies and copies of one platform keep an image index whose other entries
+//! are not there. That is told with [`Image::supply_absent`], and matters to the platforms that need it only.
 
 mod classify;
 mod platforms;
@@ -29,7 +32,7 @@ use crate::settings::ImageLimits;
 pub use classify::NotAnImage;
 
 pub(crate) use classify::manifest_not_an_image;
-pub(crate) use platforms::without_repetitions;
+pub(crate) use platforms::{PlanRules, UntoldEntry, without_repetitions};
 pub(crate) use select::{FirstManifest, Selected};
 
 /// An image: its root, and every document under it that has been supplied.
@@ -43,6 +46,8 @@ pub struct Image {
     manifests: HashMap<Digest, Arc<Manifest>>,
     indexes: HashMap<Digest, Arc<Index>>,
     configs: HashMap<Digest, Result<Platform, DocumentError>>,
+    /// What was asked for and is not there.
+    absent: HashSet<(Digest, MissingKind)>,
     /// Bytes of all documents supplied.
     bytes: usize,
 }
@@ -81,6 +86,7 @@ impl Image {
             manifests: HashMap::new(),
             indexes: HashMap::new(),
             configs: HashMap::new(),
+            absent: HashSet::new(),
             bytes: 0,
         };
         // A root of another kind is kept as one that is no image; `plan` says so.
@@ -119,14 +125,15 @@ impl Image {
                     }
                     queue.extend(index.manifests().iter().rev().map(|child| (child, depth + 1)));
                 }
-                Ok(Node::Manifest(_) | Node::Other) => {}
+                Ok(Node::Manifest(_) | Node::Other | Node::Absent) => {}
                 Err(_) => missing
                     .push(Missing { kind: MissingKind::Manifest, descriptor: descriptor.clone() }),
             }
         }
         let mut seen = HashSet::new();
         missing.retain(|missing| seen.insert((missing.descriptor.digest, missing.kind)));
-        let held = self.manifests.len() + self.indexes.len() + self.configs.len();
+        let held =
+            self.manifests.len() + self.indexes.len() + self.configs.len() + self.absent.len();
         if held + missing.len() > self.limits.max_documents {
             return Err(limit("manifests and configurations", self.limits.max_documents));
         }
@@ -163,6 +170,22 @@ impl Image {
         }
     }
 
+    /// Takes note that a document is not where the image is, so that it is not missed any more. What that comes to is for
+    /// [`Image::plan`] to say: other platforms may be there.
+    pub fn supply_absent(&mut self, missing: &Missing) {
+        self.absent.insert((missing.descriptor.digest, missing.kind));
+    }
+
+    /// The entries of the image index that are not there, in its order.
+    pub fn absent_entries(&self) -> impl Iterator<Item = &Descriptor> {
+        let entries = self.root_index().into_iter().flat_map(|index| index.manifests());
+        entries.filter(|entry| self.is_absent(&entry.digest))
+    }
+
+    fn is_absent(&self, manifest: &Digest) -> bool {
+        self.absent.contains(&(*manifest, MissingKind::Manifest))
+    }
+
     pub(crate) fn limits(&self) -> &ImageLimits {
         &self.limits
     }
@@ -197,7 +220,8 @@ impl Image {
         } else {
             Some(Node::Other)
         };
-        node.ok_or(ImageError::NotSupplied { digest })
+        let absent = || self.is_absent(&digest).then_some(Node::Absent);
+        node.or_else(absent).ok_or(ImageError::NotSupplied { digest })
     }
 
     /// The platform that a configuration tells.
@@ -206,6 +230,9 @@ impl Image {
             Some(Ok(platform)) => Ok(platform),
             Some(Err(source)) => {
                 Err(ImageError::Config { digest: *digest, source: Box::new(source.clone()) })
+            }
+            None if self.absent.contains(&(*digest, MissingKind::Config)) => {
+                Err(ImageError::ConfigMissing { digest: *digest })
             }
             None => Err(ImageError::NotSupplied { digest: *digest }),
         }
@@ -241,6 +268,7 @@ impl Image {
             child.platform.is_none()
                 && media_type::is_config(&child.media_type)
                 && !self.configs.contains_key(&child.digest)
+                && !self.absent.contains(&(child.digest, MissingKind::Config))
         });
         configs.map(|config| Missing { kind: MissingKind::Config, descriptor: config.clone() })
     }
@@ -253,6 +281,8 @@ pub(crate) enum Node<'a> {
     Index(&'a Arc<Index>),
     /// Neither a manifest nor an image index, going by the media type.
     Other,
+    /// A manifest or an image index that is not where the image is.
+    Absent,
 }
 
 /// Everything a manifest names: its config, then its layers.

@@ -11,9 +11,11 @@
 //!
 //! An index without ztocs is of no use. A platform that would get one is left out; if all would, the
 //! image is skipped, with the reason. An image is skipped only for what its own documents say:
-//! what cannot be read, or contradicts itself, is an error.
+//! what cannot be read, or contradicts itself, is an error. If it concerns one platform of several, that is left out, and
+//! told (`left_out.rs`).
 
 mod layer;
+mod left_out;
 mod reason;
 
 use std::collections::hash_map::Entry;
@@ -25,11 +27,15 @@ use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, PlatformRules};
 use crate::error::ImageError;
 use crate::format::Version;
 use crate::image::{
-    FirstManifest, Image, Node, Selected, manifest_not_an_image, without_repetitions,
+    FirstManifest, Image, Node, PlanRules, Selected, UntoldEntry, manifest_not_an_image,
+    without_repetitions,
 };
 use crate::settings::{Platforms, SociIndexSettings};
 
-pub use layer::{LayerDecision, LayerKey, LayerToBuild, SkippedLayer};
+use left_out::LeftOutSoFar;
+
+pub use layer::{LayerDecision, LayerKey, LayerToBuild, SkippedLayer, WhyLeftOut};
+pub use left_out::LeftOutPlatform;
 pub use reason::SkipReason;
 
 /// What [`Image::plan`] comes to.
@@ -49,6 +55,10 @@ pub struct Plan {
     pub(crate) indexes: Vec<IndexPlan>,
     /// What would be a SOCI index without a ztoc, of a platform beside others.
     empty: Vec<IndexPlan>,
+    /// Platforms that cannot be indexed, beside others.
+    left_out: Vec<LeftOutPlatform>,
+    /// Whether a platform may be left out.
+    leaves_out: bool,
     /// What V2 converts.
     pub(crate) conversion: Option<Conversion>,
 }
@@ -73,12 +83,14 @@ pub(crate) struct Conversion {
     pub(crate) manifests: Vec<Option<Arc<Manifest>>>,
     /// Digests of what the image's repository already holds.
     pub(crate) present: HashSet<Digest>,
+    /// Digests of entries that are not there. They stay as they are, as in the reference.
+    absent: HashSet<Digest>,
 }
 
 impl Plan {
-    /// The plan without these layers, which were found to have several gzip members; or that nothing is left.
+    /// The plan without these layers, each with what was decided when it was read; or that nothing is left.
     #[must_use]
-    pub fn leave_out(mut self: Box<Self>, layers: &HashSet<LayerKey>) -> Planned {
+    pub fn leave_out(mut self: Box<Self>, layers: &HashMap<LayerKey, LayerDecision>) -> Planned {
         for index in &mut self.indexes {
             index.leave_out(layers);
         }
@@ -88,6 +100,61 @@ impl Plan {
             return Planned::Skip(SkipReason::nothing_to_index(&self.settings, layers));
         }
         Planned::Build(self)
+    }
+
+    /// The plan without the platforms that need one of these layers, which are not there; nothing if no platform is
+    /// left, or none may be left out.
+    #[must_use]
+    pub fn without_missing(mut self: Box<Self>, layers: &HashSet<Digest>) -> Option<Box<Self>> {
+        if !self.leaves_out {
+            return None;
+        }
+        for index in std::mem::take(&mut self.indexes) {
+            let missing = index.keys().find(|key| layers.contains(&key.digest));
+            match missing {
+                None => self.indexes.push(index),
+                Some(layer) => self.left_out.push(LeftOutPlatform {
+                    reason: format!(
+                        "layer {} of manifest {} is not there",
+                        layer.digest, index.image.digest
+                    ),
+                    code: "layer-missing",
+                    image: Some(index.image.digest),
+                    platform: index.platform,
+                }),
+            }
+        }
+        (!self.indexes.is_empty()).then_some(self)
+    }
+
+    /// The plan for an image index that no longer lists what is not there, for registries that take no other; nothing if
+    /// it lists no such thing.
+    pub fn without_absent(&self) -> Option<Box<Self>> {
+        let conversion = self.conversion.as_ref().filter(|_| !self.settings.strict)?;
+        if conversion.absent.is_empty() {
+            return None;
+        }
+        let mut plan = self.clone();
+        let conversion = plan.conversion.as_mut()?;
+        let entries = conversion.index.manifests.take().unwrap_or_default();
+        let manifests = std::mem::take(&mut conversion.manifests);
+        let absent = std::mem::take(&mut conversion.absent);
+        let kept = entries.into_iter().zip(manifests);
+        let (entries, manifests) =
+            kept.filter(|(entry, _)| !absent.contains(&entry.digest)).unzip::<_, _, Vec<_>, _>();
+        conversion.index.manifests = Some(entries);
+        conversion.manifests = manifests;
+        Some(Box::new(plan))
+    }
+
+    /// Whether a platform whose layers are not there may be left out, since others are.
+    pub fn may_leave_out_platforms(&self) -> bool {
+        self.leaves_out && self.indexes.len() > 1
+    }
+
+    /// The platforms that cannot be indexed, in the order in which that was found.
+    pub fn left_out_platforms(&self) -> &[LeftOutPlatform] {
+        &self.left_out
     }
 
     /// Version of the SOCI indexes.
@@ -144,12 +211,12 @@ impl IndexPlan {
         &self.manifest.config
     }
 
-    fn leave_out(&mut self, layers: &HashSet<LayerKey>) {
+    fn leave_out(&mut self, layers: &HashMap<LayerKey, LayerDecision>) {
         for (layer, decision) in self.manifest.layers().iter().zip(&mut self.decisions) {
             if let LayerDecision::Build(compression) = *decision
-                && layers.contains(&LayerKey { digest: layer.digest, compression })
+                && let Some(decided) = layers.get(&LayerKey { digest: layer.digest, compression })
             {
-                *decision = LayerDecision::SeveralMembers;
+                *decision = *decided;
             }
         }
     }
@@ -176,13 +243,17 @@ impl Image {
         if let Some(reason) = self.not_an_image()? {
             return Ok(Planned::Skip(SkipReason::NotAnImage(reason)));
         }
-        let rules = settings.generation.platform_rules();
+        let rules =
+            PlanRules { platform: settings.generation.platform_rules(), strict: settings.strict };
+        let by_name = matches!(platforms, Platforms::Only(_));
+        let leaves_out = !settings.strict && !by_name;
+        let mut left_out = LeftOutSoFar::new(leaves_out);
         let present;
         let platforms = match platforms {
             Platforms::AnyOf(wanted) => {
                 let found = self.present(wanted, rules)?;
                 if found.is_empty() {
-                    let has = self.platforms(rules)?;
+                    let has = self.platforms(rules, &mut Vec::new())?;
                     return Ok(Planned::Skip(SkipReason::other_platforms(&has, wanted)));
                 }
                 present = Platforms::Only(found);
@@ -191,18 +262,21 @@ impl Image {
             Platforms::All | Platforms::Only(_) => platforms,
         };
         let targets = match (settings.version, platforms) {
-            (Version::V1, Platforms::All) => self.all_manifests(rules)?,
+            (Version::V1, Platforms::All) => self.all_manifests(rules, &mut left_out)?,
             (Version::V1, Platforms::Only(platforms) | Platforms::AnyOf(platforms)) => {
-                self.manifests_of(platforms, rules)?
+                self.manifests_of(platforms, rules, &mut left_out)?
             }
-            (Version::V2, _) => self.conversion_targets(platforms, rules)?,
+            (Version::V2, _) => self.conversion_targets(platforms, rules, &mut left_out)?,
         };
         // Manifests may name the same layers again and again, so bytes alone do not bound them.
         self.check_limits(&targets)?;
-        let indexes = targets
-            .into_iter()
-            .map(|target| plan_index(settings, target))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut indexes = Vec::with_capacity(targets.len());
+        for target in targets {
+            let (platform, digest) = (target.platform.clone(), target.descriptor.digest);
+            let planned = plan_index(settings, target);
+            indexes.extend(left_out.or_leave_out(platform.as_ref(), Some(digest), planned)?);
+        }
+        let left_out = left_out.finish(indexes.is_empty())?;
         check_sizes(&indexes)?;
         if indexes.iter().all(IndexPlan::is_empty) {
             let layers = indexes.iter().flat_map(IndexPlan::layers);
@@ -219,12 +293,18 @@ impl Image {
             max_manifest_bytes: self.limits().max_manifest_bytes,
             indexes,
             empty,
+            left_out,
+            leaves_out,
             conversion,
         })))
     }
 
     /// The image manifests of an index, nested ones too; or the single manifest.
-    fn all_manifests(&self, rules: PlatformRules) -> Result<Vec<Target>, ImageError> {
+    fn all_manifests(
+        &self,
+        rules: PlanRules,
+        left_out: &mut LeftOutSoFar,
+    ) -> Result<Vec<Target>, ImageError> {
         let mut targets = Vec::new();
         let mut seen = HashSet::new();
         let mut queue = vec![(self.root(), 0)];
@@ -241,16 +321,25 @@ impl Image {
                     if manifest_not_an_image(descriptor, manifest).is_none() =>
                 {
                     // The reference asks every entry of the root for its platform, no nested one.
-                    if depth == 1 && descriptor.platform.is_none() {
+                    if rules.strict && depth == 1 && descriptor.platform.is_none() {
                         return Err(ImageError::EntryWithoutPlatform { digest: descriptor.digest });
                     }
                     targets.push(Target {
-                        platform: self.platform_of(descriptor, manifest, rules),
+                        platform: self.platform_of(descriptor, manifest, rules.platform),
                         descriptor: descriptor.clone(),
                         manifest: Arc::clone(manifest),
                     });
                 }
-                Node::Manifest(_) | Node::Other => {}
+                // What says that it is something else needs no SOCI index.
+                Node::Absent if descriptor.artifact_type.is_empty() => {
+                    let platform = descriptor.platform.as_ref();
+                    let error = ImageError::ManifestMissing {
+                        digest: descriptor.digest,
+                        platform: platform.cloned().map(Box::new),
+                    };
+                    left_out.or_leave_out(platform, None, Err::<(), _>(error))?;
+                }
+                Node::Manifest(_) | Node::Other | Node::Absent => {}
             }
         }
         Ok(targets)
@@ -261,14 +350,18 @@ impl Image {
     fn manifests_of(
         &self,
         platforms: &[Platform],
-        rules: PlatformRules,
+        rules: PlanRules,
+        left_out: &mut LeftOutSoFar,
     ) -> Result<Vec<Target>, ImageError> {
         let mut seen = HashSet::new();
         let mut targets = Vec::new();
-        for platform in without_repetitions(platforms, rules, self.limits().max_platforms) {
-            let Selected { descriptor, manifest } = self.select(&platform, rules, None)?;
+        for platform in without_repetitions(platforms, rules.platform, self.limits().max_platforms)
+        {
+            let selected = self.select(&platform, rules, None);
+            let selected = left_out.or_leave_out(Some(&platform), None, selected)?;
+            let Some(Selected { descriptor, manifest }) = selected else { continue };
             if seen.insert(descriptor.digest) {
-                let own = self.platform_of(&descriptor, &manifest, rules);
+                let own = self.platform_of(&descriptor, &manifest, rules.platform);
                 targets.push(Target { platform: own.or(Some(platform)), descriptor, manifest });
             }
         }
@@ -279,36 +372,56 @@ impl Image {
     fn conversion_targets(
         &self,
         platforms: &Platforms,
-        rules: PlatformRules,
+        rules: PlanRules,
+        left_out: &mut LeftOutSoFar,
     ) -> Result<Vec<Target>, ImageError> {
-        let all = self.platforms(rules)?;
+        let mut untold = Vec::new();
+        let all = self.platforms(rules, &mut untold)?;
         let root_platform = self.root_index().is_none().then(|| all.first()).flatten();
         let wanted = match platforms {
             Platforms::All => &all,
             Platforms::Only(platforms) | Platforms::AnyOf(platforms) => platforms,
         };
-        let wanted = without_repetitions(wanted, rules, self.limits().max_platforms);
+        let wanted = without_repetitions(wanted, rules.platform, self.limits().max_platforms);
         // Before one search per platform through what may be a long index.
         self.check_platforms(wanted.len())?;
-        let target = |platform: Platform| {
-            let Selected { descriptor, manifest } = self.select(&platform, rules, root_platform)?;
-            Ok(Target { platform: Some(platform), descriptor, manifest })
-        };
-        wanted.into_iter().map(target).collect()
+        let mut targets = Vec::with_capacity(wanted.len());
+        for platform in wanted {
+            let selected = self.select(&platform, rules, root_platform);
+            let selected = left_out.or_leave_out(Some(&platform), None, selected)?;
+            targets.extend(selected.map(|Selected { descriptor, manifest }| Target {
+                platform: Some(platform),
+                descriptor,
+                manifest,
+            }));
+        }
+        // Whoever names platforms has not asked for these.
+        for UntoldEntry { digest, error } in
+            untold.into_iter().filter(|_| *platforms == Platforms::All)
+        {
+            left_out.or_leave_out(None, Some(digest), Err::<(), _>(error))?;
+        }
+        Ok(targets)
     }
 
     fn conversion(
         &self,
         indexes: &[IndexPlan],
-        rules: PlatformRules,
+        rules: PlanRules,
     ) -> Result<Conversion, ImageError> {
-        let index = if let Some(index) = self.root_index() {
+        let mut index = if let Some(index) = self.root_index() {
             Index { media_type: soci_oci::media_type::OCI_INDEX.to_owned(), ..Index::clone(index) }
         } else {
             // A runtime chooses by the platform that an image index names.
-            let platform = self.platforms(rules)?.into_iter().next();
+            let platform = self.platforms(rules, &mut Vec::new())?.into_iter().next();
             Index::new(vec![Descriptor { platform, ..self.root().clone() }])
         };
+        // The SOCI index gets the platform of its image. Were it the only entry with one, runtimes would take it for the
+        // image.
+        for entry in index.manifests.iter_mut().flatten().filter(|entry| entry.platform.is_none()) {
+            let planned = indexes.iter().find(|planned| planned.image.digest == entry.digest);
+            entry.platform = planned.and_then(|planned| planned.platform.clone());
+        }
         let mut first = FirstManifest::new(self);
         let rewritten_from = |entry: &Descriptor| {
             // A SOCI index that is not replaced still serves its platform. The reference would
@@ -324,7 +437,8 @@ impl Image {
                 return Err(ImageError::NoManifest { digest: entry.digest });
             }
         }
-        Ok(Conversion { index, manifests, present: self.documents().collect() })
+        let absent = self.absent_entries().map(|entry| entry.digest).collect();
+        Ok(Conversion { index, manifests, present: self.documents().collect(), absent })
     }
 
     fn platform_of(

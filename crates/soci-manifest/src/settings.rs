@@ -25,6 +25,9 @@ pub struct SociIndexSettings {
     pub optimize_xattrs: bool,
     /// What is prefetched. Only [`Generation::Newer`] has it.
     pub prefetch: PrefetchSettings,
+    /// Whether an image fails where the reference fails on it, and gets the ztocs of the reference that no snapshotter
+    /// can load. Otherwise what can be indexed is, and the platforms and layers that are left out are told.
+    pub strict: bool,
 }
 
 impl SociIndexSettings {
@@ -45,6 +48,7 @@ impl Default for SociIndexSettings {
             annotate_span_size: false,
             optimize_xattrs: false,
             prefetch: PrefetchSettings::default(),
+            strict: false,
         }
     }
 }

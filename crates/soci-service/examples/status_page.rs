@@ -385,6 +385,7 @@ fn report(tag: &str, layers: usize) -> Report {
         tag: format!("{tag}-soci").parse().ok(),
         layers: vec![layer; layers],
         skipped: Vec::new(),
+        left_out_platforms: Vec::new(),
         prefetch: Vec::new(),
         prefetch_files: Vec::new(),
         warnings: Vec::new(),

@@ -67,6 +67,10 @@ const QUEUE_AWAY: &str = "the queue does not answer: nothing is received until i
 
 const QUEUE_REFUSES: &str = "the queue cannot be used: nothing is received until it can";
 
+const LAYER_LEFT_OUT: &str = "the layer is left out of the index, and pulled whole";
+
+const PLATFORM_LEFT_OUT: &str = "the platform is left out: it has no index, the others have";
+
 const OUTAGE_BEGAN: &str =
     "different images fail alike: jobs are tried one at a time until one works, and not counted";
 
@@ -82,8 +86,29 @@ fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64, bytes: u6
     for warning in report.into_iter().flat_map(|report| &report.warnings) {
         warn!("{warning}");
     }
+    for layer in report.into_iter().flat_map(|report| &report.skipped) {
+        // Small layers are no news.
+        if layer.decision.reference().is_some() {
+            let (digest, size) = (layer.digest.to_string(), layer.size);
+            let (reason, detail) = (layer.decision.code(), layer.decision.to_string());
+            warn!(layer = digest, size, reason, detail, "{LAYER_LEFT_OUT}");
+        }
+    }
+    for left_out in report.into_iter().flat_map(|report| &report.left_out_platforms) {
+        let platform = left_out.platform.as_ref().map(ToString::to_string);
+        let manifest = left_out.image.map(|image| image.to_string());
+        let (platform, manifest) = (platform.as_deref(), manifest.as_deref());
+        warn!(
+            platform,
+            manifest,
+            reason = left_out.code,
+            detail = left_out.reason,
+            "{PLATFORM_LEFT_OUT}"
+        );
+    }
     let layers_built = report.map(|report| report.layers.len());
     let layers_left_out = report.map(|report| report.skipped.len());
+    let platforms_left_out = report.map(|report| report.left_out_platforms.len());
     let again_in = end.again_in().map(|again_in| again_in.as_secs_f64());
     let trouble = trouble.map(|trouble| error_chain(trouble));
     let trouble = trouble.as_deref();
@@ -99,6 +124,7 @@ fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64, bytes: u6
                 output_tag,
                 layers_built,
                 layers_left_out,
+                platforms_left_out,
                 bytes,
                 again_in,
                 trouble,

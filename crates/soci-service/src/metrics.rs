@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
-use soci_indexer::ImageEvent;
+use soci_indexer::{ImageEvent, LayerDecision, Report};
 use soci_queue::{Backlog, Operation};
 use soci_registry::{Observer, RequestDone, RetryScheduled};
 use tokio::time::Instant;
@@ -60,6 +60,8 @@ pub struct Metrics {
     job_seconds: Histograms<OutcomeLabel>,
     job_age: Histograms<LaneLabel>,
     layers_built: Counter,
+    layers_left_out: Family<ReasonLabel, Counter>,
+    platforms_left_out: Family<ReasonLabel, Counter>,
     layer_read: Counter,
     queue_messages: Family<MessagesLabels, Gauge>,
     queue_counted: Family<LaneLabel, Gauge<f64, AtomicU64>>,
@@ -91,6 +93,8 @@ impl Metrics {
                 Family::new_with_constructor(histogram(|| Histogram::new(AGE_BOUNDS))),
             ),
             layers_built: add(registry, &names::LAYERS_BUILT, Counter::default()),
+            layers_left_out: add(registry, &names::LAYERS_LEFT_OUT, Family::default()),
+            platforms_left_out: add(registry, &names::PLATFORMS_LEFT_OUT, Family::default()),
             layer_read: add(registry, &names::LAYER_READ, Counter::default()),
             queue_messages: add(registry, &names::QUEUE_MESSAGES, Family::default()),
             queue_counted: add(registry, &names::QUEUE_COUNTED, Family::default()),
@@ -148,6 +152,11 @@ struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LaneLabel {
     lane: &'static str,
 }
@@ -187,6 +196,9 @@ impl EventSink for Metrics {
                 self.jobs.get_or_create(&JobLabels { outcome, reason: end.reason() }).inc();
                 let seconds = self.job_seconds.get_or_create(&OutcomeLabel { outcome });
                 seconds.observe(elapsed.as_secs_f64());
+                if let Some(report) = end.outcome.report() {
+                    self.count_left_out(report);
+                }
             }
             Event::Heartbeat { ok } => {
                 let result = if ok { "ok" } else { "failed" };
@@ -231,6 +243,18 @@ impl Observer for Metrics {
 }
 
 impl Metrics {
+    fn count_left_out(&self, report: &Report) {
+        let layers = report.skipped.iter().map(|layer| layer.decision);
+        for decision in layers.filter(|decision| *decision != LayerDecision::TooSmall) {
+            let labels = ReasonLabel { reason: decision.code() };
+            self.layers_left_out.get_or_create(&labels).inc();
+        }
+        for left_out in &report.left_out_platforms {
+            let labels = ReasonLabel { reason: left_out.code };
+            self.platforms_left_out.get_or_create(&labels).inc();
+        }
+    }
+
     fn count_messages(&self, lane: &'static str, backlog: Backlog) {
         let Backlog { visible, in_flight, delayed } = backlog;
         for (state, count) in [("visible", visible), ("in_flight", in_flight), ("delayed", delayed)]

@@ -22,7 +22,7 @@ use crate::encode::{Encoded, ZtocParts, tar_zinfo};
 use crate::error::{BuildError, BuildFromReaderError};
 use crate::gzip::GzipScan;
 use crate::limits::LayerLimits;
-use crate::members::GzipMembers;
+use crate::members::{GzipMembers, MisreadEntries};
 use crate::memory::{MemoryGrant, Unbounded};
 use crate::span::SpanHasher;
 use crate::tar::TarReader;
@@ -43,6 +43,8 @@ pub struct ZtocSettings {
     pub build_tool_identifier: String,
     /// Whether a gzip layer may have several members.
     pub members: GzipMembers,
+    /// Whether it may have entries that soci-snapshotter misreads.
+    pub misread: MisreadEntries,
     /// What the layer may claim.
     pub limits: LayerLimits,
 }
@@ -55,6 +57,7 @@ impl ZtocSettings {
             span_size: DEFAULT_SPAN_SIZE,
             build_tool_identifier: build_tool_identifier.into(),
             members: GzipMembers::Any,
+            misread: MisreadEntries::Listed,
             limits: LayerLimits::DEFAULT,
         }
     }
@@ -198,7 +201,11 @@ pub struct Scanner {
 #[derive(Debug)]
 enum Scan {
     Gzip(Box<GzipScan>),
-    Uncompressed { spans: usize },
+    Uncompressed {
+        spans: usize,
+        /// Why there is no ztoc, though the layer is read on.
+        set_aside: Option<BuildError>,
+    },
 }
 
 impl Scanner {
@@ -230,9 +237,9 @@ impl Scanner {
                 let reason = "an uncompressed layer has no boundaries of its own";
                 return Err(BuildError::SpanSize { size, reason });
             }
-            Compression::Uncompressed => Scan::Uncompressed { spans: 0 },
+            Compression::Uncompressed => Scan::Uncompressed { spans: 0, set_aside: None },
         };
-        let tar = TarReader::new(settings.limits);
+        let tar = TarReader::new(settings.limits, settings.misread);
         let kept = Kept::new(Checkpoints::new(size), memory);
         Ok(Self {
             settings,
@@ -265,16 +272,24 @@ impl Scanner {
         let before = self.compressed_size;
         match &mut self.scan {
             Scan::Gzip(scan) => scan.push(bytes, &mut self.tar, &mut self.kept, &mut self.cuts)?,
-            Scan::Uncompressed { spans } => {
+            Scan::Uncompressed { spans, set_aside } => {
                 let after = before + bytes.len() as u64;
                 // Checked before the tar reader sees the piece, so that it never counts further.
                 if after > self.settings.limits.uncompressed_size {
                     let limit = self.settings.limits.uncompressed_size;
                     return Err(BuildError::TooLarge { limit });
                 }
-                self.tar
-                    .push(bytes, &mut self.kept)
-                    .map_err(|source| BuildError::tar(source, &self.tar, self.tar.position()))?;
+                if set_aside.is_some() {
+                    return Ok(());
+                }
+                if let Err(source) = self.tar.push(bytes, &mut self.kept) {
+                    let error = BuildError::tar(source, &self.tar, self.tar.position());
+                    if !error.is_set_aside() {
+                        return Err(error);
+                    }
+                    *set_aside = Some(error);
+                    return Ok(());
+                }
                 // A span begins where a byte comes after the end of the one before.
                 let span_size = self.settings.span_size;
                 while let Some(offset) =
@@ -293,6 +308,15 @@ impl Scanner {
         Ok(())
     }
 
+    /// Why there will be no ztoc whatever comes, if that is known by now and the layer is read on only to see whether
+    /// it is broken, too. [`Scanner::finish`] says the same of a layer that is not.
+    pub fn set_aside(&self) -> Option<&BuildError> {
+        match &self.scan {
+            Scan::Gzip(scan) => scan.set_aside(),
+            Scan::Uncompressed { set_aside, .. } => set_aside.as_ref(),
+        }
+    }
+
     /// The layer has ended, and `hasher` has seen all of it.
     pub fn finish(self, hasher: SpanHasher) -> Result<Ztoc, BuildError> {
         if self.failed {
@@ -304,16 +328,18 @@ impl Scanner {
         }
         let Self { settings, scan, tar, kept, compressed_size, .. } = self;
         let members = match scan {
-            Scan::Gzip(scan) => Some(scan.finish()?),
+            Scan::Gzip(scan) => match scan.finish() {
+                Ok(members) => Some(members),
+                // Bytes behind a gzip stream make no whole archive of one that is cut short.
+                Err(error @ BuildError::TrailingBytes { .. }) => {
+                    return Err(tar_finish(tar, compressed_size).err().unwrap_or(error));
+                }
+                Err(error) => return Err(error),
+            },
+            Scan::Uncompressed { set_aside: Some(error), .. } => return Err(error),
             Scan::Uncompressed { .. } => None,
         };
-        // An archive may end in the middle of what it announces, which shows only now.
-        let archive_offset = tar.position();
-        let uncompressed_size = tar.finish().map_err(|source| BuildError::Tar {
-            source,
-            archive_offset,
-            compressed_offset: compressed_size,
-        })?;
+        let uncompressed_size = tar_finish(tar, compressed_size)?;
         if let Some(needed) = kept.refused() {
             return Err(BuildError::OutOfMemory { needed });
         }
@@ -344,4 +370,10 @@ impl Scanner {
         let members = members.unwrap_or_default();
         Ok(Ztoc { encoded, files, spans, compressed_size, members, uncompressed_size })
     }
+}
+
+/// The size of the archive. It may end in the middle of what it announces, which shows only now.
+fn tar_finish(tar: TarReader, compressed_offset: u64) -> Result<u64, BuildError> {
+    let archive_offset = tar.position();
+    tar.finish().map_err(|source| BuildError::Tar { source, archive_offset, compressed_offset })
 }

@@ -30,6 +30,12 @@ pub enum BuildError {
         /// Where the second one begins.
         offset: u64,
     },
+    /// Behind the last gzip member there are bytes that begin none.
+    #[error("there are bytes behind the last gzip member, at compressed offset {offset}")]
+    TrailingBytes {
+        /// Where they begin.
+        offset: u64,
+    },
     /// The layer does not hold a tar archive that a ztoc can describe.
     #[error(
         "the tar archive cannot be indexed near uncompressed offset {archive_offset} \
@@ -100,6 +106,28 @@ fn advice(size: usize, limit: usize, checkpoints: usize) -> &'static str {
 impl BuildError {
     pub(crate) fn tar(source: TarError, tar: &TarReader, compressed_offset: u64) -> Self {
         Self::Tar { source, archive_offset: tar.position(), compressed_offset }
+    }
+
+    /// Whether only a ztoc is what cannot be had: the layer may be unpacked as it is. A layer that is broken for
+    /// everybody, cut short or with a wrong checksum, is something else.
+    ///
+    /// Of these [`Scanner`](crate::Scanner) tells what it is when the layer has ended, so that one that is broken
+    /// behind the place is told as broken. Limits and a second member it tells at once.
+    pub const fn is_of_the_ztoc(&self) -> bool {
+        match self {
+            Self::SeveralMembers { .. } | Self::TrailingBytes { .. } => true,
+            Self::Tar { source, .. } => source.is_of_the_ztoc() || source.is_limit(),
+            _ => self.is_limit(),
+        }
+    }
+
+    /// Whether reading goes on to see if the layer is broken, too.
+    pub(crate) const fn is_set_aside(&self) -> bool {
+        match self {
+            Self::TrailingBytes { .. } => true,
+            Self::Tar { source, .. } => source.is_of_the_ztoc(),
+            _ => false,
+        }
     }
 
     /// Whether a limit was passed, rather than the layer being malformed.

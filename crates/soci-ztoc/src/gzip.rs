@@ -32,7 +32,7 @@ use crate::limits::LayerLimits;
 use crate::members::GzipMembers;
 use crate::toc::Kept;
 use crate::{WINDOW_SIZE, tar::TarReader};
-use member::{BehindMember, MemberHeader, Verdict};
+use member::{Behind, BehindMember, MemberHeader, Verdict};
 
 /// Bytes inflated at most before the window is moved to the front of the buffer again. Large
 /// enough to make the move rare, small enough to stay in the second-level cache.
@@ -52,8 +52,10 @@ pub(crate) struct GzipScan {
     /// Members that have ended.
     members: u64,
     allowed: GzipMembers,
-    /// What comes behind the first member, where it may be the only one.
+    /// What comes behind the member before.
     behind: BehindMember,
+    /// Why there is no ztoc, though the layer is read on: it may be broken besides.
+    set_aside: Option<BuildError>,
     span_size: u64,
     /// Compressed bytes that zlib has taken.
     total_in: u64,
@@ -75,6 +77,8 @@ enum Member {
     Unreadable(&'static str),
     /// After one.
     Complete,
+    /// After the last, in bytes that are no member.
+    Trailing,
 }
 
 impl GzipScan {
@@ -88,6 +92,7 @@ impl GzipScan {
             members: 0,
             allowed,
             behind: BehindMember::default(),
+            set_aside: None,
             span_size,
             total_in: 0,
             total_out: 0,
@@ -101,6 +106,8 @@ impl GzipScan {
     ///
     /// Everything that these bytes decide is decided when this returns, so the next checkpoint
     /// lies behind them and the result does not depend on how the layer was cut into pieces.
+    ///
+    /// Once an error is [set aside](Self::set_aside), only the gzip stream is looked at.
     pub(crate) fn push(
         &mut self,
         mut input: &[u8],
@@ -115,13 +122,25 @@ impl GzipScan {
                 Member::None => self.member = Member::Inside(MemberHeader::new()),
                 Member::Complete => {
                     self.inflater.reset(Wrapper::Detect);
+                    self.behind = BehindMember::default();
                     self.member_start = self.total_in;
                     self.member = Member::Inside(MemberHeader::new());
                 }
+                Member::Trailing => return Ok(()),
                 Member::Inside(_) | Member::Unreadable(_) => {}
             }
-            if self.allowed == GzipMembers::One && self.members > 0 && self.behind.begins(input) {
-                return Err(BuildError::SeveralMembers { offset: self.member_start });
+            if self.members > 0 {
+                match self.behind.push(input) {
+                    Behind::Member if self.allowed == GzipMembers::One => {
+                        return Err(BuildError::SeveralMembers { offset: self.member_start });
+                    }
+                    Behind::NoMember => {
+                        self.put_aside(BuildError::TrailingBytes { offset: self.member_start });
+                        self.member = Member::Trailing;
+                        return Ok(());
+                    }
+                    Behind::Member | Behind::Unknown => {}
+                }
             }
             // zlib keeps a window of its own. This one is what checkpoints store.
             if self.end == self.buffer.len() {
@@ -138,8 +157,15 @@ impl GzipScan {
             // Before the archive gets what came out: whether it had ended counts as of now.
             self.look_at_header(taken, tar)?;
             let inflated = &self.buffer[self.end..self.end + progress.produced];
-            tar.push(inflated, kept)
-                .map_err(|source| BuildError::tar(source, tar, self.total_in))?;
+            if self.set_aside.is_none()
+                && let Err(source) = tar.push(inflated, kept)
+            {
+                let error = BuildError::tar(source, tar, self.total_in);
+                if !error.is_set_aside() {
+                    return Err(error);
+                }
+                self.put_aside(error);
+            }
             input = rest;
             self.end += progress.produced;
             self.total_in += progress.consumed as u64;
@@ -164,12 +190,29 @@ impl GzipScan {
         }
     }
 
+    /// Why there will be no ztoc whatever comes, if it is known by now.
+    pub(crate) fn set_aside(&self) -> Option<&BuildError> {
+        self.set_aside.as_ref()
+    }
+
+    /// The first reason stands for all.
+    fn put_aside(&mut self, error: BuildError) {
+        self.set_aside.get_or_insert(error);
+    }
+
     /// The layer has ended, and has so many members. Fails if it was cut short.
-    pub(crate) fn finish(self) -> Result<u64, BuildError> {
+    pub(crate) fn finish(mut self) -> Result<u64, BuildError> {
         match self.member {
-            Member::Complete => Ok(self.members),
-            _ => Err(BuildError::Truncated { offset: self.total_in }),
+            Member::Complete | Member::Trailing => {}
+            // A single byte begins nothing.
+            Member::Inside(_) | Member::Unreadable(_)
+                if self.members > 0 && !self.behind.is_known() =>
+            {
+                self.put_aside(BuildError::TrailingBytes { offset: self.member_start });
+            }
+            _ => return Err(BuildError::Truncated { offset: self.total_in }),
         }
+        self.set_aside.map_or(Ok(self.members), Err)
     }
 
     /// How far the next call of inflate may go. No boundary matters before the span is full, and
@@ -177,6 +220,9 @@ impl GzipScan {
     /// every one before the first byte of output.
     fn next_stop(&self) -> (Stop, usize) {
         let free = self.buffer.len() - self.end;
+        if self.set_aside.is_some() {
+            return (Stop::AtEnd, free);
+        }
         let done = self.total_out - self.last_out;
         if self.total_out == 0 || done >= self.span_size {
             return (Stop::AtBlock, free);
@@ -192,7 +238,9 @@ impl GzipScan {
             self.member = Member::Unreadable(reason);
         }
         match self.member {
-            Member::Unreadable(reason) if !tar.ended() => {
+            // A first byte alone does not tell whether there is a member at all.
+            _ if self.members > 0 && !self.behind.is_known() => Ok(()),
+            Member::Unreadable(reason) if !tar.ended() && self.set_aside.is_none() => {
                 Err(BuildError::Gzip { offset: self.total_in, reason })
             }
             _ => Ok(()),
@@ -205,6 +253,9 @@ impl GzipScan {
         kept: &mut Kept,
         cuts: &mut Vec<Cut>,
     ) -> Result<(), BuildError> {
+        if self.set_aside.is_some() {
+            return Ok(());
+        }
         // A span that is exactly full is not over, as the reference has it.
         if self.total_out != 0 && self.total_out - self.last_out <= self.span_size {
             return Ok(());

@@ -42,7 +42,7 @@ pub use checkpoint::Cut;
 pub use encode::Encoded;
 pub use error::{BuildError, BuildFromReaderError};
 pub use limits::LayerLimits;
-pub use members::GzipMembers;
+pub use members::{GzipMembers, MisreadEntries};
 pub use memory::{MemoryGrant, Unbounded};
 pub use reader::{Entry, ExtractError, Extraction, FetchError, ReadError, Reader, Span, ZtocHead};
 pub use span::SpanHasher;

@@ -18,6 +18,8 @@
 //! - Types that a ztoc has no word for fail the layer: global PAX headers (`g`), old GNU sparse
 //!   files (`S`), contiguous files (`7`).
 //!
+//! One thing is not Go's: entries whose ztoc nobody reads rightly can be refused ([`MisreadEntries`]).
+//!
 //! The reader is a state machine over pieces of any size. Only headers, extended headers and sparse
 //! maps are gathered, within limits; data is counted and passed over.
 
@@ -28,6 +30,7 @@ mod pax;
 mod sparse;
 
 use crate::limits::LayerLimits;
+use crate::members::MisreadEntries;
 use crate::toc::{Entry, EntryFields, FileType, Kept};
 pub use error::TarError;
 pub use header::{BLOCK_SIZE, is_header};
@@ -94,10 +97,13 @@ pub(crate) struct TarReader {
     /// Size of the largest extended header that memory was asked for.
     extended_header: usize,
     limits: LayerLimits,
+    misread: MisreadEntries,
+    /// Where soci-snapshotter looks for the next header: behind the last entry, by its logical size.
+    next_header: u64,
 }
 
 impl TarReader {
-    pub(crate) fn new(limits: LayerLimits) -> Self {
+    pub(crate) fn new(limits: LayerLimits, misread: MisreadEntries) -> Self {
         Self {
             next: NextBytes::Header,
             block: [0; BLOCK_SIZE],
@@ -109,6 +115,8 @@ impl TarReader {
             long_link: Vec::new(),
             extended_header: SMALL_EXTENDED_HEADER,
             limits,
+            misread,
+            next_header: 0,
         }
     }
 
@@ -313,6 +321,9 @@ impl TarReader {
             if !kind.has_data() {
                 return Err(TarError::Sparse);
             }
+            if self.misread == MisreadEntries::Refused {
+                return Err(TarError::SparseFile);
+            }
             if let Some(name) = sparse::name(&records) {
                 header.name = name.to_vec();
             }
@@ -374,8 +385,13 @@ impl TarReader {
     }
 
     /// Adds an entry whose data begins at the current position.
-    fn add(&self, file: &File, kept: &mut Kept) -> Result<(), TarError> {
+    fn add(&mut self, file: &File, kept: &mut Kept) -> Result<(), TarError> {
         let File { header, kind, records } = file;
+        if self.next_header > self.position && self.misread == MisreadEntries::Refused {
+            return Err(TarError::SizeOverNext);
+        }
+        let end = self.position.saturating_add_signed(header.size);
+        self.next_header = end.saturating_add(padding(end) as u64);
         let entry = Entry {
             name: &header.name,
             linkname: &header.linkname,

@@ -78,6 +78,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
             annotate_span_size: args.annotate_span_size,
             optimize_xattrs: args.optimizations.contains(&Optimization::Xattr),
             prefetch,
+            strict: args.strict,
         },
         platforms: match args.platform.as_slice() {
             [] => Platforms::All,

@@ -3,13 +3,15 @@
 use bytes::Bytes;
 use soci_oci::{Descriptor, Digest};
 use soci_ztoc::{
-    BLOCK_SIZE, Entry, FileType, GzipMembers, LayerLimits, Reader, Span, ZtocSettings,
+    BLOCK_SIZE, Entry, FileType, GzipMembers, LayerLimits, MisreadEntries, Reader, Span,
+    ZtocSettings,
 };
 
 use super::error::VerifyError;
 use crate::budget::Budget;
 use crate::error::LayerError;
 use crate::layer::{LayerProgress, build_layer};
+use crate::pipeline::ReadOn;
 use crate::store::ImageStore;
 
 /// Files of each layer that are extracted.
@@ -47,6 +49,7 @@ pub struct LayerCheck {
 pub(super) struct Traits {
     pub(super) members: u64,
     pub(super) needs_xattrs: bool,
+    pub(super) misread_entries: bool,
 }
 
 /// Builds the ztoc of a layer again, and extracts some files with the one that is there.
@@ -66,7 +69,11 @@ pub(super) async fn check_layer<S: ImageStore>(
     let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, budget };
     let members = check.whole().await?;
     let (extracted, bytes_fetched) = check.files().await?;
-    let traits = Traits { members, needs_xattrs: reader.needs_xattrs() };
+    let traits = Traits {
+        members,
+        needs_xattrs: reader.needs_xattrs(),
+        misread_entries: has_misread_entries(&reader),
+    };
     let check = LayerCheck {
         layer: layer_digest,
         size: layer.size,
@@ -105,11 +112,20 @@ impl<S: ImageStore> Check<'_, S> {
             span_size: self.reader.span_size(),
             build_tool_identifier: self.reader.build_tool_identifier().to_owned(),
             members: GzipMembers::Any,
+            misread: MisreadEntries::Listed,
             limits: LayerLimits::DEFAULT,
         };
         let Descriptor { digest, size, .. } = self.layer;
-        let built =
-            build_layer(self.store, digest, *size, settings, self.budget, &NobodyTold).await;
+        let built = build_layer(
+            self.store,
+            digest,
+            *size,
+            settings,
+            self.budget,
+            ReadOn::ToTheEnd,
+            &NobodyTold,
+        )
+        .await;
         let built = match built {
             Ok(built) => built.ztoc,
             Err(LayerError::Build(error)) => return Err(self.mismatch(error.to_string())),
@@ -225,6 +241,16 @@ fn difference_between<A: AsRef<[u8]>, B: AsRef<[u8]>>(
     (0..theirs.span_count())
         .find(|index| theirs.checkpoint_window(*index) != built.checkpoint_window(*index))
         .map(|index| format!("the window of checkpoint {index} differs"))
+}
+
+/// Whether soci-snapshotter misreads an entry: see [`MisreadEntries`].
+fn has_misread_entries<B: AsRef<[u8]>>(reader: &Reader<B>) -> bool {
+    let mut end = 0;
+    reader.entries().any(|entry| {
+        let over = entry.offset < end;
+        end = entry.offset.saturating_add(entry.size.unsigned_abs());
+        over || entry.is_sparse()
+    })
 }
 
 fn is_sampled(entry: &Entry<'_>) -> bool {

@@ -93,7 +93,9 @@ async fn an_image_that_cannot_be_indexed_is_a_permanent_failure() {
     let why = fails(&fake, &job, other, "platform-not-found", PERMANENT).await;
     assert!(why.detail.contains("windows/amd64"), "{}", why.detail);
     let limits = soci_ztoc::LayerLimits { entries: 1, ..soci_ztoc::LayerLimits::DEFAULT };
-    let limited = Options { layer_limits: limits, ..options(Version::V2) };
+    // Without strict settings the layers are left out, and nothing is left to index.
+    let mut limited = Options { layer_limits: limits, ..options(Version::V2) };
+    limited.settings.strict = true;
     fails(&fake, &job, limited, "layer-limit", PERMANENT).await;
 
     let text: TestLayer = (media_type::OCI_LAYER, Bytes::from(vec![b'x'; 100_000]));

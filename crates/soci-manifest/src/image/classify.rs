@@ -58,6 +58,7 @@ impl Image {
     /// an index the first manifest's reason stands for all.
     pub(crate) fn not_an_image(&self) -> Result<Option<NotAnImage>, ImageError> {
         let mut reason = None;
+        let mut absent = false;
         let mut seen: HashSet<Digest> = HashSet::new();
         let mut queue: Vec<&Descriptor> = vec![&self.root];
         while let Some(descriptor) = queue.pop() {
@@ -67,6 +68,10 @@ impl Image {
             let why_not = match self.node(descriptor)? {
                 Node::Manifest(manifest) => manifest_not_an_image(descriptor, manifest),
                 Node::Other => Some(NotAnImage::MediaType(descriptor.media_type.clone())),
+                Node::Absent => {
+                    absent = true;
+                    continue;
+                }
                 Node::Index(index) => {
                     if seen.insert(descriptor.digest) {
                         queue.extend(index.manifests().iter().rev());
@@ -78,6 +83,10 @@ impl Image {
                 None => return Ok(None),
                 Some(why_not) => reason = reason.or(Some(why_not)),
             }
+        }
+        // What is not there may be an image; `plan` says which it would be.
+        if absent {
+            return Ok(None);
         }
         Ok(Some(reason.unwrap_or(NotAnImage::NoPlatform)))
     }

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use soci_oci::{Descriptor, Digest, Manifest, Platform, PlatformRules};
+use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, PlatformRules};
 
 use super::platforms::without_repetitions;
-use super::{Image, Node};
+use super::{Image, Node, PlanRules};
 use crate::error::ImageError;
 
 /// The manifest that was found for a platform.
@@ -18,36 +18,32 @@ pub(crate) struct Selected {
 }
 
 impl Image {
-    /// Those of the platforms that the image has, each once. An image that tells no platform has none.
+    /// Those of the platforms that the image has, each once, though their manifests may not be there. An image that tells no
+    /// platform has none.
     pub(crate) fn present(
         &self,
         wanted: &[Platform],
-        rules: PlatformRules,
+        rules: PlanRules,
     ) -> Result<Vec<Platform>, ImageError> {
-        let own = self.platforms(rules)?;
+        let own = self.platforms(rules, &mut Vec::new())?;
         let root_platform = own.first();
         if root_platform.is_none() {
             return Ok(Vec::new());
         }
-        let mut present = without_repetitions(wanted, rules, self.limits.max_platforms);
-        let mut problem = None;
-        present.retain(|platform| match self.select(platform, rules, root_platform) {
-            Ok(_) => true,
-            Err(ImageError::PlatformNotFound { .. }) => false,
-            Err(error) => {
-                problem.get_or_insert(error);
-                false
-            }
+        let mut present = without_repetitions(wanted, rules.platform, self.limits.max_platforms);
+        present.retain(|platform| {
+            let selected = self.select(platform, rules, root_platform);
+            !matches!(selected, Err(ImageError::PlatformNotFound { .. }))
         });
-        problem.map_or(Ok(present), Err)
+        Ok(present)
     }
 
-    /// The first entry of the image index that is for `platform`. A manifest without an index is
-    /// for every platform unless `root_platform` tells which.
+    /// The first entry of the image index that is for `platform`, before those whose configuration says so. A manifest
+    /// without an index is for every platform unless `root_platform` tells which.
     pub(crate) fn select(
         &self,
         platform: &Platform,
-        rules: PlatformRules,
+        PlanRules { platform: rules, strict }: PlanRules,
         root_platform: Option<&Platform>,
     ) -> Result<Selected, ImageError> {
         let not_found = || ImageError::PlatformNotFound { platform: Box::new(platform.clone()) };
@@ -58,13 +54,38 @@ impl Image {
                 let descriptor = self.root.clone();
                 return Ok(Selected { descriptor, manifest: Arc::clone(manifest) });
             }
-            Node::Index(index) => {
+            Node::Index(index) if strict => {
                 first_entry(index.manifests(), platform, rules)?.ok_or_else(not_found)?
             }
-            Node::Manifest(_) | Node::Other => return Err(not_found()),
+            Node::Index(index) => self.entry_for(index, platform, rules).ok_or_else(not_found)?,
+            Node::Manifest(_) | Node::Other | Node::Absent => return Err(not_found()),
         };
+        if descriptor.platform.is_none()
+            && let Node::Manifest(manifest) = self.node(descriptor)?
+        {
+            let descriptor = descriptor.clone();
+            return Ok(Selected { descriptor, manifest: Arc::clone(manifest) });
+        }
         let manifest = self.descend(descriptor, platform, rules)?.ok_or_else(not_found)?;
         Ok(Selected { descriptor: descriptor.clone(), manifest: Arc::clone(manifest) })
+    }
+
+    /// The first entry that names the platform, or else the first without one whose configuration tells it: containerd
+    /// looks for them in this order.
+    fn entry_for<'a>(
+        &'a self,
+        index: &'a Index,
+        platform: &Platform,
+        rules: PlatformRules,
+    ) -> Option<&'a Descriptor> {
+        let matches = |own: &Platform| rules.matches(platform, own);
+        let named = |entry: &&Descriptor| entry.platform.as_ref().is_some_and(matches);
+        let told = |entry: &&Descriptor| {
+            entry.platform.is_none()
+                && matches!(self.told_platform(entry, rules), Ok(Some(own)) if matches(&own))
+        };
+        let entries = || index.manifests().iter();
+        entries().find(named).or_else(|| entries().find(told))
     }
 
     /// Follows indexes in the index down to a manifest, taking at each level the first entry that
@@ -95,6 +116,13 @@ impl Image {
                         None => return Ok(None),
                     }
                 }
+                Node::Absent => {
+                    let platform = Some(Box::new(platform.clone()));
+                    return Err(ImageError::ManifestMissing {
+                        digest: descriptor.digest,
+                        platform,
+                    });
+                }
                 Node::Other => return Ok(None),
             }
         }
@@ -115,11 +143,11 @@ impl<'a> FirstManifest<'a> {
     }
 
     /// The entry's manifest, or the first under the entry's index. `None` if there is none, or if
-    /// anything under the entry is neither a manifest nor an index.
+    /// anything under the entry is neither a manifest nor an index, or is not there.
     pub(crate) fn of(&mut self, entry: &Descriptor) -> Result<Option<Arc<Manifest>>, ImageError> {
         match self.image.node(entry)? {
             Node::Manifest(manifest) => Ok(Some(Arc::clone(manifest))),
-            Node::Other => Ok(None),
+            Node::Other | Node::Absent => Ok(None),
             Node::Index(_) => {
                 if let Some(known) = self.known.get(&entry.digest) {
                     return Ok(known.clone());
@@ -144,7 +172,7 @@ impl<'a> FirstManifest<'a> {
                     queue.extend(index.manifests().iter().rev());
                 }
                 Node::Index(_) => {}
-                Node::Other => return Ok(None),
+                Node::Other | Node::Absent => return Ok(None),
             }
         }
         Ok(first)

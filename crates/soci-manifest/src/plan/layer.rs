@@ -28,6 +28,27 @@ pub enum LayerDecision {
     SeveralMembers,
     /// It is a prefetch artifact, which the newer [`Generation`](crate::Generation) passes over.
     PrefetchArtifact,
+    /// It turned out to be a layer that no ztoc describes, or none that anybody reads rightly. That shows when it is
+    /// read, as for [`LayerDecision::SeveralMembers`].
+    LeftOut(WhyLeftOut),
+}
+
+/// Why a layer that was to be indexed gets no ztoc, though it can be unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhyLeftOut {
+    /// It has a global PAX header, as `git archive` writes.
+    GlobalHeader,
+    /// It has an entry of a type that a ztoc has no word for.
+    EntryType(u8),
+    /// It has a sparse file in PAX format.
+    SparseFile,
+    /// An entry claims a size that reaches over the next one.
+    SizeOverNext,
+    /// There are bytes behind its last gzip member.
+    TrailingBytes,
+    /// It goes beyond a limit of this program.
+    Limit,
 }
 
 /// What a ztoc is built from: a layer read as compressed in one way. The same bytes may be listed
@@ -72,7 +93,62 @@ impl fmt::Display for LayerDecision {
                 f.write_str("several gzip members, which soci-snapshotter before 0.14 misreads")
             }
             Self::PrefetchArtifact => f.write_str("a prefetch artifact, which is no layer"),
+            Self::LeftOut(why) => why.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for WhyLeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GlobalHeader => f.write_str("a global PAX header, which no ztoc can describe"),
+            Self::EntryType(kind) => {
+                write!(f, "an entry of type {:?}, which no ztoc can describe", char::from(*kind))
+            }
+            Self::SparseFile => f.write_str("a sparse file, which soci-snapshotter misreads"),
+            Self::SizeOverNext => f.write_str(
+                "an entry's size reaches over the next one, and soci-snapshotter loads no such ztoc",
+            ),
+            Self::TrailingBytes => f.write_str("bytes behind the last gzip member"),
+            Self::Limit => f.write_str("beyond a limit of this program"),
+        }
+    }
+}
+
+impl LayerDecision {
+    /// A stable name for what is decided: lower case, words joined by hyphens.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Build(_) => "indexed",
+            Self::TooSmall => "too-small",
+            Self::Unsupported { .. } => "compression",
+            Self::SeveralMembers => "several-members",
+            Self::PrefetchArtifact => "prefetch-artifact",
+            Self::LeftOut(WhyLeftOut::GlobalHeader) => "global-header",
+            Self::LeftOut(WhyLeftOut::EntryType(_)) => "entry-type",
+            Self::LeftOut(WhyLeftOut::SparseFile) => "sparse-file",
+            Self::LeftOut(WhyLeftOut::SizeOverNext) => "size-over-next",
+            Self::LeftOut(WhyLeftOut::TrailingBytes) => "trailing-bytes",
+            Self::LeftOut(WhyLeftOut::Limit) => "limit",
+        }
+    }
+
+    /// What soci-snapshotter does about such a layer, where that is something else.
+    pub const fn reference(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Build(_) | Self::TooSmall | Self::Unsupported { .. } | Self::PrefetchArtifact => {
+                return None;
+            }
+            Self::SeveralMembers => "0.11 builds a ztoc that ends with the first member",
+            Self::LeftOut(WhyLeftOut::GlobalHeader | WhyLeftOut::EntryType(_)) => {
+                "fails on the image"
+            }
+            Self::LeftOut(WhyLeftOut::SparseFile | WhyLeftOut::SizeOverNext) => {
+                "builds a ztoc that its own reader does not load or misreads"
+            }
+            Self::LeftOut(WhyLeftOut::TrailingBytes) => "0.11 indexes it, later releases fail",
+            Self::LeftOut(WhyLeftOut::Limit) => "has no such limit",
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use soci_oci::{Descriptor, Platform};
+use soci_oci::{Descriptor, Platform, Tag};
 use soci_text::clip;
 
 use super::LayerDecision;
@@ -19,6 +19,11 @@ const MAX_NAMED: usize = 8;
 pub enum SkipReason {
     /// There is no image to index.
     NotAnImage(NotAnImage),
+    /// The image has an index with prefetch artifacts, and would get one without.
+    PrefetchKept {
+        /// The tag of the index.
+        tag: Tag,
+    },
     /// No layer gets a ztoc, and an index without ztocs is of no use.
     NothingToIndex {
         /// Layers with fewer bytes than the minimum, each counted once.
@@ -27,6 +32,8 @@ pub enum SkipReason {
         unsupported: BTreeMap<&'static str, usize>,
         /// Layers of several gzip members, each counted once.
         several_members: usize,
+        /// Layers that no ztoc describes though they are gzip or tar, by why, each counted once.
+        left_out: BTreeMap<String, usize>,
         /// The minimum in bytes.
         min_layer_size: u64,
     },
@@ -50,6 +57,7 @@ impl SkipReason {
     ) -> Self {
         let mut seen = HashSet::new();
         let (mut too_small, mut several_members, mut unsupported) = (0, 0, BTreeMap::new());
+        let mut left_out = BTreeMap::new();
         for (_, decision) in layers.filter(|(layer, _)| seen.insert(layer.digest)) {
             match decision {
                 LayerDecision::TooSmall => too_small += 1,
@@ -57,11 +65,12 @@ impl SkipReason {
                     *unsupported.entry(compression).or_insert(0) += 1;
                 }
                 LayerDecision::SeveralMembers => several_members += 1,
+                LayerDecision::LeftOut(why) => *left_out.entry(why.to_string()).or_insert(0) += 1,
                 LayerDecision::Build(_) | LayerDecision::PrefetchArtifact => {}
             }
         }
         let min_layer_size = settings.min_layer_size;
-        Self::NothingToIndex { too_small, unsupported, several_members, min_layer_size }
+        Self::NothingToIndex { too_small, unsupported, several_members, left_out, min_layer_size }
     }
 }
 
@@ -75,7 +84,19 @@ impl fmt::Display for SkipReason {
             Self::OtherPlatforms { has, wanted } => {
                 write!(f, "the image is for {has}, and only {wanted} are indexed")
             }
-            Self::NothingToIndex { too_small, unsupported, several_members, min_layer_size } => {
+            Self::PrefetchKept { tag } => write!(
+                f,
+                "the index under {tag} has a list of files to prefetch, which the one that would take its place has \
+                 not: index with --compatible-with 0.16 and the settings it was built with to keep the list, name the files \
+                 anew, or do without by --force"
+            ),
+            Self::NothingToIndex {
+                too_small,
+                unsupported,
+                several_members,
+                left_out,
+                min_layer_size,
+            } => {
                 let mut parts = Vec::new();
                 if *too_small > 0 {
                     parts.push(format!("{too_small} smaller than {min_layer_size} bytes"));
@@ -87,6 +108,9 @@ impl fmt::Display for SkipReason {
                     parts.push(format!(
                         "{several_members} of several gzip members, which soci-snapshotter before 0.14 misreads"
                     ));
+                }
+                for (why, layers) in left_out {
+                    parts.push(format!("{layers} with {why}"));
                 }
                 if parts.is_empty() {
                     parts.push("the image has no layers".to_owned());

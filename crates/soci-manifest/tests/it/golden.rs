@@ -72,6 +72,7 @@ impl Case {
         let settings = SociIndexSettings {
             version: self.version,
             build_tool_identifier: text(&self.input["build_tool"]).to_owned(),
+            strict: true,
             ..SociIndexSettings::default()
         };
         let platforms = match self.version {

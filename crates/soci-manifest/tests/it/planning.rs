@@ -222,14 +222,153 @@ fn a_single_manifest_has_the_platform_of_its_configuration_in_v2_and_any_in_v1()
 }
 
 #[test]
-fn an_entry_without_platform_fails_only_where_it_may_be_meant() {
+fn an_entry_without_platform_has_that_of_its_configuration() {
+    let mut store = Store::default();
+    let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
+    let unnamed = store.put_large("linux/arm64");
+    let again = store.put_image("linux/amd64", vec![layer("again", LARGE)]);
+    let config = store.put("application/vnd.cncf.helm.config.v1+json", "{}");
+    let chart = store.put(OCI_MANIFEST, manifest(config, vec![]).encode());
+    let page = store.put("text/html", "<html>");
+    let alone = store.put_index(vec![unnamed.clone()]);
+    let plan = build(store.plan_by_default(&alone));
+    assert_eq!(
+        (images(&plan), platforms(&plan)),
+        (vec![unnamed.digest], vec!["linux/arm64".into()])
+    );
+    let entries = [&chart, &unnamed, &page, &again, &amd64];
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [1, 4, 0, 3, 2]] {
+        let root = store.put_index(order.map(|place| entries[place].clone()).to_vec());
+        let plan = build(store.plan_by_default(&root));
+        let mut found = images(&plan);
+        found.sort();
+        let mut expected = [amd64.digest, unnamed.digest];
+        expected.sort();
+        assert_eq!(found, expected, "one that names its platform comes first");
+        assert_eq!(plan.left_out_platforms(), []);
+        assert_eq!(images(&build(store.plan(&root, &v1(), &Platforms::All))).len(), 3);
+        for settings in [v1(), SociIndexSettings::default()] {
+            let arm64 = build(store.plan(&root, &settings, &only(&["linux/arm64"])));
+            assert_eq!(images(&arm64), [unnamed.digest]);
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_tells_no_platform_is_left_out_beside_others() {
+    let mut store = Store::default();
+    let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
+    let config = store.put(OCI_CONFIG, "{");
+    let broken = store.put(OCI_MANIFEST, manifest(config, vec![layer("b", LARGE)]).encode());
+    let config = store.put(OCI_CONFIG, r#"{"os":""}"#);
+    let empty = store.put(OCI_MANIFEST, manifest(config, vec![layer("e", LARGE)]).encode());
+    let inner = store.put_large("linux/arm64");
+    let nested = store.put_index(vec![inner]);
+    for (entry, code) in
+        [(broken, "configuration"), (empty, "no-platform"), (nested, "no-platform")]
+    {
+        let root = store.put_index(vec![entry.clone(), amd64.clone()]);
+        let plan = build(store.plan_by_default(&root));
+        assert_eq!(images(&plan), [amd64.digest]);
+        let [left_out] = plan.left_out_platforms() else {
+            panic!("{:?}", plan.left_out_platforms())
+        };
+        assert_eq!((left_out.code, left_out.image), (code, Some(entry.digest)));
+        let plan = build(store.plan(&root, &SociIndexSettings::default(), &only(&["linux/amd64"])));
+        assert_eq!(plan.left_out_platforms(), [], "nobody has asked for it");
+        let alone = store.put_index(vec![entry]);
+        assert!(store.plan_by_default(&alone).is_err(), "{code}");
+        assert!(store.plan(&root, &strict(Version::V2), &Platforms::All).is_err(), "{code}");
+    }
+}
+
+#[test]
+fn what_is_not_there_matters_only_where_it_is_asked_for() {
+    let mut store = Store::default();
+    let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
+    let gone =
+        |name: &str| on(name, Descriptor::new(OCI_MANIFEST, Digest::sha256_of(name.as_bytes()), 9));
+    let arm64 = gone("linux/arm64");
+    let root = store.put_index(vec![arm64.clone(), amd64.clone(), gone("unknown/unknown")]);
+    for version in [Version::V1, Version::V2] {
+        let settings = SociIndexSettings { version, ..SociIndexSettings::default() };
+        let plan = build(store.plan(&root, &settings, &Platforms::All));
+        assert_eq!(images(&plan), [amd64.digest]);
+        let [left_out] = plan.left_out_platforms() else {
+            panic!("{:?}", plan.left_out_platforms())
+        };
+        assert_eq!(left_out.platform, Some(platform("linux/arm64")));
+        assert_eq!((left_out.code, left_out.image), ("manifest-missing", Some(arm64.digest)));
+
+        let plan = build(store.plan(&root, &settings, &only(&["linux/amd64"])));
+        assert_eq!((images(&plan), plan.left_out_platforms()), (vec![amd64.digest], &[][..]));
+        for asked in [&["linux/arm64"][..], &["linux/amd64", "linux/arm64"]] {
+            let error = store.plan(&root, &settings, &only(asked)).unwrap_err();
+            assert!(matches!(error, ImageError::ManifestMissing { .. }), "{error}");
+            assert!(error.to_string().contains("linux/arm64"), "{error}");
+        }
+        // What the reference does.
+        let strict = strict(version);
+        build(store.plan(&root, &strict, &only(&["linux/amd64"])));
+        assert!(store.plan(&root, &strict, &Platforms::All).is_err());
+        let attestation = store.put_index(vec![amd64.clone(), gone("unknown/unknown")]);
+        build(store.plan(&attestation, &strict, &Platforms::All));
+    }
+    let nothing = store.put_index(vec![gone("linux/arm64"), gone("unknown/unknown")]);
+    for settings in [v1(), SociIndexSettings::default()] {
+        let error = store.plan(&nothing, &settings, &Platforms::All).unwrap_err();
+        assert!(matches!(error, ImageError::ManifestMissing { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_platform_whose_layers_cannot_be_had_is_left_out() {
+    let mut store = Store::default();
+    let foreign = Descriptor {
+        media_type: soci_oci::media_type::DOCKER_LAYER_FOREIGN_GZIP.into(),
+        ..layer("foreign", LARGE)
+    };
+    let odd =
+        |media_type: &str| Descriptor { media_type: media_type.into(), ..layer("odd", LARGE) };
+    let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
+    for (layer, code) in [
+        (foreign, "foreign-layer"),
+        (odd("text/plain"), "not-a-layer"),
+        (odd("application/vnd.oci.image.layer.v2.tar"), "unknown-compression"),
+    ] {
+        let other = layer_of(&mut store, layer);
+        let windows = on("windows/amd64", other);
+        let root = store.put_index(vec![windows.clone(), amd64.clone()]);
+        let alone = store.put_index(vec![windows]);
+        for version in [Version::V1, Version::V2] {
+            let settings = SociIndexSettings { version, ..SociIndexSettings::default() };
+            let plan = build(store.plan(&root, &settings, &Platforms::All));
+            assert_eq!(images(&plan), [amd64.digest]);
+            assert_eq!(plan.left_out_platforms()[0].code, code);
+            assert!(store.plan(&root, &settings, &only(&["windows/amd64"])).is_err());
+            assert!(store.plan(&alone, &settings, &Platforms::All).is_err());
+            assert!(store.plan(&root, &strict(version), &Platforms::All).is_err());
+        }
+    }
+}
+
+fn layer_of(store: &mut Store, odd: Descriptor) -> Descriptor {
+    store.put_image("windows/amd64", vec![layer("plain", LARGE), odd])
+}
+
+fn strict(version: Version) -> SociIndexSettings {
+    SociIndexSettings { version, strict: true, ..SociIndexSettings::default() }
+}
+
+#[test]
+fn with_strict_settings_an_entry_without_platform_fails_where_it_may_be_meant() {
     let mut store = Store::default();
     let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
     let unnamed = store.put_large("linux/arm64");
     let before = store.put_index(vec![unnamed.clone(), amd64.clone()]);
     let behind = store.put_index(vec![amd64.clone(), unnamed]);
     let amd64 = only(&["linux/amd64"]);
-    for settings in [v1(), SociIndexSettings::default()] {
+    for settings in [strict(Version::V1), strict(Version::V2)] {
         let error = store.plan(&before, &settings, &amd64).unwrap_err();
         assert!(matches!(error, ImageError::EntryWithoutPlatform { .. }));
         build(store.plan(&behind, &settings, &amd64));

@@ -62,7 +62,10 @@ impl Store {
                 return Ok(image);
             }
             for missing in missing {
-                image.supply(&missing, &self.0[&missing.descriptor.digest])?;
+                match self.0.get(&missing.descriptor.digest) {
+                    Some(bytes) => image.supply(&missing, bytes)?,
+                    None => image.supply_absent(&missing),
+                }
             }
         }
     }

@@ -101,6 +101,10 @@ metrics! {
         "Layers that are being read";
     LAYERS_BUILT: Counter "layers_built" []
         "Layers whose ztoc was built and stored";
+    LAYERS_LEFT_OUT: Counter "layers_left_out" ["reason"]
+        "Layers that got no ztoc in an index that was built or found, by why, small ones not counted";
+    PLATFORMS_LEFT_OUT: Counter "platforms_left_out" ["reason"]
+        "Platforms that got no index beside others that have one, built or found, by why";
     LAYER_READ: Counter "layer_read" (Bytes) []
         "Bytes of layers that were read";
     QUEUE_MESSAGES: Gauge "queue_messages" ["lane", "state"]

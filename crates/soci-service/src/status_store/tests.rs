@@ -94,6 +94,7 @@ fn report() -> Report {
         tag: Some("v1-soci".parse().unwrap()),
         layers: Vec::new(),
         skipped: Vec::new(),
+        left_out_platforms: Vec::new(),
         prefetch: Vec::new(),
         prefetch_files: Vec::new(),
         warnings: Vec::new(),

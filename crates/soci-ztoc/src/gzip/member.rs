@@ -139,8 +139,18 @@ fn string(seen: &mut u16, byte: u8) -> Option<bool> {
     Some(byte == 0)
 }
 
-/// Says whether what comes behind a member begins another one. What does not is left to the inflater, which
-/// refuses it.
+/// What comes behind a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// Not enough has been seen, or it was told before.
+    Unknown,
+    /// Another member.
+    Member,
+    /// Bytes that begin none.
+    NoMember,
+}
+
+/// Says whether what comes behind a member begins another one, by its first two bytes.
 #[derive(Debug, Default)]
 pub(super) struct BehindMember {
     /// The first byte, while it is the only one.
@@ -150,15 +160,15 @@ pub(super) struct BehindMember {
 
 impl BehindMember {
     /// Takes the next bytes. Says so once, with the second byte.
-    pub(super) fn begins(&mut self, bytes: &[u8]) -> bool {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Behind {
         if self.known {
-            return false;
+            return Behind::Unknown;
         }
         let (first, second) = match (self.first, bytes) {
-            (_, []) => return false,
+            (_, []) => return Behind::Unknown,
             (None, [first]) => {
                 self.first = Some(*first);
-                return false;
+                return Behind::Unknown;
             }
             (None, [first, second, ..]) => (*first, *second),
             (Some(first), [second, ..]) => (first, *second),
@@ -168,7 +178,13 @@ impl BehindMember {
         let is_zlib = first & 0x0f == 8
             && first >> 4 <= 7
             && u16::from_be_bytes([first, second]).is_multiple_of(31);
-        [first, second] == [0x1f, 0x8b] || is_zlib
+        let begins = [first, second] == [0x1f, 0x8b] || is_zlib;
+        if begins { Behind::Member } else { Behind::NoMember }
+    }
+
+    /// Whether it has been told.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
     }
 }
 

@@ -29,6 +29,15 @@ pub enum TarError {
     /// GNU sparse file `S`, or a contiguous file `7`).
     #[error("entries of type {:?} are not supported", char::from(*.0))]
     UnsupportedType(u8),
+    /// A sparse file in PAX format, where these are refused ([`MisreadEntries::Refused`](crate::MisreadEntries::Refused)).
+    #[error("there is a sparse file, of which soci-snapshotter cannot load or misreads the ztoc")]
+    SparseFile,
+    /// An entry's size reaches over the next entry, where that is refused
+    /// ([`MisreadEntries::Refused`](crate::MisreadEntries::Refused)).
+    #[error(
+        "an entry claims a size that reaches over the next one, and soci-snapshotter loads no such ztoc"
+    )]
+    SizeOverNext,
     /// An extended header is larger than the limit.
     #[error("an extended header of {size} bytes is over the limit of {limit}")]
     ExtendedHeaderTooLarge {
@@ -60,6 +69,11 @@ pub enum TarError {
 }
 
 impl TarError {
+    /// Whether the archive may be unpacked all the same: only a ztoc has no word for what is in it.
+    pub const fn is_of_the_ztoc(&self) -> bool {
+        matches!(self, Self::UnsupportedType(_) | Self::SparseFile | Self::SizeOverNext)
+    }
+
     /// Whether a limit of ours was passed, rather than the archive being malformed.
     pub const fn is_limit(&self) -> bool {
         matches!(

@@ -13,4 +13,5 @@ mod limits;
 mod members;
 mod properties;
 mod readers;
+mod set_aside;
 mod support;
