@@ -129,6 +129,10 @@ newer:
 registry-conformance:
     tests/registry-conformance/run
 
+# Other clients beside ours on registries with every habit. PROFILES as in tests/registries/run. Needs Go.
+registries *PROFILES:
+    tests/registries/run {{PROFILES}}
+
 # Every fuzz target for some seconds.
 fuzz-smoke:
     fuzz/run

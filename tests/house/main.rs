@@ -11,6 +11,7 @@
 //!   are not called.
 //! - `logs.rs`: one file gives a process its subscriber, and knows whose crates are whose.
 //! - `documents.rs`: what a document names exists, and the README names the Rust that is needed.
+//! - `registries.rs`: the document on registries and the table of their habits name the same ones.
 //! - `commands.rs`: the justfile, `.ci/run` and the workflows do the same, and run only what is pinned.
 //! - `origin.rs`: one place says where the repository is and which version this is.
 //!
@@ -28,6 +29,7 @@ mod module;
 mod origin;
 mod parity;
 mod pure;
+mod registries;
 mod tree;
 
 /// Fails with everything that a check found, one a line.

@@ -42,6 +42,7 @@ use tokio::task::AbortHandle;
 pub use options::{FakeAuth, FakeOptions, TokenUser};
 pub use quirk::{Condition, Effect, Quirk, When};
 pub use request::{LoggedRequest, RequestKind};
+pub use table::{habits, shows_at_storage};
 
 use crate::catalogue::ManifestRecord;
 use crate::context::Context;
@@ -153,6 +154,11 @@ impl FakeRegistry {
     /// If the table has none of this name.
     pub fn behave(&self, name: &str) {
         self.fake().state().habits.extend(table::named(name));
+    }
+
+    /// Whether a request has met this habit.
+    pub fn has_shown(&self, habit: &str) -> bool {
+        self.fake().state().shown.contains(habit)
     }
 
     /// Whether ordered quirks are left that have not acted as often as they should.

@@ -141,9 +141,9 @@ expect_no_tag() {
     expect "the status of tag $3" "$(http "$1" "$2/manifests/$3" --output /dev/null --write-out '%{http_code}')" 404
 }
 
-# writes SERVER prints how many writing requests a docker-registry has answered so far.
+# writes SERVER prints how many writing requests a registry that logs its requests has answered so far.
 writes() {
-    grep -cE '"(PUT|POST|PATCH|DELETE) /v2/' "$RUN/$1.log" || true
+    grep -cE '[ "](PUT|POST|PATCH|DELETE) /v2/' "$RUN/$1.log" || true
 }
 
 # manifest_writes SERVER REPOSITORY prints how many manifests a docker-registry was sent for a repository.

@@ -75,6 +75,22 @@ build_olareg() {
     (cd "$ROOT/tests/e2e/olareg" && go build -o "$OLAREG" github.com/olareg/olareg/cmd/olareg)
 }
 
+# build_registries sets DISTRIBUTION to the registry of distribution 3 and CRANE to crane, which serves one, too.
+build_registries() {
+    echo "building distribution 3"
+    DISTRIBUTION="$ROOT/target/e2e/bin/distribution"
+    (cd "$ROOT/tests/e2e/distribution" && go build -o "$DISTRIBUTION" .)
+    build_crane
+}
+
+# build_crane sets CRANE to crane, unless the caller's environment names one.
+build_crane() {
+    [ -z "${CRANE:-}" ] || return 0
+    echo "building crane"
+    CRANE="$ROOT/target/registries/crane"
+    (cd "$ROOT/tests/registries" && go build -o "$CRANE" github.com/google/go-containerregistry/cmd/crane)
+}
+
 # fetch_wheels FOLDER REQUIREMENT... downloads wheels from PyPI for one fixed platform, so that every machine gets the
 # same files, and does nothing where they are there.
 fetch_wheels() {

@@ -3,7 +3,7 @@
 # Sourced; the caller sets HERE, RUN (folder of this run) and OLAREG (program). Needs lib/checks.sh and lib/emulator.sh.
 
 # Ports by server: plain, basic and redirect are docker-registry, the last two with Basic auth; olareg has the
-# referrers API; files serves the blobs that redirect points to; toxic, toxic2 and front are failing ways to another
+# referrers API; distribution is the registry of distribution 3 and crane that of go-containerregistry; files serves the blobs that redirect points to; toxic, toxic2 and front are failing ways to another
 # registry.
 # aws, flaky and moto are emulators of AWS; worker, worker2 and worker3 are the service; local and local_page are the
 # registry and the status page of `local`.
@@ -13,7 +13,7 @@ readonly REGISTRY_USER=builder REGISTRY_PASSWORD='s3cret-e2e-Pa55'
 readonly FILES_HOST=127.0.0.2
 
 choose_ports() {
-    local names=(plain basic redirect olareg files toxic toxic2 front aws flaky moto worker worker2 worker3 local local_page)
+    local names=(plain basic redirect olareg distribution crane files toxic toxic2 front aws flaky moto worker worker2 worker3 local local_page)
     local ports
     ports=$(python3 - "${#names[@]}" <<'PYTHON'
 import socket, sys
@@ -144,6 +144,14 @@ stop_all() {
 
 start_plain() {
     start plain docker-registry serve "$RUN/plain.yml"
+}
+
+# start_more_registries starts the two that only the group `registries` needs.
+start_more_registries() {
+    registry_config distribution >"$RUN/distribution.yml"
+    mkdir -p "$RUN"/{distribution,crane}
+    start distribution "$DISTRIBUTION" serve "$RUN/distribution.yml"
+    start crane "$CRANE" registry serve --address "127.0.0.1:${PORT[crane]}" --disk "$RUN/crane"
 }
 
 start_servers() {

@@ -1,6 +1,6 @@
 //! What the fake remembers between requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,8 @@ pub(super) struct Fake {
 pub(super) struct FakeState {
     /// The registry's habits. All that hit a request act.
     pub(super) habits: Vec<Quirk>,
+    /// The names of those that have acted.
+    pub(super) shown: BTreeSet<&'static str>,
     /// What a test has ordered, and how often each has acted. Of those that hit a request, the first
     /// acts.
     pub(super) ordered: Vec<(Quirk, usize)>,
@@ -58,6 +60,7 @@ impl Fake {
     ) -> Self {
         let state = FakeState {
             habits,
+            shown: BTreeSet::new(),
             ordered: Vec::new(),
             log: Vec::new(),
             tokens: HashMap::new(),
@@ -82,7 +85,12 @@ impl FakeState {
             *acted += 1;
             Some(effect)
         });
-        let habits = self.habits.iter_mut().filter_map(|quirk| quirk.hit(asked).cloned());
+        let shown = &mut self.shown;
+        let habits = self.habits.iter_mut().filter_map(|quirk| {
+            let effect = quirk.hit(asked)?.clone();
+            shown.insert(quirk.name);
+            Some(effect)
+        });
         (ordered, habits.collect())
     }
 

@@ -28,6 +28,27 @@ pub(super) fn named(name: &str) -> Vec<Quirk> {
     rows
 }
 
+/// The names of the habits that [`FakeRegistry::behave`](super::FakeRegistry::behave) takes, each
+/// once, in the order of the table.
+pub fn habits() -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in table() {
+        if !names.contains(&row.name) {
+            names.push(row.name);
+        }
+    }
+    names
+}
+
+/// Whether the habit of this name shows at the storage, to which a registry must redirect blobs then.
+///
+/// # Panics
+/// If the table has none of this name.
+pub fn shows_at_storage(name: &str) -> bool {
+    let kinds = [RequestKind::StorageGet, RequestKind::StorageHead];
+    named(name).iter().any(|row| kinds.contains(&row.when.kind))
+}
+
 fn table() -> Vec<Quirk> {
     use RequestKind::{
         BlobGet, BlobHead, ManifestGet, ManifestHead, ManifestPut, Referrers, StorageGet,
@@ -55,7 +76,9 @@ fn table() -> Vec<Quirk> {
         row("upload-state", UploadPut, Effect::error(bad, "BLOB_UPLOAD_INVALID", lost))
             .when(Condition::QueryLacks(UPLOAD_STATE)),
         row("absolute-locations", UploadPost, Effect::LocationAtRegistry),
+        row("absolute-locations", UploadPatch, Effect::LocationAtRegistry),
         row("uploads-elsewhere", UploadPost, Effect::LocationAtStorage),
+        row("uploads-elsewhere", UploadPatch, Effect::LocationAtStorage),
         // Registries of the OCI 1.0 generation.
         row("no-referrers-api", Referrers, Effect::page(404, "text/plain", "404 page not found")),
         row("no-referrers-api", ManifestPut, Effect::DropHeader("oci-subject")),
