@@ -347,7 +347,7 @@ fn an_artifact_of_no_spans_is_read_and_never_written() {
 #[tokio::test]
 async fn a_list_that_somebody_has_chosen_is_not_lost_silently() {
     let base = layer(&[File::Filler("var/one", 300_000), File::Data("bin/app", b"app".to_vec())]);
-    let image = TestImage::single("linux/amd64", &[base.clone()]);
+    let image = TestImage::single("linux/amd64", std::slice::from_ref(&base));
     let registry = FakeRegistry::start().await;
     image.put(&registry, REPOSITORY, "1");
     let chosen = prefetching(files(&["/bin/app"]), Version::V2);

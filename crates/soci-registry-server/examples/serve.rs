@@ -62,7 +62,7 @@ async fn misbehaving(
     image: Option<(&Path, &[String])>,
 ) -> Result<(), Box<dyn Error>> {
     // Some habits are those of the token endpoint.
-    let auth = FakeAuth::Bearer { user: TokenUser::Anyone, lifetime: Duration::from_secs(600) };
+    let auth = FakeAuth::Bearer { user: TokenUser::Anyone, lifetime: Duration::from_mins(10) };
     let known = habits().contains(&profile);
     if !known && profile != "none" {
         return Err(format!("no habit is named {profile:?}").into());

@@ -125,6 +125,12 @@ impl Metrics {
         for outcome in ["indexed", "already-indexed", "given-back"] {
             let _ = metrics.jobs.get_or_create(&JobLabels { outcome, reason: "" });
         }
+        for reason in ["several-members", "global-header", "sparse-file", "trailing-bytes"] {
+            let _ = metrics.layers_left_out.get_or_create(&ReasonLabel { reason });
+        }
+        for reason in ["manifest-missing", "layer-missing", "foreign-layer"] {
+            let _ = metrics.platforms_left_out.get_or_create(&ReasonLabel { reason });
+        }
         for result in ["ok", "failed"] {
             let _ = metrics.heartbeats.get_or_create(&ResultLabel { result });
         }
