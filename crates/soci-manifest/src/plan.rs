@@ -3,8 +3,7 @@
 //! A plan is made before the first byte of a layer is read. It answers three questions, each as the
 //! reference does:
 //!
-//! - Which manifests get a SOCI index? V1 takes every image manifest, or those of the platforms asked
-//!   for. V2 takes one for each platform, the first that matches, because a runtime would choose that.
+//! - Which manifests get a SOCI index? See `targets.rs`.
 //! - Which of their layers get a ztoc? See `layer.rs`.
 //! - What is rewritten? V2 makes a new image index in which every manifest of the old one is written
 //!   again as an OCI manifest, attestations too.
@@ -17,22 +16,21 @@
 mod layer;
 mod left_out;
 mod reason;
+mod targets;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, PlatformRules};
+use soci_oci::{Descriptor, Digest, Index, Manifest, Platform};
 
 use crate::error::ImageError;
 use crate::format::Version;
-use crate::image::{
-    FirstManifest, Image, Node, PlanRules, Selected, UntoldEntry, manifest_not_an_image,
-    without_repetitions,
-};
+use crate::image::{FirstManifest, Image, PlanRules};
 use crate::settings::{Platforms, SociIndexSettings};
 
 use left_out::LeftOutSoFar;
+use targets::Target;
 
 pub use layer::{LayerDecision, LayerKey, LayerToBuild, SkippedLayer, WhyLeftOut};
 pub use left_out::LeftOutPlatform;
@@ -87,6 +85,17 @@ pub(crate) struct Conversion {
     absent: HashSet<Digest>,
 }
 
+impl Conversion {
+    /// Leaves the entries of this manifest as they are.
+    fn leave_alone(&mut self, image: Digest) {
+        for (entry, manifest) in self.index.manifests().iter().zip(&mut self.manifests) {
+            if entry.digest == image {
+                *manifest = None;
+            }
+        }
+    }
+}
+
 impl Plan {
     /// The plan without these layers, each with what was decided when it was read; or that nothing is left.
     #[must_use]
@@ -113,15 +122,19 @@ impl Plan {
             let missing = index.keys().find(|key| layers.contains(&key.digest));
             match missing {
                 None => self.indexes.push(index),
-                Some(layer) => self.left_out.push(LeftOutPlatform {
-                    reason: format!(
-                        "layer {} of manifest {} is not there",
-                        layer.digest, index.image.digest
-                    ),
-                    code: "layer-missing",
-                    image: Some(index.image.digest),
-                    platform: index.platform,
-                }),
+                Some(layer) => {
+                    let image = index.image.digest;
+                    // A registry that looks for layers would refuse it if it were written anew.
+                    if let Some(conversion) = &mut self.conversion {
+                        conversion.leave_alone(image);
+                    }
+                    self.left_out.push(LeftOutPlatform {
+                        reason: format!("layer {} of manifest {image} is not there", layer.digest),
+                        code: "layer-missing",
+                        image: Some(image),
+                        platform: index.platform,
+                    });
+                }
             }
         }
         (!self.indexes.is_empty()).then_some(self)
@@ -299,111 +312,6 @@ impl Image {
         })))
     }
 
-    /// The image manifests of an index, nested ones too; or the single manifest.
-    fn all_manifests(
-        &self,
-        rules: PlanRules,
-        left_out: &mut LeftOutSoFar,
-    ) -> Result<Vec<Target>, ImageError> {
-        let mut targets = Vec::new();
-        let mut seen = HashSet::new();
-        let mut queue = vec![(self.root(), 0)];
-        while let Some((descriptor, depth)) = queue.pop() {
-            let unknown = descriptor.platform.as_ref().is_some_and(Platform::is_unknown);
-            if unknown || !seen.insert(descriptor.digest) {
-                continue;
-            }
-            match self.node(descriptor)? {
-                Node::Index(index) => {
-                    queue.extend(index.manifests().iter().rev().map(|child| (child, depth + 1)));
-                }
-                Node::Manifest(manifest)
-                    if manifest_not_an_image(descriptor, manifest).is_none() =>
-                {
-                    // The reference asks every entry of the root for its platform, no nested one.
-                    if rules.strict && depth == 1 && descriptor.platform.is_none() {
-                        return Err(ImageError::EntryWithoutPlatform { digest: descriptor.digest });
-                    }
-                    targets.push(Target {
-                        platform: self.platform_of(descriptor, manifest, rules.platform),
-                        descriptor: descriptor.clone(),
-                        manifest: Arc::clone(manifest),
-                    });
-                }
-                // What says that it is something else needs no SOCI index.
-                Node::Absent if descriptor.artifact_type.is_empty() => {
-                    let platform = descriptor.platform.as_ref();
-                    let error = ImageError::ManifestMissing {
-                        digest: descriptor.digest,
-                        platform: platform.cloned().map(Box::new),
-                    };
-                    left_out.or_leave_out(platform, None, Err::<(), _>(error))?;
-                }
-                Node::Manifest(_) | Node::Other | Node::Absent => {}
-            }
-        }
-        Ok(targets)
-    }
-
-    /// The manifests of the given platforms; the single manifest whatever its platform, as the
-    /// reference takes it for V1.
-    fn manifests_of(
-        &self,
-        platforms: &[Platform],
-        rules: PlanRules,
-        left_out: &mut LeftOutSoFar,
-    ) -> Result<Vec<Target>, ImageError> {
-        let mut seen = HashSet::new();
-        let mut targets = Vec::new();
-        for platform in without_repetitions(platforms, rules.platform, self.limits().max_platforms)
-        {
-            let selected = self.select(&platform, rules, None);
-            let selected = left_out.or_leave_out(Some(&platform), None, selected)?;
-            let Some(Selected { descriptor, manifest }) = selected else { continue };
-            if seen.insert(descriptor.digest) {
-                let own = self.platform_of(&descriptor, &manifest, rules.platform);
-                targets.push(Target { platform: own.or(Some(platform)), descriptor, manifest });
-            }
-        }
-        Ok(targets)
-    }
-
-    /// The first manifest of every platform, or of those given.
-    fn conversion_targets(
-        &self,
-        platforms: &Platforms,
-        rules: PlanRules,
-        left_out: &mut LeftOutSoFar,
-    ) -> Result<Vec<Target>, ImageError> {
-        let mut untold = Vec::new();
-        let all = self.platforms(rules, &mut untold)?;
-        let root_platform = self.root_index().is_none().then(|| all.first()).flatten();
-        let wanted = match platforms {
-            Platforms::All => &all,
-            Platforms::Only(platforms) | Platforms::AnyOf(platforms) => platforms,
-        };
-        let wanted = without_repetitions(wanted, rules.platform, self.limits().max_platforms);
-        // Before one search per platform through what may be a long index.
-        self.check_platforms(wanted.len())?;
-        let mut targets = Vec::with_capacity(wanted.len());
-        for platform in wanted {
-            let selected = self.select(&platform, rules, root_platform);
-            let selected = left_out.or_leave_out(Some(&platform), None, selected)?;
-            targets.extend(selected.map(|Selected { descriptor, manifest }| Target {
-                platform: Some(platform),
-                descriptor,
-                manifest,
-            }));
-        }
-        // Whoever names platforms has not asked for these.
-        for UntoldEntry { digest, error } in
-            untold.into_iter().filter(|_| *platforms == Platforms::All)
-        {
-            left_out.or_leave_out(None, Some(digest), Err::<(), _>(error))?;
-        }
-        Ok(targets)
-    }
-
     fn conversion(
         &self,
         indexes: &[IndexPlan],
@@ -440,40 +348,6 @@ impl Image {
         let absent = self.absent_entries().map(|entry| entry.digest).collect();
         Ok(Conversion { index, manifests, present: self.documents().collect(), absent })
     }
-
-    fn platform_of(
-        &self,
-        descriptor: &Descriptor,
-        manifest: &Manifest,
-        rules: PlatformRules,
-    ) -> Option<Platform> {
-        descriptor.platform.clone().or_else(|| self.config_platform(manifest, rules))
-    }
-
-    fn check_limits(&self, targets: &[Target]) -> Result<(), ImageError> {
-        self.check_platforms(targets.len())?;
-        let layers: usize = targets.iter().map(|target| target.manifest.layers().len()).sum();
-        let limit = self.limits().max_layers;
-        if layers > limit {
-            return Err(ImageError::Limit { what: "layers", limit });
-        }
-        Ok(())
-    }
-
-    fn check_platforms(&self, platforms: usize) -> Result<(), ImageError> {
-        let limit = self.limits().max_platforms;
-        if platforms > limit {
-            return Err(ImageError::Limit { what: "platforms", limit });
-        }
-        Ok(())
-    }
-}
-
-/// An image manifest that gets a SOCI index if it has layers for one.
-struct Target {
-    platform: Option<Platform>,
-    descriptor: Descriptor,
-    manifest: Arc<Manifest>,
 }
 
 fn plan_index(settings: &SociIndexSettings, target: Target) -> Result<IndexPlan, ImageError> {

@@ -48,12 +48,14 @@ struct RegionSource {
 }
 
 /// `GetAuthorizationToken` of ECR.
-struct PrivateTokens(Client);
+struct PrivateTokens {
+    client: Client,
+}
 
 impl TokenApi for PrivateTokens {
     fn obtain(&self) -> TokenFuture<'_> {
         Box::pin(async {
-            let answer = self.0.get_authorization_token().send().await?;
+            let answer = self.client.get_authorization_token().send().await?;
             let data = answer.authorization_data.unwrap_or_default().into_iter().next();
             let data = data.as_ref();
             let token = data.and_then(AuthorizationData::authorization_token);
@@ -68,7 +70,7 @@ impl EcrCredentials {
     /// Credentials for the registries in the configuration's region.
     pub fn new(config: &SdkConfig) -> Self {
         let region = config.region().map(ToString::to_string);
-        let tokens = TokenSource::new(Arc::new(PrivateTokens(Client::new(config))));
+        let tokens = TokenSource::new(Arc::new(PrivateTokens { client: Client::new(config) }));
         Self { source: Arc::new(RegionSource { tokens, region, also_for: Vec::new() }) }
     }
 

@@ -36,12 +36,14 @@ pub(super) fn is_public(registry: &str) -> bool {
 pub(super) struct PublicRegistry(TokenSource);
 
 /// `GetAuthorizationToken` of ECR Public.
-struct PublicTokens(Client);
+struct PublicTokens {
+    client: Client,
+}
 
 impl TokenApi for PublicTokens {
     fn obtain(&self) -> TokenFuture<'_> {
         Box::pin(async {
-            let answer = self.0.get_authorization_token().send().await?;
+            let answer = self.client.get_authorization_token().send().await?;
             let data = answer.authorization_data.as_ref();
             let token = data.and_then(AuthorizationData::authorization_token);
             let ends = data.and_then(AuthorizationData::expires_at);
@@ -53,7 +55,7 @@ impl TokenApi for PublicTokens {
 impl PublicRegistry {
     pub(super) fn new(config: &SdkConfig) -> Self {
         let settings = Builder::from(config).region(Region::new(REGION)).build();
-        Self(TokenSource::new(Arc::new(PublicTokens(Client::from_conf(settings)))))
+        Self(TokenSource::new(Arc::new(PublicTokens { client: Client::from_conf(settings) })))
     }
 
     /// The credentials; none where there is no token.

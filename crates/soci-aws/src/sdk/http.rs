@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -101,6 +102,12 @@ async fn send(
     answer: Option<Duration>,
 ) -> Result<HttpResponse, ConnectorError> {
     let user = ConnectorError::user;
+    // Before another try the SDK asks for the connection, so as not to use it again, and complains where nobody tells it.
+    // This client's connections are closed by those who find them broken.
+    if let Some(capture) = request.extension::<CaptureSmithyConnection>() {
+        let unknown = || ConnectionMetadata::builder().proxied(false).poison_fn(|| {}).build();
+        capture.set_connection_retriever(move || Some(unknown()));
+    }
     let request = request.try_into_http1x().map_err(|error| user(error.into()))?;
     let (parts, body) = request.into_parts();
     let Some(bytes) = body.bytes() else { return Err(user("the body is not in memory".into())) };
