@@ -52,7 +52,7 @@ impl StatusError {
     }
 
     /// Whether the registry wants fewer requests. It says so by 429, or by a code under any status, in a list of errors
-    /// or in the formats of AWS ([`THROTTLING`]).
+    /// or in the formats of AWS (`THROTTLING`).
     pub fn is_throttling(&self) -> bool {
         let throttles = |message: &RegistryMessage| {
             let (code, words) = (&message.code, &message.message);
