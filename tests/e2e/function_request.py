@@ -5,20 +5,14 @@ function_request.py NAME PROGRAM [VARIABLE=VALUE...]
 """
 
 import base64
-import io
 import json
 import sys
-import zipfile
+
+from function_package import package
 
 
 def main():
     name, program, *variables = sys.argv[1:]
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as package:
-        entry = zipfile.ZipInfo("bootstrap")
-        entry.external_attr = 0o755 << 16
-        with open(program, "rb") as file:
-            package.writestr(entry, file.read())
     json.dump({
         "FunctionName": name,
         "Runtime": "provided.al2023",
@@ -28,7 +22,7 @@ def main():
         "Timeout": 60,
         "MemorySize": 512,
         "Environment": {"Variables": dict(variable.split("=", 1) for variable in variables)},
-        "Code": {"ZipFile": base64.b64encode(archive.getvalue()).decode()},
+        "Code": {"ZipFile": base64.b64encode(package(program)).decode()},
     }, sys.stdout)
 
 

@@ -15,14 +15,14 @@ stack.py inventory                                             prints everything
 The emulator is the one of AWS_ENDPOINT_URL.
 """
 
-import io
 import json
 import pathlib
 import sys
-import zipfile
 
 import boto3
 import yaml
+
+from function_package import package
 
 # What MiniStack 1.5.33 has no handler for. The tests of the crate `tests` hold these parts of the template to account.
 MISSING_TYPES = (
@@ -88,14 +88,9 @@ def gone(section, name, reason):
 
 
 def put_program(bucket, program):
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as package:
-        entry = zipfile.ZipInfo("bootstrap")
-        entry.external_attr = 0o755 << 16
-        package.writestr(entry, pathlib.Path(program).read_bytes())
     s3 = boto3.client("s3")
     key = pathlib.Path(program).name + ".zip"
-    s3.put_object(Bucket=bucket, Key=key, Body=archive.getvalue())
+    s3.put_object(Bucket=bucket, Key=key, Body=package(program))
     return key
 
 
