@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use http_body_util::BodyExt as _;
 use soci_registry::TlsOptions;
 
 /// A connector for each of the timeouts that the SDK asks for.
@@ -110,8 +111,10 @@ async fn send(
     }
     let request = request.try_into_http1x().map_err(|error| user(error.into()))?;
     let (parts, body) = request.into_parts();
-    let Some(bytes) = body.bytes() else { return Err(user("the body is not in memory".into())) };
-    let request = http::Request::from_parts(parts, bytes.to_vec());
+    // Read to its end, as by that the SDK knows that it is sent: else it takes the wait for an answer, which is long for
+    // messages of a queue, for an upload that has stalled.
+    let bytes = body.collect().await.map_err(user)?.to_bytes();
+    let request = http::Request::from_parts(parts, bytes);
     let request = reqwest::Request::try_from(request).map_err(|error| user(error.into()))?;
     let sent = client.execute(request);
     let sent = match answer {
@@ -191,7 +194,7 @@ mod tests {
         let response = post(&url, PATIENCE).await.unwrap();
         assert_eq!(response.status().as_u16(), 400);
         assert_eq!(response.headers().get("x-amzn-requestid"), Some("1"));
-        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+        let body = response.into_body().collect().await.unwrap();
         assert_eq!(&body.to_bytes()[..], b"{}");
         let sent = served.await.unwrap();
         assert!(sent.starts_with("POST /path?X-Amz-Signature=SECRET HTTP/1.1\r\n"), "{sent}");
@@ -207,5 +210,46 @@ mod tests {
         let (url, _served) = server("").await;
         let error = post(&url, Duration::from_millis(50)).await.unwrap_err();
         assert!(error.is_timeout() && !format!("{error:?}").contains("SECRET"), "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_take_as_long_as_a_queue_without_messages_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let mut connections = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                connections.push(tokio::spawn(async move {
+                    let mut sent = Vec::new();
+                    let mut piece = [0; 4096];
+                    while !sent.ends_with(b"}") {
+                        let read = stream.read(&mut piece).await.unwrap();
+                        sent.extend_from_slice(&piece[..read]);
+                    }
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }));
+                assert_eq!(connections.len(), 1, "it was asked again");
+            }
+        });
+        let settings = aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(aws_config::Region::new("eu-west-1"))
+            .credentials_provider(aws_credential_types::Credentials::new(
+                "id", "key", None, None, "test",
+            ))
+            .endpoint_url(&url)
+            .http_client(LazyHttpClient::new(TlsOptions::default(), PATIENCE))
+            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+                aws_smithy_async::rt::sleep::TokioSleep::new(),
+            ))
+            .build();
+        let client = aws_sdk_sqs::Client::from_conf(settings);
+        let receive = client.receive_message().queue_url(format!("{url}/123456789012/jobs"));
+        let received = receive.wait_time_seconds(20).send().await;
+        assert!(received.is_ok(), "{received:?}");
+        assert!(!served.is_finished());
     }
 }
