@@ -6,20 +6,9 @@ use soci_manifest::{Generation, LayerDecision, SociIndexSettings, Version, WhyLe
 use soci_oci::media_type;
 use soci_registry_server::testing::{FakeRegistry, RequestKind};
 use soci_tests::{TestImage, TestLayer, gzip_layer};
-use soci_ztoc::testing::{gzip, plain_archive};
+use soci_ztoc::testing::{archive_entry as entry, gzip, pax_header, plain_archive};
 
 use crate::support::{REPOSITORY, index, indexed, name, options, store};
-
-fn entry(name: &str, kind: u8, size: u64, data: &[u8]) -> Vec<u8> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(name).unwrap();
-    header.set_entry_type(tar::EntryType::new(kind));
-    header.set_size(size);
-    header.set_mode(0o644);
-    header.set_cksum();
-    let padding = data.len().next_multiple_of(512) - data.len();
-    [header.as_bytes(), data, &vec![0; padding]].concat()
-}
 
 /// An archive with this entry first, and much behind it.
 fn archive(odd: &[u8]) -> Vec<u8> {
@@ -27,22 +16,19 @@ fn archive(odd: &[u8]) -> Vec<u8> {
 }
 
 fn sparse() -> Vec<u8> {
-    let records: String = [
-        ("GNU.sparse.major=0", 22),
-        ("GNU.sparse.minor=1", 22),
-        ("GNU.sparse.size=9000", 24),
-        ("GNU.sparse.numblocks=1", 26),
-        ("GNU.sparse.map=0,100", 24),
-    ]
-    .map(|(record, length)| format!("{length} {record}\n"))
-    .concat();
-    let header = entry("pax", b'x', records.len() as u64, records.as_bytes());
-    [header, entry("sparse", b'0', 100, &[7; 100])].concat()
+    let records = [
+        ("GNU.sparse.major", "0"),
+        ("GNU.sparse.minor", "1"),
+        ("GNU.sparse.size", "9000"),
+        ("GNU.sparse.numblocks", "1"),
+        ("GNU.sparse.map", "0,100"),
+    ];
+    [pax_header(b'x', &records), entry("sparse", b'0', 100, &[7; 100])].concat()
 }
 
 /// Each with the reason for which it is left out, and whether strict settings index it.
 fn layers() -> Vec<(TestLayer, WhyLeftOut, bool)> {
-    let global = entry("pax_global_header", b'g', 16, b"16 comment=0123\n");
+    let global = pax_header(b'g', &[("comment", "0123")]);
     let plain = |bytes: Vec<u8>| -> TestLayer { (media_type::OCI_LAYER, Bytes::from(bytes)) };
     let packed = |bytes: &[u8]| -> TestLayer { (media_type::OCI_LAYER_GZIP, gzip(bytes).into()) };
     let trailing = |bytes: &[u8]| -> TestLayer {
@@ -154,7 +140,7 @@ async fn a_limit_costs_the_layer_and_not_the_image() {
 
 #[tokio::test]
 async fn a_layer_that_is_broken_for_everybody_fails_the_image() {
-    let global = archive(&entry("pax_global_header", b'g', 16, b"16 comment=0123\n"));
+    let global = archive(&pax_header(b'g', &[("comment", "0123")]));
     let whole = gzip(&global);
     let mut wrong_checksum = whole.clone();
     let checksum = wrong_checksum.len() - 8;

@@ -49,6 +49,33 @@ pub fn random_layer(seed: u64) -> Layer {
     Layer { bytes, compression: Compression::Gzip, span_size, archive, files }
 }
 
+/// One entry of an archive with its data, padded. `size` is what its header says.
+pub fn archive_entry(name: &str, kind: u8, size: u64, data: &[u8]) -> Vec<u8> {
+    let mut header = Header::new_ustar();
+    header.set_path(name).unwrap();
+    header.set_entry_type(EntryType::new(kind));
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let padding = data.len().next_multiple_of(512) - data.len();
+    [header.as_bytes(), data, &vec![0; padding]].concat()
+}
+
+/// A PAX header with these records: for the next entry (`x`) or for all that follow (`g`).
+pub fn pax_header(kind: u8, records: &[(&str, &str)]) -> Vec<u8> {
+    let record = |(key, value): &(&str, &str)| {
+        let rest = key.len() + value.len() + 3;
+        let digits = |length: usize| length.to_string().len();
+        let mut length = rest + 1;
+        while rest + digits(length) != length {
+            length += 1;
+        }
+        format!("{length} {key}={value}\n")
+    };
+    let body: String = records.iter().map(record).collect();
+    archive_entry("pax", kind, body.len() as u64, body.as_bytes())
+}
+
 /// An archive of about `size` bytes of files of a few kibibytes each, as they are found in real
 /// images: text that compresses well, with binaries among it.
 pub fn plain_archive(seed: u64, size: usize) -> Vec<u8> {

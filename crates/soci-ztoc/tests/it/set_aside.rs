@@ -1,38 +1,11 @@
 //! Layers that only a ztoc cannot describe, and whether they are broken besides.
 
-use soci_ztoc::testing::{gzip, plain_archive};
+use soci_ztoc::testing::{archive_entry as entry, gzip, pax_header, plain_archive};
 use soci_ztoc::{
     BuildError, Compression, MisreadEntries, Scanner, SpanHasher, TarError, ZtocSettings,
 };
 
 use crate::support::{build, settings};
-
-/// One entry with its data, padded.
-fn entry(name: &str, kind: u8, size: u64, data: &[u8]) -> Vec<u8> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(name).unwrap();
-    header.set_entry_type(tar::EntryType::new(kind));
-    header.set_size(size);
-    header.set_mode(0o644);
-    header.set_cksum();
-    let padding = data.len().next_multiple_of(512) - data.len();
-    [header.as_bytes(), data, &vec![0; padding]].concat()
-}
-
-/// A PAX header with these records in front of an entry.
-fn with_records(kind: u8, records: &[(&str, &str)]) -> Vec<u8> {
-    let record = |(key, value): &(&str, &str)| {
-        let rest = key.len() + value.len() + 3;
-        let digits = |length: usize| length.to_string().len();
-        let mut length = rest + 1;
-        while rest + digits(length) != length {
-            length += 1;
-        }
-        format!("{length} {key}={value}\n")
-    };
-    let body: String = records.iter().map(record).collect();
-    entry("pax", kind, body.len() as u64, body.as_bytes())
-}
 
 /// A file of 10,000 bytes of which the first 1,000 are stored.
 fn sparse() -> Vec<u8> {
@@ -44,7 +17,7 @@ fn sparse() -> Vec<u8> {
         ("GNU.sparse.numblocks", "1"),
         ("GNU.sparse.map", "0,1000"),
     ];
-    [with_records(b'x', &records), entry("s", b'0', 1000, &[7; 1000])].concat()
+    [pax_header(b'x', &records), entry("s", b'0', 1000, &[7; 1000])].concat()
 }
 
 fn archive(parts: &[Vec<u8>]) -> Vec<u8> {
@@ -58,7 +31,7 @@ fn plain() -> Vec<u8> {
 /// Layers that no ztoc describes, or none that is read rightly.
 fn undescribed() -> Vec<(&'static str, Vec<u8>, TarError)> {
     let unsupported = |kind| TarError::UnsupportedType(kind);
-    let global = with_records(b'g', &[("comment", "0123")]);
+    let global = pax_header(b'g', &[("comment", "0123")]);
     let link = entry("link", b'1', 4096, b"");
     vec![
         ("a global header first", archive(&[global.clone(), plain()]), unsupported(b'g')),
@@ -127,7 +100,7 @@ fn bytes_behind_a_stream_that_is_cut_short_do_not_make_it_whole() {
 
 #[test]
 fn whoever_reads_no_further_learns_it_at_once() {
-    let layer = gzip(&[archive(&[with_records(b'g', &[("a", "b")])]), vec![0; 1 << 20]].concat());
+    let layer = gzip(&[archive(&[pax_header(b'g', &[("a", "b")])]), vec![0; 1 << 20]].concat());
     let mut scanner = Scanner::new(refusing(Compression::Gzip)).unwrap();
     let mut hasher = SpanHasher::new();
     for piece in layer.chunks(100) {
