@@ -401,6 +401,14 @@ impl Error {
         }
     }
 
+    /// Whether the server has spoken TLS, though nothing came of it.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        matches!(
+            self,
+            Self::Certificate { .. } | Self::ClientCertificate { .. } | Self::Handshake { .. }
+        )
+    }
+
     pub(crate) fn mismatch(request: RequestLine, expected: Digest, actual: Digest) -> Self {
         Self::DigestMismatch { request, expected: Box::new(expected), actual: Box::new(actual) }
     }

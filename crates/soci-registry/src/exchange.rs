@@ -123,6 +123,7 @@ impl HttpExchange {
                     response,
                     request,
                     url: url.clone(),
+                    redirected: false,
                     stall,
                     min_rate: min_download_rate,
                     pace,
@@ -139,6 +140,7 @@ pub(crate) struct Reply {
     response: reqwest::Response,
     request: RequestLine,
     url: Url,
+    redirected: bool,
     stall: Duration,
     min_rate: u64,
     pace: Pace,
@@ -174,6 +176,16 @@ impl Reply {
     /// The request, after redirects the last one.
     pub(crate) fn request(&self) -> &RequestLine {
         &self.request
+    }
+
+    /// Whether it comes from where a redirect led.
+    pub(crate) fn is_redirected(&self) -> bool {
+        self.redirected
+    }
+
+    /// Notes that it does.
+    pub(crate) fn note_redirect(&mut self) {
+        self.redirected = true;
     }
 
     /// The URL that answered.

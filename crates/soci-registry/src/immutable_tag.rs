@@ -87,7 +87,7 @@ pub(crate) fn immutable_tag(status: &StatusError) -> Option<Immutability> {
     rows.map(|row| row.means).min_by_key(|means| *means == Immutability::IfTaken)
 }
 
-/// Whether a message begins with this code, as where a proxy has made text of a list of errors.
+/// Whether a message contains this code, as where a proxy has made text of a list of errors.
 fn names(status: &StatusError, code: &str) -> bool {
     status.messages.iter().any(|message| says(&message.message, code))
 }

@@ -1,20 +1,27 @@
 //! What registries were seen to lack, so that it is not asked for anew with every image.
 //!
 //! One answer is not believed, as a wrong one would stay for as long as the process lives. A registry is known to
-//! lack something once it has said so twice with nothing to the contrary in between, and no longer when it
-//! shows that it has it. Until then it is asked each time, and what it lacks is got in another way.
+//! lack something once it has said so twice with nothing to the contrary in between. Until then it is asked each time, and
+//! what it lacks is got in another way. What is believed is believed for [`BELIEF`]: nobody asks meanwhile, so nothing else
+//! would show that it was only an outage.
 //!
 //! The names are those of registries and not those of the storages that they send to: whether it is worth asking
 //! has to be known before it is known where the registry sends to.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Registries that are remembered before all are forgotten, which costs each of them two questions more.
 const MAX_REMEMBERED: usize = 1024;
 
 /// Answers that are believed.
 const BELIEVED: u8 = 2;
+
+/// How long they are.
+const BELIEF: Duration = Duration::from_hours(1);
 
 /// What registries lack.
 #[derive(Debug, Default)]
@@ -31,15 +38,25 @@ pub(crate) struct Lacking {
 
 /// Registries that lack one thing, and how often each has said so.
 #[derive(Debug, Default)]
-pub(crate) struct LackingRegistries(Mutex<HashMap<String, u8>>);
+pub(crate) struct LackingRegistries(Mutex<HashMap<String, Said>>);
+
+/// How often a registry has said that it lacks something, and when last.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    times: u8,
+    last: Instant,
+}
 
 impl LackingRegistries {
-    fn said(&self) -> MutexGuard<'_, HashMap<String, u8>> {
+    fn said(&self) -> MutexGuard<'_, HashMap<String, Said>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn contains(&self, registry: &str) -> bool {
-        self.said().get(registry).is_some_and(|times| *times >= BELIEVED)
+        let now = Instant::now();
+        self.said().get(registry).is_some_and(|said| {
+            said.times >= BELIEVED && now.saturating_duration_since(said.last) < BELIEF
+        })
     }
 
     /// Notes that the registry has said so.
@@ -48,8 +65,12 @@ impl LackingRegistries {
         if said.len() >= MAX_REMEMBERED && !said.contains_key(registry) {
             said.clear();
         }
-        let times = said.entry(registry.to_owned()).or_default();
-        *times = times.saturating_add(1);
+        let last = Instant::now();
+        let said = said.entry(registry.to_owned()).or_insert(Said { times: 0, last });
+        // What was said long ago has to be said twice again.
+        let before =
+            if last.saturating_duration_since(said.last) < BELIEF { said.times } else { 0 };
+        *said = Said { times: before.saturating_add(1), last };
     }
 
     /// Notes that the registry has shown the contrary.
@@ -61,6 +82,21 @@ impl LackingRegistries {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_believed_is_asked_for_again_after_a_while() {
+        let lacking = LackingRegistries::default();
+        lacking.insert("a");
+        lacking.insert("a");
+        tokio::time::advance(BELIEF / 2).await;
+        assert!(lacking.contains("a"));
+        tokio::time::advance(BELIEF / 2).await;
+        assert!(!lacking.contains("a"));
+        lacking.insert("a");
+        assert!(!lacking.contains("a"), "once is not enough");
+        lacking.insert("a");
+        assert!(lacking.contains("a"));
+    }
 
     #[test]
     fn what_is_said_twice_is_believed_until_the_contrary_is_seen() {

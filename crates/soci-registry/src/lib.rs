@@ -9,7 +9,7 @@
 //!
 //! Invariants:
 //! - `Authorization` goes to the registry's own scheme, host and port and to the token endpoint
-//!   that the registry names, nowhere else.
+//!   that the registry names (or https on the same host, if that one leads there), nowhere else.
 //! - [`BlobReader::next`] returns `None` only after size and digest of all bytes were verified.
 //! - Bytes buffered by a [`BlobReader`] never exceed [`Transfer::window`], and neither does the
 //!   memory that is allocated for them. On top come the read buffer of each connection (up to

@@ -4,7 +4,7 @@
 //! without being told: they ask by https, and where that is not spoken by http. So do we, for this machine only
 //! (`reach::is_this_machine`), where nobody stands in between:
 //!
-//! - A registry is asked for `/v2/` once, by https and without credentials. Any answer settles https; so does a
+//! - A registry is asked for `/v2/`, by https and without credentials, until it is settled. Any answer settles https; so does a
 //!   certificate that is not trusted, or an alert: what sends those speaks TLS.
 //! - What breaks off, is silent, or answers with something else is asked by http, and so is a port that is not
 //!   open if the user named none, as the two have different ones. An answer settles http.
@@ -71,7 +71,12 @@ impl LoopbackSchemes {
                     }
                     plain
                 }
-                Err(_) => false,
+                Err(error) => {
+                    if error.speaks_tls() {
+                        self.note(base, false);
+                    }
+                    false
+                }
             },
         };
         speaks_plain.then_some(plain)

@@ -230,9 +230,13 @@ pub(crate) fn literal_zone(url: &Url) -> Option<Zone> {
     if let Ok(address) = bare.parse() {
         return Some(zone(address));
     }
-    let name = host.trim_end_matches('.');
-    let local = name == "localhost" || name.ends_with(".localhost");
-    local.then_some(Zone::Loopback)
+    is_local_name(host).then_some(Zone::Loopback)
+}
+
+/// Whether a name is this machine's wherever it is asked for.
+pub(crate) fn is_local_name(host: &str) -> bool {
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// The zone of an address. One of IPv6 that stands for one of IPv4 is in the zone of that.

@@ -2,6 +2,8 @@
 //!
 //! - Which of the addresses may be asked is decided by `reach`, here and not before, so that the
 //!   connection goes to an address that was looked at.
+//! - `localhost` and the names below it are this machine without being looked up (RFC 6761, 6.3): who takes them for that
+//!   must not be led elsewhere by a name server.
 //! - The names that were found are remembered, because a failure to find one of those again is
 //!   likely to pass.
 //! - A look-up is a call of the C library on a thread of its own, which nothing can stop: it lasts as
@@ -9,13 +11,13 @@
 //!   [`MAX_LOOKUPS`] are under way; others wait for their turn within the time for connecting. A
 //!   program that ends leaves its look-ups behind.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 
-use crate::reach::HostTable;
+use crate::reach::{HostTable, is_local_name};
 
 /// Most look-ups at once, and so most threads that wait for name servers.
 const MAX_LOOKUPS: usize = 32;
@@ -63,6 +65,9 @@ impl Resolve for Resolver {
 }
 
 async fn look_up(host: String, turns: Arc<Semaphore>) -> std::io::Result<Vec<SocketAddr>> {
+    if is_local_name(&host) {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()]);
+    }
     let turn = turns.acquire_owned().await.map_err(std::io::Error::other)?;
     let look_up = move || {
         // Given back when the look-up ends, not when nobody waits for it any more.
@@ -113,10 +118,22 @@ mod tests {
     async fn a_look_up_that_nobody_waits_for_keeps_its_turn() {
         let turns = Arc::new(Semaphore::new(1));
         let waiting = Arc::clone(&turns).acquire_owned().await.unwrap();
-        let second = look_up("localhost".to_owned(), Arc::clone(&turns));
+        let second = look_up("lost.invalid".to_owned(), Arc::clone(&turns));
         let second = tokio::time::timeout(std::time::Duration::from_secs(1), second);
         assert!(second.await.is_err());
         drop(waiting);
-        assert!(!look_up("localhost".to_owned(), turns).await.unwrap().is_empty());
+        assert!(look_up("lost.invalid".to_owned(), turns).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn names_of_this_machine_are_not_looked_up() {
+        let no_turns = || Arc::new(Semaphore::new(0));
+        for name in ["localhost", "LOCALHOST.", "registry.localhost", "a.b.localhost"] {
+            let found = look_up(name.to_owned(), no_turns()).await.unwrap();
+            assert!(found.iter().all(|address| address.ip().is_loopback()), "{name}");
+        }
+        for name in ["localhost.example", "notlocalhost"] {
+            assert!(!is_local_name(name), "{name}");
+        }
     }
 }

@@ -63,7 +63,7 @@ impl BlobSource {
             Content::Segments(segments) => slices(Arc::clone(segments))
                 .map(|piece| piece.map_err(|never| match never {}))
                 .boxed(),
-            Content::Streamed(blob, _) => blob.pieces(),
+            Content::Streamed(blob, kept) => anew(blob, kept),
         }
     }
 
@@ -105,9 +105,16 @@ impl BlobSource {
     pub(crate) fn body(&self) -> reqwest::Body {
         match &self.content {
             Content::Segments(segments) => reqwest::Body::wrap_stream(slices(Arc::clone(segments))),
-            Content::Streamed(blob, _) => reqwest::Body::wrap_stream(blob.pieces()),
+            Content::Streamed(blob, kept) => reqwest::Body::wrap_stream(anew(blob, kept)),
         }
     }
+}
+
+/// A blob from its start. What was kept of an earlier reading is let go of first, as it may hold memory that this one waits
+/// for.
+fn anew(blob: &Arc<dyn StreamedBlob>, kept: &KeptReading) -> BlobPieces {
+    kept.let_go();
+    blob.pieces()
 }
 
 /// Segments in pieces that share their memory.

@@ -35,6 +35,11 @@ impl fmt::Debug for KeptReading {
 }
 
 impl KeptReading {
+    /// Forgets what is kept.
+    pub(crate) fn let_go(&self) {
+        drop(self.set(None));
+    }
+
     fn set(&self, reading: Option<Reading>) -> Option<Reading> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut kept, reading)

@@ -92,9 +92,9 @@ impl Transport {
 
     async fn send_as_it_is(&self, call: &Call<'_>) -> Result<Reply, Error> {
         let (mut url, mut headers) = (call.url.clone(), call.headers.clone());
-        for _ in 0..=MAX_REDIRECTS {
+        for hops in 0..=MAX_REDIRECTS {
             // Tokens and passwords are for the registry itself, whatever URL it hands out.
-            let reply = if url.origin() == call.registry.base.origin() {
+            let mut reply = if url.origin() == call.registry.base.origin() {
                 self.authorized(call, &url, &headers).await?
             } else {
                 let headers = headers.clone();
@@ -102,6 +102,9 @@ impl Transport {
                     .exchange(call.registry, &call.method, &url, headers, &call.payload)
                     .await?
             };
+            if hops > 0 {
+                reply.note_redirect();
+            }
             let Some(turn) = redirect::turn(&call.method, reply.status()) else {
                 return Ok(reply);
             };

@@ -82,8 +82,8 @@ pub(crate) fn verdict(asked: Asked<'_>, status: Box<StatusError>) -> Error {
         }
         // Of a new URL a 404 is final.
         (Asked::RememberedBlob, 404 | 410) => Error::StorageRefused { status },
-        // The session ended before its bytes did; a new one may live longer.
         (Asked::UploadEnd | Asked::ManifestPut(_), 413) => Error::BodyRefused { status },
+        // The session ended before its bytes did; a new one may live longer.
         (Asked::UploadEnd, 404) if status.has_code("BLOB_UPLOAD_UNKNOWN") => {
             Error::UploadLost { status }
         }

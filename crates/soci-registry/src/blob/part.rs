@@ -368,7 +368,7 @@ impl PartReader {
             url,
         };
         let mut reply = transport.send(&call).await?;
-        let redirected = known || *reply.url() != call.url;
+        let redirected = known || reply.is_redirected();
         let end = match reply.status() {
             StatusCode::PARTIAL_CONTENT if ranged => Some(self.stated_end(&reply)?),
             StatusCode::OK if self.extent == Extent::PartOnly && ranged => {

@@ -136,7 +136,10 @@ impl Client {
             }
         }
         let found = self.has_first_byte(head).await?;
-        lacks_head.insert(name);
+        // What is not there says nothing of how it was asked for.
+        if found.is_some() {
+            lacks_head.insert(name);
+        }
         Ok(found)
     }
 
@@ -161,7 +164,7 @@ impl Client {
             // One that states no range, or another one, has the blob all the same.
             StatusCode::PARTIAL_CONTENT => Ok(Some(total_size(&reply).unwrap_or(0))),
             StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(reply_error(&get, reply).await),
+            _ => Err(reply_error(reply).await),
         }
     }
 
@@ -173,7 +176,7 @@ impl Client {
     ) -> Result<Bytes, Error> {
         let reply = self.transport.send(call).await?;
         if reply.status() != StatusCode::OK {
-            return Err(reply_error(call, reply).await);
+            return Err(reply_error(reply).await);
         }
         let request = reply.request().clone();
         let bytes = reply.bytes(limit).await?;
@@ -187,7 +190,7 @@ impl Client {
 }
 
 /// The error of an answer to a GET of a blob: of the storage, if the registry has redirected to one.
-async fn reply_error(call: &Call<'_>, reply: Reply) -> Error {
-    let redirected = *reply.url() != call.url;
+async fn reply_error(reply: Reply) -> Error {
+    let redirected = reply.is_redirected();
     reply.into_error(if redirected { Asked::RedirectedBlob } else { Asked::Blob }).await
 }

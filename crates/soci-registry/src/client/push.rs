@@ -68,7 +68,7 @@ impl Client {
         let registry = self.transport.registry(repository)?;
         let sending = Sending { registry: &registry, repository, digest, body };
         let mut retries = self.transport.retries();
-        let mut doubted = false;
+        let mut doubted = None;
         loop {
             // Asked before every try: the answer to an upload that succeeded may have been lost.
             if ask && self.has_blob(repository, digest).await?.is_some() {
@@ -87,7 +87,7 @@ impl Client {
         &self,
         sending: Sending<'_>,
         mount: Option<&Repository>,
-        doubted: &mut bool,
+        doubted: &mut Option<WhyNotWhole>,
     ) -> Result<PushedBlob, Error> {
         let start = match self.begin(sending, mount).await {
             // Whether a mount is allowed depends on the other repository; sending the bytes
@@ -120,13 +120,13 @@ impl Client {
         }
     }
 
-    /// Sends the bytes in the way that the registry takes, by the rule in `upload`. `doubted` tells whether the try
-    /// before may have failed because it was by one PUT.
+    /// Sends the bytes in the way that the registry takes, by the rule in `upload`. `doubted` tells why the try
+    /// before may have failed for being by one PUT.
     async fn send(
         &self,
         sending: Sending<'_>,
         upload: OpenUpload,
-        doubted: &mut bool,
+        doubted: &mut Option<WhyNotWhole>,
     ) -> Result<(), Error> {
         let size = sending.body.size();
         let habits = &self.transport.upload_habits;
@@ -154,14 +154,14 @@ impl Client {
         let Err(refusal) = self.send_whole(sending, upload).await else { return Ok(()) };
         let why = match refuses_whole(&refusal, size) {
             WholeRefusal::Sure(why) => why,
-            WholeRefusal::Perhaps(why) if *doubted => why,
-            WholeRefusal::Perhaps(_) => {
-                *doubted = true;
+            WholeRefusal::Perhaps(why) if *doubted == Some(why) => why,
+            WholeRefusal::Perhaps(why) => {
+                *doubted = Some(why);
                 return Err(refusal);
             }
             WholeRefusal::No => return Err(refusal),
         };
-        *doubted = false;
+        *doubted = None;
         let upload = self.begin_anew(sending).await?;
         match self.in_parts(sending, upload, habit, Some(why)).await {
             // What was said of the PUT says more.

@@ -144,7 +144,8 @@ impl Client {
         }
         let next = next_link(reply.headers(), reply.url());
         // Pages come from the registry itself; a list that leads elsewhere ends here.
-        let next = next.filter(|next| next.origin() == call.registry.base.origin());
+        let own = if reply.is_redirected() { &call.registry.base } else { reply.url() }.origin();
+        let next = next.filter(|next| next.origin() == own);
         Ok(Some((reply.bytes(MANIFEST_LIMIT).await?, next)))
     }
 }

@@ -8,7 +8,8 @@
 //!   takes the next one, down to the smallest. What a smaller one is refused for, no size helps.
 //! - A registry that takes no blob by PUT gets it by one PATCH, as docker sends it: without `Content-Range`, which
 //!   only several parts have.
-//! - What has worked is kept for the registry (`upload_habits`), unless only a connection broke before.
+//! - What has worked is kept for the registry (`upload_habits`), unless only a connection broke or a gateway got no answer
+//!   before, or it was not certain.
 //!
 //! Where the registry says that it has another number of bytes than were sent, or a part broke off, it is asked
 //! where to go on. An answer that makes no sense is not believed: the digest at the end decides.
@@ -35,7 +36,7 @@ const SIZES: [u64; 6] = [64 << 20, 16 << 20, 4 << 20, 1 << 20, 256 << 10, 64 << 
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// How often in a row an upload may stay where it is.
+/// How often in a row an upload may come no further than it was.
 const MAX_STUCK: u32 = 3;
 
 /// The least size of a part but the last, as a registry states it.
@@ -111,7 +112,8 @@ impl Client {
         let size = sending.body.size();
         let mut part = largest.max(upload.min_part).max(1);
         let mut at = Progress { url: upload.url, offset: 0 };
-        let mut stuck = 0;
+        // Only bytes that the registry has never had before are progress: one that forgets what it had would go on for ever.
+        let (mut furthest, mut stuck) = (0, 0);
         while at.offset < size {
             let end = size.min(at.offset.saturating_add(part));
             let next = match self.send_part(sending, &at, end).await {
@@ -127,8 +129,8 @@ impl Client {
                     None => continue,
                 },
             };
-            if next.offset > at.offset {
-                stuck = 0;
+            if next.offset > furthest {
+                (furthest, stuck) = (next.offset, 0);
                 self.transport.progress(&mut retries);
             } else {
                 stuck += 1;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use soci_oci::{Digest, Repository};
 use soci_registry::{Client, Credentials, Error, Secret, StaticCredentials};
-use soci_registry_server::testing::{FakeAuth, FakeOptions, FakeRegistry, RequestKind};
+use soci_registry_server::testing::{
+    Effect, FakeAuth, FakeOptions, FakeRegistry, Quirk, RequestKind,
+};
 use soci_tests::FakeRegistryClient;
 
 use crate::servers::{Clients, address_of, answers, tls};
@@ -21,10 +23,6 @@ async fn a_registry_without_tls_on_this_machine_is_asked_by_http() {
     let blob = content(1000);
     let digest = fake.put_blob(NAME, blob.clone());
     for host in ["127.0.0.1", "localhost", "a.localhost"] {
-        // The fake listens at one address, which names below localhost need not have here.
-        if host == "a.localhost" && tokio::net::lookup_host((host, port)).await.is_err() {
-            continue;
-        }
         let client = client(&fake);
         let repository = Repository::new(&format!("{host}:{port}"), NAME).unwrap();
         let asked = fake.requests_of(RequestKind::Version).len();
@@ -89,4 +87,18 @@ async fn with_plain_http_nothing_is_asked_before() {
     let digest = fake.put_blob(NAME, content(10));
     download(&fake, &fake.client(), &digest, 10).await.unwrap();
     assert!(fake.requests_of(RequestKind::Version).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_answer_by_http_is_the_registrys_own_and_no_storages() {
+    let fake = start().await;
+    let blob = content(1000);
+    let digest = fake.put_blob(NAME, blob.clone());
+    fake.quirk(Quirk::on(RequestKind::BlobGet, Effect::status(403)).always());
+    let repository = fake.repository(NAME);
+    let error = client(&fake).blob_bytes(&repository, &digest, 1000).await.unwrap_err();
+    assert!(matches!(error, Error::Status(_)) && !error.is_transient(), "{error:?}");
+    let first = client(&fake);
+    let error = read(&mut first.blob(&repository, &digest, 1000)).await.unwrap_err();
+    assert!(!error.is_transient(), "{error:?}");
 }

@@ -223,3 +223,31 @@ async fn no_part_is_smaller_than_the_registry_takes() {
     assert!(matches!(error, Error::BodyRefused { .. }), "{error}");
     assert!(sizes(&fake, RequestKind::UploadPatch).iter().all(|size| *size >= 300_000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_forgets_what_it_had_is_not_sent_it_for_ever() {
+    let fake = start().await;
+    limit(&fake, 1 << 20);
+    let had = |range| Effect::status_with(202, "range", range);
+    for _ in 0..40 {
+        fake.quirk(Quirk::on(RequestKind::UploadPatch, had("0-1048575")).times(1));
+        fake.quirk(Quirk::on(RequestKind::UploadPatch, had("0-17")).times(1));
+    }
+    fake.quirk(
+        Quirk::on(RequestKind::UploadGet, Effect::status_with(204, "range", "0-0")).always(),
+    );
+    let error = push(&fake, &fake.client(), &content(3 * MIB)).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol { .. }), "{error:?}");
+    assert!(patches(&fake).len() < 12, "{} parts", patches(&fake).len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_failures_of_different_kinds_say_nothing_of_the_way() {
+    let fake = start().await;
+    let invalid = Effect::error(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "");
+    fake.quirk(Quirk::on(RequestKind::UploadPut, Effect::status(502)).times(1));
+    fake.quirk(Quirk::on(RequestKind::UploadPut, invalid).times(1));
+    push(&fake, &fake.client(), &content(2 * MIB)).await.unwrap();
+    assert_eq!(sizes(&fake, RequestKind::UploadPut), [2 * MIB; 3]);
+    assert!(patches(&fake).is_empty());
+}
