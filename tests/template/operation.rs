@@ -235,7 +235,7 @@ fn own_output_stays_away_where_it_has_a_tag_of_its_own() {
 }
 
 /// Whether EventBridge would let an event through: each member of the pattern is a list, of which one has to fit.
-/// (EventBridge user guide, "Creating event patterns"; this pattern was tried with `event-ruler` 2.1.0.)
+/// (EventBridge user guide, "Creating event patterns"; this pattern was tried by hand with `event-ruler` 2.1.0.)
 fn lets_through(pattern: &Value, event: &Value) -> bool {
     let fits = |wanted: &Value, found: Option<&Value>| match (wanted, found) {
         (Value::String(text), found) => found.is_some_and(|found| found == text),
