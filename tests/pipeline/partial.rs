@@ -173,6 +173,22 @@ async fn a_platform_whose_layer_is_not_there_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_layer_that_is_not_there_is_told_where_no_other_can_be_indexed() {
+    let odd = [&gzip_layer(1, 200_000).1[..], b"a signature"].concat();
+    let layers = [(media_type::OCI_LAYER_GZIP, odd.into())];
+    let mut image =
+        TestImage::index(&[("linux/amd64", &layers), ("linux/arm64", &[gzip_layer(2, 200_000)])]);
+    let gone = Digest::sha256_of(&gzip_layer(2, 200_000).1);
+    image.blobs.remove(&gone);
+    for version in VERSIONS {
+        for result in everywhere(&image, &options(version)).await {
+            let error = result.unwrap_err();
+            assert!(matches!(error, IndexError::Layer { digest, .. } if digest == gone), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_registry_that_is_away_is_no_image_with_less_in_it() {
     for version in VERSIONS {
         for status in [500, 503, 403, 401] {

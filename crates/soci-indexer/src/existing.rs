@@ -285,8 +285,8 @@ fn assemble(
     let left_out =
         left_out.iter().map(|layer| (layer.key, LayerDecision::SeveralMembers)).collect();
     match Box::new(plan.clone()).leave_out(&left_out) {
-        Planned::Build(plan) => plan.assemble(known, prefetch).ok(),
-        Planned::Skip(_) => None,
+        Ok(Planned::Build(plan)) => plan.assemble(known, prefetch).ok(),
+        Ok(Planned::Skip(_)) | Err(_) => None,
     }
 }
 

@@ -439,17 +439,21 @@ fn without(
     layers: &mut LayersRead,
     image: Digest,
 ) -> Result<Box<Plan>, IndexError> {
+    // With no platform left, the image fails as it does with one.
+    let first = layers.first_missing.take();
     let plan = if layers.missing.is_empty() {
         plan
     } else {
-        // With no platform left, the image fails as it does with one.
-        let first = layers.first_missing.take();
-        let left = plan.without_missing(&layers.missing);
-        left.ok_or_else(|| first.unwrap_or_else(|| ImageError::NothingPlanned.into()))?
+        match plan.without_missing(&layers.missing) {
+            Some(plan) => plan,
+            None => return Err(first.unwrap_or_else(|| ImageError::NothingPlanned.into())),
+        }
     };
-    match plan.leave_out(&layers.left_out) {
-        Planned::Build(plan) => Ok(plan),
-        Planned::Skip(reason) => Err(IndexError::Nothing { image, reason }),
+    match (plan.leave_out(&layers.left_out)?, first) {
+        (Planned::Build(plan), _) => Ok(plan),
+        // What is not there may have had a layer to index.
+        (Planned::Skip(_), Some(missing)) => Err(missing),
+        (Planned::Skip(reason), None) => Err(IndexError::Nothing { image, reason }),
     }
 }
 

@@ -6,7 +6,7 @@ use soci_oci::{Digest, DocumentError, Platform};
 
 /// Why an image cannot be indexed. All of these are permanent: the image is addressed by digest,
 /// so another try meets the same bytes.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
     /// A manifest or an image index cannot be read.

@@ -55,6 +55,8 @@ pub struct Plan {
     empty: Vec<IndexPlan>,
     /// Platforms that cannot be indexed, beside others.
     left_out: Vec<LeftOutPlatform>,
+    /// Why the first of them cannot.
+    first_left_out: Option<ImageError>,
     /// Whether a platform may be left out.
     leaves_out: bool,
     /// What V2 converts.
@@ -97,18 +99,24 @@ impl Conversion {
 }
 
 impl Plan {
-    /// The plan without these layers, each with what was decided when it was read; or that nothing is left.
-    #[must_use]
-    pub fn leave_out(mut self: Box<Self>, layers: &HashMap<LayerKey, LayerDecision>) -> Planned {
+    /// The plan without these layers, each with what was decided when it was read; or that nothing is left. If a platform
+    /// was left out before, why that was is the error then.
+    pub fn leave_out(
+        mut self: Box<Self>,
+        layers: &HashMap<LayerKey, LayerDecision>,
+    ) -> Result<Planned, ImageError> {
         for index in &mut self.indexes {
             index.leave_out(layers);
         }
         self.empty.extend(self.indexes.extract_if(.., |index| index.is_empty()));
         if self.indexes.is_empty() {
+            if let Some(error) = self.first_left_out {
+                return Err(error);
+            }
             let layers = self.empty.iter().flat_map(IndexPlan::layers);
-            return Planned::Skip(SkipReason::nothing_to_index(&self.settings, layers));
+            return Ok(Planned::Skip(SkipReason::nothing_to_index(&self.settings, layers)));
         }
-        Planned::Build(self)
+        Ok(Planned::Build(self))
     }
 
     /// The plan without the platforms that need one of these layers, which are not there; nothing if no platform is
@@ -289,9 +297,11 @@ impl Image {
             let planned = plan_index(settings, target);
             indexes.extend(left_out.or_leave_out(platform.as_ref(), Some(digest), planned)?);
         }
-        let left_out = left_out.finish(indexes.is_empty())?;
+        // A platform without a layer to index is nothing that is left.
+        let nothing_left = indexes.iter().all(IndexPlan::is_empty);
+        let (left_out, first_left_out) = left_out.finish(nothing_left)?;
         check_sizes(&indexes)?;
-        if indexes.iter().all(IndexPlan::is_empty) {
+        if nothing_left {
             let layers = indexes.iter().flat_map(IndexPlan::layers);
             return Ok(Planned::Skip(SkipReason::nothing_to_index(settings, layers)));
         }
@@ -307,6 +317,7 @@ impl Image {
             indexes,
             empty,
             left_out,
+            first_left_out,
             leaves_out,
             conversion,
         })))

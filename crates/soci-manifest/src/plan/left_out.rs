@@ -57,11 +57,14 @@ impl LeftOutSoFar {
         Ok(None)
     }
 
-    /// The platforms. If nothing is left of the image, the first reason is the error.
-    pub(super) fn finish(self, nothing_left: bool) -> Result<Vec<LeftOutPlatform>, ImageError> {
+    /// The platforms, and the first reason. If nothing is left of the image, that is the error.
+    pub(super) fn finish(
+        self,
+        nothing_left: bool,
+    ) -> Result<(Vec<LeftOutPlatform>, Option<ImageError>), ImageError> {
         match self.first {
             Some(error) if nothing_left => Err(error),
-            _ => Ok(self.platforms),
+            first => Ok((self.platforms, first)),
         }
     }
 }

@@ -322,6 +322,27 @@ fn what_is_not_there_matters_only_where_it_is_asked_for() {
 }
 
 #[test]
+fn what_is_not_there_is_the_error_where_nothing_of_the_rest_is_indexed() {
+    let mut store = Store::default();
+    let small = on("linux/arm64", store.put_image("linux/arm64", vec![layer("s", 5)]));
+    let large = on("linux/arm64", store.put_large("linux/arm64"));
+    let amd64 = on("linux/amd64", Descriptor::new(OCI_MANIFEST, Digest::sha256_of(b"amd64"), 9));
+    for settings in [v1(), SociIndexSettings::default()] {
+        let root = store.put_index(vec![amd64.clone(), small.clone()]);
+        let error = store.plan(&root, &settings, &Platforms::All).unwrap_err();
+        assert!(matches!(error, ImageError::ManifestMissing { .. }), "{error}");
+        assert!(error.to_string().contains("linux/amd64"), "{error}");
+        // The same if that shows only when the layers are read.
+        let root = store.put_index(vec![amd64.clone(), large.clone()]);
+        let plan = build(store.plan(&root, &settings, &Platforms::All));
+        let read = plan.layers_to_build().into_iter();
+        let read = read.map(|layer| (layer.key, LayerDecision::SeveralMembers)).collect();
+        let error = Box::new(plan).leave_out(&read).unwrap_err();
+        assert!(matches!(error, ImageError::ManifestMissing { .. }), "{error}");
+    }
+}
+
+#[test]
 fn a_platform_whose_layers_cannot_be_had_is_left_out() {
     let mut store = Store::default();
     let foreign = Descriptor {
