@@ -113,6 +113,11 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    /// Whether a document is not where the image is, which may be late.
+    pub(crate) fn is_not_there(&self) -> bool {
+        matches!(self, Self::ManifestMissing { .. } | Self::ConfigMissing { .. })
+    }
+
     /// The stable code of what concerns one platform of an image only: the others can be indexed.
     pub fn of_one_platform(&self) -> Option<&'static str> {
         Some(match self {

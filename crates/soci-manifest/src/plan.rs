@@ -26,7 +26,7 @@ use soci_oci::{Descriptor, Digest, Index, Manifest, Platform};
 
 use crate::error::ImageError;
 use crate::format::Version;
-use crate::image::{FirstManifest, Image, PlanRules};
+use crate::image::{FirstManifest, Image, PlanRules, UntoldEntry};
 use crate::settings::{Platforms, SociIndexSettings};
 
 use left_out::LeftOutSoFar;
@@ -274,7 +274,13 @@ impl Image {
             Platforms::AnyOf(wanted) => {
                 let found = self.present(wanted, rules)?;
                 if found.is_empty() {
-                    let has = self.platforms(rules, &mut Vec::new())?;
+                    let mut untold = Vec::new();
+                    let has = self.platforms(rules, &mut untold)?;
+                    // One that is only late may be for a platform that is wanted.
+                    let late = untold.into_iter().find(|entry| entry.error.is_not_there());
+                    if let Some(UntoldEntry { error, .. }) = late {
+                        return Err(error);
+                    }
                     return Ok(Planned::Skip(SkipReason::other_platforms(&has, wanted)));
                 }
                 present = Platforms::Only(found);

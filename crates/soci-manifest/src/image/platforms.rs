@@ -69,6 +69,8 @@ impl Image {
                 }
                 Ok(Some(platform))
             }
+            // What says that it is something else is no image.
+            Node::Absent if !entry.artifact_type.is_empty() => Ok(None),
             Node::Absent => Err(ImageError::ManifestMissing { digest, platform: None }),
             Node::Index(_) => Err(ImageError::EntryWithoutPlatform { digest }),
             Node::Other => Ok(None),

@@ -26,6 +26,15 @@ fn only(names: &[&str]) -> Platforms {
     Platforms::Only(names.iter().map(|name| platform(name)).collect())
 }
 
+fn any_of(names: &[&str]) -> Platforms {
+    Platforms::AnyOf(names.iter().map(|name| platform(name)).collect())
+}
+
+/// A manifest that nobody has put anywhere.
+fn gone(name: &str) -> Descriptor {
+    Descriptor::new(OCI_MANIFEST, Digest::sha256_of(name.as_bytes()), 9)
+}
+
 fn not_an_image(store: &Store, root: &Descriptor) -> NotAnImage {
     let reason = skip(store.plan_by_default(root));
     assert_eq!(skip(store.plan(root, &v1(), &Platforms::All)), reason);
@@ -160,7 +169,7 @@ fn only_the_platforms_asked_for_are_indexed() {
 /// What a service is told: other images come as well.
 #[test]
 fn of_several_platforms_those_are_taken_that_the_image_has() {
-    let any = |names: &[&str]| Platforms::AnyOf(names.iter().map(|name| platform(name)).collect());
+    let any = any_of;
     let mut store = Store::default();
     let [amd64, arm64, windows] =
         ["linux/amd64", "linux/arm64", "windows/amd64"].map(|name| on(name, store.put_large(name)));
@@ -286,8 +295,7 @@ fn an_entry_that_tells_no_platform_is_left_out_beside_others() {
 fn what_is_not_there_matters_only_where_it_is_asked_for() {
     let mut store = Store::default();
     let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
-    let gone =
-        |name: &str| on(name, Descriptor::new(OCI_MANIFEST, Digest::sha256_of(name.as_bytes()), 9));
+    let gone = |name: &str| on(name, gone(name));
     let arm64 = gone("linux/arm64");
     let root = store.put_index(vec![arm64.clone(), amd64.clone(), gone("unknown/unknown")]);
     for version in [Version::V1, Version::V2] {
@@ -322,11 +330,83 @@ fn what_is_not_there_matters_only_where_it_is_asked_for() {
 }
 
 #[test]
+fn an_entry_that_is_not_there_yet_may_be_for_any_platform() {
+    let mut store = Store::default();
+    let arm64 = on("linux/arm64", store.put_large("linux/arm64"));
+    let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
+    let late_manifest = gone("late");
+    let config = Descriptor::new(OCI_CONFIG, Digest::sha256_of(b"late"), 9);
+    let late_config = store.put(OCI_MANIFEST, manifest(config, vec![layer("l", LARGE)]).encode());
+    let config = store.put(OCI_CONFIG, "{");
+    let broken = store.put(OCI_MANIFEST, manifest(config, vec![layer("b", LARGE)]).encode());
+    let artifact = Descriptor { artifact_type: "application/x".into(), ..gone("artifact") };
+    let wanted = any_of(&["linux/amd64"]);
+    for settings in [v1(), SociIndexSettings::default()] {
+        let mut plan = |entries: &[&Descriptor]| {
+            let root = store.put_index(entries.iter().copied().cloned().collect());
+            store.plan(&root, &settings, &wanted)
+        };
+        for late in [&late_manifest, &late_config] {
+            for entries in [&[&arm64, late][..], &[late], &[&broken, late]] {
+                let error = plan(entries).unwrap_err();
+                let found = matches!(
+                    error,
+                    ImageError::ManifestMissing { .. } | ImageError::ConfigMissing { .. }
+                );
+                assert!(found, "{error}");
+            }
+            // With the platform there, nobody has asked for the other.
+            let plan = build(plan(&[late, &amd64, &arm64]));
+            assert_eq!((images(&plan), plan.left_out_platforms()), (vec![amd64.digest], &[][..]));
+        }
+        for entries in [&[&arm64, &broken][..], &[&arm64, &artifact]] {
+            let reason = skip(plan(entries));
+            assert!(matches!(reason, SkipReason::OtherPlatforms { .. }), "{reason}");
+        }
+    }
+}
+
+#[test]
+fn of_several_wanted_platforms_one_that_is_not_there_is_left_out() {
+    let mut store = Store::default();
+    let amd64 = on("linux/amd64", store.put_large("linux/amd64"));
+    let s390x = on("linux/s390x", gone("linux/s390x"));
+    let arm64 = on("linux/arm64", gone("linux/arm64"));
+    let foreign = Descriptor {
+        media_type: soci_oci::media_type::DOCKER_LAYER_FOREIGN_GZIP.into(),
+        ..layer("foreign", LARGE)
+    };
+    let windows = on("windows/amd64", layer_of(&mut store, foreign));
+    let entries = vec![arm64.clone(), s390x, windows.clone(), amd64.clone()];
+    let root = store.put_index(entries);
+    for settings in [v1(), SociIndexSettings::default()] {
+        let any = any_of(&["linux/arm64", "windows/amd64", "linux/amd64", "linux/riscv64"]);
+        let plan = build(store.plan(&root, &settings, &any));
+        assert_eq!(images(&plan), [amd64.digest]);
+        let left_out: Vec<_> =
+            plan.left_out_platforms().iter().map(|one| (one.code, one.image)).collect();
+        let expected =
+            [("manifest-missing", Some(arm64.digest)), ("foreign-layer", Some(windows.digest))];
+        assert_eq!(left_out, expected);
+        // The first reason, where nothing of what is wanted is there.
+        let error = store.plan(&root, &settings, &any_of(&["linux/arm64"])).unwrap_err();
+        assert!(matches!(error, ImageError::ManifestMissing { .. }), "{error}");
+        let error = store.plan(&root, &settings, &any_of(&["windows/amd64"])).unwrap_err();
+        assert!(matches!(error, ImageError::Nondistributable(_)), "{error}");
+        // Nothing of the rest is indexed, so what is not there is the error.
+        let small = on("linux/amd64", store.put_image("linux/amd64", vec![layer("s", 1)]));
+        let root = store.put_index(vec![arm64.clone(), small]);
+        let error = store.plan(&root, &settings, &any).unwrap_err();
+        assert!(matches!(error, ImageError::ManifestMissing { .. }), "{error}");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_the_error_where_nothing_of_the_rest_is_indexed() {
     let mut store = Store::default();
     let small = on("linux/arm64", store.put_image("linux/arm64", vec![layer("s", 5)]));
     let large = on("linux/arm64", store.put_large("linux/arm64"));
-    let amd64 = on("linux/amd64", Descriptor::new(OCI_MANIFEST, Digest::sha256_of(b"amd64"), 9));
+    let amd64 = on("linux/amd64", gone("amd64"));
     for settings in [v1(), SociIndexSettings::default()] {
         let root = store.put_index(vec![amd64.clone(), small.clone()]);
         let error = store.plan(&root, &settings, &Platforms::All).unwrap_err();
