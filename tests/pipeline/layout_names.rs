@@ -228,3 +228,30 @@ async fn entries_that_are_not_there_are_no_images() {
     let (_, name) = layout.find(None).await.unwrap();
     assert_eq!(name.target, image(1, "linux/amd64").digest().into());
 }
+
+#[tokio::test]
+async fn among_very_many_images_one_has_to_be_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = image(1, "linux/amd64");
+    write(folder.path(), &[(image.clone(), Value::Null)]);
+    let mut listed = entries(folder.path());
+    let absent = |number: usize| {
+        let digest = Digest::sha256_of(&number.to_le_bytes()).to_string();
+        json!({ "mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": 9 })
+    };
+    for (count, found) in [(256, true), (257, false)] {
+        while listed.len() < count {
+            listed.insert(0, absent(listed.len()));
+        }
+        let index = json!({ "schemaVersion": 2, "manifests": listed });
+        std::fs::write(folder.path().join("index.json"), index.to_string()).unwrap();
+        let layout = Layout::open(folder.path()).await.unwrap();
+        let only = layout.find(None).await;
+        assert_eq!(only.is_ok(), found, "{only:?}");
+        if let Err(error) = only {
+            assert!(error.to_string().contains("257 images; name one"), "{error}");
+        }
+        let wanted = LayoutImage::Digest(image.digest());
+        layout.find(Some(&wanted)).await.unwrap();
+    }
+}

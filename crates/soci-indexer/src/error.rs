@@ -322,7 +322,7 @@ pub enum LayoutError {
         reason: String,
     },
     /// Several images of the layout may be meant.
-    #[error("{} holds {count} images; name one by what follows the path: {tags}", .path.display())]
+    #[error("{} lists {count} images; name one by what follows the path: {tags}", .path.display())]
     Ambiguous {
         /// The folder or archive.
         path: PathBuf,

@@ -3,7 +3,9 @@
 //! An archive has no place for changes: what is written goes into a new one beside it, `FILE.PID.N.tmp`, which begins
 //! with what the old one holds as soon as there is anything to write. Blobs are added to it as they come.
 //! [`Archive::finish`] adds `index.json` and puts it in the old one's place, so a reader sees either of the two, and a run
-//! that fails leaves the old one as it was. One that does not finish begins from the old one again.
+//! that fails leaves the old one as it was. One that does not finish begins from the old one again. The new one has the
+//! old one's permissions, and where the path is a symbolic link, that stays and what it leads to is replaced. What the old
+//! one holds under several names is written once, with links to it.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -33,6 +35,8 @@ pub(super) struct Archive(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// The file that `path` leads to.
+    target: PathBuf,
     files: StdMutex<Files>,
     new: Mutex<Option<NewArchive>>,
 }
@@ -78,26 +82,27 @@ impl Archive {
     pub(super) async fn open(path: &Path) -> io::Result<Self> {
         let owned = path.to_owned();
         let read = tokio::task::spawn_blocking(move || {
-            let file = std::fs::File::open(owned)?;
+            let file = std::fs::File::open(&owned)?;
             let metadata = file.metadata()?;
             if metadata.is_dir() {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a folder"));
             }
+            let target = std::fs::canonicalize(&owned)?;
             let mut file = io::BufReader::with_capacity(2 * 512, file);
-            Ok((tar::files(&mut file)?, seen(&metadata)))
+            Ok((tar::files(&mut file)?, seen(&metadata), target))
         });
-        let (old, seen) = read.await.map_err(io::Error::other)??;
-        Ok(Self::with(path, Files { old, seen: Some(seen), ..Files::default() }))
+        let (old, seen, target) = read.await.map_err(io::Error::other)??;
+        Ok(Self::with(path, target, Files { old, seen: Some(seen), ..Files::default() }))
     }
 
     /// An archive that is not there yet.
     pub(super) fn new(path: &Path) -> Self {
-        Self::with(path, Files::default())
+        Self::with(path, path.to_owned(), Files::default())
     }
 
-    fn with(path: &Path, files: Files) -> Self {
+    fn with(path: &Path, target: PathBuf, files: Files) -> Self {
         let path = path.to_owned();
-        Self(Arc::new(Shared { path, files: StdMutex::new(files), new: Mutex::new(None) }))
+        Self(Arc::new(Shared { path, target, files: StdMutex::new(files), new: Mutex::new(None) }))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -146,18 +151,27 @@ impl Archive {
         if new.is_some() {
             return Ok(());
         }
-        let mut begun = NewArchive::create(&self.0.path).await?;
+        let mut begun = NewArchive::create(&self.0.target).await?;
         let mut old: Vec<(String, Extent)> = {
             let files = self.files();
             files.old.iter().map(|(name, extent)| (name.clone(), *extent)).collect()
         };
         old.retain(|(name, _)| name != INDEX);
-        old.sort_by_key(|(_, extent)| extent.offset);
+        old.sort_unstable_by(|(a, x), (b, y)| (x.offset, a).cmp(&(y.offset, b)));
         let mut copied = HashMap::new();
+        let mut last: Option<(String, Extent)> = None;
         for (name, extent) in old {
+            if let Some((written, of)) = &last
+                && of.offset == extent.offset
+            {
+                begun.link(&name, written).await?;
+                copied.insert(name, copied[written]);
+                continue;
+            }
             let section = Section::of_file(&self.0.path, extent.offset, extent.size).await?;
             let place = begun.add(&name, extent.size, section.pieces()).await?;
-            copied.insert(name, place);
+            copied.insert(name.clone(), place);
+            last = Some((name, extent));
         }
         let mut files = self.files();
         files.new_path.clone_from(&begun.path);
@@ -190,11 +204,14 @@ impl Archive {
         done.file.flush().await?;
         done.file.sync_all().await?;
         let before = self.files().seen;
-        let now = fs::metadata(&self.0.path).await.ok().map(|metadata| seen(&metadata));
-        if now != before {
+        let now = fs::metadata(&self.0.target).await.ok();
+        if now.as_ref().map(seen) != before {
             return Err(io::Error::other("somebody else has changed it meanwhile; try again"));
         }
-        fs::rename(&done.path, &self.0.path).await?;
+        if let Some(now) = now {
+            fs::set_permissions(&done.path, now.permissions()).await?;
+        }
+        fs::rename(&done.path, &self.0.target).await?;
         let reopened = Self::open(&self.0.path).await?;
         *self.files() = std::mem::take(&mut *reopened.files());
         Ok(())
@@ -210,6 +227,15 @@ impl NewArchive {
         let path = beside.with_file_name(name);
         let file = File::create(&path).await?;
         Ok(Self { path, file, end: 0 })
+    }
+
+    /// Adds a link to a file that it holds.
+    async fn link(&mut self, name: &str, to: &str) -> io::Result<()> {
+        let header = tar::link(name, to);
+        self.file.seek(io::SeekFrom::Start(self.end)).await?;
+        self.file.write_all(&header).await?;
+        self.end += header.len() as u64;
+        Ok(())
     }
 
     async fn add(&mut self, name: &str, size: u64, mut pieces: BlobPieces) -> io::Result<Extent> {

@@ -26,7 +26,12 @@ pub(super) struct DockerImages {
     pub(super) manifests: Vec<Bytes>,
     /// In which file a blob is.
     pub(super) places: HashMap<Digest, String>,
+    /// Compressed files that were hashed: images share layers.
+    hashed: HashMap<String, Compressed>,
 }
+
+/// Media type, digest and size of a compressed layer.
+type Compressed = (&'static str, Digest, u64);
 
 /// An image of `manifest.json`.
 struct Saved<'a> {
@@ -82,7 +87,7 @@ async fn add(archive: &Archive, saved: &Saved<'_>, images: &mut DockerImages) ->
     }
     let mut layers = Vec::new();
     for (file, id) in saved.layers.iter().copied().zip(ids) {
-        let (media_type, digest, size) = layer(archive, file, id).await?;
+        let (media_type, digest, size) = layer(archive, file, id, &mut images.hashed).await?;
         images.places.insert(digest, file.to_owned());
         layers.push(Descriptor::new(media_type, digest, size));
     }
@@ -114,7 +119,15 @@ async fn add(archive: &Archive, saved: &Saved<'_>, images: &mut DockerImages) ->
 }
 
 /// Media type, digest and size of a layer. Whether an uncompressed one has its digest shows when it is read.
-async fn layer(archive: &Archive, file: &str, id: &str) -> io::Result<(&'static str, Digest, u64)> {
+async fn layer(
+    archive: &Archive,
+    file: &str,
+    id: &str,
+    known: &mut HashMap<String, Compressed>,
+) -> io::Result<Compressed> {
+    if let Some(layer) = known.get(file) {
+        return Ok(*layer);
+    }
     let mut section = archive.section(file).await?;
     let mut next = section.read().await?;
     let media_type = match compression(next.as_deref().unwrap_or_default()) {
@@ -134,7 +147,9 @@ async fn layer(archive: &Archive, file: &str, id: &str) -> io::Result<(&'static 
         size += bytes.len() as u64;
         next = section.read().await?;
     }
-    Ok((media_type, hasher.finish(), size))
+    let layer = (media_type, hasher.finish(), size);
+    known.insert(file.to_owned(), layer);
+    Ok(layer)
 }
 
 async fn small(archive: &Archive, name: &str) -> io::Result<Bytes> {

@@ -13,7 +13,7 @@ use super::names::{Naming, choice, full_name, named};
 use crate::error::LayoutError;
 use crate::options::ImageName;
 
-/// Most entries of `index.json` that are looked at to find the only image.
+/// Most entries of `index.json` that are looked at to find the only image. Of more one has to be named.
 const MAX_ENTRIES: usize = 256;
 
 /// Most names that an error tells.
@@ -104,7 +104,10 @@ impl Layout {
     ) -> Result<Result<&'a Value, Digest>, LayoutError> {
         let mut images: Vec<(Kind, &Value)> = Vec::new();
         let mut converted = Vec::new();
-        for entry in entries.iter().take(MAX_ENTRIES) {
+        if entries.len() > MAX_ENTRIES {
+            return Err(self.ambiguous(entries, &entries.iter().collect::<Vec<_>>()));
+        }
+        for entry in entries {
             let same = |(_, other): &(Kind, &Value)| {
                 digest_text(other) == digest_text(entry) && full_name(other) == full_name(entry)
             };

@@ -47,7 +47,8 @@ pub(super) fn compression(start: &[u8]) -> Option<&'static str> {
 }
 
 /// The regular files of an archive by their names without `./`, links resolved. Of several entries with one name the
-/// last counts, as it does when the archive is unpacked.
+/// last counts, file or link, as it does when the archive is unpacked: a hard link is what its target is at that point, and
+/// a symbolic link what its target is in the end.
 pub(super) fn files(archive: &mut (impl Read + Seek)) -> io::Result<HashMap<String, Extent>> {
     let length = archive.seek(SeekFrom::End(0))?;
     let mut files = HashMap::new();
@@ -99,11 +100,24 @@ pub(super) fn files(archive: &mut (impl Read + Seek)) -> io::Result<HashMap<Stri
                 links.remove(&name);
                 files.insert(name, Extent { offset, size });
             }
-            b'1' | b'2' => {
-                let to = link.unwrap_or_else(|| text(&header[157..257]));
-                let folder =
-                    if kind == b'2' { name.rsplit_once('/').map_or("", |(f, _)| f) } else { "" };
-                let to = tidy(folder, &to);
+            b'1' => {
+                let to = tidy("", &link.unwrap_or_else(|| text(&header[157..257])));
+                // One to itself changes nothing.
+                if to != name {
+                    links.remove(&name);
+                    files.remove(&name);
+                    if let Some(extent) = files.get(&to).copied() {
+                        files.insert(name, extent);
+                    } else {
+                        let to = links.get(&to).cloned().unwrap_or(to);
+                        links.insert(name, to);
+                    }
+                }
+            }
+            b'2' => {
+                let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let to = tidy(folder, &link.unwrap_or_else(|| text(&header[157..257])));
+                files.remove(&name);
                 links.insert(name, to);
             }
             _ => {}
@@ -241,14 +255,36 @@ pub(super) fn header(name: &str, size: u64) -> Vec<u8> {
     if size > MOST_OCTAL {
         records.extend(pax_record("size", &size.to_string()));
     }
-    let mut header = Vec::new();
-    if !records.is_empty() {
-        header.extend(ustar("pax", records.len() as u64, b'x'));
-        header.append(&mut records);
-        header.resize(header.len().next_multiple_of(size_of::<Block>()), 0);
+    with_pax(records, &ustar(short, "", size.min(MOST_OCTAL), b'0'))
+}
+
+/// A symbolic link to another file of the archive. Others read those more often than hard links.
+pub(super) fn link(name: &str, to: &str) -> Vec<u8> {
+    let up = "../".repeat(name.matches('/').count());
+    let to = format!("{up}{to}");
+    let mut records = Vec::new();
+    let (mut short_name, mut short_to) = (name, to.as_str());
+    if name.len() > 100 {
+        records.extend(pax_record("path", name));
+        short_name = "long";
     }
-    header.extend(ustar(short, size.min(MOST_OCTAL), b'0'));
-    header
+    if to.len() > 100 {
+        records.extend(pax_record("linkpath", &to));
+        short_to = "long";
+    }
+    with_pax(records, &ustar(short_name, short_to, 0, b'2'))
+}
+
+/// A header behind the PAX header that it needs, if any.
+fn with_pax(mut records: Vec<u8>, header: &Block) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if !records.is_empty() {
+        bytes.extend(ustar("pax", "", records.len() as u64, b'x'));
+        bytes.append(&mut records);
+        bytes.resize(bytes.len().next_multiple_of(size_of::<Block>()), 0);
+    }
+    bytes.extend(header);
+    bytes
 }
 
 /// A record, whose length counts its own digits as well.
@@ -261,7 +297,7 @@ fn pax_record(key: &str, value: &str) -> Vec<u8> {
     format!("{length} {key}={value}\n").into_bytes()
 }
 
-fn ustar(name: &str, size: u64, kind: u8) -> Block {
+fn ustar(name: &str, link: &str, size: u64, kind: u8) -> Block {
     let mut header: Block = [0; 512];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, name.as_bytes());
@@ -271,6 +307,7 @@ fn ustar(name: &str, size: u64, kind: u8) -> Block {
     put(124, format!("{size:011o}\0").as_bytes());
     put(136, b"00000000000\0");
     put(156, &[kind]);
+    put(157, link.as_bytes());
     put(257, b"ustar\x0000");
     let sum = checksum(&header);
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -354,6 +391,71 @@ mod tests {
         }
         assert_eq!(found["twice"], b"2");
         assert!(!found.contains_key("loop") && found.len() == 4, "{:?}", found.keys());
+    }
+
+    #[test]
+    fn of_files_and_links_with_one_name_the_last_counts() {
+        use tar::EntryType::{Link, Regular, Symlink};
+
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut add = |kind, name: &str, content: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            if kind == tar::EntryType::Regular {
+                header.set_size(content.len() as u64);
+                builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+            } else {
+                header.set_size(0);
+                builder.append_link(&mut header, name, content).unwrap();
+            }
+        };
+        add(Regular, "a", "first");
+        add(Link, "kept", "a");
+        add(Symlink, "follows", "a");
+        add(Regular, "a", "second");
+        add(Regular, "to-symlink", "file");
+        add(Symlink, "to-symlink", "a");
+        add(Regular, "to-link", "file");
+        add(Link, "to-link", "kept");
+        add(Symlink, "to-file", "a");
+        add(Regular, "to-file", "file");
+        add(Link, "a", "a");
+        add(Regular, "to-nothing", "file");
+        add(Symlink, "to-nothing", "absent");
+        let found = read(&builder.into_inner().unwrap());
+        let mut found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), std::str::from_utf8(bytes).unwrap()))
+            .collect();
+        found.sort_unstable();
+        let expected = [
+            ("a", "second"),
+            ("follows", "second"),
+            ("kept", "first"),
+            ("to-file", "file"),
+            ("to-link", "first"),
+            ("to-symlink", "second"),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn links_that_are_written_are_read_again_by_this_and_by_others() {
+        let long = format!("{}/{}", "d".repeat(90), "f".repeat(90));
+        let mut archive = header(&long, 4);
+        archive.extend(padded(b"long"));
+        archive.extend(link("a/b/short", &long));
+        archive.extend(link(&format!("{long}.link"), &long));
+        archive.extend([0; 1024]);
+        let found = read(&archive);
+        assert_eq!((found.len(), &found["a/b/short"][..]), (3, &b"long"[..]));
+        let mut others = tar::Archive::new(&archive[..]);
+        let links: Vec<String> = others
+            .entries()
+            .unwrap()
+            .filter_map(|entry| Some(entry.unwrap().link_name().unwrap()?.display().to_string()))
+            .collect();
+        assert_eq!(links, [format!("../../{long}"), format!("../{long}")]);
     }
 
     #[test]
