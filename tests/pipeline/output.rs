@@ -7,8 +7,8 @@ use soci_indexer::{
     Budget, ImageName, ImageStore, IndexError, Layout, LayoutImage, Options, OutputPlace,
     OutputTag, Reason, RemoteRepository, Report, StoreError, index_image_to, verify_image,
 };
-use soci_manifest::Version;
-use soci_oci::{Digest, Tag, TagOrDigest, media_type};
+use soci_manifest::{Platforms, Version};
+use soci_oci::{Digest, Index, Tag, TagOrDigest, media_type};
 use soci_registry::Client;
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
@@ -533,4 +533,104 @@ async fn an_archive_of_docker_is_indexed_into_an_output() {
     let told = format!("{error:?}");
     assert!(told.contains("--output"), "{told}");
     assert!(std::fs::read(&file).unwrap() == before);
+}
+
+/// Beside the image such a platform hinders nobody.
+#[tokio::test]
+async fn a_platform_that_lacks_a_layer_hinders_no_output() {
+    let mut image = image();
+    let (gone, _) = gzip_layer_of_amd64();
+    image.blobs.remove(&gone);
+    let unchecked = FakeOptions { check_references: false, ..FakeOptions::default() };
+    let registry = FakeRegistry::with(unchecked.clone()).await;
+    image.put(&registry, REPOSITORY, "1");
+    let arm64 = Platforms::AnyOf(vec!["linux/arm64".parse().unwrap()]);
+    for version in [Version::V1, Version::V2] {
+        for platforms in [Platforms::All, arm64.clone()] {
+            let options = Options { platforms, ..settings(version) };
+            let beside = FakeRegistry::with(unchecked.clone()).await;
+            image.put(&beside, REPOSITORY, "1");
+            let expected = indexed(index(&beside, "1", &options).await);
+            let told = expected.left_out_platforms.len();
+            assert_eq!(told, usize::from(matches!(options.platforms, Platforms::All)));
+
+            let folder = tempfile::tempdir().unwrap();
+            let layout = Layout::open_or_create(&folder.path().join("out")).await.unwrap();
+            let report = indexed(index_to(&registry, &layout, &options).await);
+            assert_eq!(report.index, expected.index, "{version}");
+            let again = index_to(&registry, &layout, &options).await.unwrap();
+            assert!(again.already_there, "{version}");
+
+            // One that looks whether there is all that is listed.
+            let strict = FakeRegistry::start().await;
+            let output = RemoteRepository::new(strict.client(), strict.repository(OTHER));
+            let result = index_to(&registry, &output, &options).await;
+            let sent = strict.requests_of(RequestKind::UploadPut);
+            let stored = sent.iter().filter(|put| put.status == 201).count();
+            assert_eq!(stored, strict.blobs(OTHER).len(), "each blob once");
+            if version == Version::V1 {
+                // The image itself cannot be there then.
+                let error = result.unwrap_err();
+                assert!(matches!(error, IndexError::Write { what: "image", .. }), "{error:?}");
+                continue;
+            }
+            let report = indexed(result);
+            assert_eq!(report.left_out_platforms.len(), told);
+            assert_eq!(report.indexes, expected.indexes);
+            let root = strict.manifest(OTHER, &report.index.into()).unwrap().1;
+            assert_eq!(Index::decode(&root).unwrap().manifests().len(), 2);
+            let target = TagOrDigest::Tag(report.tag.unwrap());
+            verify_image(&output, &target, &Budget::of_this_machine()).await.unwrap();
+        }
+    }
+}
+
+/// The layer that only linux/amd64 has, and that is indexed.
+fn gzip_layer_of_amd64() -> (Digest, Vec<u8>) {
+    let (_, bytes) = gzip_layer(2, 300_000);
+    (Digest::sha256_of(&bytes), bytes.to_vec())
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_archive_keeps_its_permissions_its_links_and_its_size() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let folder = tempfile::tempdir().unwrap();
+    let (laid, file) = (folder.path().join("in"), folder.path().join("a.tar"));
+    std::fs::create_dir(&laid).unwrap();
+    image().write_layout(&laid, "1").unwrap();
+    let large = laid.join("blobs/sha256").join(gzip_layer_of_amd64().0.hex());
+    let mut archive = tar::Builder::new(std::fs::File::create(&file).unwrap());
+    archive.append_dir_all(".", &laid).unwrap();
+    for number in 0..8 {
+        let mut link = tar::Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_size(0);
+        let to = Path::new("..").join(large.strip_prefix(&laid).unwrap());
+        archive.append_link(&mut link, format!("links/{number}"), to).unwrap();
+    }
+    archive.into_inner().unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let before = std::fs::metadata(&file).unwrap().len();
+    let path = folder.path().join("link.tar");
+    symlink("a.tar", &path).unwrap();
+
+    let layout = Layout::open_archive(&path).await.unwrap();
+    let report = soci_indexer::index_image(&layout, &name("1"), &settings(Version::V2)).await;
+    let report = indexed(report);
+    layout.finish().await.unwrap();
+    assert!(std::fs::symlink_metadata(&path).unwrap().is_symlink());
+    let after = std::fs::metadata(&file).unwrap();
+    assert_eq!(after.permissions().mode() & 0o777, 0o640);
+    let ztocs: u64 = report.layers.iter().map(|layer| layer.ztoc_size).sum();
+    let added = after.len() - before;
+    assert!(added < ztocs + 40_000, "{added} bytes more, of which {ztocs} are ztocs");
+    let mut archive = tar::Archive::new(std::fs::File::open(&file).unwrap());
+    let unpacked = folder.path().join("unpacked");
+    archive.unpack(&unpacked).unwrap();
+    for number in 0..8 {
+        let link = std::fs::read(unpacked.join(format!("links/{number}"))).unwrap();
+        assert!(link == gzip_layer_of_amd64().1, "{number}");
+    }
 }

@@ -184,7 +184,7 @@ async fn find_result<S: ImageStore>(
         assemble(plan, &known, &looked.prefetch, &left_out).filter(|assembly| there(assembly))
     };
     // A registry may have taken it only without what is not there.
-    let reduced = || plan.without_absent().and_then(|plan| assembled(&plan));
+    let reduced = || plan.without_absent(&store.lacking()).and_then(|plan| assembled(&plan));
     let Some(assembly) = assembled(plan).or_else(reduced) else { return Ok(None) };
     let ztocs = assembly.ztocs.iter().map(|ztoc| (ztoc.digest, ztoc.size));
     let artifacts = assembly

@@ -17,6 +17,7 @@
 //! An image index that lists what is not there goes on listing it, as in the reference, whose user may have it elsewhere. A
 //! registry that refuses such an index gets one without these entries.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use soci_manifest::{Assembly, Generation, Image, ImageError, Plan, Planned, SkipReason, Version};
@@ -190,12 +191,16 @@ async fn index_once<S: ImageStore>(
     let plan = without(plan, &mut layers, root.digest)?;
     layers.sort_as(&plan);
     let mut ztocs = layers.ztocs();
-    let looked = look_into(store, &plan, &mut ztocs, &options.settings.prefetch, options).await?;
-    let assembly = plan.assemble(&ztocs, &looked.prefetch)?;
-    let reduced = plan.without_absent();
-    let reduced = reduced.map(|plan| plan.assemble(&ztocs, &looked.prefetch)).transpose()?;
+    let mut looked =
+        look_into(store, &plan, &mut ztocs, &options.settings.prefetch, options).await?;
+    let prefetch = std::mem::take(&mut looked.prefetch);
+    let assembly = plan.assemble(&ztocs, &prefetch)?;
+    let reduce = |lacking: &HashSet<Digest>| {
+        let reduced = plan.without_absent(lacking);
+        reduced.map(|plan| plan.assemble(&ztocs, &prefetch)).transpose()
+    };
     let report = report(&plan, &assembly, layers, looked);
-    let (written, report) = target.write_built(assembly, reduced, sending, report).await?;
+    let (written, report) = target.write_built(assembly, reduce, sending, report).await?;
     // What was built on purpose counts as made, be it equal to what was there.
     let already_there = !written && !options.force;
     Ok(Report { already_there, elapsed: started.elapsed(), ..report })
@@ -214,21 +219,22 @@ impl<S: ImageStore> ResultTarget<'_, S> {
     async fn write_built(
         &self,
         assembly: Assembly,
-        reduced: Option<Assembly>,
+        reduce: impl FnOnce(&HashSet<Digest>) -> Result<Option<Assembly>, ImageError>,
         sending: Sending,
         mut report: Report,
     ) -> Result<(bool, Report), IndexError> {
         self.built(&assembly).await?;
-        match (self.write(assembly, sending, &report).await, reduced) {
-            (Err(IndexError::Write { source, .. }), Some(reduced))
-                if source.is_missing_content() =>
-            {
-                report.take_assembly(&reduced);
-                self.built(&reduced).await?;
-                Ok((self.write(reduced, sending, &report).await?, report))
-            }
-            (written, _) => Ok((written?, report)),
-        }
+        let error = match self.write(assembly, sending, &report).await {
+            Ok(written) => return Ok((written, report)),
+            Err(error) => error,
+        };
+        let refused =
+            matches!(&error, IndexError::Write { source, .. } if source.is_missing_content());
+        let reduced = if refused { reduce(&self.store.lacking())? } else { None };
+        let Some(reduced) = reduced else { return Err(error) };
+        report.take_assembly(&reduced);
+        self.built(&reduced).await?;
+        Ok((self.write(reduced, sending, &report).await?, report))
     }
 
     async fn built(&self, assembly: &Assembly) -> Result<(), IndexError> {

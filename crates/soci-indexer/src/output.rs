@@ -14,32 +14,36 @@
 //! that is in the output is taken to be there with all that it names, so doing it again copies nothing, and a run that
 //! was interrupted goes on where it was.
 //!
+//! What an image index lists need not be in the source, or lack a layer there. Such an entry is not brought, and an output
+//! that takes no image index without it gets one that does not list it ([`ImageStore::lacking`]).
+//!
 //! A blob is verified while it is copied, and its last piece is sent only when its digest was found to be right: so
 //! an upload of wrong bytes is never complete, whatever the registry checks.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::io;
+mod blob_copy;
+
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, TryStreamExt as _, stream};
 use soci_manifest::Version;
 use soci_oci::{Descriptor, Digest, Document, Index, Repository, Tag, TagOrDigest, media_type};
 use soci_registry::{
-    BlobPieces, BlobSource, MANIFEST_LIMIT, MemoryLease, Referrers, StreamedBlob, TagNames,
-    VerifiedManifest,
+    BlobSource, MANIFEST_LIMIT, MemoryLease, Referrers, TagNames, VerifiedManifest,
 };
 
-use crate::budget::{Budget, LayerMemory};
+use crate::budget::Budget;
 use crate::error::{IndexError, StoreError};
-use crate::event::{ImageEvent, OnImageEvent};
+use crate::event::OnImageEvent;
 use crate::index::index_image;
 use crate::options::{ImageName, Options, OutputTag};
 use crate::report::Report;
-use crate::store::{BlobStream, ImageStore};
+use crate::store::ImageStore;
+
+use blob_copy::BlobCopy;
 
 /// Blobs of one manifest that are copied at once.
 const COPIES_AT_ONCE: usize = 4;
@@ -85,6 +89,7 @@ pub async fn index_image_to<S: ImageStore, T: ImageStore>(
         budget: options.budget.clone(),
         on_event: Arc::clone(&options.on_event),
         in_output: Mutex::default(),
+        lacking: Mutex::default(),
     }));
     let mut report = index_image(&store, &by_digest, &options).await?;
     if report.version == Version::V1 {
@@ -122,6 +127,8 @@ struct Stores<S, T> {
     on_event: OnImageEvent,
     /// Blobs that the output is known to have.
     in_output: Mutex<HashMap<Digest, Whose>>,
+    /// Entries of image indexes that could not be brought, as the source has not all of them.
+    lacking: Mutex<HashSet<Digest>>,
 }
 
 /// Whose a blob in the output is.
@@ -142,6 +149,17 @@ impl<S, T> Clone for WithOutput<S, T> {
 impl<S, T> Stores<S, T> {
     fn in_output(&self) -> MutexGuard<'_, HashMap<Digest, Whose>> {
         self.in_output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lacking(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a document lists something that could not be brought.
+    fn lists_lacking(&self, media_type: &str, bytes: &[u8]) -> bool {
+        let Ok(Document::Index(index)) = decode(media_type, bytes) else { return false };
+        let lacking = self.lacking();
+        index.manifests().iter().any(|entry| lacking.contains(&entry.digest))
     }
 
     /// Whether a blob is to be read from the output.
@@ -171,8 +189,13 @@ impl<S: ImageStore, T: ImageStore> ImageStore for WithOutput<S, T> {
         }
         let Some(found) = output.manifest_within(target, limit).await? else { return from_source };
         if let Ok(Document::Manifest(manifest)) = decode(&found.media_type, &found.bytes) {
+            let types = [&manifest.artifact_type, &manifest.config.media_type];
+            let soci = [Version::V1, Version::V2]
+                .iter()
+                .any(|version| types.iter().any(|stated| *stated == version.artifact_type()));
+            let whose = if soci { Whose::Result } else { Whose::Image };
             let blobs = manifest.layers().iter().chain([&manifest.config]);
-            self.0.in_output().extend(blobs.map(|blob| (blob.digest, Whose::Result)));
+            self.0.in_output().extend(blobs.map(|blob| (blob.digest, whose)));
         }
         Ok(Some(found))
     }
@@ -246,8 +269,10 @@ impl<S: ImageStore, T: ImageStore> ImageStore for WithOutput<S, T> {
             self.bring_content(media_type, &bytes, Bringing::IfMissing, 0).await?;
         }
         match output.push_manifest(target, media_type, bytes.clone(), condition).await {
-            // The output has lost what it says that it has.
-            Err(error) if error.is_missing_content() => {
+            // The output has lost what it says that it has, unless it was never brought.
+            Err(error)
+                if error.is_missing_content() && !self.0.lists_lacking(media_type, &bytes) =>
+            {
                 tracing::info!(%error, manifest = %digest, "copying again");
                 self.bring_content(media_type, &bytes, Bringing::Again, 0).await?;
                 output.push_manifest(target, media_type, bytes, condition).await
@@ -262,6 +287,10 @@ impl<S: ImageStore, T: ImageStore> ImageStore for WithOutput<S, T> {
         artifact_type: &str,
     ) -> Result<Referrers, StoreError> {
         self.0.output.referrers(subject, artifact_type).await
+    }
+
+    fn lacking(&self) -> HashSet<Digest> {
+        self.0.lacking().clone()
     }
 }
 
@@ -306,8 +335,8 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
         }
     }
 
-    /// Brings a manifest that the source has. One that it does not have is no error here: images are in use of which
-    /// only some platforms are there.
+    /// Brings a manifest that the source has with all that it names. One that it does not have is no error here, nor one
+    /// that lacks a layer: images are in use of which only some platforms are there.
     fn bring_manifest<'a>(
         &'a self,
         entry: &'a Descriptor,
@@ -323,6 +352,7 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
             }
             let Some(manifest) = source.manifest_within(&target, MANIFEST_LIMIT).await? else {
                 tracing::debug!(manifest = %entry.digest, "the source does not have it");
+                self.0.lacking().insert(entry.digest);
                 return Ok(());
             };
             let stated = if manifest.media_type.is_empty() {
@@ -330,7 +360,16 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
             } else {
                 &manifest.media_type
             };
-            self.bring_content(stated, &manifest.bytes, bringing, depth + 1).await?;
+            match self.bring_content(stated, &manifest.bytes, bringing, depth + 1).await {
+                Err(StoreError::Copy { digest, reading: true, source })
+                    if source.is_not_found() =>
+                {
+                    tracing::info!(manifest = %entry.digest, blob = %digest, "the source lacks a blob of it");
+                    self.0.lacking().insert(entry.digest);
+                    return Ok(());
+                }
+                brought => brought?,
+            }
             output.push_manifest(&target, stated, manifest.bytes.clone(), None).await.map(|_| ())
         }
         .boxed()
@@ -338,7 +377,7 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
 
     async fn bring_blob(&self, blob: &Descriptor, bringing: Bringing) -> Result<(), StoreError> {
         let Stores { source, output, mount_from, budget, on_event, .. } = &*self.0;
-        let (digest, size) = (blob.digest, blob.size);
+        let digest = blob.digest;
         let known = self.0.in_output().get(&digest).copied();
         match known {
             // It is sent again by whoever has built it.
@@ -348,16 +387,8 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
         }
         // In the order in which layers take them, who likewise wait for nothing else then.
         let _slot = budget.slot().await;
-        let copy = Arc::new(BlobCopy {
-            store: source.clone(),
-            digest,
-            size,
-            budget: budget.clone(),
-            memory: Mutex::new(Some(budget.layer(size, 0).await)),
-            on_event: Arc::clone(on_event),
-            failure: Mutex::default(),
-        });
-        let content = BlobSource::streamed(size, Arc::new(SharedCopy(Arc::clone(&copy))));
+        let copy = BlobCopy::new(source.clone(), blob, budget, Arc::clone(on_event)).await;
+        let content = copy.content();
         let pushed = match bringing {
             Bringing::IfMissing => {
                 output.push_blob_from(&digest, &content, mount_from.as_ref()).await.map(|_| ())
@@ -368,8 +399,7 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
             |reading, source| StoreError::Copy { digest, reading, source: Box::new(source) };
         if let Err(error) = pushed {
             // Why it could not be read is why its upload broke off.
-            let unread = copy.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return Err(match unread {
+            return Err(match copy.take_failure() {
                 Some(unread) => failed(true, unread),
                 None => failed(false, error),
             });
@@ -382,101 +412,4 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
 /// A document by what is stated of it, or by what it looks like.
 fn decode(stated: &str, bytes: &[u8]) -> Result<Document, soci_oci::DocumentError> {
     Document::decode(&soci_oci::root_media_type(stated, bytes)?, bytes)
-}
-
-/// A blob on its way from one store to another.
-struct BlobCopy<S> {
-    store: S,
-    digest: Digest,
-    size: u64,
-    budget: Budget,
-    /// Of the first try. Each later one waits for its own, as that of the one before may still be in use.
-    memory: Mutex<Option<LayerMemory>>,
-    on_event: OnImageEvent,
-    /// Why the last try to read it failed.
-    failure: Mutex<Option<StoreError>>,
-}
-
-impl<S> BlobCopy<S> {
-    fn failure(&self) -> MutexGuard<'_, Option<StoreError>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The same for whoever reads it.
-struct SharedCopy<S>(Arc<BlobCopy<S>>);
-
-impl<S> fmt::Debug for SharedCopy<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedCopy").field("digest", &self.0.digest).finish_non_exhaustive()
-    }
-}
-
-impl<S: ImageStore> StreamedBlob for SharedCopy<S> {
-    fn pieces(&self) -> BlobPieces {
-        *self.0.failure() = None;
-        let reading = ReadCopy { copy: Arc::clone(&self.0), open: None, held: None, over: false };
-        stream::unfold(reading, ReadCopy::step).boxed()
-    }
-
-    fn is_lost(&self) -> bool {
-        self.0.failure().as_ref().is_some_and(|failure| !failure.is_transient())
-    }
-}
-
-/// One try to read it.
-struct ReadCopy<S: ImageStore> {
-    copy: Arc<BlobCopy<S>>,
-    open: Option<OpenCopy<S>>,
-    /// What was read last. It is handed on when it is known that it is not the end of wrong bytes.
-    held: Option<Bytes>,
-    over: bool,
-}
-
-struct OpenCopy<S: ImageStore> {
-    blob: S::Blob,
-    /// What the memory beside the window is held by.
-    _memory: (crate::budget::ZtocMemory, soci_registry::MemoryHold),
-}
-
-impl<S: ImageStore> ReadCopy<S> {
-    async fn step(mut self) -> Option<(io::Result<Bytes>, Self)> {
-        if self.over {
-            return None;
-        }
-        let BlobCopy { store, digest, size, budget, memory, on_event, .. } = &*self.copy;
-        if self.open.is_none() {
-            let first = memory.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let memory = match first {
-                Some(memory) => memory,
-                None => budget.layer(*size, 0).await,
-            };
-            on_event(&ImageEvent::CopyStarted { blob: digest, size: *size });
-            let LayerMemory { window, ztoc, beside } = memory;
-            let blob = store.blob(digest, *size, window);
-            self.open = Some(OpenCopy { blob, _memory: (ztoc, beside) });
-        }
-        let Some(open) = &mut self.open else { return None };
-        loop {
-            match open.blob.next().await {
-                Ok(Some(bytes)) => {
-                    on_event(&ImageEvent::CopyRead { blob: digest, bytes: bytes.len() as u64 });
-                    if let Some(before) = self.held.replace(bytes) {
-                        return Some((Ok(before), self));
-                    }
-                }
-                Ok(None) => {
-                    on_event(&ImageEvent::CopyDone { blob: digest });
-                    self.over = true;
-                    return self.held.take().map(|last| (Ok(last), self));
-                }
-                Err(error) => {
-                    *self.copy.failure() = Some(error);
-                    self.over = true;
-                    let told = io::Error::other("the blob that is copied cannot be read");
-                    return Some((Err(told), self));
-                }
-            }
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What indexing needs of the place where images are read from and indexes are written to. Repositories
 //! in registries (`remote.rs`) and OCI layouts on disk (`layout.rs`) provide it, and whatever else a caller has.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Range;
 
@@ -154,6 +155,12 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
             let pages = list.into_iter().map(|list| list.bytes).collect();
             Ok(Referrers { source: ReferrersSource::TagSchema, pages })
         }
+    }
+
+    /// Manifests that an image index which was written lists, and of which it was found then that they cannot be in the
+    /// store. Where the store refuses the index for that, it gets one that does not list them.
+    fn lacking(&self) -> HashSet<Digest> {
+        HashSet::new()
     }
 }
 

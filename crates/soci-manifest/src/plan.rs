@@ -149,20 +149,25 @@ impl Plan {
     }
 
     /// The plan for an image index that no longer lists what is not there, for registries that take no other; nothing if
-    /// it lists no such thing.
-    pub fn without_absent(&self) -> Option<Box<Self>> {
+    /// it lists no such thing. `lacking` are manifests of which that was found out after the plan was made.
+    pub fn without_absent(&self, lacking: &HashSet<Digest>) -> Option<Box<Self>> {
         let conversion = self.conversion.as_ref().filter(|_| !self.settings.strict)?;
-        if conversion.absent.is_empty() {
+        let indexed = |digest| self.indexes.iter().any(|index| index.image.digest == digest);
+        let absent = |entry: &Descriptor| {
+            let digest = entry.digest;
+            conversion.absent.contains(&digest) || lacking.contains(&digest) && !indexed(digest)
+        };
+        let absent: Vec<bool> = conversion.index.manifests().iter().map(absent).collect();
+        if !absent.contains(&true) {
             return None;
         }
         let mut plan = self.clone();
         let conversion = plan.conversion.as_mut()?;
         let entries = conversion.index.manifests.take().unwrap_or_default();
         let manifests = std::mem::take(&mut conversion.manifests);
-        let absent = std::mem::take(&mut conversion.absent);
-        let kept = entries.into_iter().zip(manifests);
-        let (entries, manifests) =
-            kept.filter(|(entry, _)| !absent.contains(&entry.digest)).unzip::<_, _, Vec<_>, _>();
+        conversion.absent.clear();
+        let kept = entries.into_iter().zip(manifests).zip(absent).filter(|(_, absent)| !absent);
+        let (entries, manifests) = kept.map(|(kept, _)| kept).unzip::<_, _, Vec<_>, _>();
         conversion.index.manifests = Some(entries);
         conversion.manifests = manifests;
         Some(Box::new(plan))
