@@ -14,9 +14,15 @@ const PSEUDO: [(&str, &str); 5] = [
     ("AWS::StackName", "soci"),
 ];
 
-/// The file's text.
-pub(crate) fn text() -> String {
-    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml")).unwrap()
+/// The text of a file, by its path from the top of the repository.
+pub(crate) fn text(path: &str) -> String {
+    let top = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
+    std::fs::read_to_string(format!("{top}{path}")).unwrap()
+}
+
+/// The template or a part of it as JSON, with the long forms of functions.
+pub(crate) fn json(path: &str) -> Value {
+    long(serde_yaml_ng::from_str(&text(path)).unwrap())
 }
 
 /// A template with values of its parameters.
@@ -28,7 +34,16 @@ pub(crate) struct Template {
 impl Template {
     /// The template with defaults, but for `given`.
     pub(crate) fn with(given: &[(&str, &str)]) -> Self {
-        let json = long(serde_yaml_ng::from_str(&text()).unwrap());
+        Self::of("template.yaml", given)
+    }
+
+    /// The part that can be deployed alone, with defaults, but for `given`.
+    pub(crate) fn core(given: &[(&str, &str)]) -> Self {
+        Self::of("templates/core.yaml", given)
+    }
+
+    fn of(path: &str, given: &[(&str, &str)]) -> Self {
+        let json = json(path);
         let mut parameters: BTreeMap<String, String> =
             PSEUDO.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         for (name, parameter) in json["Parameters"].as_object().unwrap() {

@@ -10,12 +10,6 @@ use soci_push::{EventTypes, PushRules};
 use crate::document::{Template, text};
 
 #[test]
-fn the_template_is_small_enough_to_be_deployed_without_a_bucket() {
-    // CloudFormation user guide, "quotas": template body in a request.
-    assert!(text().len() <= 51_200, "{} bytes", text().len());
-}
-
-#[test]
 fn parameters_are_all_grouped_and_documented() {
     let template = Template::with(&[]);
     let interface = &template.json["Metadata"]["AWS::CloudFormation::Interface"];
@@ -36,8 +30,7 @@ fn parameters_are_all_grouped_and_documented() {
 }
 
 fn documentation(name: &str) -> String {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/");
-    std::fs::read_to_string(format!("{folder}{name}")).unwrap()
+    text(&format!("docs/{name}"))
 }
 
 #[test]
