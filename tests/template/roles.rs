@@ -191,17 +191,18 @@ fn each_queue_is_open_to_those_who_use_it() {
 #[test]
 fn roles_reach_the_repositories_that_the_filters_name_and_no_other() {
     let arn = |name: &str| format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}");
-    let ten: Vec<String> = (0..10).map(|n| format!("team/app{n}:v{n}*")).collect();
-    let ten_names: Vec<String> = (0..10).map(|n| format!("team/app{n}")).collect();
+    let twenty: Vec<String> = (0..20).map(|n| format!("team/app{n}:v{n}*")).collect();
+    let twenty_names: Vec<String> = (0..20).map(|n| format!("team/app{n}")).collect();
     let cases: &[(&str, Vec<&str>)] = &[
         ("*:*", vec!["*"]),
         ("team/*:v*,base:latest", vec!["team/*", "base"]),
-        (&ten.join(","), ten_names.iter().map(String::as_str).collect()),
+        ("team/*:v* ,  base:latest", vec!["team/*", "base"]),
+        (&twenty.join(", "), twenty_names.iter().map(String::as_str).collect()),
     ];
     for (filters, names) in cases {
         let template = Template::with(&[("SociRepositoryImageTagFilters", filters)]);
         let mut expected: BTreeSet<String> = names.iter().map(|name| arn(name)).collect();
-        if names.len() < 10 {
+        if names.len() < 20 {
             // Fills the list; no repository's name begins with a hyphen.
             expected.insert(arn("-"));
         }
@@ -213,12 +214,6 @@ fn roles_reach_the_repositories_that_the_filters_name_and_no_other() {
                 assert_eq!(resources(&template, role, action), expected, "{action} with {filters}");
             }
         }
-        let pattern =
-            template.properties("PushRule")["EventPattern"]["detail"]["repository-name"].clone();
-        let found: BTreeSet<&str> =
-            pattern.as_array().unwrap().iter().map(|p| p["wildcard"].as_str().unwrap()).collect();
-        let names: BTreeSet<&str> = names.iter().copied().collect();
-        assert_eq!(found.into_iter().filter(|name| *name != "-").collect::<BTreeSet<_>>(), names);
     }
 }
 
