@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;
-use soci_filter_lambda::{Dispatcher, EventHandler, FetchedManifest, IndexFunction, Manifests};
+use soci_filter_lambda::{Dispatcher, EventHandler, FetchedManifest, Manifests};
 use soci_lambda::Invocation;
 use soci_manifest::Version;
 use soci_oci::Digest;
@@ -26,14 +26,6 @@ impl Manifests for Nowhere {
 
     async fn fetch(&self, _: &PushEvent, _: &[Digest]) -> Result<Vec<FetchedManifest>, Infallible> {
         Ok(Vec::new())
-    }
-}
-
-impl IndexFunction for Nowhere {
-    type Error = Infallible;
-
-    async fn invoke(&self, _: &str) -> Result<String, Infallible> {
-        Ok(String::new())
     }
 }
 
@@ -68,7 +60,7 @@ fn events(criterion: &mut Criterion) {
 }
 
 /// A handler with so many filters, each of which has to look through all of a repository's name.
-fn handler(filters: usize) -> EventHandler<MemoryQueue, Nowhere, Nowhere> {
+fn handler(filters: usize) -> EventHandler<MemoryQueue, Nowhere> {
     let filters: Vec<String> =
         (0..filters).map(|number| format!("*team-{number}/*service*:v*.*-rc*")).collect();
     let rules = PushRules {

@@ -1,9 +1,9 @@
 //! Sends an image that is wanted to where it is indexed.
 //!
-//! The queue takes everything. The index Lambda is a shortcut for images that are certain to be
-//! small: it begins at once, where a worker may have to be started first. Whatever stands in its way
-//! is a doubt and no failure: manifests that cannot be read, a size that is not told, an invocation
-//! that is refused or takes too long. With a doubt the image goes to the queue.
+//! The queue takes everything. Images that are certain to be small go to a queue of their own, which the
+//! index Lambda reads: it begins at once, where a worker may have to be started first. Whatever stands in
+//! the way is a doubt and no failure: manifests that cannot be read, a size that is not told, a queue of
+//! small images that refuses or takes too long. With a doubt the image goes to the queue.
 //!
 //! That costs an image that is indexed twice at worst, which changes nothing. An event must not get
 //! lost, though, so only the queue's own failure fails the invocation, which Lambda then repeats.
@@ -41,23 +41,13 @@ pub trait Manifests: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<FetchedManifest>, Self::Error>> + Send;
 }
 
-/// The index Lambda.
-pub trait IndexFunction: Send + Sync + 'static {
-    /// Why it cannot be invoked.
-    type Error: Error + Send + Sync + 'static;
-
-    /// Has it invoked with `event`, which Lambda repeats until it succeeds or is given up. Gives
-    /// the identifier of the request, or an empty string.
-    fn invoke(&self, event: &str) -> impl Future<Output = Result<String, Self::Error>> + Send;
-}
-
-/// The way past the queue, for small images.
+/// The way past the worker, for small images.
 #[derive(Clone, Debug)]
-pub struct Shortcut<M, F> {
+pub struct Shortcut<Q, M> {
     /// Tells how large an image is.
     pub manifests: M,
-    /// Takes it.
-    pub function: F,
+    /// Takes it, for the index Lambda.
+    pub queue: Q,
     /// Largest image, in bytes of its compressed layers.
     pub max_image_bytes: u64,
     /// What an image's manifests may ask for.
@@ -69,20 +59,20 @@ pub struct Shortcut<M, F> {
 
 /// Sends images to where they are indexed.
 #[derive(Clone, Debug)]
-pub struct Dispatcher<Q, M, F> {
-    /// Takes everything that does not go past it.
+pub struct Dispatcher<Q, M> {
+    /// Takes everything that does not take the way past the worker.
     pub queue: Q,
     /// The way past it, if there is one.
-    pub shortcut: Option<Shortcut<M, F>>,
+    pub shortcut: Option<Shortcut<Q, M>>,
 }
 
 /// Where an image went.
 #[derive(Debug)]
 pub enum Dispatched {
-    /// To the index Lambda.
-    Invoked {
-        /// Identifier of the request, or an empty string.
-        request_id: String,
+    /// To the queue of small images.
+    Small {
+        /// The message's identifier.
+        message: MessageId,
         /// Bytes of the image's compressed layers.
         bytes: u64,
     },
@@ -90,7 +80,7 @@ pub enum Dispatched {
     Queued {
         /// The message's identifier.
         message: MessageId,
-        /// Why it did not go to the index Lambda, where there is one.
+        /// Why it is not among the small images, where these have a queue.
         doubt: Option<Doubt>,
     },
 }
@@ -113,12 +103,12 @@ pub enum Doubt {
     /// Its manifests cannot be read.
     #[error("the manifests of the image cannot be read")]
     Manifests(#[source] Box<dyn Error + Send + Sync>),
-    /// The index Lambda cannot be invoked.
-    #[error("the index Lambda cannot be invoked")]
-    Invoke(#[source] Box<dyn Error + Send + Sync>),
-    /// It took too long. The index Lambda may have been invoked all the same; the image is then
+    /// The queue of small images did not take it.
+    #[error(transparent)]
+    SmallImages(QueueError),
+    /// It took too long. The queue of small images may have it all the same; the image is then
     /// indexed twice, which changes nothing.
-    #[error("asking for manifests and invoking the index Lambda took more than {0:?}")]
+    #[error("asking for manifests and sending the image to the index Lambda took more than {0:?}")]
     Slow(Duration),
 }
 
@@ -129,7 +119,7 @@ impl Doubt {
             Self::TooLarge { .. } => "too-large",
             Self::Size(_) => "size-unknown",
             Self::Manifests(_) => "manifests-unavailable",
-            Self::Invoke(_) => "invoke-failed",
+            Self::SmallImages(_) => "small-images-queue-failed",
             Self::Slow(_) => "slow",
         }
     }
@@ -152,25 +142,27 @@ pub enum DispatchError {
     },
 }
 
-impl<Q: Queue, M: Manifests, F: IndexFunction> Dispatcher<Q, M, F> {
+impl<Q: Queue, M: Manifests> Dispatcher<Q, M> {
     /// Sends the image that was pushed to the index Lambda if it is certain that it is small, to
-    /// the queue otherwise. `event` is the event itself.
+    /// the queue otherwise.
     pub async fn dispatch(
         &self,
         push: &PushEvent,
-        event: &str,
         invocation: &Invocation,
     ) -> Result<Dispatched, DispatchError> {
+        let job = Outgoing {
+            body: JobMessage::from_push(push, invocation.now).encode(),
+            group: Some(Group::of_repository(push.repository.name())),
+            attributes: Vec::new(),
+        };
         let doubt = match &self.shortcut {
             None => None,
-            Some(shortcut) => match shortcut.take(push, event, invocation.deadline).await {
-                Ok(invoked) => return Ok(invoked),
+            Some(shortcut) => match shortcut.take(push, &job, invocation.deadline).await {
+                Ok(sent) => return Ok(sent),
                 Err(doubt) => Some(doubt),
             },
         };
-        let body = JobMessage::from_push(push, invocation.now).encode();
-        let group = Some(Group::of_repository(push.repository.name()));
-        let message = self.send(body, group, invocation.deadline).await?;
+        let message = self.send(&job, invocation.deadline).await?;
         Ok(Dispatched::Queued { message, doubt })
     }
 
@@ -180,31 +172,30 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> Dispatcher<Q, M, F> {
         event: &str,
         invocation: &Invocation,
     ) -> Result<MessageId, DispatchError> {
-        self.send(event.to_owned(), None, invocation.deadline).await
+        let event = Outgoing { body: event.to_owned(), group: None, attributes: Vec::new() };
+        self.send(&event, invocation.deadline).await
     }
 
     async fn send(
         &self,
-        body: String,
-        group: Option<Group>,
+        outgoing: &Outgoing,
         deadline: Instant,
     ) -> Result<MessageId, DispatchError> {
         // Lambda's own end would leave neither an answer nor a line in the log.
         let begun = Instant::now();
         let until = deadline.checked_sub(ANSWER_TIME).unwrap_or(begun);
-        let outgoing = Outgoing { body, group, attributes: Vec::new() };
-        if let Ok(sent) = timeout_at(until, self.queue.send(&outgoing)).await {
+        if let Ok(sent) = timeout_at(until, self.queue.send(outgoing)).await {
             return Ok(sent?);
         }
         Err(DispatchError::Slow { queue: self.queue.name().to_owned(), waited: begun.elapsed() })
     }
 }
 
-impl<M: Manifests, F: IndexFunction> Shortcut<M, F> {
+impl<Q: Queue, M: Manifests> Shortcut<Q, M> {
     async fn take(
         &self,
         push: &PushEvent,
-        event: &str,
+        job: &Outgoing,
         deadline: Instant,
     ) -> Result<Dispatched, Doubt> {
         let begun = Instant::now();
@@ -214,9 +205,8 @@ impl<M: Manifests, F: IndexFunction> Shortcut<M, F> {
             if bytes > self.max_image_bytes {
                 return Err(Doubt::TooLarge { bytes, limit: self.max_image_bytes });
             }
-            let invoked = self.function.invoke(event).await;
-            let request_id = invoked.map_err(|error| Doubt::Invoke(error.into()))?;
-            Ok(Dispatched::Invoked { request_id, bytes })
+            let message = self.queue.send(job).await.map_err(Doubt::SmallImages)?;
+            Ok(Dispatched::Small { message, bytes })
         });
         taken.await.unwrap_or(Err(Doubt::Slow(time)))
     }

@@ -8,19 +8,19 @@ use soci_text::error_chain;
 use tracing::{error, info, warn};
 
 use crate::decision::PushDecision;
-use crate::dispatch::{DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests};
+use crate::dispatch::{DispatchError, Dispatched, Dispatcher, Doubt, Manifests};
 use crate::response::Response;
 
 /// Handles events.
 #[derive(Clone, Debug)]
-pub struct EventHandler<Q, M, F> {
+pub struct EventHandler<Q, M> {
     /// Which events are wanted.
     pub rules: PushRules,
     /// Where these go.
-    pub dispatcher: Dispatcher<Q, M, F>,
+    pub dispatcher: Dispatcher<Q, M>,
 }
 
-impl<Q: Queue, M: Manifests, F: IndexFunction> EventHandler<Q, M, F> {
+impl<Q: Queue, M: Manifests> EventHandler<Q, M> {
     /// Handles the event that is `payload` and logs one line about it. Fails only if an event that
     /// may be wanted went nowhere.
     pub async fn handle(
@@ -30,9 +30,7 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> EventHandler<Q, M, F> {
     ) -> Result<Response, InvocationError> {
         let request_id = &*invocation.request_id;
         match PushDecision::of(payload, &self.rules) {
-            PushDecision::Wanted { push, filter } => {
-                self.send(&push, filter, payload, invocation).await
-            }
+            PushDecision::Wanted { push, filter } => self.send(&push, filter, invocation).await,
             PushDecision::Skipped { push, why } => {
                 let About { repository, digest, tag, event_id } = About::of(&push);
                 // A word of its own: it is by far the most frequent, and tells of the filters.
@@ -66,16 +64,16 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> EventHandler<Q, M, F> {
         &self,
         push: &PushEvent,
         filter: &TagFilter,
-        payload: &str,
         invocation: &Invocation,
     ) -> Result<Response, InvocationError> {
         let About { repository, digest, tag, event_id } = About::of(push);
         let request_id = &*invocation.request_id;
         let filter = filter.to_string();
-        match self.dispatcher.dispatch(push, payload, invocation).await {
-            Ok(Dispatched::Invoked { request_id: invoked, bytes }) => {
+        match self.dispatcher.dispatch(push, invocation).await {
+            Ok(Dispatched::Small { message, bytes }) => {
+                let message_id = &*message.0;
                 info!(
-                    outcome = "invoked",
+                    outcome = "queued-small",
                     repository,
                     digest,
                     tag,
@@ -83,10 +81,10 @@ impl<Q: Queue, M: Manifests, F: IndexFunction> EventHandler<Q, M, F> {
                     request_id,
                     bytes,
                     filter,
-                    invoked,
+                    message_id,
                     "sent to the index Lambda"
                 );
-                Ok(Response::invoked(push, &filter, &invoked))
+                Ok(Response::queued(push, &filter, message_id))
             }
             Ok(Dispatched::Queued { message, doubt }) => {
                 let reason = doubt.as_ref().map(Doubt::label);

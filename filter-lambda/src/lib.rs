@@ -2,13 +2,13 @@
 //! and sends each to where it is indexed.
 //!
 //! [`PushDecision::of`] decides from an event's text alone. [`Dispatcher::dispatch`] carries the
-//! decision out: a small image goes to the index Lambda, everything else to the queue.
+//! decision out: a small image goes to the queue of the index Lambda, everything else to the worker's.
 //!
 //! What happens to an event:
 //!
 //! | event | response | sent to |
 //! | --- | --- | --- |
-//! | a push that a filter matches, image known to be small | 200 | index Lambda |
+//! | a push that a filter matches, image known to be small | 200 | queue of small images |
 //! | a push that a filter matches, anything else | 200 | queue |
 //! | a push that no filter matches, or of no image | 200 | |
 //! | an event of something else than a successful push | 400 | |
@@ -30,12 +30,10 @@ mod settings;
 mod size;
 
 pub use decision::PushDecision;
-pub use dispatch::{
-    DispatchError, Dispatched, Dispatcher, Doubt, IndexFunction, Manifests, Shortcut,
-};
+pub use dispatch::{DispatchError, Dispatched, Dispatcher, Doubt, Manifests, Shortcut};
 pub use handler::EventHandler;
 pub use program::run;
-pub use remote::{EcrManifests, InvokeError, LambdaFunction, ManifestsError};
+pub use remote::{EcrManifests, ManifestsError};
 pub use response::Response;
 pub use settings::{FilterSettings, ShortcutSettings};
 pub use size::{FetchedManifest, ImageSize, SizeError, SizeLimits};

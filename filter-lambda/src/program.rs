@@ -5,18 +5,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use soci_aws::{QueueUrl, SqsQueue};
+use soci_config::name;
 use soci_lambda::{InvocationError, block_on, serve, start_logging};
 use soci_text::error_chain;
 
 use crate::{
-    Dispatcher, EcrManifests, EventHandler, FilterSettings, LambdaFunction, Response, Shortcut,
-    SizeLimits,
+    Dispatcher, EcrManifests, EventHandler, FilterSettings, Response, Shortcut, SizeLimits,
 };
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type PendingResponse<'a> = Pin<Box<dyn Future<Output = Result<Response, InvocationError>> + 'a>>;
 
-/// Most time to find out how large an image is and to invoke the index Lambda. Both take well below
+/// Most time to find out how large an image is and to send it to the index Lambda. Both take well below
 /// a second where nothing is wrong.
 const SHORTCUT_TIME: Duration = Duration::from_secs(5);
 
@@ -41,21 +42,31 @@ async fn serve_events() -> ExitCode {
     };
     start_logging(settings.logs);
     let sdk = soci_aws::sdk::load().await;
-    let queue = match soci_aws::SqsQueue::new(&sdk, settings.queue_url.as_str()) {
-        Ok(queue) => queue,
-        Err(error) => {
-            eprintln!("{}: {error}", soci_config::name::QUEUE_URL);
-            return ExitCode::from(soci_config::EXIT_CODE);
-        }
+    let queue = |name: &str, url: &QueueUrl| {
+        SqsQueue::new(&sdk, url.as_str()).map_err(|error| {
+            eprintln!("{name}: {error}");
+            ExitCode::from(soci_config::EXIT_CODE)
+        })
     };
-    let shortcut = settings.shortcut.map(|shortcut| Shortcut {
-        manifests: EcrManifests::new(&sdk),
-        function: LambdaFunction::new(aws_sdk_lambda::Client::new(&sdk), shortcut.function),
-        max_image_bytes: shortcut.max_image_bytes,
-        limits: SizeLimits::default(),
-        time: SHORTCUT_TIME,
+    let live = match queue(name::QUEUE_URL, &settings.queue_url) {
+        Ok(live) => live,
+        Err(code) => return code,
+    };
+    let shortcut = settings.shortcut.map(|shortcut| {
+        let queue = queue(name::SMALL_IMAGES_QUEUE_URL, &shortcut.queue_url)?;
+        Ok(Shortcut {
+            manifests: EcrManifests::new(&sdk),
+            queue,
+            max_image_bytes: shortcut.max_image_bytes,
+            limits: SizeLimits::default(),
+            time: SHORTCUT_TIME,
+        })
     });
-    let dispatcher = Dispatcher { queue, shortcut };
+    let shortcut = match shortcut.transpose() {
+        Ok(shortcut) => shortcut,
+        Err(code) => return code,
+    };
+    let dispatcher = Dispatcher { queue: live, shortcut };
     let handler = EventHandler { rules: settings.rules, dispatcher };
     let handle = |event: Box<RawValue>, invocation| -> PendingResponse<'_> {
         let handler = &handler;

@@ -19,16 +19,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The index Lambda was invoked.
-    pub fn invoked(push: &PushEvent, filter: &str, request_id: &str) -> Self {
-        Self::ok(format!(
-            "Successfully invoked SOCI index generator Lambda function because {}. Lambda request \
-             id: \"{request_id}\"",
-            matched(push, filter)
-        ))
-    }
-
-    /// The job is on the queue.
+    /// The job is on a queue.
     pub fn queued(push: &PushEvent, filter: &str, message_id: &str) -> Self {
         Self::ok(format!(
             "Successfully queued the image because {}. Message id: \"{message_id}\"",

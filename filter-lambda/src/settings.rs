@@ -21,8 +21,8 @@ pub struct FilterSettings {
 /// Which images the index Lambda gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShortcutSettings {
-    /// The index Lambda's ARN, or its name in the same account and region.
-    pub function: String,
+    /// The queue that it reads.
+    pub queue_url: QueueUrl,
     /// Largest image, in bytes of its compressed layers.
     pub max_image_bytes: u64,
 }
@@ -32,17 +32,21 @@ impl FilterSettings {
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = VariableReader::new(Program::Filter, source);
         let rules = read_push_rules(&mut reader);
-        let queue_url = reader.from_str(name::QUEUE_URL);
-        let function = reader.text(name::INDEX_LAMBDA_ARN);
+        let queue_url: Option<QueueUrl> = reader.from_str(name::QUEUE_URL);
+        let small_images_queue_url: Option<QueueUrl> =
+            reader.from_str(name::SMALL_IMAGES_QUEUE_URL);
+        if small_images_queue_url.is_some() && small_images_queue_url == queue_url {
+            reader.reject(name::SMALL_IMAGES_QUEUE_URL, "is the same queue as QUEUE_URL");
+        }
         let max_image_bytes = reader.bytes(name::INDEX_LAMBDA_MAX_IMAGE_BYTES, 0..=u64::MAX);
         let logs = LogSettings::read(&mut reader);
         let settings = || {
             Some(Self {
                 rules: rules?,
                 queue_url: queue_url?,
-                shortcut: function.zip(max_image_bytes).map(|(function, max_image_bytes)| {
-                    ShortcutSettings { function: function.trim().to_owned(), max_image_bytes }
-                }),
+                shortcut: small_images_queue_url.zip(max_image_bytes).map(
+                    |(queue_url, max_image_bytes)| ShortcutSettings { queue_url, max_image_bytes },
+                ),
                 logs: logs?,
             })
         };
@@ -86,18 +90,20 @@ mod tests {
     }
 
     #[test]
-    fn the_index_lambda_has_a_limit() {
+    fn small_images_have_a_queue_of_their_own_and_a_limit() {
         let values = [
             QUEUE,
             (name::FILTERS, "*:*"),
-            (name::INDEX_LAMBDA_ARN, "arn:aws:lambda:x:1:function:f"),
+            (name::SMALL_IMAGES_QUEUE_URL, "https://sqs.eu-west-1.amazonaws.com/1/small"),
         ];
         let default = read(&values).unwrap().shortcut.unwrap();
-        assert_eq!(default.function, values[2].1);
+        assert_eq!(default.queue_url.as_str(), values[2].1);
         assert_eq!(default.max_image_bytes, 512 << 20);
         let limit = (name::INDEX_LAMBDA_MAX_IMAGE_BYTES, "1GiB");
         let given = read(&[&values[..], &[limit]].concat()).unwrap().shortcut.unwrap();
         assert_eq!(given.max_image_bytes, 1 << 30);
+        let same = read(&[QUEUE, values[1], (name::SMALL_IMAGES_QUEUE_URL, QUEUE.1)]).unwrap_err();
+        assert_eq!(same.0[0].name, name::SMALL_IMAGES_QUEUE_URL);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The index Lambda: indexes one image at once, within the time and memory of a function.
 //!
-//! It is invoked with an ECR event, as the filter Lambda does, or with the messages of an SQS queue.
-//! Both may hold whatever a job queue holds ([`soci_push::job`]). What it cannot finish before its
+//! It is invoked with the messages of an SQS queue, onto which the filter Lambda puts small images, or with
+//! an ECR event. Both may hold whatever a job queue holds ([`soci_push::job`]). What it cannot finish before its
 //! deadline, and what fails in passing, it hands over to the queue, whose worker has time.
 //!
 //! | what becomes of an image | direct invocation | message of a queue |

@@ -158,6 +158,7 @@ def inventory():
     found = {
         "queues": names("sqs", "list_queues", "QueueUrls"),
         "functions": names("lambda", "list_functions", "Functions", "FunctionName"),
+        "mappings": names("lambda", "list_event_source_mappings", "EventSourceMappings", "UUID"),
         "rules": names("events", "list_rules", "Rules", "Name"),
         "roles": names("iam", "list_roles", "Roles", "RoleName"),
         "policies": names("iam", "list_policies", "Policies", "PolicyName", Scope="Local"),

@@ -153,8 +153,7 @@ fn nothing_has_a_name_that_a_second_stack_would_take_as_well() {
         let fixed = names.iter().filter_map(|key| Some((*key, properties.get(key)?.as_str()?)));
         for (key, value) in fixed {
             let of_stack = value.contains("soci-") || value.starts_with('<');
-            let reference =
-                kind == "AWS::Lambda::Permission" || kind == "AWS::Lambda::EventInvokeConfig";
+            let reference = kind != "AWS::Lambda::Function" && kind.starts_with("AWS::Lambda::");
             assert!(of_stack && (reference || key == "LogGroupName"), "{key} of {name} is {value}");
         }
     }
@@ -173,11 +172,59 @@ fn times_fit_together() {
     assert!(drain + 10 < 120);
     let retention = |name| template.properties(name)["MessageRetentionPeriod"].as_u64().unwrap();
     assert_eq!(retention("DeadLetterQueue"), 14 * 24 * 3600);
-    for name in ["Queue", "BackfillQueue"] {
+    for name in ["Queue", "BackfillQueue", "SmallImagesQueue"] {
         assert!(retention(name) < retention("DeadLetterQueue"));
-        let redrive = &template.properties(name)["RedrivePolicy"];
-        assert_eq!(redrive["deadLetterTargetArn"], "<DeadLetterQueue.Arn>");
     }
+}
+
+#[test]
+fn what_a_queue_cannot_get_rid_of_goes_on_and_ends_among_the_dead_letters() {
+    let (with_worker, alone) = (Template::with(&[]), Template::core(&[]));
+    let redrive = |template: &Template, name: &str| {
+        let policy = template.properties(name)["RedrivePolicy"].clone();
+        (
+            policy["deadLetterTargetArn"].as_str().unwrap().to_owned(),
+            policy["maxReceiveCount"].clone(),
+        )
+    };
+    let dead = ("<DeadLetterQueue.Arn>".to_owned(), json!(5));
+    for name in ["Queue", "BackfillQueue"] {
+        assert_eq!(redrive(&with_worker, name), dead, "{name}");
+        assert_eq!(redrive(&alone, name), dead, "{name}");
+    }
+    // What the index Lambda died on once is the worker's, if there is one.
+    assert_eq!(redrive(&with_worker, "SmallImagesQueue"), ("<Queue.Arn>".to_owned(), json!(1)));
+    assert_eq!(redrive(&alone, "SmallImagesQueue"), dead);
+}
+
+#[test]
+fn every_queue_has_a_reader_that_keeps_a_message_while_it_works() {
+    let mappings = |template: &Template| -> BTreeSet<String> {
+        let resources = template.resources();
+        let mappings =
+            resources.values().filter(|(kind, _)| *kind == "AWS::Lambda::EventSourceMapping");
+        mappings
+            .map(|(_, properties)| {
+                assert_eq!(properties["FunctionName"], "<IndexFunction>");
+                assert_eq!(properties["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
+                // A second message would wait in the function, where nobody else can have it.
+                assert_eq!(properties["BatchSize"], 1);
+                let queue = properties["EventSourceArn"].as_str().unwrap();
+                let queue = queue.trim_start_matches('<').trim_end_matches(".Arn>");
+                // Lambda refuses a mapping otherwise (Lambda developer guide, "Creating and configuring an Amazon
+                // SQS event source mapping").
+                let timeout = template.properties("IndexFunction")["Timeout"].as_u64();
+                assert!(template.properties(queue)["VisibilityTimeout"].as_u64() > timeout);
+                queue.to_owned()
+            })
+            .collect()
+    };
+    let (with_worker, alone) = (Template::with(&[]), Template::core(&[]));
+    let small = BTreeSet::from(["SmallImagesQueue".to_owned()]);
+    assert_eq!(mappings(&with_worker), small);
+    assert_eq!(with_worker.properties("Queue")["VisibilityTimeout"], 120);
+    let all = ["SmallImagesQueue", "Queue", "BackfillQueue"].map(str::to_owned);
+    assert_eq!(mappings(&alone), BTreeSet::from(all));
 }
 
 #[test]
@@ -193,7 +240,7 @@ fn queues_are_encrypted_and_closed_to_plain_connections() {
         let queues = properties["Queues"].as_array().unwrap().clone();
         closed.extend(queues.into_iter().map(|queue| queue.as_str().unwrap().to_owned()));
     }
-    for name in ["Queue", "BackfillQueue", "DeadLetterQueue"] {
+    for name in ["Queue", "BackfillQueue", "SmallImagesQueue", "DeadLetterQueue"] {
         assert!(closed.contains(&format!("<{name}>")), "{name}");
         assert_eq!(plain.properties(name)["SqsManagedSseEnabled"], true);
         assert_eq!(with_key.properties(name)["KmsMasterKeyId"], key);
@@ -444,6 +491,7 @@ fn alarms_go_to_the_topic_and_watch_what_there_is() {
         "LostEventAlarm",
         "NoProgressAlarm",
         "OldestMessageAlarm",
+        "SmallImagesAlarm",
         "TaskFailureAlarm",
         "WakeAlarm",
     ];

@@ -24,7 +24,6 @@ const CALLS: &[(&str, &str, &[&str])] = &[
     // A worker asks only where QueueAges says so.
     ("get_metric_data", "cloudwatch:GetMetricData", &[OPERATOR]),
     ("get_queue_attributes", "sqs:GetQueueAttributes", &[WORKER, OPERATOR]),
-    ("invoke", "lambda:InvokeFunction", &[FILTER]),
     ("list_message_move_tasks", "sqs:ListMessageMoveTasks", &[OPERATOR]),
     ("receive_message", "sqs:ReceiveMessage", &[WORKER, OPERATOR]),
     ("send_message", "sqs:SendMessage", &[FILTER, INDEX, WORKER, OPERATOR]),
@@ -49,7 +48,17 @@ const REGISTRY: &[&str] = &[
 /// ECS agent asks for with the task's role.
 const PLATFORM: &[(&str, &[&str])] = &[
     (FILTER, &["logs:CreateLogStream", "logs:PutLogEvents"]),
-    (INDEX, &["logs:CreateLogStream", "logs:PutLogEvents"]),
+    // Lambda reads queues with the role of the function that gets the messages.
+    (
+        INDEX,
+        &[
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+        ],
+    ),
     (WORKER, &["ecs:UpdateTaskProtection"]),
     (OPERATOR, &[]),
 ];
@@ -108,16 +117,15 @@ fn every_call_that_the_code_makes_is_in_the_table() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = BTreeSet::new();
     called(&root.join("crates/soci-aws/src"), &mut found);
-    called(&root.join("filter-lambda/src"), &mut found);
     let table: BTreeSet<String> = CALLS.iter().map(|(call, ..)| (*call).to_owned()).collect();
     assert_eq!(found, table);
-    // Only these crates can make one.
+    // Only this crate can make one.
     for entry in std::fs::read_dir(root).unwrap() {
         let manifest = entry.unwrap().path().join("Cargo.toml");
         let Ok(text) = std::fs::read_to_string(&manifest) else { continue };
         let crate_name = manifest.parent().unwrap().file_name().unwrap().to_str().unwrap();
         let calls = text.contains("aws-sdk-");
-        assert_eq!(calls, ["aws", "filter-lambda"].contains(&crate_name), "{crate_name}");
+        assert_eq!(calls, crate_name == "aws", "{crate_name}");
     }
 }
 
@@ -168,11 +176,14 @@ fn a_worker_may_ask_for_more_only_where_somebody_wants_that() {
 
 #[test]
 fn each_queue_is_open_to_those_who_use_it() {
-    let template = Template::with(&[]);
     let (live, backfill, dead) = ("<Queue.Arn>", "<BackfillQueue.Arn>", "<DeadLetterQueue.Arn>");
-    let expected: &[(&str, &str, &[&str])] = &[
-        (FILTER, "sqs:SendMessage", &[live]),
-        (INDEX, "sqs:SendMessage", &[live, dead]),
+    let small = "<SmallImagesQueue.Arn>";
+    let functions: &[(&str, &str, &[&str])] =
+        &[(FILTER, "sqs:SendMessage", &[live, small]), (INDEX, "sqs:SendMessage", &[live, dead])];
+    let with_worker: &[(&str, &str, &[&str])] = &[
+        (INDEX, "sqs:ReceiveMessage", &[small]),
+        (INDEX, "sqs:DeleteMessage", &[small]),
+        (INDEX, "sqs:GetQueueAttributes", &[small]),
         (WORKER, "sqs:ReceiveMessage", &[live, backfill]),
         (WORKER, "sqs:DeleteMessage", &[live, backfill]),
         (WORKER, "sqs:SendMessage", &[live, backfill, dead]),
@@ -182,9 +193,19 @@ fn each_queue_is_open_to_those_who_use_it() {
         (OPERATOR, "sqs:StartMessageMoveTask", &[dead]),
         (OPERATOR, "sqs:GetQueueAttributes", &[live, backfill, dead]),
     ];
-    for (role, action, queues) in expected {
-        let queues: BTreeSet<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
-        assert_eq!(resources(&template, role, action), queues, "{action} of {role}");
+    let alone: &[(&str, &str, &[&str])] = &[
+        (INDEX, "sqs:ReceiveMessage", &[small, live, backfill]),
+        (INDEX, "sqs:DeleteMessage", &[small, live, backfill]),
+        (INDEX, "sqs:GetQueueAttributes", &[small, live, backfill]),
+    ];
+    let (template, core) = (Template::with(&[]), Template::core(&[]));
+    for (template, expected) in
+        [(&template, functions), (&template, with_worker), (&core, functions), (&core, alone)]
+    {
+        for (role, action, queues) in expected {
+            let queues: BTreeSet<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
+            assert_eq!(resources(template, role, action), queues, "{action} of {role}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use soci_config::{Need, Program, VARIABLES};
 
 use crate::document::Template;
@@ -15,8 +15,6 @@ const LEFT: &[(Program, &str, &str)] = &[
     (Program::Worker, "OPTIMIZATIONS", "changes every digest for a mount that is a little faster"),
     (Program::Index, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
     (Program::Worker, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
-    (Program::Index, "PUT_IMAGE_RATE", "half of what ECR allows an account"),
-    (Program::Worker, "PUT_IMAGE_RATE", "half of what ECR allows an account"),
     (Program::Index, "DEADLINE_MARGIN_SECONDS", "depends on nothing that the stack knows"),
     (Program::Index, "MEMORY_BUDGET", "follows the function's memory"),
     (Program::Worker, "MEMORY_BUDGET", "enough for any download"),
@@ -87,13 +85,28 @@ fn every_variable_that_is_set_is_read() {
 }
 
 #[test]
-fn without_the_index_lambda_nothing_is_said_of_it() {
+fn without_small_images_their_queue_is_only_emptied() {
     let template = Template::with(&[("IndexLambdaMaxImageSize", "0")]);
-    assert!(!set(&template, Program::Filter).contains("INDEX_LAMBDA_ARN"));
-    let resources = template.resources();
-    assert!(!resources.contains_key("IndexFunction") && !resources.contains_key("IndexRole"));
-    let text: Value = resources.into_iter().map(|(name, (_, p))| (name.to_owned(), p)).collect();
-    assert!(!text.to_string().contains("<Index"), "{text}");
+    assert!(!set(&template, Program::Filter).contains("SMALL_IMAGES_QUEUE_URL"));
+    // With the queue its jobs would go.
+    for resource in ["SmallImagesQueue", "SmallImagesMapping", "IndexFunction"] {
+        assert!(template.resources().contains_key(resource), "{resource}");
+    }
+}
+
+#[test]
+fn tasks_share_half_of_what_ecr_allows_an_account() {
+    for (tasks, rate) in [("1", "5"), ("2", "2"), ("3", "2"), ("4", "1"), ("50", "1")] {
+        let task = Template::with(&[("MaxTasks", tasks)]).properties("WorkerTask");
+        let variables = task["ContainerDefinitions"][0]["Environment"].as_array().unwrap().clone();
+        assert!(variables.contains(&json!({"Name": "PUT_IMAGE_RATE", "Value": rate})), "{tasks}");
+    }
+    // ECR takes ten of all in a second, and each function that runs has a rate of its own.
+    let template = Template::with(&[]);
+    let function = &template.properties("IndexFunction")["Environment"]["Variables"];
+    let mapping = template.properties("SmallImagesMapping");
+    assert_eq!(function["PUT_IMAGE_RATE"], "1");
+    assert_eq!(mapping["ScalingConfig"]["MaximumConcurrency"], "10");
 }
 
 #[test]

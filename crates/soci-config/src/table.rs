@@ -101,7 +101,7 @@ pub mod name {
     /// Manifests pushed in a second.
     pub const PUT_IMAGE_RATE: &str = "PUT_IMAGE_RATE";
     /// The index Lambda.
-    pub const INDEX_LAMBDA_ARN: &str = "INDEX_LAMBDA_ARN";
+    pub const SMALL_IMAGES_QUEUE_URL: &str = "SMALL_IMAGES_QUEUE_URL";
     /// Largest image for the index Lambda.
     pub const INDEX_LAMBDA_MAX_IMAGE_BYTES: &str = "INDEX_LAMBDA_MAX_IMAGE_BYTES";
     /// Time before Lambda's deadline.
@@ -290,11 +290,11 @@ pub const VARIABLES: &[Variable] = &[
                   region, which all tasks and other builds share",
     },
     Variable {
-        name: name::INDEX_LAMBDA_ARN,
+        name: name::SMALL_IMAGES_QUEUE_URL,
         programs: &[(Filter, Optional)],
-        values: "ARN of a function",
-        meaning: "the index Lambda, for images of at most `INDEX_LAMBDA_MAX_IMAGE_BYTES`; without \
-                  it everything goes to the queue",
+        values: "URL of an SQS queue",
+        meaning: "the queue that the index Lambda reads, for images of at most \
+                  `INDEX_LAMBDA_MAX_IMAGE_BYTES`; without it everything goes to `QUEUE_URL`",
     },
     Variable {
         name: name::INDEX_LAMBDA_MAX_IMAGE_BYTES,

@@ -9,12 +9,17 @@ use soci_queue::Outgoing;
 use tokio::time::Instant;
 
 use crate::support::Mood::{Fails, Hangs, Works};
-use crate::support::{FILTERS, World, event, index, invocation, manifest, world};
+use crate::support::{FILTERS, Sent, World, event, index, invocation, manifest, world};
 
-/// The one message on the queue.
-fn queued(world: &World) -> Outgoing {
-    let [message] = &world.queue.messages()[..] else { panic!("{:?}", world.queue.messages()) };
+/// The one message on a queue.
+fn only(queue: &Sent) -> Outgoing {
+    let [message] = &queue.messages()[..] else { panic!("{:?}", queue.messages()) };
     message.clone()
+}
+
+/// The one message on the worker's queue.
+fn queued(world: &World) -> Outgoing {
+    only(&world.queue)
 }
 
 async fn handle(world: &World, event: &Value) -> Result<Response, InvocationError> {
@@ -26,45 +31,36 @@ fn status(result: Result<Response, InvocationError>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_small_image_goes_to_the_index_lambda_with_the_event_as_it_came() {
-    let image = manifest(1000);
-    let world = world([Works; 3], vec![image.clone()]);
-    let text = serde_json::to_string_pretty(&event("team/app", "v1", image.digest)).unwrap();
-    let response = world.handler.handle(&text, &invocation(30)).await.unwrap();
-    assert_eq!(response.status_code, 200);
-    assert_eq!(
-        response.body,
-        format!(
-            "Successfully invoked SOCI index generator Lambda function because the given event \
-             contained the image \"team/app:v1\" with digest \"{}\" which matched SOCI repository \
-             image tag filter \"team/*:*\". Lambda request id: \"lambda-request\"",
-            image.digest
-        )
-    );
-    assert_eq!(world.function.events(), [text]);
-    assert_eq!(world.queue.messages(), []);
-}
-
-#[tokio::test]
-async fn an_image_over_the_limit_goes_to_the_queue_as_a_job_of_its_repository() {
-    let image = manifest(1001);
-    let world = world([Works; 3], vec![image.clone()]);
-    let response = handle(&world, &event("team/app", "v1", image.digest)).await.unwrap();
-    assert_eq!(response.status_code, 200);
-    assert!(response.body.contains("matched SOCI repository image tag filter \"team/*:*\""));
-    assert!(response.body.ends_with("Message id: \"message-1\""), "{}", response.body);
-    let message = queued(&world);
-    assert_eq!(message.group.unwrap().as_str(), "team/app");
-    assert_eq!(
-        serde_json::from_str::<Value>(&message.body).unwrap(),
-        json!({
-            "v": 1, "registry": "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
-            "repository": "team/app", "digest": image.digest.to_string(), "tag": "v1",
-            "event_id": "13cde686-328b-6117-af20-0e5566167482",
-            "enqueued_at": "2026-08-01T12:34:56Z",
-        })
-    );
-    assert_eq!(world.function.events(), [""; 0]);
+async fn an_image_goes_to_one_of_two_queues_by_its_size_as_a_job_of_its_repository() {
+    for (bytes, is_small) in [(1000, true), (1001, false)] {
+        let image = manifest(bytes);
+        let world = world([Works; 3], vec![image.clone()]);
+        let response = handle(&world, &event("team/app", "v1", image.digest)).await.unwrap();
+        assert_eq!(response.status_code, 200);
+        assert_eq!(
+            response.body,
+            format!(
+                "Successfully queued the image because the given event contained the image \
+                 \"team/app:v1\" with digest \"{}\" which matched SOCI repository image tag filter \
+                 \"team/*:*\". Message id: \"message-1\"",
+                image.digest
+            )
+        );
+        let (one, other) = (&world.small, &world.queue);
+        let (taken, empty) = if is_small { (one, other) } else { (other, one) };
+        assert_eq!(empty.messages(), []);
+        let message = only(taken);
+        assert_eq!(message.group.unwrap().as_str(), "team/app");
+        assert_eq!(
+            serde_json::from_str::<Value>(&message.body).unwrap(),
+            json!({
+                "v": 1, "registry": "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+                "repository": "team/app", "digest": image.digest.to_string(), "tag": "v1",
+                "event_id": "13cde686-328b-6117-af20-0e5566167482",
+                "enqueued_at": "2026-08-01T12:34:56Z",
+            })
+        );
+    }
 }
 
 #[tokio::test]
@@ -75,7 +71,7 @@ async fn an_image_index_is_as_large_as_all_its_platforms() {
         let world = world([Works; 3], [&children[..], std::slice::from_ref(&root)].concat());
         assert_eq!(status(handle(&world, &event("team/app", "v1", root.digest)).await), 200);
         assert_eq!(
-            (world.function.events().len(), world.queue.messages().len()),
+            (world.small.messages().len(), world.queue.messages().len()),
             if small { (1, 0) } else { (0, 1) }
         );
         let asked = world.manifests.asked.lock().unwrap().clone();
@@ -102,7 +98,7 @@ async fn every_doubt_about_the_index_lambda_ends_on_the_queue() {
     let incomplete = index(std::slice::from_ref(&unknown));
     for (what, moods, root) in [
         ("the registry fails", [Works, Fails, Works], &image),
-        ("the function fails", [Works, Works, Fails], &image),
+        ("the queue of small images fails", [Works, Works, Fails], &image),
         ("the image does not exist", [Works; 3], &unknown),
         ("a manifest of the index does not exist", [Works; 3], &incomplete),
         ("an index in the index", [Works; 3], &nested),
@@ -115,7 +111,7 @@ async fn every_doubt_about_the_index_lambda_ends_on_the_queue() {
         let world = world(moods, stored);
         assert_eq!(status(handle(&world, &event("team/app", "v1", root.digest)).await), 200);
         assert!(queued(&world).body.contains(&root.digest.to_string()), "{what}");
-        assert_eq!(world.function.events(), [""; 0], "{what}");
+        assert_eq!(world.small.messages(), [], "{what}");
     }
 }
 

@@ -11,8 +11,6 @@ use crate::support::{event, index, manifest};
 /// Lambda's default timeout, ten times.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:index";
-
 /// The program, what it runs on and what it calls.
 struct World {
     runtime: FakeRuntime,
@@ -22,7 +20,18 @@ struct World {
 
 /// Starts the program with these variables on top of the queue and the filters.
 async fn start(variables: &[(&str, &str)]) -> World {
-    let (runtime, aws) = (FakeRuntime::start().await, FakeAws::start().await);
+    start_on(FakeAws::start().await, variables).await
+}
+
+/// Starts the program with a queue of small images, and these variables.
+async fn start_with_small_images(variables: &[(&str, &str)]) -> World {
+    let aws = FakeAws::start().await;
+    let queue = aws.queue_url("small");
+    start_on(aws, &[&[("SMALL_IMAGES_QUEUE_URL", &*queue)], variables].concat()).await
+}
+
+async fn start_on(aws: FakeAws, variables: &[(&str, &str)]) -> World {
+    let runtime = FakeRuntime::start().await;
     let mut command = command(&runtime, &aws);
     command.env("QUEUE_URL", aws.queue_url("live"));
     command.env("SOCI_REPOSITORY_IMAGE_TAG_FILTERS", "team/*:*");
@@ -104,41 +113,39 @@ async fn a_wanted_push_becomes_a_message_and_a_line_of_log() {
 }
 
 #[tokio::test]
-async fn a_small_image_is_measured_in_ecr_and_sent_to_the_index_lambda() {
-    let world =
-        start(&[("INDEX_LAMBDA_ARN", FUNCTION), ("INDEX_LAMBDA_MAX_IMAGE_BYTES", "1000")]).await;
+async fn a_small_image_is_measured_in_ecr_and_put_on_the_queue_of_the_index_lambda() {
+    let world = start_with_small_images(&[("INDEX_LAMBDA_MAX_IMAGE_BYTES", "1000")]).await;
     let small = manifest(1000);
     let root = index(std::slice::from_ref(&small));
     world.aws.answers("BatchGetImage", images(&[small.clone(), root.clone()]));
     let event = event("team/app", "v1", root.digest);
-    let (status, body) = world.invoke(&event).await;
-    assert_eq!(status, 200);
-    assert!(body.ends_with("Lambda request id: \"aws-request-1\""), "{body}");
-    let [call] = &world.aws.calls_of("Invoke")[..] else { panic!("one invocation is expected") };
-    assert_eq!(
-        call.path,
-        format!("/2015-03-31/functions/{}/invocations", FUNCTION.replace(':', "%3A"))
-    );
-    assert_eq!(call.body, event);
-    assert!(world.sent().is_empty());
+    assert_eq!(world.invoke(&event).await.0, 200);
+    let [message] = &world.sent()[..] else { panic!("{:?}", world.sent()) };
+    assert_eq!(message["QueueUrl"], world.aws.queue_url("small"));
+    assert!(message["MessageBody"].as_str().unwrap().contains(&root.digest.to_string()));
 
     let asked = world.aws.calls_of("BatchGetImage");
     let digests = |call: &AwsCall| call.body["imageIds"][0]["imageDigest"].clone();
     let asked: Vec<Value> = asked.iter().map(digests).collect();
     assert_eq!(asked, [json!(root.digest.to_string()), json!(small.digest.to_string())]);
+    let line = stop(world.function).await.pop().unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["outcome"], &line["bytes"]), (&json!("queued-small"), &json!(1000)));
 }
 
 #[tokio::test]
-async fn when_lambda_throttles_the_image_goes_to_the_queue() {
-    let world = start(&[("INDEX_LAMBDA_ARN", FUNCTION), ("AWS_MAX_ATTEMPTS", "1")]).await;
+async fn what_the_queue_of_small_images_does_not_take_goes_to_the_worker() {
+    let world = start_with_small_images(&[("AWS_MAX_ATTEMPTS", "1")]).await;
     let small = manifest(1000);
     world.aws.answers("BatchGetImage", images(std::slice::from_ref(&small)));
-    world.aws.fails("Invoke", 429);
+    world.aws.fails("SendMessage", 500);
     assert_eq!(world.invoke(&event("team/app", "v1", small.digest)).await.0, 200);
-    assert_eq!(world.sent().len(), 1);
+    let queues: Vec<Value> = world.sent().iter().map(|sent| sent["QueueUrl"].clone()).collect();
+    assert_eq!(queues, [world.aws.queue_url("small"), world.aws.queue_url("live")]);
     let line = stop(world.function).await.pop().unwrap();
     let line: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!((&line["outcome"], &line["reason"]), (&json!("queued"), &json!("invoke-failed")));
+    let expected = (&json!("queued"), &json!("small-images-queue-failed"));
+    assert_eq!((&line["outcome"], &line["reason"]), expected);
 }
 
 #[tokio::test]

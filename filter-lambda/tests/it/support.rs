@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_filter_lambda::{
-    Dispatcher, EventHandler, FetchedManifest, IndexFunction, Manifests, Shortcut, SizeLimits,
+    Dispatcher, EventHandler, FetchedManifest, Manifests, Shortcut, SizeLimits,
 };
 use soci_lambda::Invocation;
 use soci_manifest::Version;
@@ -112,51 +112,25 @@ impl Manifests for Stored {
     }
 }
 
-/// A function that remembers its events.
-#[derive(Clone, Debug)]
-pub(crate) struct Invoked {
-    pub(crate) mood: Mood,
-    events: Arc<Mutex<Vec<String>>>,
-}
-
-impl Invoked {
-    pub(crate) fn events(&self) -> Vec<String> {
-        self.events.lock().unwrap().clone()
-    }
-}
-
-impl IndexFunction for Invoked {
-    type Error = std::io::Error;
-
-    async fn invoke(&self, event: &str) -> Result<String, std::io::Error> {
-        self.mood.act().await?;
-        self.events.lock().unwrap().push(event.to_owned());
-        Ok("lambda-request".to_owned())
-    }
-}
-
 /// A handler and what is behind it.
 pub(crate) struct World {
-    pub(crate) handler: EventHandler<Sent, Stored, Invoked>,
+    pub(crate) handler: EventHandler<Sent, Stored>,
     pub(crate) queue: Sent,
     pub(crate) manifests: Stored,
-    pub(crate) function: Invoked,
+    pub(crate) small: Sent,
 }
 
 /// The filters of every handler here.
 pub(crate) const FILTERS: &str = "team/*:*,other:1";
 
 /// A handler with a shortcut for images of at most 1000 bytes, in a registry with `manifests`.
-pub(crate) fn world(
-    [queue, stored, function]: [Mood; 3],
-    manifests: Vec<FetchedManifest>,
-) -> World {
+pub(crate) fn world([queue, stored, small]: [Mood; 3], manifests: Vec<FetchedManifest>) -> World {
     let queue = Sent { mood: queue, messages: Arc::default() };
+    let small = Sent { mood: small, messages: Arc::default() };
     let manifests = Stored { mood: stored, manifests, asked: Arc::default() };
-    let function = Invoked { mood: function, events: Arc::default() };
     let shortcut = Shortcut {
         manifests: manifests.clone(),
-        function: function.clone(),
+        queue: small.clone(),
         max_image_bytes: 1000,
         limits: SizeLimits::default(),
         time: Duration::from_secs(5),
@@ -168,7 +142,7 @@ pub(crate) fn world(
         event_types: soci_push::EventTypes::default(),
     };
     let dispatcher = Dispatcher { queue: queue.clone(), shortcut: Some(shortcut) };
-    World { handler: EventHandler { rules, dispatcher }, queue, manifests, function }
+    World { handler: EventHandler { rules, dispatcher }, queue, manifests, small }
 }
 
 /// An invocation that ends in `seconds`.

@@ -29,7 +29,7 @@ cases_events() {
 # a filter Lambda behind a bus of the same name; the bus direct leads to the queue jobs itself, and arrivals to a filter
 # Lambda of that queue which takes everything but pushes.
 prepare_events() {
-    local queue index="INDEX_LAMBDA_ARN" environment
+    local queue environment
     for image in python mixed debian; do
         reference_exists "$image-oci-v2" "$image" "$image-oci"
     done
@@ -40,7 +40,9 @@ prepare_events() {
     done
     mapfile -t environment < <(service_environment aws jobs)
     create_function aws index "$INDEX_LAMBDA_BIN" "${environment[@]}" >/dev/null
-    create_filter jobs "$index=$(function_arn index)" "INDEX_LAMBDA_MAX_IMAGE_BYTES=$SMALL_IMAGE"
+    create_queue aws jobs-small jobs 1 >/dev/null
+    read_queue aws index jobs-small
+    create_filter jobs "SMALL_IMAGES_QUEUE_URL=$(queue_url aws jobs-small)" "INDEX_LAMBDA_MAX_IMAGE_BYTES=$SMALL_IMAGE"
     create_filter jobs-v1 SOCI_INDEX_VERSION=V1
     create_filter jobs-replace OUTPUT_TAG_SUFFIX=
     create_filter unread

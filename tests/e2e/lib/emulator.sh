@@ -162,6 +162,13 @@ invoke() {
     printf %s "$3" | lambda "$1" "2015-03-31/functions/$2/invocations" --data-binary @- -H "X-Amz-Invocation-Type: $type"
 }
 
+# read_queue SERVER NAME QUEUE has a function called with the messages of a queue, one at a time.
+read_queue() {
+    jq -n --arg function "$2" --arg queue "$(queue_arn "$3")" '{FunctionName: $function, EventSourceArn: $queue,
+            BatchSize: 1, FunctionResponseTypes: ["ReportBatchItemFailures"]}' |
+        lambda "$1" "2015-03-31/event-source-mappings/" --data-binary @- >/dev/null
+}
+
 # on_failure SERVER NAME QUEUE sends what a function fails on to a queue, without another try.
 on_failure() {
     jq -n --arg queue "$(queue_arn "$3")" \

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -17,16 +17,13 @@ use super::listen;
 /// A call of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsCall {
-    /// The operation as the header `X-Amz-Target` names it, without its prefix: `SendMessage`. For
-    /// Lambda, which has no such header, `Invoke`.
+    /// The operation as the header `X-Amz-Target` names it, without its prefix: `SendMessage`.
     pub operation: String,
-    /// The path; that of Lambda names the function.
-    pub path: String,
     /// What was sent.
     pub body: Value,
 }
 
-/// SQS, ECR's API and Lambda's API on one port. Clones are the same server.
+/// SQS and ECR's API on one port. Clones are the same server.
 #[derive(Clone)]
 pub struct FakeAws {
     address: SocketAddr,
@@ -46,8 +43,8 @@ struct CallsAndAnswers {
 }
 
 impl FakeAws {
-    /// Starts the server on a free port of 127.0.0.1. It takes messages and asynchronous
-    /// invocations; what else it answers has to be told.
+    /// Starts the server on a free port of 127.0.0.1. It takes messages; what else
+    /// it answers has to be told.
     ///
     /// # Panics
     /// If no port can be had.
@@ -99,18 +96,13 @@ impl CallBook {
     }
 }
 
-async fn answer(
-    State(shared): State<Arc<CallBook>>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: String,
-) -> Response {
+async fn answer(State(shared): State<Arc<CallBook>>, headers: HeaderMap, body: String) -> Response {
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
-    let operation = target.and_then(|target| target.rsplit('.').next()).unwrap_or("Invoke");
+    let operation = target.and_then(|target| target.rsplit('.').next()).unwrap_or_default();
     let operation = operation.to_owned();
     let body = serde_json::from_str(&body).unwrap_or(Value::Null);
     let mut state = shared.lock();
-    state.calls.push(AwsCall { operation: operation.clone(), path: uri.path().to_owned(), body });
+    state.calls.push(AwsCall { operation: operation.clone(), body });
     let request_id = [("x-amzn-requestid", "aws-request-1")];
     let failure = state.failures.iter().position(|(failing, _)| *failing == operation);
     if let Some((_, status)) = failure.and_then(|position| state.failures.remove(position)) {
@@ -124,7 +116,6 @@ async fn answer(
             let id = format!("message-{}", state.calls.len());
             (request_id, json!({ "MessageId": id }).to_string()).into_response()
         }
-        None if operation == "Invoke" => (StatusCode::ACCEPTED, request_id).into_response(),
         None => {
             let unknown = json!({ "__type": "UnknownOperationException" }).to_string();
             (StatusCode::BAD_REQUEST, request_id, unknown).into_response()
