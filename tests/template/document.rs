@@ -6,12 +6,16 @@ use serde_json::{Map, Value, json};
 use serde_yaml_ng::Value as Yaml;
 
 /// The account and region of the tests.
-const PSEUDO: [(&str, &str); 5] = [
+const PSEUDO: [(&str, &str); 6] = [
     ("AWS::Partition", "aws"),
     ("AWS::Region", "eu-west-1"),
     ("AWS::AccountId", "123456789012"),
     ("AWS::URLSuffix", "amazonaws.com"),
     ("AWS::StackName", "soci"),
+    (
+        "AWS::StackId",
+        "arn:aws:cloudformation:eu-west-1:123456789012:stack/soci/0a1b2c3d-0000-11f0-8de9-0242ac120002",
+    ),
 ];
 
 /// The text of a file, by its path from the top of the repository.
@@ -109,6 +113,10 @@ impl Template {
             "Fn::Not" => !self.truth(&argument[0]),
             "Fn::And" => all().all(|part| self.truth(part)),
             "Fn::Or" => all().any(|part| self.truth(part)),
+            "Fn::Contains" => {
+                let texts = argument[0].as_array().unwrap().iter().map(|text| self.text(text));
+                texts.into_iter().any(|text| text == self.text(&argument[1]))
+            }
             other => panic!("no condition: {other}"),
         }
     }

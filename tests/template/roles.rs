@@ -251,15 +251,76 @@ fn the_image_is_pulled_from_its_repository_only() {
         let found = resources(&template, "ExecutionRole", "ecr:BatchGetImage");
         assert_eq!(found, BTreeSet::from([expected]), "{uri}");
     }
-    let uri = "111122223333.dkr.ecr.cn-north-1.amazonaws.com.cn/soci:1";
-    let template = Template::with(&[
-        ("ImageUri", uri),
-        ("AWS::Partition", "aws-cn"),
-        ("AWS::Region", "cn-north-1"),
-    ]);
-    let found = resources(&template, "ExecutionRole", "ecr:BatchGetImage");
-    let expected = "arn:aws-cn:ecr:cn-north-1:111122223333:repository/soci".to_owned();
-    assert_eq!(found, BTreeSet::from([expected]));
+    for (partition, suffix) in PARTITIONS {
+        for (name, given) in [("soci", "soci:1"), ("a/soci", "a/soci@sha256:00"), ("b", "b")] {
+            let uri = format!("111122223333.dkr.ecr.some-where-1.{suffix}/{given}");
+            for (image, account) in [(&*uri, "111122223333"), (given, "123456789012")] {
+                let template = Template::with(&[
+                    ("ImageUri", image),
+                    ("AWS::Partition", partition),
+                    ("AWS::Region", "some-where-1"),
+                    ("AWS::URLSuffix", suffix),
+                ]);
+                let found = resources(&template, "ExecutionRole", "ecr:BatchGetImage");
+                let repository =
+                    format!("arn:{partition}:ecr:some-where-1:{account}:repository/{name}");
+                assert_eq!(found, BTreeSet::from([repository]), "{image}");
+                let whole = uri.replace("111122223333", account);
+                for function in ["FilterFunction", "IndexFunction"] {
+                    assert_eq!(template.properties(function)["Code"]["ImageUri"], whole);
+                }
+                for task in ["WorkerTask", "OperatorTask"] {
+                    assert_eq!(
+                        template.properties(task)["ContainerDefinitions"][0]["Image"],
+                        whole
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The partitions and their suffixes (botocore, `partitions.json`).
+const PARTITIONS: [(&str, &str); 8] = [
+    ("aws", "amazonaws.com"),
+    ("aws-us-gov", "amazonaws.com"),
+    ("aws-cn", "amazonaws.com.cn"),
+    ("aws-eusc", "amazonaws.eu"),
+    ("aws-iso", "c2s.ic.gov"),
+    ("aws-iso-b", "sc2s.sgov.gov"),
+    ("aws-iso-e", "cloud.adc-e.uk"),
+    ("aws-iso-f", "csp.hci.ic.gov"),
+];
+
+#[test]
+fn every_partition_has_images_and_a_console() {
+    let template = Template::with(&[]);
+    let pattern = template.json["Parameters"]["ImageUri"]["AllowedPattern"].as_str().unwrap();
+    let pattern = Regex::new(pattern).unwrap();
+    let digest = format!("@sha256:{}", "0".repeat(64));
+    for (partition, suffix) in PARTITIONS {
+        assert!(
+            template.json["Mappings"]["Consoles"][partition]["Host"].is_string(),
+            "{partition}"
+        );
+        for image in ["soci:1", "team/soci-index-builder", &format!("soci:1{digest}")] {
+            assert!(pattern.is_match(image), "{image}");
+            let uri = format!("111122223333.dkr.ecr.some-where-1.{suffix}/{image}");
+            assert!(pattern.is_match(&uri), "{uri}");
+        }
+    }
+    for bad in [
+        "",
+        "ghcr.io/soci-index-builder/soci-index-builder:1:2",
+        "111122223333.dkr.ecr.eu-west-1.amazonaws.com/",
+        "Soci:1",
+        "soci:",
+        "soci@sha256:00",
+        "public.ecr.aws/soci:1",
+        "ghcr.io/soci-index-builder/soci-index-builder:1",
+    ] {
+        assert!(!pattern.is_match(bad), "{bad}");
+    }
 }
 
 #[test]

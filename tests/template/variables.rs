@@ -23,10 +23,9 @@ const LEFT: &[(Program, &str, &str)] = &[
     (Program::Worker, "MAX_JOB_SECONDS", "the most that SQS allows"),
     (Program::Worker, "MAX_JOB_AGE_SECONDS", "a day of patience is a choice of the program"),
     (Program::Worker, "HTTP_ADDRESS", "the port of the container is the default"),
-    (Program::Worker, "LOG_FORMAT", "JSON where there is no terminal"),
     (Program::Filter, "LOG_FORMAT", "JSON by default"),
     (Program::Index, "LOG_FORMAT", "JSON by default"),
-    (Program::Worker, "OTEL_EXPORTER_OTLP_ENDPOINT", "the stack has no collector"),
+    (Program::Worker, "OTEL_EXPORTER_OTLP_ENDPOINT", "only with OtlpEndpoint"),
     (Program::Worker, "ECS_AGENT_URI", "ECS sets it"),
     (Program::Index, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "Lambda sets it"),
 ];
@@ -92,6 +91,28 @@ fn without_small_images_their_queue_is_only_emptied() {
     for resource in ["SmallImagesQueue", "SmallImagesMapping", "IndexFunction"] {
         assert!(template.resources().contains_key(resource), "{resource}");
     }
+}
+
+#[test]
+fn tasks_learn_of_a_proxy_and_a_collector_and_get_to_them() {
+    let given = Template::with(&[
+        ("HttpsProxy", "http://proxy.internal:3128"),
+        ("OtlpEndpoint", "http://collector.internal:4318"),
+    ]);
+    let plain = Template::with(&[]);
+    let more = |program| -> BTreeSet<String> {
+        set(&given, program).difference(&set(&plain, program)).cloned().collect()
+    };
+    // `soci-registry` reads these two itself (`crates/soci-registry/src/proxy.rs`).
+    let proxy = ["HTTPS_PROXY", "NO_PROXY"].map(str::to_owned);
+    assert_eq!(more(Program::Operator), BTreeSet::from(proxy.clone()));
+    let mut all = BTreeSet::from(proxy);
+    all.insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned());
+    assert_eq!(more(Program::Worker), all);
+    let ways = |template: &Template| {
+        template.properties("SecurityGroup")["SecurityGroupEgress"].as_array().unwrap().len()
+    };
+    assert_eq!((ways(&plain), ways(&given)), (2, 5));
 }
 
 #[test]

@@ -12,7 +12,7 @@ cases_stack() {
     run_case "stack: everything turned on, with SOCI index V1" stack_v1
     run_case "stack: the container is started as ECS would" stack_container
     run_case "stack: an update changes what the programs are told" stack_update
-    run_case "stack: deletion leaves nothing" stack_delete
+    run_case "stack: deletion leaves nothing but logs" stack_delete
     stop worker
     stop worker2
 }
@@ -136,5 +136,6 @@ stack_delete() {
     stop worker2
     stack delete one
     stack delete two
-    diff "$RUN/stack-before" <(stack inventory)
+    # Logs stay, as they tell why a creation failed.
+    stack inventory | grep -v '^log groups: .*\(one-\|two-\)' | diff "$RUN/stack-before" -
 }
