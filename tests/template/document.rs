@@ -46,6 +46,11 @@ impl Template {
         Self::of("templates/core.yaml", given)
     }
 
+    /// The template of the repository for the image.
+    pub(crate) fn registry(given: &[(&str, &str)]) -> Self {
+        Self::of("templates/registry.yaml", given)
+    }
+
     fn of(path: &str, given: &[(&str, &str)]) -> Self {
         let json = json(path);
         let mut parameters: BTreeMap<String, String> =

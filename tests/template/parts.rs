@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::document::{Template, json, text};
+use crate::document::{self, Template, text};
 
 /// The parts, in the order in which they are composed.
 const PARTS: [&str; 4] = ["core", "network", "worker", "observability"];
@@ -26,7 +26,7 @@ fn the_template_is_composed_of_the_parts() {
 fn the_template_has_every_member_of_the_parts() {
     let mut expected = Map::new();
     for part in PARTS {
-        let part_json = json(&format!("templates/{part}.yaml"));
+        let part_json = document::json(&format!("templates/{part}.yaml"));
         for (section, value) in part_json.as_object().unwrap() {
             let (Value::Object(members), true) = (value, section != "Metadata") else { continue };
             let whole = expected.entry(section.clone()).or_insert_with(|| Map::new().into());
@@ -49,7 +49,7 @@ fn a_template_is_within_what_cloudformation_takes() {
     let most = [("Resources", 500), ("Parameters", 200), ("Outputs", 200), ("Mappings", 200)];
     for path in ["template.yaml", "templates/core.yaml"] {
         assert!(text(path).len() <= 1_000_000, "{path}");
-        let template = json(path);
+        let template = document::json(path);
         for (section, most) in most {
             let members = template[section].as_object().unwrap();
             assert!(members.len() <= most, "{section} of {path}");
@@ -63,12 +63,16 @@ fn a_template_is_within_what_cloudformation_takes() {
 
 #[test]
 fn whatever_is_named_is_there() {
-    for path in ["template.yaml", "templates/core.yaml"] {
-        let template = json(path);
+    for path in ["template.yaml", "templates/core.yaml", "templates/registry.yaml"] {
+        let template = document::json(path);
         let mut used = Used::default();
         used.look_at(&template);
         let names = |section: &str| -> BTreeSet<String> {
-            template[section].as_object().unwrap().keys().cloned().collect()
+            template[section]
+                .as_object()
+                .into_iter()
+                .flat_map(|members| members.keys().cloned())
+                .collect()
         };
         let (resources, parameters) = (names("Resources"), names("Parameters"));
         for name in &used.values {
@@ -169,4 +173,34 @@ fn the_core_has_nothing_that_is_paid_by_the_hour() {
         alarms += usize::from(kind == "AWS::CloudWatch::Alarm");
     }
     assert!(alarms <= 10);
+}
+
+#[test]
+fn the_repository_of_the_image_keeps_what_may_be_in_use() {
+    let properties = |given: &[(&str, &str)]| Template::registry(given).properties("Repository");
+    let plain = properties(&[]);
+    assert_eq!(plain["RepositoryName"], "soci-index-builder");
+    assert_eq!(plain["ImageTagMutability"], "IMMUTABLE");
+    assert_eq!(plain["ImageScanningConfiguration"]["ScanOnPush"], true);
+    let rules = plain["LifecyclePolicy"]["LifecyclePolicyText"].as_str().unwrap();
+    let rules: Value = serde_json::from_str(rules).unwrap();
+    let [rule] = &rules["rules"].as_array().unwrap()[..] else { panic!("{rules}") };
+    assert_eq!(rule["selection"]["tagStatus"], "tagged");
+    assert_eq!(rule["selection"]["tagPrefixList"], json!(["unused-"]));
+    // What Lambda needs (Lambda developer guide, "Create a Lambda function using a container image").
+    let statements = |properties: &Value| {
+        properties["RepositoryPolicyText"]["Statement"].as_array().unwrap().clone()
+    };
+    let [pull] = &statements(&plain)[..] else { panic!("{plain}") };
+    assert_eq!(pull["Principal"], json!({"Service": "lambda.amazonaws.com"}));
+    assert_eq!(pull["Action"], json!(["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]));
+    let shared = statements(&properties(&[("OrganizationId", "o-0123456789")]));
+    assert_eq!(shared.len(), 3);
+    for statement in shared {
+        let condition = statement["Condition"].to_string();
+        assert!(condition.contains("o-0123456789") || statement == *pull, "{statement}");
+    }
+    let repository = &Template::registry(&[]).json["Resources"]["Repository"];
+    assert_eq!(repository["DeletionPolicy"], "RetainExceptOnCreate");
+    assert_eq!(repository["UpdateReplacePolicy"], "Retain");
 }
