@@ -137,5 +137,5 @@ stack_delete() {
     stack delete one
     stack delete two
     # Logs stay, as they tell why a creation failed.
-    stack inventory | grep -v '^log groups: .*\(one-\|two-\)' | diff "$RUN/stack-before" -
+    stack inventory | grep -v '^log groups: .*\(\<one\>\|\<two\>\)' | diff "$RUN/stack-before" -
 }
