@@ -70,7 +70,7 @@ fn handler(filters: usize) -> EventHandler<MemoryQueue, Nowhere> {
         event_types: soci_push::EventTypes::default(),
     };
     let dispatcher = Dispatcher { queue: MemoryQueue::named("bench"), shortcut: None };
-    EventHandler { rules, dispatcher }
+    EventHandler { rules, dispatcher, enqueued: None }
 }
 
 fn event(tag: &str) -> String {

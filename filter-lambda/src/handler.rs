@@ -1,6 +1,11 @@
-//! What happens to one event, and the line that is logged about it.
+//! What happens to one event, and what is logged about it: a line for everybody, and one for CloudWatch where a message went
+//! to the queue. SQS tells late of a queue that was idle, and that line wakes a worker at once.
 
+use std::sync::Arc;
+
+use serde_json::Map;
 use soci_lambda::{Invocation, InvocationError};
+use soci_logs::{EmfDirective, EmfLines, EmfMetric};
 use soci_push::event::{EventError, PushEvent};
 use soci_push::{PushRules, SkippedPush, TagFilter};
 use soci_queue::Queue;
@@ -18,6 +23,8 @@ pub struct EventHandler<Q, M> {
     pub rules: PushRules,
     /// Where these go.
     pub dispatcher: Dispatcher<Q, M>,
+    /// Takes a count of the messages that were sent to the queue, if there is one.
+    pub enqueued: Option<Arc<EmfLines>>,
 }
 
 impl<Q: Queue, M: Manifests> EventHandler<Q, M> {
@@ -87,6 +94,7 @@ impl<Q: Queue, M: Manifests> EventHandler<Q, M> {
                 Ok(Response::queued(push, &filter, message_id))
             }
             Ok(Dispatched::Queued { message, doubt }) => {
+                self.count_enqueued();
                 let reason = doubt.as_ref().map(Doubt::label);
                 let detail = doubt.as_ref().map(|doubt| error_chain(doubt));
                 let message_id = &*message.0;
@@ -132,6 +140,7 @@ impl<Q: Queue, M: Manifests> EventHandler<Q, M> {
         let request_id = &*invocation.request_id;
         match self.dispatcher.keep(payload, invocation).await {
             Ok(message) => {
+                self.count_enqueued();
                 let message_id = &*message.0;
                 warn!(outcome = "malformed", request_id, message_id, "{}", error_chain(malformed));
                 Ok(Response::malformed(malformed))
@@ -142,6 +151,14 @@ impl<Q: Queue, M: Manifests> EventHandler<Q, M> {
                 Err(fault(&error))
             }
         }
+    }
+}
+
+impl<Q, M> EventHandler<Q, M> {
+    fn count_enqueued(&self) {
+        let Some(lines) = &self.enqueued else { return };
+        let metrics = [EmfMetric { name: "Enqueued", unit: "Count", value: 1.into() }];
+        lines.write(&[EmfDirective { dimensions: &[&[]], metrics: &metrics }], Map::new());
     }
 }
 

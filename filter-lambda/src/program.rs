@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use soci_aws::{QueueUrl, SqsQueue};
 use soci_config::name;
 use soci_lambda::{InvocationError, block_on, serve, start_logging};
+use soci_logs::EmfLines;
 use soci_text::error_chain;
 
 use crate::{
@@ -67,7 +68,8 @@ async fn serve_events() -> ExitCode {
         Err(code) => return code,
     };
     let dispatcher = Dispatcher { queue: live, shortcut };
-    let handler = EventHandler { rules: settings.rules, dispatcher };
+    let enqueued = settings.emf_namespace.map(|namespace| EmfLines::new(namespace).into());
+    let handler = EventHandler { rules: settings.rules, dispatcher, enqueued };
     let handle = |event: Box<RawValue>, invocation| -> PendingResponse<'_> {
         let handler = &handler;
         Box::pin(async move { handler.handle(event.get(), &invocation).await })

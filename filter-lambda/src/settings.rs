@@ -3,6 +3,7 @@
 use soci_aws::QueueUrl;
 use soci_config::{Problems, Program, Source, VariableReader, name, read_push_rules};
 use soci_lambda::LogSettings;
+use soci_logs::EmfNamespace;
 use soci_push::PushRules;
 
 /// What the filter Lambda is told.
@@ -14,6 +15,8 @@ pub struct FilterSettings {
     pub queue_url: QueueUrl,
     /// Which images the index Lambda gets; none of them without it.
     pub shortcut: Option<ShortcutSettings>,
+    /// Under which name CloudWatch is told what was enqueued, if it is.
+    pub emf_namespace: Option<EmfNamespace>,
     /// How logs look.
     pub logs: LogSettings,
 }
@@ -39,6 +42,7 @@ impl FilterSettings {
             reader.reject(name::SMALL_IMAGES_QUEUE_URL, "is the same queue as QUEUE_URL");
         }
         let max_image_bytes = reader.bytes(name::INDEX_LAMBDA_MAX_IMAGE_BYTES, 0..=u64::MAX);
+        let emf_namespace = reader.parsed(name::EMF_NAMESPACE, str::parse);
         let logs = LogSettings::read(&mut reader);
         let settings = || {
             Some(Self {
@@ -47,6 +51,7 @@ impl FilterSettings {
                 shortcut: small_images_queue_url.zip(max_image_bytes).map(
                     |(queue_url, max_image_bytes)| ShortcutSettings { queue_url, max_image_bytes },
                 ),
+                emf_namespace,
                 logs: logs?,
             })
         };
@@ -78,7 +83,7 @@ mod tests {
         assert_eq!(settings.rules.version, Version::V2);
         assert_eq!(settings.rules.output_suffix, "-soci");
         assert_eq!(settings.rules.event_types, soci_push::EventTypes::default());
-        assert_eq!(settings.shortcut, None);
+        assert_eq!((settings.shortcut, settings.emf_namespace), (None, None));
     }
 
     #[test]
@@ -115,6 +120,7 @@ mod tests {
             (name::EVENT_TYPES, "ECR Image Scan"),
             (name::INDEX_LAMBDA_MAX_IMAGE_BYTES, "much"),
             (name::QUEUE_URL, "jobs"),
+            (name::EMF_NAMESPACE, "AWS/x"),
             (name::LOG_FORMAT, "xml"),
             (name::LOG_LEVEL, "loud"),
         ])
@@ -129,6 +135,7 @@ mod tests {
                 name::EVENT_TYPES,
                 name::QUEUE_URL,
                 name::INDEX_LAMBDA_MAX_IMAGE_BYTES,
+                name::EMF_NAMESPACE,
                 name::LOG_FORMAT,
                 name::LOG_LEVEL,
             ]

@@ -10,7 +10,8 @@ use soci_config::{
     budget_of_this_process, name,
 };
 use soci_jobs::EndpointOverride;
-use soci_service::telemetry::{EmfNamespace, LogFormat};
+use soci_logs::EmfNamespace;
+use soci_service::telemetry::LogFormat;
 use soci_text::Runbook;
 
 /// Longest time for a job: below the 12 hours for which a message can be hidden, with time left to

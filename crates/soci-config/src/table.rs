@@ -404,7 +404,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: name::EMF_NAMESPACE,
-        programs: &[(Worker, Optional)],
+        programs: &[(Filter, Optional), (Worker, Optional)],
         values: "up to 255 letters, digits, blanks and `.-_/#:`; not beginning with `:` or `AWS/`",
         meaning: "CloudWatch namespace of the metrics that are written to standard output in the \
                   Embedded Metric Format",

@@ -5,8 +5,9 @@
 //! whichever program wrote the line. `tracing_subscriber` does not write such lines: it nests the
 //! fields of spans, and the libraries that do not repeat a name that an event shares with its spans.
 //!
-//! [`install`] makes a process log, and caps what libraries say.
+//! [`install`] makes a process log, and caps what libraries say. [`EmfLines`] writes metrics as such lines.
 
+mod emf;
 mod process;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -27,6 +28,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+pub use emf::{EmfDirective, EmfLines, EmfMetric, EmfNamespace, EmfNamespaceError};
 pub use process::{OWN_CRATES, capped, install};
 
 /// Writes each event as one JSON object on a line: `timestamp` (RFC 3339), `level`, `target`, then

@@ -13,7 +13,7 @@ use std::time::Duration;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::Layer as _;
 
-pub use emf::{Emf, EmfNamespace, EmfNamespaceError};
+pub use emf::Emf;
 pub use error::TelemetryError;
 pub use logs::{LogFormat, LogOutput};
 pub use otlp::Otlp;

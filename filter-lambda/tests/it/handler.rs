@@ -269,6 +269,37 @@ async fn what_does_not_come_from_ecr_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn cloudwatch_is_told_of_each_message_that_went_to_the_queue() {
+    let (small, large) = (manifest(1000), manifest(1001));
+    let cut = json!({ "source": "aws.ecr", "detail-type": "ECR Image Action" });
+    for (queue, event, enqueued) in [
+        (Works, event("team/app", "v1", large.digest), 1),
+        (Works, cut, 1),
+        (Works, event("team/app", "v1", small.digest), 0),
+        (Works, event("nobody/app", "v1", large.digest), 0),
+        (Fails, event("team/app", "v1", large.digest), 0),
+    ] {
+        let world = world([queue, Works, Works], vec![small.clone(), large.clone()]);
+        drop(handle(&world, &event).await);
+        let text = world.enqueued.text();
+        assert_eq!(world.queue.messages().len(), enqueued, "{event}");
+        assert_eq!(text.lines().count(), enqueued, "{event}: {text}");
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["Enqueued"], 1);
+            let directive = &line["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!(
+                *directive,
+                json!({
+                    "Namespace": "soci-index-builder/test", "Dimensions": [[]],
+                    "Metrics": [{ "Name": "Enqueued", "Unit": "Count" }],
+                })
+            );
+        }
+    }
+}
+
 #[test]
 fn a_response_has_the_two_members_that_callers_read() {
     let response = Response { status_code: 200, body: "done".to_owned() };

@@ -8,6 +8,8 @@ use soci_filter_lambda::{
     Dispatcher, EventHandler, FetchedManifest, Manifests, Shortcut, SizeLimits,
 };
 use soci_lambda::Invocation;
+use soci_logs::EmfLines;
+use soci_logs::testing::WrittenLines;
 use soci_manifest::Version;
 use soci_oci::{Digest, media_type};
 use soci_push::PushRules;
@@ -118,6 +120,8 @@ pub(crate) struct World {
     pub(crate) queue: Sent,
     pub(crate) manifests: Stored,
     pub(crate) small: Sent,
+    /// What CloudWatch is told.
+    pub(crate) enqueued: WrittenLines,
 }
 
 /// The filters of every handler here.
@@ -142,7 +146,10 @@ pub(crate) fn world([queue, stored, small]: [Mood; 3], manifests: Vec<FetchedMan
         event_types: soci_push::EventTypes::default(),
     };
     let dispatcher = Dispatcher { queue: queue.clone(), shortcut: Some(shortcut) };
-    World { handler: EventHandler { rules, dispatcher }, queue, manifests, small }
+    let lines = WrittenLines::default();
+    let enqueued = EmfLines::to("soci-index-builder/test".parse().unwrap(), lines.clone());
+    let handler = EventHandler { rules, dispatcher, enqueued: Some(enqueued.into()) };
+    World { handler, queue, manifests, small, enqueued: lines }
 }
 
 /// An invocation that ends in `seconds`.

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use soci_aws::{CloudWatch, EcrCredentials, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag};
 use soci_jobs::{RateLimiter, RegistryOpener, Runner};
+use soci_logs::EmfLines;
 use soci_registry::Client;
 use soci_service::consumer::{ConsumerSettings, Queues};
 use soci_service::event::EventSink;
@@ -95,7 +96,9 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     service.health = health;
     service.agent = config.ecs_agent_uri.as_deref().map(EcsAgent::new).transpose()?;
     let handler = handler(&config, &sdk, service.metrics.clone())?;
-    let emf = config.emf_namespace.map(|name| Arc::new(Emf::new(name)) as Arc<dyn EventSink>);
+    let emf = config
+        .emf_namespace
+        .map(|name| Arc::new(Emf::new(EmfLines::new(name))) as Arc<dyn EventSink>);
     tracing::info!(
         version = About::THIS.version,
         commit = About::THIS.commit,

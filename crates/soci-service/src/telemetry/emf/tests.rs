@@ -1,6 +1,9 @@
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
+use serde_json::json;
 use soci_indexer::ImageEvent;
 use soci_jobs::{MessageAction, Outcome, Why};
 use soci_oci::Digest;
@@ -109,7 +112,7 @@ fn given_back() -> JobEnd {
 #[test]
 fn a_job_that_ended_is_one_valid_document() {
     let lines = Lines::default();
-    let emf = Emf::to("SociIndexBuilder".parse().unwrap(), lines.clone());
+    let emf = Emf::new(EmfLines::to("SociIndexBuilder".parse().unwrap(), lines.clone()));
     let in_hand = received();
     in_hand.name_image(&job());
     for bytes in [40, 2] {
@@ -132,6 +135,13 @@ fn a_job_that_ended_is_one_valid_document() {
     assert_eq!((&document["Jobs"], &document["JobSeconds"]), (&json!(1), &json!(1.5)));
     assert_eq!((&document["LayerBytes"], &document["Outcome"]), (&json!(42), &json!("rejected")));
     assert!(document["QueueSeconds"].as_f64().unwrap() >= 5.0);
+    let age = &document["_aws"]["CloudWatchMetrics"][2];
+    assert_eq!(
+        (&age["Dimensions"], &age["Metrics"][0]["Name"]),
+        (&json!([["Lane"]]), &json!("JobAgeSeconds"))
+    );
+    assert!(document["JobAgeSeconds"].as_f64().unwrap() >= 6.5, "waited and worked on");
+    assert_eq!(document["Lane"], "live");
     assert_eq!(document["Repository"], "r.example/team/app");
     assert_eq!((&document["Reason"], &document["Tag"]), (&json!("gone"), &Value::Null));
     assert_eq!(document["MessageId"], "m-1");
@@ -142,7 +152,7 @@ fn a_job_that_ended_is_one_valid_document() {
 #[test]
 fn a_message_that_was_not_understood_is_a_valid_document_too() {
     let lines = Lines::default();
-    let emf = Emf::to("N".parse().unwrap(), lines.clone());
+    let emf = Emf::new(EmfLines::to("N".parse().unwrap(), lines.clone()));
     end(&emf, &received(), &given_back(), Duration::ZERO);
     let document = lines.only();
     assert_valid(&document);
@@ -153,7 +163,7 @@ fn a_message_that_was_not_understood_is_a_valid_document_too() {
 #[test]
 fn a_count_of_a_queue_is_a_valid_document() {
     let lines = Lines::default();
-    let emf = Emf::to("N".parse().unwrap(), lines.clone());
+    let emf = Emf::new(EmfLines::to("N".parse().unwrap(), lines.clone()));
     let backlog = Backlog { visible: 7, in_flight: 2, delayed: 1 };
     emf.event(&Event::Counted { queue: QueueKind::Backfill, backlog });
     let document = lines.only();
@@ -175,17 +185,7 @@ fn a_reader_that_is_gone_stops_nothing() {
             Ok(())
         }
     }
-    let emf = Emf::to("N".parse().unwrap(), Gone);
+    let emf = Emf::new(EmfLines::to("N".parse().unwrap(), Gone));
     end(&emf, &received(), &given_back(), Duration::ZERO);
     emf.event(&Event::Counted { queue: QueueKind::Live, backlog: Backlog::default() });
-}
-
-#[test]
-fn namespaces_are_those_that_cloudwatch_takes() {
-    for text in ["SociIndexBuilder", "soci-index-builder/stack", "a b", "x:y", &"n".repeat(255)] {
-        assert!(text.parse::<EmfNamespace>().is_ok(), "{text}");
-    }
-    for text in ["", " ", ":x", "AWS/ECS", "ä", "a\n", &"n".repeat(256)] {
-        assert_eq!(text.parse::<EmfNamespace>(), Err(EmfNamespaceError), "{text}");
-    }
 }
