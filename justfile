@@ -69,6 +69,10 @@ semver:
 template:
     tests/lint/run
 
+# The template's scaling and alarms, played. NAMES and flags as in tests/scaling/run.
+scaling *NAMES:
+    tests/scaling/run {{NAMES}}
+
 # The Prometheus rules and the Grafana dashboard, against the metrics and the runbook.
 monitoring:
     tests/monitoring/run

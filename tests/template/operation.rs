@@ -486,10 +486,18 @@ fn tasks_scale_from_none_with_the_backlog() {
     assert_eq!(tracking["TargetValue"], "9");
     assert!(tracking["ScaleInCooldown"].as_u64() > tracking["ScaleOutCooldown"].as_u64());
     expect_metric_math("BacklogPolicy", &tracking["CustomizedMetricSpecification"]["Metrics"]);
-    let step = template.properties("WakePolicy")["StepScalingPolicyConfiguration"].clone();
-    assert_eq!(step["AdjustmentType"], "ChangeInCapacity");
-    assert_eq!(step["StepAdjustments"][0]["ScalingAdjustment"], 1);
-    assert_eq!(template.properties("WakeAlarm")["AlarmActions"], json!(["<WakePolicy>"]));
+    // A smaller backlog counts as one task's share, so that tracking never asks for less than one.
+    let metrics = &tracking["CustomizedMetricSpecification"]["Metrics"];
+    assert_eq!(metrics[0]["Expression"], "IF(backlog > 9, backlog, 9) / tasks");
+    for (policy, alarm, tasks) in [("WakePolicy", "WakeAlarm", 1), ("IdlePolicy", "IdleAlarm", 0)] {
+        let step = template.properties(policy)["StepScalingPolicyConfiguration"].clone();
+        // It names the number, so that asking again adds nothing.
+        assert_eq!(step["AdjustmentType"], "ExactCapacity");
+        assert_eq!(step["StepAdjustments"][0]["ScalingAdjustment"], tasks);
+        assert_eq!(template.properties(alarm)["AlarmActions"], json!([format!("<{policy}>")]));
+    }
+    // Fifteen idle minutes, as docs/DEPLOY.md says.
+    assert_eq!(template.properties("IdleAlarm")["EvaluationPeriods"], 15);
 }
 
 /// Expects one result, and names in it that are metrics of the same list.
@@ -497,6 +505,9 @@ fn expect_metric_math(of: &str, metrics: &Value) {
     let metrics = metrics.as_array().unwrap();
     let results = metrics.iter().filter(|metric| metric["ReturnData"] == true).count();
     assert_eq!(results, 1, "{of}");
+    // CloudWatch user guide, "Alarms on math expressions".
+    let plain = metrics.iter().filter(|metric| metric.get("MetricStat").is_some()).count();
+    assert!(plain <= 10, "{of} has {plain} metrics");
     let ids: BTreeSet<&str> = metrics.iter().map(|metric| metric["Id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), metrics.len(), "{of}");
     let words = Regex::new("[A-Za-z]+").unwrap();
@@ -512,6 +523,9 @@ fn expect_metric_math(of: &str, metrics: &Value) {
         }
     }
 }
+
+/// Alarms that scale and tell nobody.
+const OF_SCALING: [&str; 2] = ["IdleAlarm", "WakeAlarm"];
 
 #[test]
 fn alarms_go_to_the_topic_and_watch_what_there_is() {
@@ -531,7 +545,7 @@ fn alarms_go_to_the_topic_and_watch_what_there_is() {
             );
         }
         assert_eq!(properties["TreatMissingData"], "notBreaching", "{name}");
-        if name != "WakeAlarm" {
+        if !OF_SCALING.contains(&name) {
             for actions in ["AlarmActions", "OKActions"] {
                 assert_eq!(properties[actions], json!([topic]), "{actions} of {name}");
                 assert_eq!(without.properties(name)[actions], json!([]), "{actions} of {name}");
@@ -542,6 +556,7 @@ fn alarms_go_to_the_topic_and_watch_what_there_is() {
     let expected = [
         "DeadLetterAlarm",
         "FunctionErrorAlarm",
+        "IdleAlarm",
         "LostEventAlarm",
         "NoProgressAlarm",
         "OldestMessageAlarm",
@@ -557,7 +572,8 @@ fn alarms_go_to_the_topic_and_watch_what_there_is() {
         assert!(runbook.contains(&format!("\n## {alarm}\n")), "the runbook has no section {alarm}");
         let description = led.properties(alarm)["AlarmDescription"].as_str().unwrap().to_owned();
         let section = format!("{base}#{}", alarm.to_ascii_lowercase());
-        assert_eq!(description.ends_with(&section), alarm != "WakeAlarm", "{description}");
+        let of_scaling = OF_SCALING.contains(&alarm);
+        assert_eq!(description.ends_with(&section), !of_scaling, "{description}");
     }
 }
 
