@@ -6,6 +6,7 @@
     reason = "the numbers are the tests' own"
 )]
 
+mod copy;
 mod faults;
 mod golden;
 mod layout;

@@ -62,6 +62,11 @@ pub(crate) enum Command {
     Index(IndexArgs),
     /// Check that an image's SOCI indexes match its layers
     Verify(VerifyArgs),
+    /// Copy an image to another repository, registry, layout or archive
+    Copy(CopyArgs),
+    /// Put a sample image somewhere, as `deploy --smoke` does to try a deployment
+    #[command(hide = true)]
+    SampleImage(SampleImageArgs),
     /// Take jobs off a queue and index their images until told to stop
     Worker(WorkerArgs),
     /// Ask the worker on this machine whether it lives, as a container's health check
@@ -202,6 +207,34 @@ pub(crate) enum IndexVersion {
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) image: ImageArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
+    /// Where the copy goes: REGISTRY/REPOSITORY[:TAG], oci:DIR[:NAME] or oci-archive:FILE[:NAME]. Without a name of its
+    /// own it has the image's
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: String,
+    /// Copy only the image manifest of this platform, as AWS Lambda wants it, and not an image index with attestations
+    /// and SOCI indexes [default: the image as it is]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SampleImageArgs {
+    /// Where it goes: REGISTRY/REPOSITORY[:TAG], oci:DIR[:NAME] or oci-archive:FILE[:NAME]
+    #[arg(value_name = "DESTINATION")]
+    pub(crate) destination: String,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionArgs,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+    /// About how many bytes its layers have; two fifths of them are the largest
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "32MiB")]
+    pub(crate) size: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -44,6 +44,8 @@ pub(crate) fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Index(args) => return image::index(&args),
         Command::Verify(args) => return image::verify(&args),
+        Command::Copy(args) => return image::copy(&args),
+        Command::SampleImage(args) => return image::sample_image(&args),
         #[cfg(feature = "aws")]
         Command::Worker(args) => return worker::worker(&args),
         #[cfg(feature = "aws")]

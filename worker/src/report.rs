@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soci_indexer::{LayerReport, Report, Verification};
+use soci_indexer::{CopyReport, LayerReport, Report, Verification};
 use soci_manifest::LayerPrefetch;
 use soci_oci::Digest;
 
@@ -210,6 +210,38 @@ pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
     text
 }
 
+/// The one object that `copy --json` prints. `place` is the destination without a tag.
+pub(crate) fn copy_json(
+    image: &str,
+    destination: &str,
+    place: &str,
+    result: Result<&CopyReport, &str>,
+) -> Value {
+    let copied = result.ok();
+    json!({
+        "outcome": match result {
+            Ok(copied) if copied.already_there => "already-there",
+            Ok(_) => "copied",
+            Err(_) => "failed",
+        },
+        "reason": result.err(),
+        "image": image,
+        "image_digest": copied.map(|copied| copied.image.to_string()),
+        "destination": destination,
+        "copy": copied.map(|copied| format!("{place}@{}", copied.digest)),
+        "digest": copied.map(|copied| copied.digest.to_string()),
+        "media_type": copied.map(|copied| copied.media_type.as_str()),
+        "tag": copied.and_then(|copied| copied.tag.as_ref()).map(ToString::to_string),
+        "bytes_read": copied.map_or(0, |copied| copied.bytes_read),
+        "seconds": copied.map_or(0.0, |copied| seconds(copied.elapsed)),
+    })
+}
+
+/// What `copy` prints: the copy by its digest and nothing else, so that a script takes it as it is.
+pub(crate) fn copy_text(place: &str, copied: &CopyReport) -> String {
+    format!("{place}@{}\n", copied.digest)
+}
+
 /// Aligns columns, names to the left and the rest to the right.
 pub(crate) fn table<const COLUMNS: usize>(
     head: [&str; COLUMNS],
@@ -241,6 +273,11 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
     }
     let unit = (bytes.ilog2() / 10 - 1).min(4);
     format!("{:.1} {}", bytes as f64 / (1u64 << (10 * (unit + 1))) as f64, UNITS[unit as usize])
+}
+
+/// Prints one line.
+pub(crate) fn line(line: impl std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{line}")
 }
 
 /// Tells an error on standard error. Nobody is left to tell if that fails.

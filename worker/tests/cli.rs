@@ -123,6 +123,46 @@ fn the_result_goes_where_it_is_said_to() {
 }
 
 #[test]
+fn an_image_is_copied_and_told_by_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = layout(folder.path());
+    let places = tempfile::tempdir().unwrap();
+    let place = format!("oci:{}", places.path().join("out").display());
+    let named = format!("{place}:2");
+    for outcome in ["copied", "already-there"] {
+        let (code, copied) = run_json(&["copy", &image, &named]);
+        assert_eq!((code, &copied["outcome"]), (0, &outcome.into()), "{copied}");
+        assert_eq!((&copied["tag"], &copied["destination"]), (&"2".into(), &named[..].into()));
+        let told = run(&["copy", &image, &named]);
+        let told = text(&told.stdout);
+        assert_eq!(told, format!("{}\n", copied["copy"].as_str().unwrap()));
+        let digest = copied["digest"].as_str().unwrap();
+        assert_eq!(told, format!("{place}@{digest}\n"));
+    }
+    // Without a name of its own it has the image's.
+    let (_, copied) =
+        run_json(&["copy", &named, &format!("{place}.tar").replace("oci:", "oci-archive:")]);
+    assert_eq!(copied["tag"], "2", "{copied}");
+    let (code, failed) = run_json(&["copy", &image, &named, "--platform", "plan9/mips"]);
+    assert_eq!((code, &failed["outcome"]), (1, &"failed".into()), "{failed}");
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("not for plan9/mips: it has linux/amd64"), "{reason}");
+}
+
+#[test]
+fn the_sample_image_can_be_indexed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("oci:{}:1", folder.path().join("out").display());
+    let made = run(&["sample-image", &place, "--size", "3MiB"]);
+    let digest = text(&made.stdout);
+    let (code, indexed) = run_json(&["index", &place, "--min-layer-size", "1MiB"]);
+    assert_eq!((code, &indexed["outcome"]), (0, &"indexed".into()), "{indexed}");
+    assert_eq!(digest.trim_end(), indexed["image_digest"].as_str().unwrap());
+    // The same image each time, so that a registry has its layers already.
+    assert_eq!(text(&run(&["sample-image", &place, "--size", "3MiB"]).stdout), digest);
+}
+
+#[test]
 fn a_skipped_image_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let (code, skipped) = run_json(&["index", &layout(folder.path())]);
@@ -170,6 +210,9 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "a", "--output", "docker-archive:x.tar"], "oci-archive:"),
         (&["index", "a", "--output", "b:1", "--output-tag", "x"], "cannot be used with"),
         (&["index", "a", "--output", "oci:b:1", "--tag-suffix=-x"], "cannot be used with"),
+        (&["copy", "a"], "DESTINATION"),
+        (&["copy", "a", "docker-archive:x.tar"], "oci-archive:"),
+        (&["copy", "a", "b", "--platform", "linux"], "platform"),
         (&["nonsense"], "nonsense"),
         #[cfg(feature = "aws")]
         (&["replay", "--reason", "layer-memroy"], "a similar value exists: 'layer-memory'"),

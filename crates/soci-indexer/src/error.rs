@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use soci_manifest::{ImageError, SkipReason};
-use soci_oci::{Digest, Tag, TagOrDigest};
+use soci_oci::{Descriptor, Digest, Platform, Tag, TagOrDigest};
 use soci_ztoc::BuildError;
 
 /// Why an image was not indexed. No manifest and no tag of the result has been written, unless
@@ -179,6 +179,54 @@ pub enum IndexError {
         /// The tag.
         tag: Tag,
     },
+}
+
+/// Why an image was not copied. No tag names what was written of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// What goes wrong with any image that is read and written.
+    #[error(transparent)]
+    Image(#[from] IndexError),
+    /// The image has not the platform that was asked for.
+    #[error("the image is not for {wanted}: {}", match has.as_slice() {
+        [] => "nothing tells the platform of what is in it".to_owned(),
+        has => format!("it has {}", listed(has.iter())),
+    })]
+    NoSuchPlatform {
+        /// The platform.
+        wanted: Platform,
+        /// What the image has.
+        has: Vec<Platform>,
+    },
+    /// The image index lists what its store does not have, and the output does not either.
+    #[error("the image index lists what is not there: {}", listed(entries.iter().map(|entry| match &entry.platform {
+        Some(platform) => format!("{} ({platform})", entry.digest),
+        None => entry.digest.to_string(),
+    })))]
+    Lacking {
+        /// Its entries for that.
+        entries: Vec<Descriptor>,
+    },
+    /// Image indexes lie in each other.
+    #[error("image indexes lie more than {most} deep in each other")]
+    TooDeep {
+        /// How deep they may.
+        most: usize,
+    },
+}
+
+/// The first of several, and how many more there are.
+fn listed<T: std::fmt::Display>(all: impl Iterator<Item = T>) -> String {
+    const MOST: usize = 16;
+    // They are the image's own words.
+    let mut all = all.map(|one| one.to_string().chars().take(160).collect());
+    let first: Vec<String> = all.by_ref().take(MOST).collect();
+    let more = match all.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    first.join(", ") + &more
 }
 
 /// Why a layer's ztoc could not be built.

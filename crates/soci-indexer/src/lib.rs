@@ -16,6 +16,7 @@
 #![doc = include_str!("../README.md")]
 
 mod budget;
+mod copy;
 mod error;
 mod event;
 mod existing;
@@ -40,7 +41,8 @@ mod stored;
 mod verify;
 
 pub use budget::Budget;
-pub use error::{IndexError, LayerError, LayoutError, StoreError};
+pub use copy::{CopyOptions, CopyReport, copy_image};
+pub use error::{CopyError, IndexError, LayerError, LayoutError, StoreError};
 pub use event::{ImageEvent, OnImageEvent};
 pub use index::index_image;
 pub use layout::{Layout, LayoutImage};

@@ -49,15 +49,15 @@ use blob_copy::BlobCopy;
 const COPIES_AT_ONCE: usize = 4;
 
 /// How deep image indexes may lie in each other. Real ones do not at all.
-const MAX_DEPTH: usize = 4;
+pub(crate) const MAX_DEPTH: usize = 4;
 
-/// How the output of [`index_image_to`] goes with its source. The default is right for stores that have nothing to do
+/// How the output of [`index_image_to`] and [`copy_image`](crate::copy_image) goes with its source. The default is right for stores that have nothing to do
 /// with each other.
 #[derive(Clone, Debug, Default)]
 pub struct OutputPlace {
     /// The source, if it is a repository of the registry that the output is in: blobs are mounted from there.
     pub mount_from: Option<Repository>,
-    /// The tag that the image itself gets in the output (V1). Without one it is there by its digest alone.
+    /// The tag that the image itself gets in the output (V1, and a copy). Without one it is there by its digest alone.
     pub image_tag: Option<Tag>,
 }
 
@@ -82,15 +82,8 @@ pub async fn index_image_to<S: ImageStore, T: ImageStore>(
     if let Some(tag) = kept_tag(&root, name, &options.output) {
         options.output = OutputTag::Tag(tag);
     }
-    let store = WithOutput(Arc::new(Stores {
-        source: source.clone(),
-        output: output.clone(),
-        mount_from: place.mount_from.clone(),
-        budget: options.budget.clone(),
-        on_event: Arc::clone(&options.on_event),
-        in_output: Mutex::default(),
-        lacking: Mutex::default(),
-    }));
+    let on_event = Arc::clone(&options.on_event);
+    let store = WithOutput::new(source, output, place, &options.budget, on_event);
     let mut report = index_image(&store, &by_digest, &options).await?;
     if report.version == Version::V1 {
         let target = match &place.image_tag {
@@ -117,7 +110,7 @@ fn kept_tag(root: &VerifiedManifest, name: &ImageName, output: &OutputTag) -> Op
 }
 
 /// A source and an output as one store. Clones are the same.
-struct WithOutput<S, T>(Arc<Stores<S, T>>);
+pub(crate) struct WithOutput<S, T>(Arc<Stores<S, T>>);
 
 struct Stores<S, T> {
     source: S,
@@ -143,6 +136,26 @@ enum Whose {
 impl<S, T> Clone for WithOutput<S, T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Clone, T: Clone> WithOutput<S, T> {
+    pub(crate) fn new(
+        source: &S,
+        output: &T,
+        place: &OutputPlace,
+        budget: &Budget,
+        on_event: OnImageEvent,
+    ) -> Self {
+        Self(Arc::new(Stores {
+            source: source.clone(),
+            output: output.clone(),
+            mount_from: place.mount_from.clone(),
+            budget: budget.clone(),
+            on_event,
+            in_output: Mutex::default(),
+            lacking: Mutex::default(),
+        }))
     }
 }
 
@@ -410,6 +423,6 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
 }
 
 /// A document by what is stated of it, or by what it looks like.
-fn decode(stated: &str, bytes: &[u8]) -> Result<Document, soci_oci::DocumentError> {
+pub(crate) fn decode(stated: &str, bytes: &[u8]) -> Result<Document, soci_oci::DocumentError> {
     Document::decode(&soci_oci::root_media_type(stated, bytes)?, bytes)
 }

@@ -17,7 +17,7 @@ use http::StatusCode;
 use soci_manifest::{ImageError, NotAnImage, SkipReason};
 use soci_ztoc::BuildError;
 
-use crate::error::{IndexError, LayerError, StoreError};
+use crate::error::{CopyError, IndexError, LayerError, StoreError};
 
 /// Why an image was not indexed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -338,6 +338,23 @@ impl IndexError {
             | Self::NotStored { .. } => true,
             _ => false,
         }
+    }
+}
+
+impl CopyError {
+    /// Why the image was not copied.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Image(error) => error.reason(),
+            Self::NoSuchPlatform { .. } => Reason::PlatformNotFound,
+            Self::Lacking { .. } => Reason::ImageGone,
+            Self::TooDeep { .. } => Reason::ImageLimit,
+        }
+    }
+
+    /// Whether the same call may succeed later with nobody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Image(error) if error.is_transient())
     }
 }
 

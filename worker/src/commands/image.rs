@@ -1,8 +1,10 @@
-//! `index` and `verify`: commands on an image in a registry or an OCI layout.
+//! `index`, `verify` and `copy`: commands on an image in a registry or an OCI layout.
 
 mod any_store;
+mod copy;
 mod location;
 mod place;
+mod sample;
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -23,18 +25,24 @@ use soci_registry::{Client, CredentialProvider};
 use soci_text::error_chain;
 
 use super::credentials;
-use crate::cli::{Cli, ImageArgs, IndexArgs, IndexVersion, Optimization, PrefetchArgs, VerifyArgs};
+use crate::cli::{
+    Cli, ConnectionArgs, ImageArgs, IndexArgs, IndexVersion, LoginArgs, Optimization, PrefetchArgs,
+    VerifyArgs,
+};
 use crate::commands::connection;
 use crate::process;
 use crate::progress::Bars;
 use crate::report::{self, IndexResult, NothingToIndex};
+
+pub(crate) use copy::copy;
+pub(crate) use sample::sample_image;
 
 use location::{LayoutKind, Location, OutputLocation};
 use place::{OpenImage, OpenOutput, finish as finish_store, is_layout};
 
 pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     let location = locate(&args.image.image);
-    let output = args.output.as_deref().map(locate_output);
+    let output = args.output.as_deref().map(|output| locate_output("--output", output));
     if output.is_none() && matches!(location, Location::Layout { kind: LayoutKind::Docker, .. }) {
         usage(
             "docker-archive: is only read: say with --output where the result goes, as in --output oci-archive:FILE.tar",
@@ -182,9 +190,9 @@ fn locate(text: &str) -> Location {
 }
 
 /// Parses the name of an output likewise.
-fn locate_output(text: &str) -> OutputLocation {
+fn locate_output(argument: &str, text: &str) -> OutputLocation {
     let output = OutputLocation::parse(text, &is_layout);
-    output.unwrap_or_else(|error| usage(format!("--output {text:?}: {error}")))
+    output.unwrap_or_else(|error| usage(format!("{argument} {text:?}: {error}")))
 }
 
 fn budget(args: &ImageArgs) -> Budget {
@@ -209,7 +217,7 @@ async fn index_at(
 ) -> Result<IndexResult, String> {
     let remote = matches!(location, Location::Registry(_))
         || matches!(output, Some(OutputLocation::Registry { .. }));
-    let client = if remote { Some(client(args, credentials)?) } else { None };
+    let client = if remote { Some(client(&args.connection, credentials)?) } else { None };
     let OpenImage { store, name, repository } = OpenImage::open(location, client.as_ref()).await?;
     let (result, written) = match output {
         None => (index_image(&store, &name, &options).await, store),
@@ -238,7 +246,7 @@ fn indexed(result: Result<Report, IndexError>) -> Result<IndexResult, String> {
         Err(IndexError::Nothing { image, reason }) => {
             Ok(Err(NothingToIndex { image, reason: reason.to_string() }))
         }
-        Err(error) => Err(match advice(&error) {
+        Err(error) => Err(match help_for(error.reason(), error.is_transient()) {
             Some(advice) => format!("{} ({advice})", error_chain(&error)),
             None => error_chain(&error),
         }),
@@ -252,24 +260,27 @@ async fn verify_at(
     budget: &Budget,
 ) -> Result<Verification, String> {
     let remote = matches!(location, Location::Registry(_));
-    let client = if remote { Some(client(args, credentials)?) } else { None };
+    let client = if remote { Some(client(&args.connection, credentials)?) } else { None };
     let OpenImage { store, name, .. } = OpenImage::open(location, client.as_ref()).await?;
     let verification = verify_image(&store, &name.target, budget).await;
     verification.map_err(|error: VerifyError| error_chain(&error))
 }
 
 /// What a person in front of the command can do.
-fn advice(error: &IndexError) -> Option<&'static str> {
-    let advice = match error.reason() {
+fn help_for(reason: Reason, transient: bool) -> Option<&'static str> {
+    let advice = match reason {
         // The error names the registry to log in to; a role is the service's.
         Reason::Unauthorized => None,
         reason => reason.advice(),
     };
-    advice.or_else(|| error.is_transient().then_some("it may pass; try again"))
+    advice.or_else(|| transient.then_some("it may pass; try again"))
 }
 
-fn client(args: &ImageArgs, credentials: Arc<dyn CredentialProvider>) -> Result<Client, String> {
-    let client = connection::client_builder(&args.connection).credentials(credentials);
+fn client(
+    args: &ConnectionArgs,
+    credentials: Arc<dyn CredentialProvider>,
+) -> Result<Client, String> {
+    let client = connection::client_builder(args).credentials(credentials);
     client.build().map_err(|error| error_chain(&error))
 }
 
@@ -285,6 +296,15 @@ fn login(
         (_, Some(OutputLocation::Registry { repository, .. })) => Some(repository.registry()),
         _ => None,
     };
-    let tls = connection::tls_options(&args.connection);
-    credentials::provider(&args.login, &tls, registry).unwrap_or_else(|mistake| usage(mistake))
+    login_to(&args.connection, &args.login, registry)
+}
+
+/// The same where it is known which registry the login is for.
+fn login_to(
+    connection: &ConnectionArgs,
+    login: &LoginArgs,
+    registry: Option<&str>,
+) -> Arc<dyn CredentialProvider> {
+    let tls = connection::tls_options(connection);
+    credentials::provider(login, &tls, registry).unwrap_or_else(|mistake| usage(mistake))
 }

@@ -1,0 +1,79 @@
+//! `copy`: an image into another repository, registry, layout or archive.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use soci_indexer::{CopyError, CopyOptions, CopyReport, OutputPlace, copy_image};
+use soci_registry::CredentialProvider;
+use soci_text::error_chain;
+
+use super::location::{Location, OutputLocation};
+use super::place::{OpenImage, OpenOutput, finish as finish_store};
+use super::{block_on, budget, client, finish, help_for, locate, locate_output, login};
+use crate::cli::CopyArgs;
+use crate::progress::Bars;
+use crate::report;
+
+pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
+    let location = locate(&args.image.image);
+    let destination = locate_output("DESTINATION", &args.destination);
+    let credentials = login(&args.image, &location, Some(&destination));
+    let bars = Arc::new(Bars::new());
+    let options = CopyOptions {
+        platform: args.platform.clone(),
+        budget: budget(&args.image),
+        on_event: {
+            let bars = Arc::clone(&bars);
+            Arc::new(move |event| bars.draw(event))
+        },
+    };
+    // What the copy is called without its tag.
+    let place = match &destination {
+        OutputLocation::Registry { repository, .. } => repository.to_string(),
+        OutputLocation::Layout { kind, path, .. } => format!("{}{}", kind.prefix(), path.display()),
+    };
+    let result = block_on(copy_to(args, credentials, location, destination, options));
+    bars.clear();
+    finish(
+        &args.image,
+        &result,
+        |result| report::copy_json(&args.image.image, &args.destination, &place, result),
+        |copied| report::copy_text(&place, copied),
+    )
+}
+
+async fn copy_to(
+    args: &CopyArgs,
+    credentials: Arc<dyn CredentialProvider>,
+    location: Location,
+    destination: OutputLocation,
+    options: CopyOptions,
+) -> Result<CopyReport, String> {
+    let remote = matches!(location, Location::Registry(_))
+        || matches!(destination, OutputLocation::Registry { .. });
+    let client = if remote { Some(client(&args.image.connection, credentials)?) } else { None };
+    let OpenImage { store, name, repository } = OpenImage::open(location, client.as_ref()).await?;
+    let output = OpenOutput::open(destination, client.as_ref()).await?;
+    let image_tag = output.tag.or_else(|| name.tag.clone()).or(output.default_tag);
+    let place = OutputPlace { mount_from: repository, image_tag };
+    let copied = copy_image(&store, &output.store, &place, &name, &options).await;
+    let copied = copied.map_err(|error| match advice(&error) {
+        Some(advice) => format!("{} ({advice})", error_chain(&error)),
+        None => error_chain(&error),
+    })?;
+    finish_store(&output.store).await?;
+    Ok(copied)
+}
+
+/// What a person in front of the command can do.
+fn advice(error: &CopyError) -> Option<&'static str> {
+    match error {
+        CopyError::Lacking { .. } => {
+            Some("push these to the source, or copy one platform that is there with --platform")
+        }
+        CopyError::NoSuchPlatform { has, .. } if has.is_empty() => {
+            Some("without --platform it is copied as it is")
+        }
+        error => help_for(error.reason(), error.is_transient()),
+    }
+}
