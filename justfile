@@ -73,6 +73,10 @@ template:
 scaling *NAMES:
     tests/scaling/run {{NAMES}}
 
+# The deploy command, against a stand-in for `aws`.
+deploy-test:
+    tests/deploy/run
+
 # The Prometheus rules and the Grafana dashboard, against the metrics and the runbook.
 monitoring:
     tests/monitoring/run

@@ -9,7 +9,8 @@ use crate::none;
 use crate::tree::{text, texts};
 
 /// Ends of the names of files that people and machines read it in. Rust is among them for its messages.
-const ENDS: [&str; 8] = [".md", ".yml", ".yaml", ".toml", ".json", ".rs", ".sh", "Dockerfile"];
+const ENDS: [&str; 9] =
+    [".md", ".yml", ".yaml", ".toml", ".json", ".rs", ".sh", "Dockerfile", "deploy"];
 
 #[test]
 fn the_origin_is_the_same_everywhere() {
@@ -20,7 +21,7 @@ fn the_origin_is_the_same_everywhere() {
 
 #[test]
 fn the_version_is_the_same_everywhere() {
-    let files = ["README.md", "docs/DEPLOY.md", "Dockerfile"]
+    let files = ["README.md", "docs/DEPLOY.md", "Dockerfile", "deploy"]
         .map(|file| (file.to_owned(), text(file)))
         .into_iter()
         .collect();

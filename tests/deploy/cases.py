@@ -1,0 +1,622 @@
+"""./deploy, against a stand-in for `aws` that keeps an account in a file and fails where it is told to.
+
+    python3 tests/deploy/cases.py SHELL...
+
+Each case runs under the first shell, those with more than text in them under all. A dry run changes nothing, which the stand-in's own list of calls says; doing it
+again does nothing new; every failure says what to do; no credential is printed.
+"""
+
+import ast
+import hashlib
+import io
+import json
+import marshal
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = ROOT / "tests/deploy"
+ACCOUNT, REGION = "123456789012", "eu-west-1"
+REPOSITORY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/soci-index-builder"
+BUCKET = f"soci-index-builder-{ACCOUNT}-{REGION}"
+DIGEST = "sha256:" + "a" * 64
+# For cases about what comes before or after the copy.
+THERE = ("--image", f"{REPOSITORY}@{DIGEST}")
+CASES: list[Callable[["Account"], None]] = []
+VERSION = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]  # type: ignore[index]
+
+
+EVERYWHERE: list[Callable[["Account"], None]] = []
+
+
+def case(function: Callable[["Account"], None]) -> Callable[["Account"], None]:
+    CASES.append(function)
+    return function
+
+
+def everywhere(function: Callable[["Account"], None]) -> Callable[["Account"], None]:
+    """A case for every shell."""
+    EVERYWHERE.append(function)
+    return case(function)
+
+
+@dataclass
+class Run:
+    code: int
+    out: str
+    error: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.error
+
+
+def stand_in(name: str, place: Path) -> None:
+    """Puts a program of this folder somewhere. It begins at once, however Python is installed: a case makes many calls."""
+    cache = ROOT / "target/deploy/cache"
+    place.write_text(f"#!{os.path.realpath(sys.executable)} -IS\nimport sys\nsys.pycache_prefix = {str(cache)!r}\n"
+                     f"sys.path.insert(0, {str(HERE)!r})\nimport {name}\n")
+    place.chmod(0o755)
+
+
+class Account:
+    """An account, a folder with what a release has, and the shell that runs it."""
+
+    def __init__(self, folder: Path, shell: list[str]) -> None:
+        self.folder, self.shell = folder, shell
+        self.calls_seen = 0
+        release = folder / "release"
+        release.mkdir()
+        for file in ("deploy", "template.yaml", "templates/registry.yaml"):
+            shutil.copy(ROOT / file, release / Path(file).name)
+        # As long as the real one, which is too long for a request, or longer.
+        template = release / "template.yaml"
+        template.write_text(template.read_text().ljust(52_000, "\n"))
+        tools = folder / "bin"
+        tools.mkdir()
+        stand_in("program", release / "soci-index-builder")
+        stand_in("aws", tools / "aws")
+        self.set()
+
+    def set(self, **changes: Any) -> None:
+        """Changes what the account has."""
+        file = self.folder / "state"
+        state = marshal.loads(file.read_bytes()) if file.exists() else {
+            "roles": ["ecs.amazonaws.com", "ecs.application-autoscaling.amazonaws.com"], "stacks": {},
+            "repositories": {}, "buckets": {}, "foreign_buckets": [], "quota": "100.0",
+        }
+        file.write_bytes(marshal.dumps(state | changes))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return marshal.loads((self.folder / "state").read_bytes())
+
+    def fault(self, call: str, error: str, times: int = 1) -> None:
+        (self.folder / "faults").write_bytes(marshal.dumps([{"call": call, "error": error, "times": times}]))
+
+    def deploy(self, *words: str, answer: str | None = None, **environment: str) -> Run:
+        """Runs it; with an answer as if somebody typed it at a terminal."""
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        variables = {
+            "PATH": path, "HOME": str(self.folder), "FAKE_AWS": str(self.folder), "AWS_REGION": REGION,
+            "AWS_PROFILE": "work", "DEPLOY_POLL_SECONDS": "0.2", "DEPLOY_ROLE_SECONDS": "0", "TMPDIR": str(self.folder),
+        } | environment
+        script = str(self.folder / "release/deploy")
+        ours, theirs = os.openpty()
+        os.write(ours, f"{answer}\n".encode())
+        done = subprocess.run([*self.shell, script, *words], env=variables, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL if answer is None else theirs, timeout=120, check=False)
+        os.close(ours)
+        os.close(theirs)
+        run = Run(done.returncode, done.stdout, done.stderr)
+        assert "verysecret" not in run.text and "AKIAEXAMPLE" not in run.text, run.text
+        left = [entry.name for entry in self.folder.iterdir() if entry.name.startswith("tmp.")]
+        assert not left, f"left behind: {left}"
+        return run
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls since the last time."""
+        file = self.folder / "calls"
+        lines = file.read_text().splitlines() if file.exists() else []
+        new = lines[self.calls_seen:]
+        self.calls_seen = len(lines)
+        return [ast.literal_eval(line) for line in new]
+
+    def changes(self) -> list[str]:
+        return [" ".join(call["words"]) for call in self.calls() if call["changes"]]
+
+    def program(self) -> list[dict[str, Any]]:
+        file = self.folder / "program"
+        return [ast.literal_eval(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def deployed(self, *words: str) -> Run:
+        run = self.deploy(*words)
+        assert run.code == 0, run.text
+        return run
+
+
+def fails(run: Run, *words: str, code: int = 1) -> None:
+    assert run.code == code, f"exit code {run.code}: {run.text}"
+    for word in words:
+        assert word in run.error, f"no {word!r} in {run.error}"
+
+
+# Deploying.
+
+
+@everywhere
+def a_new_account_gets_roles_repository_image_bucket_and_stack(account: Account) -> None:
+    account.set(roles=[])
+    run = account.deployed("--filters", "prod*:*", "MaxTasks=8")
+    state = account.state
+    assert state["roles"] == ["ecs.amazonaws.com", "ecs.application-autoscaling.amazonaws.com"]
+    assert state["repositories"]["soci-index-builder"] == {f"{VERSION}-x86_64": DIGEST}
+    assert state["buckets"][BUCKET] == ["put-public-access-block", "put-bucket-encryption",
+                                        "put-bucket-lifecycle-configuration"]
+    stack = state["stacks"]["soci"]
+    assert stack["parameters"] == {"SociRepositoryImageTagFilters": "prod*:*", "MaxTasks": "8", "Architecture": "x86_64",
+                                   "ImageUri": f"{REPOSITORY}@{DIGEST}"}, stack["parameters"]
+    assert state["stacks"]["soci-index-builder-registry"]["status"] == "CREATE_COMPLETE"
+    [copied] = account.program()
+    assert copied["words"] == ["copy", f"ghcr.io/soci-index-builder/soci-index-builder:{VERSION}",
+                               f"{REPOSITORY}:{VERSION}-x86_64", "--platform", "linux/amd64"], copied
+    # Those of `aws`, in the environment alone.
+    assert copied["environment"] == {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_PROFILE": None}
+    for word in ("CREATE_COMPLETE", "AWS::SQS::Queue", "DashboardUrl", "BackfillCommand", "--smoke"):
+        assert word in run.out, run.out
+
+
+@case
+def doing_it_again_changes_nothing_but_what_is_idempotent(account: Account) -> None:
+    account.deployed("--filters", "prod*:*", "--architecture", "arm64")
+    before = account.state
+    account.calls()
+    # What was said once stays as it is.
+    run = account.deployed()
+    assert account.state == before
+    made = [call for call in account.changes() if " create-bucket" in call or "create-repository" in call]
+    assert made == [], made
+    assert account.program()[-1]["words"][-1] == "linux/arm64"
+    assert "CREATE" not in run.out.split("== stack soci")[1].split("== deployed")[0], run.out
+    # An empty value is one, too.
+    assert "its tag with  behind it" in account.deployed("OutputTagSuffix=").out
+    assert "its tag with  behind it" in account.deployed().out
+
+
+@everywhere
+def a_dry_run_shows_every_call_and_changes_nothing(account: Account) -> None:
+    account.set(roles=[])
+    before = account.state
+    run = account.deployed("--dry-run", "--filters", "it's*:*")
+    assert account.changes() == [] and account.state == before and account.program() == []
+    for call in ("create-service-linked-role", "cloudformation deploy", "create-bucket", "put-public-access-block",
+                 "soci-index-builder copy", r"it'\''s*:*", "asks  aws sts get-caller-identity"):
+        assert call in run.error, run.error
+    assert "Nothing was changed." in run.out
+    # What it shows is what it does.
+    shown = [line.split("would aws ")[1] for line in run.error.splitlines() if "would aws " in line]
+    account.deployed("--filters", "it's*:*")
+    done = [call for call in account.changes() if "create-service-linked" not in call]
+    assert len(done) == len([call for call in shown if "create-service-linked" not in call]), (shown, done)
+    for action in (["--delete", "--all"], ["--smoke"]):
+        before = account.state
+        account.calls()
+        account.deployed(*action, "--dry-run")
+        assert account.changes() == [] and account.state == before, action
+
+
+@case
+def every_value_is_a_flag_or_a_variable(account: Account) -> None:
+    words = {"stack-name": "other", "region": "us-east-1", "filters": "a:*", "architecture": "arm64", "version": "9.9.9",
+             "repository": "tools/soci", "bucket": "mine", "boundary": "arn:aws:iam::123456789012:policy/b",
+             "source": "r.example/x:1"}
+    account.set(buckets={"mine": []})
+    first = account.deploy(*[f"--{name}={value}" for name, value in words.items()], "--parameter", "LogLevel=warn")
+    assert first.code == 0, first.text
+    flags = account.state
+    variables = {f"DEPLOY_{name.replace('-', '_').upper()}": value for name, value in words.items()}
+    account.set(stacks={}, repositories={})
+    second = account.deploy(DEPLOY_PARAMETERS="LogLevel=warn", **variables)
+    assert second.code == 0, second.text
+    assert account.state == flags
+    assert flags["buckets"] == {"mine": []}, "a bucket that was named keeps its own rules"
+    parameters = flags["stacks"]["other"]["parameters"]
+    assert parameters["LogLevel"] == "warn" and parameters["IamPermissionsBoundaryArn"].endswith("policy/b")
+    assert parameters["ImageUri"].startswith(f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/tools/soci@sha256:")
+    assert "tools-soci-registry" in flags["stacks"]
+    assert account.program()[-1]["words"][1] == "r.example/x:1"
+
+
+@case
+def an_image_that_is_in_ecr_goes_by_its_digest_and_is_not_copied(account: Account) -> None:
+    account.set(repositories={"mine": {"1": DIGEST}})
+    account.deployed("--image", f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/mine:1")
+    uri = account.state["stacks"]["soci"]["parameters"]["ImageUri"]
+    assert uri == f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/mine@{DIGEST}", uri
+    assert account.program() == []
+    fails(account.deploy("--image", "ghcr.io/x/y:1"), "not in ECR in eu-west-1", "--source")
+    fails(account.deploy("--image", f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/mine:1"), "not in ECR in eu-west-1")
+    fails(account.deploy("--image", f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/mine:2"), "does not exist")
+
+
+@case
+def a_repository_that_somebody_made_by_hand_is_used(account: Account) -> None:
+    account.set(repositories={"soci-index-builder": {}})
+    run = account.deployed()
+    assert "of no stack of this script" in run.error
+    assert list(account.state["stacks"]) == ["soci"]
+
+
+@case
+def the_core_alone_needs_no_roles_of_ecs_and_a_short_template_no_bucket(account: Account) -> None:
+    core = account.folder / "core.yaml"
+    core.write_text("Parameters:\n  ImageUri:\n    Type: String\n  Architecture:\n    Type: String\nResources: {}\n")
+    account.set(roles=[])
+    account.deployed("--template", str(core))
+    assert account.state["roles"] == [] and account.state["buckets"] == {}
+
+
+# What is in the way.
+
+
+@case
+def missing_and_expired_credentials_say_how_to_log_in(account: Account) -> None:
+    account.fault("sts", "Unable to locate credentials. You can configure credentials by running \"aws configure\".")
+    fails(account.deploy(), "not known who deploys", "aws sso login")
+    account.fault("sts", "The config profile (work) could not be found")
+    fails(account.deploy(), "AWS_PROFILE")
+    account.fault("sts", "An error occurred (ExpiredToken) when calling the GetCallerIdentity operation: The security "
+                  "token included in the request is expired")
+    fails(account.deploy(), "have expired", "goes on where it was")
+    # In the midst of it, and then on.
+    account.fault("create-bucket", "An error occurred (ExpiredToken) when calling the CreateBucket operation: expired")
+    fails(account.deploy(), "have expired", "goes on where it was")
+    account.deployed()
+
+
+@case
+def a_wrong_region_is_told(account: Account) -> None:
+    account.fault("sts", 'Could not connect to the endpoint URL: "https://sts.eu-wset-1.amazonaws.com/"')
+    fails(account.deploy("--region", "eu-wset-1"), "Is eu-wset-1 a region of AWS")
+    account.fault("sts", "An error occurred (InvalidClientTokenId) when calling the GetCallerIdentity operation: The "
+                  "security token included in the request is invalid.")
+    fails(account.deploy(), "not enabled")
+    fails(account.deploy(AWS_REGION=""), "No region is set", "--region")
+    fails(account.deploy("--region", "Frankfurt"), "such as eu-west-1", code=2)
+    account.set(configured=True)
+    run = account.deploy(AWS_REGION="")
+    assert run.code == 0 and "region eu-west-1" in run.out, run.text
+
+
+@case
+def an_old_aws_and_none_are_told(account: Account) -> None:
+    (account.folder / "version").write_bytes(marshal.dumps("aws-cli/1.29.0 Python/3.8.0 Linux/5 botocore/1.31.0"))
+    fails(account.deploy(), "Version 2 of aws is needed", "aws-cli/1.29.0")
+    (account.folder / "bin/aws").unlink()
+    for tool in ("sed", "cat", "mktemp", "rm", "dirname", "grep", "tail", "head", "cut"):
+        (account.folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    shell = shutil.which(account.shell[0])
+    account.shell[0] = str(shell)
+    fails(account.deploy(PATH=str(account.folder / "bin")), "no program aws", "Install version 2")
+
+
+@case
+def roles_that_exist_are_fine_and_a_refusal_is_a_note(account: Account) -> None:
+    run = account.deployed()
+    assert "service-linked role of" not in run.text, run.text
+    account.fault("create-service-linked-role", "An error occurred (AccessDenied) when calling the "
+                  "CreateServiceLinkedRole operation: not authorized", times=2)
+    run = account.deployed()
+    assert run.error.count("cannot be created") == 2 and "--aws-service-name ecs.amazonaws.com" in run.error, run.error
+
+
+@case
+def a_low_quota_is_a_warning_and_one_that_cannot_be_asked_is_a_note(account: Account) -> None:
+    account.set(quota="6.0")
+    run = account.deployed(*THERE, "MaxTasks=16", "TaskCpu=1024", "TaskMemory=2048")
+    assert "16 tasks of 1024 CPU units are 16 vCPUs" in run.error and "this account 6" in run.error, run.error
+    assert "L-3032A538" in run.error
+    # The next time the stack's own values count.
+    assert "16 vCPUs" in account.deployed(*THERE).error
+    assert "vCPUs" not in account.deployed(*THERE, "MaxTasks=2", "TaskCpu=2048").error
+    assert "L-36FBB829" in account.deployed(*THERE, "SpotShare=100", "MaxTasks=9").error
+    account.fault("get-service-quota", "An error occurred (AccessDeniedException)")
+    assert "cannot be asked for" in account.deployed(*THERE).error
+
+
+@case
+def permissions_are_told_as_far_as_they_are_known(account: Account) -> None:
+    account.set(denied=["iam:CreateRole", "lambda:CreateFunction"])
+    run = account.deployed(*THERE)
+    assert "may lack: iam:CreateRole lambda:CreateFunction" in run.error, run.error
+    role = [call["words"] for call in account.calls() if "simulate-principal-policy" in call["words"]]
+    # With its path, which the name of a session does not tell.
+    assert f"arn:aws:iam::{ACCOUNT}:role/path/Deployer" in role[0]
+    account.fault("simulate-principal-policy", "An error occurred (AccessDenied)")
+    assert "does not say" in account.deployed(*THERE).error
+    account.set(arn=f"arn:aws:iam::{ACCOUNT}:root")
+    account.calls()
+    account.deployed(*THERE)
+    assert not [call for call in account.calls() if call["words"][0] == "iam" and not call["changes"]]
+
+
+@case
+def a_stack_that_never_came_to_be_is_deleted_only_when_somebody_says_so(account: Account) -> None:
+    account.set(stacks={"soci": {"status": "ROLLBACK_COMPLETE", "parameters": {}, "events": [], "template": ""}})
+    fails(account.deploy(*THERE), "Nobody is there to ask", "--yes")
+    assert account.state["stacks"]["soci"]["status"] == "ROLLBACK_COMPLETE"
+    account.deployed(*THERE, "--yes")
+    assert account.state["stacks"]["soci"]["status"] == "CREATE_COMPLETE"
+
+
+@case
+def a_stack_that_is_being_changed_is_left_alone(account: Account) -> None:
+    for status, word in (("UPDATE_IN_PROGRESS", "when that is over"), ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback")):
+        account.set(stacks={"soci": {"status": status, "parameters": {}, "events": [], "template": ""}})
+        fails(account.deploy(*THERE, "--yes"), status if "IN" in status else "rolled back", word)
+
+
+@case
+def a_failure_tells_the_first_reason_and_what_to_do(account: Account) -> None:
+    for reason, advice in (
+        ("Unable to assume the service linked role. Please verify that the ECS service linked role exists.", "in a minute"),
+        ("User is not authorized to perform: iam:CreateRole", "deployer-policy.json"),
+        ("The maximum number of VPCs has been reached. (VpcLimitExceeded)", "VpcId="),
+        ("Specified ReservedConcurrentExecutions decreases account's UnreservedConcurrentExecution", "leave IndexLambda"),
+        ("The image manifest, config or layer media type for the source image is not supported", "for x86_64"),
+        ("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered': circuit breaker", "--keep-failed"),
+        ("Something else", "docs/DEPLOY.md"),
+    ):
+        account.set(stack_failure=reason, stacks={})
+        run = account.deploy(*THERE)
+        fails(run, "What failed first", f"Cluster (AWS::ECS::Cluster): {reason}", advice)
+        assert "cancelled" not in run.error, run.error
+        assert "CREATE_FAILED" in run.out, run.out
+    account.set(stacks={})
+    fails(account.deploy(*THERE, "--keep-failed"), "What failed first")
+    assert account.state["stacks"]["soci"]["status"] == "CREATE_FAILED"
+
+
+@everywhere
+def progress_is_shown_while_it_lasts(account: Account) -> None:
+    account.set(deploy_seconds=0.3)
+    run = account.deployed(*THERE)
+    assert run.out.count("CREATE_COMPLETE              Queue") == 1, run.out
+    account.set(deploy_seconds=0)
+    assert "CREATE_COMPLETE              Queue" not in account.deployed(*THERE).out, "what was before is not shown"
+
+
+@case
+def what_cloudformation_refuses_at_once_is_told(account: Account) -> None:
+    account.fault("cloudformation deploy", "An error occurred (ValidationError) when calling the CreateChangeSet "
+                  "operation: Parameter 'SpanSize' must match pattern ^[1-9]")
+    fails(account.deploy(*THERE, "SpanSize=x"), "'SpanSize' must match", "what each parameter takes")
+    account.fault("cloudformation deploy", "Waiter StackUpdateComplete failed: Max attempts exceeded")
+    fails(account.deploy(*THERE), "goes on by itself")
+
+
+@case
+def a_bucket_of_somebody_else_is_not_used(account: Account) -> None:
+    account.set(foreign_buckets=[BUCKET])
+    fails(account.deploy(*THERE), "not this account's", "--bucket")
+    account.set(foreign_buckets=[], buckets={})
+    account.fault("create-bucket", "An error occurred (BucketAlreadyExists) when calling the CreateBucket operation: The "
+                  "requested bucket name is not available.")
+    fails(account.deploy(*THERE), "another account's", "--bucket")
+    account.fault("head-bucket", "An error occurred (301) when calling the HeadBucket operation: Moved Permanently")
+    fails(account.deploy(*THERE), "another region", "--bucket")
+    # The first region has no name as a place.
+    account.calls()
+    assert account.deploy(*THERE, "--region", "us-east-1").code == 0
+    assert not any("LocationConstraint" in call for call in account.changes())
+
+
+@case
+def an_image_that_cannot_be_copied_says_why(account: Account) -> None:
+    account.set(copy_failure="tag 0.1.0-x86_64 is immutable")
+    fails(account.deploy(), "is immutable", "--version")
+    account.set(copy_failure="ghcr.io refuses access: log in with docker login ghcr.io")
+    fails(account.deploy(), "ghcr.io refuses access", "docker login")
+    assert "soci" not in account.state["stacks"]
+
+
+@case
+def mistakes_on_the_command_line_exit_with_2(account: Account) -> None:
+    for words, told in (
+        (["--nonsense", "x"], "no option --nonsense"), (["--filters"], "needs a value"), (["nonsense"], "neither"),
+        (["--architecture", "mips"], "x86_64 or arm64"), (["--stack-name", "a b"], "letters, digits"),
+        (["--source", "a", "--image", "b"], "exclude each other"), (["--poll-seconds", "x"], "a number"), (["--smoke-seconds", "1.5"], "whole number"),
+    ):
+        fails(account.deploy(*words), told, code=2)
+    fails(account.deploy("MaxTask=8"), "no parameter MaxTask", "docs/DEPLOY.md")
+    fails(account.deploy("--template", "/nonexistent"), "cannot be read")
+    assert account.calls() == []
+
+
+@case
+def the_help_names_every_option_and_variable(account: Account) -> None:
+    run = account.deployed("--help")
+    script = (ROOT / "deploy").read_text()
+    options = set(re.findall(r"^    (--[a-z-]+)\)", script, re.M)) - {"--parameter"}
+    assert len(options) > 18, options
+    variables = set(re.findall(r"\$\{(DEPLOY_[A-Z_]+)", script)) - {"DEPLOY_ROLE_SECONDS"}
+    for word in options | variables:
+        assert word in run.out, f"--help does not name {word}"
+    assert f"VERSION={VERSION}\n" in script, "the version of Cargo.toml"
+
+
+# The program.
+
+
+@case
+def a_program_that_is_not_there_is_downloaded_and_verified(account: Account) -> None:
+    machine = os.uname().machine
+    name = f"soci-index-builder-{VERSION}-linux-{'arm64' if machine == 'aarch64' else 'amd64'}"
+    (account.folder / "release/soci-index-builder").unlink()
+    served = account.folder / "served"
+    served.mkdir()
+    packed = io.BytesIO()
+    program = account.folder / "downloaded"
+    stand_in("program", program)
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(program, f"{name}/soci-index-builder")
+    (served / f"{name}.tar.gz").write_bytes(packed.getvalue())
+    sums = f"{hashlib.sha256(packed.getvalue()).hexdigest()}  {name}.tar.gz\n{'0' * 64}  other\n"
+    (served / "SHA256SUMS").write_text(sums)
+    curl = account.folder / "bin/curl"
+    curl.write_text(f'#!/bin/sh\n[ "$1 $2" = "-fsSL -o" ] || exit 2\necho "$4" >>"{served}/asked"\ncp "{served}/${{4##*/}}" "$3"\n')
+    curl.chmod(0o755)
+    run = account.deployed()
+    assert "downloads" in run.out and len(account.program()) == 1
+    origin = "https://github.com/soci-index-builder/soci-index-builder"
+    asked = (served / "asked").read_text().splitlines()
+    assert asked == [f"{origin}/releases/download/v{VERSION}/{file}" for file in ("SHA256SUMS", f"{name}.tar.gz")], asked
+    (served / "SHA256SUMS").write_text(sums.replace(sums[0], "f" if sums[0] != "f" else "0", 1))
+    fails(account.deploy(), "is not what SHA256SUMS of the release says")
+    assert len(account.program()) == 1
+    (served / "SHA256SUMS").write_text("")
+    fails(account.deploy(), "does not name")
+    (served / "SHA256SUMS").unlink()
+    fails(account.deploy(), "cannot be downloaded", "--program")
+    fails(account.deploy("--program", "/bin/false"), "no soci-index-builder that can copy")
+    # One in PATH will do.
+    stand_in("program", account.folder / "bin/soci-index-builder")
+    account.deployed()
+
+
+# Trying it.
+
+
+@case
+def smoke_pushes_waits_verifies_and_deletes_both(account: Account) -> None:
+    account.deployed("--filters", "prod/*:v*,x:*")
+    account.set(index_after=3)
+    account.calls()
+    before = account.state["repositories"]
+    run = account.deployed("--smoke")
+    place = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/prod/soci-smoke"
+    assert "It works" in run.out and f"verified {place}:vsoci-smoke-soci" in run.out, run.out
+    words = [call["words"] for call in account.program()]
+    assert ["sample-image", f"{place}:vsoci-smoke"] in words
+    assert account.state["repositories"] == before
+    changes = account.changes()
+    assert changes == ["ecr create-repository --repository-name prod/soci-smoke",
+                       "ecr delete-repository --repository-name prod/soci-smoke --force"], changes
+
+
+@case
+def smoke_that_finds_no_index_fails_and_deletes_all_the_same(account: Account) -> None:
+    account.deployed()
+    account.set(index_after=1000)
+    before = account.state["repositories"]
+    fails(account.deploy("--smoke", "--smoke-seconds", "3"), "no SOCI index", "within 3 seconds", "RUNBOOK.md")
+    assert account.state["repositories"] == before
+
+
+@everywhere
+def smoke_takes_a_repository_that_is_there_only_if_it_is_named(account: Account) -> None:
+    account.deployed("--filters", "app:*")
+    account.set(repositories=account.state["repositories"] | {"app": {"1": DIGEST}})
+    fails(account.deploy("--smoke"), "there already", "--smoke-repository app")
+    account.calls()
+    account.deployed("--smoke", "--smoke-repository", "app")
+    assert account.state["repositories"]["app"] == {"1": DIGEST}
+    deleted = [change for change in account.changes() if "batch-delete-image" in change]
+    assert len(deleted) == 2 and "imageTag=soci-smoke-" in deleted[0], deleted
+    assert f"imageDigest=sha256:{'c' * 64} imageDigest=sha256:{'d' * 64}" in deleted[1], deleted
+    fails(account.deploy("--smoke", "--stack-name", "none"), "no stack none")
+    account.deployed("Platforms=linux/arm64")
+    fails(account.deploy("--smoke", "--smoke-repository", "app"), "linux/arm64 only")
+
+
+@case
+def the_program_itself_copies_the_image_and_makes_the_one_of_smoke(account: Account) -> None:
+    program = os.environ.get("SOCI_BIN")
+    if not program:
+        print("skip the program itself: SOCI_BIN names none")
+        return
+    (account.folder / "release/soci-index-builder").unlink()
+    (account.folder / "release/soci-index-builder").symlink_to(program)
+    # Registry, queue and worker of one process stand in for ECR and the stack.
+    local = subprocess.Popen([program, "local", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"],
+                             stdout=subprocess.PIPE, text=True)
+    try:
+        assert local.stdout
+        registry = next(found[1] for line in local.stdout if (found := re.search(r"registry +http://(\S+)", line)))
+        account.set(registry=registry)
+        made = subprocess.run([program, "sample-image", f"{registry}/released:1", "--size", "1MiB"], check=True,
+                              capture_output=True, text=True).stdout.strip()
+        account.deployed("--source", f"{registry}/released:1")
+        uri = account.state["stacks"]["soci"]["parameters"]["ImageUri"]
+        assert uri == f"{registry}/soci-index-builder@{made}", uri
+        fails(account.deploy("--source", f"{registry}/released:1", "--architecture", "arm64"), "it has linux/amd64")
+        run = account.deployed("--smoke", "--smoke-seconds", "120")
+        assert "It works" in run.out and "SOCI index sha256:" in run.out, run.out
+    finally:
+        local.terminate()
+        local.wait()
+
+
+# Deleting it.
+
+
+@case
+def deleting_asks_first_and_takes_the_rest_only_with_all(account: Account) -> None:
+    account.deployed()
+    before = account.state
+    fails(account.deploy("--delete"), "Nobody is there to ask", "--yes")
+    for answer in ("no", "y", ""):
+        fails(account.deploy("--delete", answer=answer), 'Only the answer "yes"')
+    assert account.state == before
+    run = account.deploy("--delete", answer="yes")
+    assert run.code == 0, run.text
+    assert "stay; --all" in run.out
+    assert list(account.state["stacks"]) == ["soci-index-builder-registry"] and account.state["buckets"]
+    account.deployed("--delete", "--all", "--yes")
+    state = account.state
+    assert (state["stacks"], state["repositories"], state["buckets"]) == ({}, {}, {})
+    account.deployed("--delete", "--all", "--yes")
+
+
+def run_case(shell: str, run: Callable[[Account], None]) -> tuple[str, str, str]:
+    """Its name, what went wrong, and its calls."""
+    name = f"{shell}: {run.__name__.replace('_', ' ')}"
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = ""
+        try:
+            run(Account(Path(folder), shell.split()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next case runs.
+            wrong = f"{type(error).__name__}: {error}"
+        file = Path(folder) / "calls"
+        return name, wrong, file.read_text() if file.exists() else ""
+
+
+def main() -> int:
+    first, *others = sys.argv[1:]
+    # What is said of failures is the same text in every shell.
+    work = [(first, run) for run in CASES]
+    work += [(shell, run) for shell in others for run in CASES if run in EVERYWHERE]
+    recorded = ROOT / "target/deploy/calls.jsonl"
+    recorded.parent.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with recorded.open("w") as calls, ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        for name, wrong, made in pool.map(lambda one: run_case(*one), work):
+            failed += bool(wrong)
+            print(f"FAIL {name}\n     {wrong}" if wrong else f"ok   {name}", flush=True)
+            calls.writelines(json.dumps(ast.literal_eval(line)) + "\n" for line in made.splitlines())
+    print(f"{len(work) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
