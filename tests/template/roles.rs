@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use crate::document::Template;
 
+mod calls;
+
 const FILTER: &str = "FilterRole";
 const INDEX: &str = "IndexRole";
 const WORKER: &str = "WorkerRole";
@@ -61,6 +63,16 @@ const PLATFORM: &[(&str, &[&str])] = &[
     ),
     (WORKER, &["ecs:UpdateTaskProtection"]),
     (OPERATOR, &[]),
+];
+
+/// What ECS needs to start a task (ECS developer guide, "task execution IAM role").
+const START: &[&str] = &[
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetAuthorizationToken",
+    "ecr:GetDownloadUrlForLayer",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
 ];
 
 fn list(value: &Value) -> Vec<&str> {
@@ -143,17 +155,7 @@ fn each_role_allows_what_its_program_calls_and_nothing_more() {
             .collect();
         assert_eq!(actions(&template, role), expected, "{role}");
     }
-    // What ECS needs to start a task (ECS developer guide, "task execution IAM role").
-    let start: BTreeSet<String> = [
-        "ecr:BatchCheckLayerAvailability",
-        "ecr:BatchGetImage",
-        "ecr:GetAuthorizationToken",
-        "ecr:GetDownloadUrlForLayer",
-        "logs:CreateLogStream",
-        "logs:PutLogEvents",
-    ]
-    .map(str::to_owned)
-    .into();
+    let start: BTreeSet<String> = START.iter().copied().map(str::to_owned).collect();
     assert_eq!(actions(&template, "ExecutionRole"), start);
 }
 
