@@ -77,6 +77,14 @@ scaling *NAMES:
 deploy-test:
     tests/deploy/run
 
+# Rules, roles, functions and preflight against code and data of AWS. GROUPS as in tests/aws/run.
+aws *GROUPS:
+    tests/aws/run {{GROUPS}}
+
+# What AWS itself says of the template, in your account. FLAGS as in tests/aws/preflight.
+preflight *FLAGS:
+    tests/aws/preflight {{FLAGS}}
+
 # The Prometheus rules and the Grafana dashboard, against the metrics and the runbook.
 monitoring:
     tests/monitoring/run

@@ -31,7 +31,6 @@ USES = {
     "FilterRole": {
         "QUEUE_URL": {"sqs:SendMessage"},
         "SMALL_IMAGES_QUEUE_URL": {"sqs:SendMessage"},
-        "INDEX_LAMBDA_ARN": {"lambda:InvokeFunction"},
     },
     "IndexRole": {
         "QUEUE_URL": {"sqs:SendMessage"},
@@ -199,7 +198,7 @@ class World:
                             for action in calls - OF_NOTHING if action.startswith("ecr:")}
         variables, read = self.environment(role)
         # The filter Lambda looks into images only where it has somewhere to send small ones.
-        looks = role != "FilterRole" or variables.keys() & {"INDEX_LAMBDA_ARN", "SMALL_IMAGES_QUEUE_URL"}
+        looks = role != "FilterRole" or "SMALL_IMAGES_QUEUE_URL" in variables
         for action in calls - OF_NOTHING:
             if action.startswith("ecr:") and looks:
                 names = MATCHED + UNMATCHED + [BUILDER] if action in OF_REGISTRY else MATCHED

@@ -65,9 +65,9 @@ def _function(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str
 Loader.add_multi_constructor("!", _function)
 
 
-def load() -> dict[str, Any]:
-    """The template with long forms."""
-    path = pathlib.Path(os.environ.get("TEMPLATE", ROOT / "template.yaml"))
+def load(path: pathlib.Path | None = None) -> dict[str, Any]:
+    """The template, or another one, with long forms."""
+    path = path or pathlib.Path(os.environ.get("TEMPLATE", ROOT / "template.yaml"))
     return yaml.load(path.read_text(encoding="utf-8"), Loader)
 
 

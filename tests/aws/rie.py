@@ -5,7 +5,7 @@ the template names, with the variables that it gives them, as a user of no right
 services of AWS and the registry are a server in this process.
 
 The root is that of the image, which tests/image/run leaves in target/image/run/root; without it the same is made of the
-program SOCI_BIN. Needs root, for mounts and chroot: without it says that it is skipped, in its last line.
+program SOCI_BIN. Needs root, for mounts and chroot: without it the last line says so, and the exit code is 3.
 """
 
 import base64
@@ -190,8 +190,9 @@ ENDPOINT = f"http://127.0.0.1:{SERVER.server_address[1]}"
 
 def make_root() -> str:
     """Makes the root that functions run on; says why not if it cannot be."""
-    if os.geteuid() != 0 or not shutil.which("unshare"):
-        return "a read-only root takes the rights of root, and unshare"
+    private = ["unshare", "--mount", "--propagation", "private", "true"]
+    if os.geteuid() != 0 or not shutil.which("unshare") or subprocess.run(private, capture_output=True, check=False).returncode:
+        return "a read-only root takes unshare, and the rights to mount"
     shutil.rmtree(ROOT, ignore_errors=True)
     if (IMAGE / PROGRAM[1:]).exists():
         shutil.copytree(IMAGE, ROOT, symlinks=True, ignore=shutil.ignore_patterns("proc"))

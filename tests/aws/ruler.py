@@ -16,6 +16,7 @@ from typing import Any
 
 import events
 import resolve
+import samples
 from cases import Failed, none, run
 
 JAVA, CLASSPATH = sys.argv[1:3]
@@ -25,7 +26,6 @@ MAX_SCORE = 5
 MAX_PATTERN = 2048
 
 TEMPLATE = resolve.load()
-ACCOUNT, OTHER_ACCOUNT, OTHER_REGION = resolve.ACCOUNT, "210987654321", "ap-southeast-2"
 SIX = ["prod", "stage", "dev", "test", "qa", "lab"]
 TEN = SIX + ["eu", "us", "ap", "sa"]
 # All kinds of filters: those that a rule could not take when it named repositories are among them.
@@ -62,17 +62,17 @@ def ask(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def expect(asked: list[tuple[str, dict[str, Any], dict[str, tuple[dict[str, Any], bool]]]]) -> None:
+def expect(asked: list[tuple[str, dict[str, Any], samples.Samples]]) -> None:
     """Fails unless each pattern lets through of its samples those that it should."""
     answers = ask([
-        {"pattern": pattern, "events": [sample for sample, _ in samples.values()]} for _, pattern, samples in asked
+        {"pattern": pattern, "events": [sample for sample, _ in tried.values()]} for _, pattern, tried in asked
     ])
     wrong = []
-    for (what, _, samples), answer in zip(asked, answers, strict=True):
+    for (what, _, tried), answer in zip(asked, answers, strict=True):
         if "error" in answer:
             wrong.append(f"{what}: {answer['error']}")
             continue
-        for (name, (_, expected)), found in zip(samples.items(), answer["matches"], strict=True):
+        for (name, (_, expected)), found in zip(tried.items(), answer["matches"], strict=True):
             if found != expected:
                 wrong.append(f"{what}: {name}: {'goes through' if found else 'does not go through'}")
     none(wrong)
@@ -156,40 +156,6 @@ def stack_with(types: str, version: str, suffix: str, partition: str = "aws") ->
     }, partition)
 
 
-def foreign(event: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The same event as a bus has it that collects those of others."""
-    return {
-        "another account": {**event, "account": OTHER_ACCOUNT},
-        "another region": {**event, "region": OTHER_REGION},
-    }
-
-
-def push_samples(stack: resolve.Stack, types: str, version: str, suffix: str) -> dict[str, tuple[dict[str, Any], bool]]:
-    """Samples, and whether the rule for pushes should let each through."""
-    marked = version == "V2" and suffix != ""
-    samples = {
-        name: (event, False)
-        for name, event in events.others(ACCOUNT, stack.region).items()
-    }
-    for kind in events.ECR_TYPES:
-        wanted = kind in types.split(",")
-        came = events.image_has_come(kind, ACCOUNT, stack.region, stack.partition)
-        samples |= {
-            kind: (came, wanted),
-            f"{kind}, repository of other filters": (events.with_detail(came, repository_name="dev/app"), wanted),
-            f"{kind}, failed": (events.failed(came), False),
-            f"{kind}, no tag": (events.with_detail(came, image_tag=None), wanted and not marked),
-            # The filter Lambda knows that this is no tag.
-            f"{kind}, empty tag": (events.with_detail(came, image_tag=""), wanted),
-            f"{kind}, own tag": (events.with_detail(came, image_tag=f"1{suffix}"), wanted and not marked),
-            f"{kind}, tag is the suffix": (events.with_detail(came, image_tag=suffix), wanted and not marked),
-            f"{kind}, suffix in the midst": (events.with_detail(came, image_tag=f"1{suffix}-2"), wanted),
-        }
-        for where, event in foreign(came).items():
-            samples[f"{kind}, {where}"] = (event, False)
-    return samples
-
-
 def pushes_go_through_and_little_else() -> None:
     """The rule lets images through that have come, and neither results nor what concerns others."""
     asked = []
@@ -198,7 +164,7 @@ def pushes_go_through_and_little_else() -> None:
     ):
         stack = stack_with(types, version, suffix, partition)
         what = f"{partition}, {types}, {version}, {suffix!r}"
-        asked.append((what, patterns(stack)["PushRule"], push_samples(stack, types, version, suffix)))
+        asked.append((what, patterns(stack)["PushRule"], samples.of_pushes(stack)))
     expect(asked)
 
 
@@ -207,12 +173,12 @@ def the_archive_keeps_what_the_rule_lets_through() -> None:
     questions, names = [], []
     for types in EVENT_TYPES:
         stack = stack_with(types, "V2", "-soci")
-        found, samples = patterns(stack), push_samples(stack, types, "V2", "-soci")
-        asked = [event for event, _ in samples.values()]
+        found, tried = patterns(stack), samples.of_pushes(stack)
+        asked = [event for event, _ in tried.values()]
         questions += [{"pattern": found[name], "events": asked} for name in ("PushRule", "PushArchive")]
-        names.append(list(samples))
+        names.append(list(tried))
     answers = ask(questions)
-    never = events.others(ACCOUNT, stack.region)
+    never = events.others(resolve.ACCOUNT, stack.region)
     wrong = []
     for types, sampled, rule, archive in zip(EVENT_TYPES, names, answers[::2], answers[1::2], strict=True):
         for name, through, kept in zip(sampled, rule["matches"], archive["matches"], strict=True):
@@ -227,28 +193,7 @@ def the_archive_keeps_what_the_rule_lets_through() -> None:
 def the_rule_for_tasks_tells_of_failures_only() -> None:
     """Tasks that died or did not start, of this cluster's service."""
     stack = stack_with(events.PUSH, "V2", "-soci")
-    cluster = stack.arn("Cluster")
-
-    def stopped(**detail: Any) -> dict[str, Any]:
-        return events.task_stopped(cluster, ACCOUNT, stack.region, **detail)
-
-    scaled = {"stopCode": "ServiceSchedulerInitiated"}
-    expect([("TaskFailureRule", patterns(stack)["TaskFailureRule"], {
-        "a container that exits": (stopped(), True),
-        "a task that does not start": (
-            stopped(stopCode="TaskFailedToStart", stoppedReason="CannotPullContainerError: pull image manifest"), True),
-        "a health check that fails": (
-            stopped(**scaled, stoppedReason="Task failed container health checks"), True),
-        "scaling in": (
-            stopped(**scaled, stoppedReason="Scaling activity initiated by (deployment ecs-svc/1)"), False),
-        "an interruption of Spot": (
-            stopped(stopCode="SpotInterruption", stoppedReason="Your Spot Task was interrupted."), False),
-        "a task that somebody stopped": (stopped(stopCode="UserInitiated", stoppedReason="by hand"), False),
-        "a task that runs": (stopped(lastStatus="RUNNING"), False),
-        "a task of an operator": (stopped(group="family:operator"), False),
-        "a task of another cluster": (
-            events.task_stopped(cluster + "2", ACCOUNT, stack.region), False),
-    })])
+    expect([("TaskFailureRule", patterns(stack)["TaskFailureRule"], samples.of_tasks(stack))])
 
 
 def print_scores() -> None:
