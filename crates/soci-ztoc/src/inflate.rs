@@ -1,217 +1,458 @@
-//! A safe face on zlib's streaming inflate, the one file of this crate with `unsafe` code.
+//! Inflates deflate streams (RFC 1951) as a ztoc needs it: in pieces of any size, stopping at the boundaries of blocks, with
+//! the position in bits there and the 32 KiB before it, and beginning at such a place.
 //!
-//! zlib-rs is used through its zlib-compatible interface because that is the only one that stops
-//! at deflate block boundaries (`Z_BLOCK`) and tells the bit position there (`data_type`).
-//! Source: the zlib manual, `inflate()`, and RFC 1951 and 1952.
+//! Nobody wants all of the output at once. It is written into a buffer that is small enough to stay in the processor's
+//! second-level cache, looked at there by whoever calls, and overwritten but for the last 32 KiB, to which what follows may
+//! refer. [`Inflate::run`] decodes until the input is used up, the buffer is full, a boundary is reached
+//! that was asked for, or the stream ends.
 //!
-//! What is promised to the rest of the crate: no pointer outlives the call that it was made for, no
-//! length is passed on that 32 bits do not hold, and a call never reads or writes outside the slices
-//! it got. So an [`Inflater`] can be moved, sent to another thread and dropped like any value.
+//! What is accepted is what zlib accepts, and what zlib finds wrong is found at the same symbol, under the names that zlib has for
+//! it. Go's `compress/flate` agrees on all of it but for the code of code lengths, where it also takes a single code of one bit.
+//! Tests hold both against each other.
 //!
-//! zlib counts bits where this crate counts bytes. It takes whole bytes and may have taken more of
-//! them than it has decoded. At a boundary `data_type` tells by how many bits, and a checkpoint goes
-//! back by that many. Entering at a checkpoint is the reverse: the bits of the shared byte are given
-//! first (`inflatePrime`), then the window (`inflateSetDictionary`), then whole bytes.
-#![allow(unsafe_code, reason = "zlib's interface takes raw pointers; every use is in this file")]
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    reason = "zlib counts in 32 bits; every length is bounded before it is passed on"
-)]
+//! | file | what |
+//! | --- | --- |
+//! | this one | blocks and their headers, the buffer |
+//! | `cursor.rs` | the bits of the stream |
+//! | `codes.rs` | Huffman codes as tables |
+//! | `symbols.rs` | the loops over the symbols of a block |
 
-use std::ffi::{CStr, c_int};
+mod codes;
+mod cursor;
+mod symbols;
 
-use libz_rs_sys as z;
+use codes::{DISTANCE_SIZE, DistanceTable, LITERAL_SIZE, LengthsTable, LiteralTable};
+use cursor::Cursor;
+use symbols::{Block, Exit, INPUT_MARGIN, OUTPUT_MARGIN, Symbol, careful, fast};
 
-/// What surrounds the deflate stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wrapper {
-    /// A gzip member or a zlib stream, told apart by its first bytes, checksums verified.
-    Detect,
-    /// Nothing: raw deflate, entered at a checkpoint.
-    Raw,
-}
+use crate::WINDOW_SIZE;
 
-impl Wrapper {
-    /// zlib's `windowBits`: 15 bits of window, plus 32 to detect the wrapper, negative for raw.
-    const fn window_bits(self) -> c_int {
-        match self {
-            Self::Detect => 15 + 32,
-            Self::Raw => -15,
-        }
-    }
-}
+/// Bytes of the buffer that output is written to.
+const CAPACITY: usize = 128 << 10;
+/// Bytes of the buffer: chunks that are copied may be loaded from behind the end.
+const BUFFER: usize = CAPACITY + 64;
+/// Decoding goes on as long as the output has come no further.
+const LAST_OUTPUT: usize = CAPACITY - OUTPUT_MARGIN;
 
-/// Where a call of [`Inflater::inflate`] stops before its buffers are used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// At every deflate block boundary and after every header.
-    AtBlock,
-    /// Only at the end of the stream.
-    AtEnd,
-}
+type Buffer = [u8; BUFFER];
 
-/// Why a call of [`Inflater::inflate`] returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// Input or output is used up.
-    Continue,
-    /// The next unread bit begins a block. `bits` of the bits already consumed from the input
-    /// belong to it (zlib may hold more than seven).
-    Boundary {
-        /// Bits consumed from the input that are not decoded yet.
-        bits: u8,
-    },
-    /// The stream is complete and its checksums are right.
-    End,
-}
+/// In which order the lengths of the code lengths' codes come (RFC 1951, section 3.2.7).
+const LENGTHS_ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-/// What a call of [`Inflater::inflate`] did. Invariant: `consumed <= input.len()` and
-/// `produced <= output.len()`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
-    pub(crate) consumed: usize,
-    pub(crate) produced: usize,
-    pub(crate) status: Status,
-}
-
-/// The stream is not valid; the text is zlib's own description.
+/// The stream is not valid; the text is what zlib says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Corrupt(pub(crate) &'static str);
 
-/// The state of one inflate stream.
-pub(crate) struct Inflater {
-    /// Boxed so that its address never changes, as zlib requires.
-    stream: Box<z::z_stream>,
+/// Why [`Inflate::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// The input is used up, and nothing more can be told of it.
+    NeedsInput,
+    /// The output has to be looked at before there is room for more.
+    Full,
+    /// The next bit begins a block, and as much output has come as was asked for.
+    Boundary,
+    /// The last block has ended. The rest of its last byte means nothing.
+    End,
 }
 
-// SAFETY: the stream owns its state exclusively and zlib-rs keeps nothing per thread.
-unsafe impl Send for Inflater {}
-
-impl Inflater {
-    pub(crate) fn new(wrapper: Wrapper) -> Self {
-        let mut stream = Box::<z::z_stream>::default();
-        // zlib compares version and size with its own, to find a header of another version.
-        // SAFETY: `stream` is a valid default z_stream whose null allocators select zlib-rs's own.
-        let code = unsafe {
-            z::inflateInit2_(
-                &raw mut *stream,
-                wrapper.window_bits(),
-                z::zlibVersion(),
-                size_of::<z::z_stream>() as c_int,
-            )
-        };
-        // Version and size are the library's own and the window bits are constants, so only
-        // memory can be missing. Everything else in Rust ends the program then as well.
-        assert_eq!(code, z::Z_OK, "zlib cannot allocate its state");
-        Self { stream }
-    }
-
-    /// Starts a new stream and forgets everything of the one before, its window included.
-    pub(crate) fn reset(&mut self, wrapper: Wrapper) {
-        // SAFETY: `stream` has been initialised by `new`.
-        let code = unsafe { z::inflateReset2(&raw mut *self.stream, wrapper.window_bits()) };
-        // The stream is initialised and the window bits are constants, the only things it checks.
-        assert_eq!(code, z::Z_OK, "zlib refuses to reset a valid stream");
-    }
-
-    /// Enters a raw stream in the middle: `window` is what came before, and the low `bits` bits
-    /// of `value` (at most seven) are the first of the stream.
-    pub(crate) fn enter(&mut self, window: &[u8], bits: u8, value: u8) {
-        debug_assert!(bits < 8 && window.len() <= crate::WINDOW_SIZE);
-        self.reset(Wrapper::Raw);
-        // Neither call can fail: the stream is raw and was just reset.
-        // SAFETY: `stream` is initialised, and `window` outlives the call, which copies it. The
-        // length is at most 32 KiB and so fits.
-        unsafe {
-            if bits > 0 {
-                z::inflatePrime(&raw mut *self.stream, c_int::from(bits), c_int::from(value));
-            }
-            z::inflateSetDictionary(
-                &raw mut *self.stream,
-                window.as_ptr(),
-                window.len() as z::uInt,
-            );
-        }
-    }
-
-    /// Inflates from the start of `input` to the start of `output`.
-    pub(crate) fn inflate(
-        &mut self,
-        input: &[u8],
-        output: &mut [u8],
-        stop: Stop,
-    ) -> Result<Progress, Corrupt> {
-        // Both counters are 32 bits wide in zlib; what is beyond them is for the next call.
-        let input = &input[..input.len().min(1 << 30)];
-        let room = output.len().min(1 << 30);
-        let stream = &mut *self.stream;
-        stream.next_in = input.as_ptr();
-        stream.avail_in = input.len() as z::uInt;
-        stream.next_out = output.as_mut_ptr();
-        stream.avail_out = room as z::uInt;
-        let flush = match stop {
-            Stop::AtBlock => z::Z_BLOCK,
-            Stop::AtEnd => z::Z_NO_FLUSH,
-        };
-        // SAFETY: `stream` is initialised; next_in and next_out point to avail_in readable and
-        // avail_out initialised, writable bytes that nothing else uses during the call.
-        let code = unsafe { z::inflate(&raw mut *stream, flush) };
-        let consumed = input.len() - stream.avail_in as usize;
-        let produced = room - stream.avail_out as usize;
-        // No pointer into the caller's buffers is left behind.
-        stream.next_in = std::ptr::null_mut();
-        stream.next_out = std::ptr::null_mut();
-        stream.avail_in = 0;
-        stream.avail_out = 0;
-        let status = match code {
-            z::Z_STREAM_END => Status::End,
-            // A buffer error only says that nothing could be done with what was given.
-            z::Z_OK | z::Z_BUF_ERROR => boundary(stream.data_type),
-            z::Z_NEED_DICT => return Err(Corrupt("a preset dictionary is needed")),
-            _ => {
-                // zlib-rs may have put this in the place of what it found.
-                let reason = match message(stream.msg) {
-                    "repeated call with bad state" => "the deflate data is not valid",
-                    reason => reason,
-                };
-                return Err(Corrupt(reason));
-            }
-        };
-        Ok(Progress { consumed, produced, status })
-    }
+/// Where a stream is.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Before the header of a block.
+    Header,
+    /// Behind a block that was not the last one.
+    Boundary,
+    /// Before the length of a stored block.
+    StoredLength,
+    /// In a stored block; bytes left.
+    Stored(usize),
+    /// Before the numbers of codes.
+    Counts,
+    /// In the lengths of the code lengths' codes; how many are read.
+    LengthsLengths(usize),
+    /// In the code lengths; how many are read.
+    Lengths(usize),
+    /// In the symbols.
+    Symbols,
+    /// Behind the last block.
+    End,
 }
 
-impl Drop for Inflater {
-    fn drop(&mut self) {
-        // SAFETY: `stream` was initialised by `new` and is not used again.
-        unsafe {
-            z::inflateEnd(&raw mut *self.stream);
-        }
-    }
+/// What the tables hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tables {
+    /// Those of a block of its own.
+    Dynamic,
+    /// Those that the format gives.
+    Fixed,
 }
 
-impl std::fmt::Debug for Inflater {
+/// The state of one stream after the other. After an error it must not be used again.
+pub(crate) struct Inflate {
+    cursor: Cursor,
+    state: State,
+    /// Whether the block is the last one.
+    last: bool,
+    tables: Tables,
+    /// What the last run has written begins here.
+    begun: usize,
+    /// Bytes of output before the buffer, modulo 2^64: the buffer begins with a window of nothing.
+    before: u64,
+    /// No distance leads to what is before this place of the buffer.
+    floor: usize,
+    /// How many code lengths there are, and of them lengths of literals and lengths.
+    counts: (usize, usize),
+    /// How many lengths of code lengths' codes there are.
+    lengths_count: usize,
+    lengths_lengths: [u8; 19],
+    lengths: [u8; 320],
+    lengths_table: LengthsTable,
+    literals: Box<LiteralTable>,
+    distances: Box<DistanceTable>,
+    buffer: Box<Buffer>,
+}
+
+impl std::fmt::Debug for Inflate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Inflater")
+        f.debug_struct("Inflate").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
-/// Reads zlib's `data_type`: bits 0-5 count unused bits, 64 marks the last block, 128 a boundary.
-/// The end of a last block is none at which inflating could go on: a trailer follows.
-fn boundary(data_type: c_int) -> Status {
-    if data_type & 128 != 0 && data_type & 64 == 0 {
-        Status::Boundary { bits: (data_type & 63) as u8 }
-    } else {
-        Status::Continue
-    }
+/// An array that never is on the stack.
+fn boxed<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
+    // The vector has that length.
+    vec![T::default(); N]
+        .into_boxed_slice()
+        .try_into()
+        .unwrap_or_else(|_| Box::new([T::default(); N]))
 }
 
-fn message(text: *const std::ffi::c_char) -> &'static str {
-    if text.is_null() {
-        return "invalid data";
+impl Inflate {
+    /// At the start of a stream.
+    pub(crate) fn new() -> Self {
+        let cursor = Cursor { output: WINDOW_SIZE, ..Cursor::default() };
+        Self {
+            cursor,
+            state: State::Header,
+            last: false,
+            tables: Tables::Dynamic,
+            begun: WINDOW_SIZE,
+            before: 0_u64.wrapping_sub(WINDOW_SIZE as u64),
+            floor: WINDOW_SIZE,
+            counts: (0, 0),
+            lengths_count: 0,
+            lengths_lengths: [0; 19],
+            lengths: [0; 320],
+            lengths_table: [0; 128],
+            literals: boxed::<u32, LITERAL_SIZE>(),
+            distances: boxed::<u32, DISTANCE_SIZE>(),
+            buffer: boxed::<u8, BUFFER>(),
+        }
     }
-    // SAFETY: zlib-rs sets `msg` to a NUL-terminated string literal only.
-    unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("invalid data")
+
+    /// Begins another stream behind this one, with what of it is held. Nothing in it refers to what was before, but that
+    /// stays the window of what comes.
+    pub(crate) fn begin(&mut self) {
+        self.state = State::Header;
+        self.last = false;
+        self.begun = self.cursor.output;
+        self.floor = self.cursor.output;
+    }
+
+    /// Enters a stream in the middle: `window` is what came before, of which the last 32 KiB count, and the low `bits` bits of `value`
+    /// (at most seven) are the first of the stream.
+    pub(crate) fn enter(&mut self, window: &[u8], bits: u8, value: u8) {
+        let window = &window[window.len().saturating_sub(WINDOW_SIZE)..];
+        self.cursor.output = WINDOW_SIZE;
+        self.begin();
+        self.before = 0_u64.wrapping_sub(WINDOW_SIZE as u64);
+        self.floor = WINDOW_SIZE - window.len();
+        self.buffer[self.floor..WINDOW_SIZE].copy_from_slice(window);
+        self.cursor.held = u32::from(bits & 7);
+        self.cursor.bits = cursor::low(u64::from(value), self.cursor.held);
+    }
+
+    /// What the last run has written.
+    pub(crate) fn output(&self) -> &[u8] {
+        &self.buffer[self.begun..self.cursor.output]
+    }
+
+    /// The last 32 KiB of output, of all streams; zeros where there was none yet.
+    pub(crate) fn window(&self) -> &[u8] {
+        &self.buffer[self.cursor.output - WINDOW_SIZE..self.cursor.output]
+    }
+
+    /// Bytes of output, of all streams.
+    pub(crate) fn total_out(&self) -> u64 {
+        self.before.wrapping_add(self.cursor.output as u64)
+    }
+
+    /// Bits, at most 63, that were taken from the input and are not decoded yet.
+    pub(crate) fn unread_bits(&self) -> u32 {
+        self.cursor.held
+    }
+
+    /// At the end of a stream, gives back the next whole byte that was taken from the input and does not belong to it.
+    pub(crate) fn take_unread(&mut self) -> Option<u8> {
+        self.cursor.take(self.cursor.held & 7);
+        (self.cursor.held > 0).then(|| self.cursor.take(8).to_le_bytes()[0])
+    }
+
+    /// Decodes from the start of `piece`. Says how much of it was taken: all of it, unless a boundary or the end is
+    /// reached or the buffer is full. Stops at each boundary of blocks at which `stop_at` bytes of output have come.
+    ///
+    /// Everything that the input tells is told with it, so nothing depends on how it was cut into pieces.
+    pub(crate) fn run(&mut self, piece: &[u8], stop_at: u64) -> Result<(usize, Status), Corrupt> {
+        if self.cursor.output > LAST_OUTPUT {
+            self.make_room();
+        }
+        self.cursor.input = 0;
+        self.begun = self.cursor.output;
+        let status = self.blocks(piece, stop_at);
+        // What is beyond them comes again with the next piece.
+        self.cursor.bits = cursor::low(self.cursor.bits, self.cursor.held);
+        Ok((self.cursor.input, status?))
+    }
+
+    /// Moves the window to the front of the buffer.
+    fn make_room(&mut self) {
+        let moved = self.cursor.output - WINDOW_SIZE;
+        self.buffer.copy_within(moved..self.cursor.output, 0);
+        self.before = self.before.wrapping_add(moved as u64);
+        self.cursor.output = WINDOW_SIZE;
+        self.floor = self.floor.saturating_sub(moved);
+    }
+
+    fn blocks(&mut self, piece: &[u8], stop_at: u64) -> Result<Status, Corrupt> {
+        loop {
+            match self.state {
+                State::End => return Ok(Status::End),
+                State::Boundary => {
+                    self.state = State::Header;
+                    if self.total_out() >= stop_at {
+                        return Ok(Status::Boundary);
+                    }
+                }
+                State::Header => {
+                    if !self.cursor.has(3, piece) {
+                        return Ok(Status::NeedsInput);
+                    }
+                    self.header()?;
+                }
+                State::StoredLength => {
+                    if !self.cursor.has(32, piece) {
+                        return Ok(Status::NeedsInput);
+                    }
+                    let length = self.cursor.take(16);
+                    if self.cursor.take(16) != length ^ 0xffff {
+                        return Err(Corrupt("invalid stored block lengths"));
+                    }
+                    self.state = State::Stored(length as usize);
+                }
+                State::Stored(0) => self.end_block(),
+                State::Stored(left) => {
+                    let left = self.copy_stored(left, piece);
+                    self.state = State::Stored(left);
+                    if left > 0 {
+                        let full = self.cursor.output > LAST_OUTPUT;
+                        return Ok(if full { Status::Full } else { Status::NeedsInput });
+                    }
+                }
+                State::Counts => {
+                    if !self.cursor.has(14, piece) {
+                        return Ok(Status::NeedsInput);
+                    }
+                    self.read_counts()?;
+                }
+                State::LengthsLengths(read) => {
+                    let order = LENGTHS_ORDER.iter().enumerate();
+                    for (number, &symbol) in order.take(self.lengths_count).skip(read) {
+                        if !self.cursor.has(3, piece) {
+                            self.state = State::LengthsLengths(number);
+                            return Ok(Status::NeedsInput);
+                        }
+                        self.lengths_lengths[usize::from(symbol)] =
+                            self.cursor.take(3).to_le_bytes()[0];
+                    }
+                    codes::lengths_table(&self.lengths_lengths, &mut self.lengths_table)?;
+                    self.state = State::Lengths(0);
+                }
+                State::Lengths(read) => {
+                    let read = self.read_lengths(read, piece)?;
+                    if read < self.counts.0 {
+                        self.state = State::Lengths(read);
+                        return Ok(Status::NeedsInput);
+                    }
+                    self.build_tables()?;
+                    self.state = State::Symbols;
+                }
+                State::Symbols => match self.symbols(piece)? {
+                    None => self.end_block(),
+                    Some(status) => return Ok(status),
+                },
+            }
+        }
+    }
+
+    /// Reads the header of a block, whose three bits are there.
+    fn header(&mut self) -> Result<(), Corrupt> {
+        self.last = self.cursor.take(1) != 0;
+        self.state = match self.cursor.take(2) {
+            0 => {
+                // Stored bytes begin with a whole byte.
+                self.cursor.take(self.cursor.held & 7);
+                State::StoredLength
+            }
+            1 => {
+                self.fixed_tables();
+                State::Symbols
+            }
+            2 => State::Counts,
+            _ => return Err(Corrupt("invalid block type")),
+        };
+        Ok(())
+    }
+
+    fn end_block(&mut self) {
+        self.state = if self.last { State::End } else { State::Boundary };
+    }
+
+    /// Copies stored bytes, as many as there are and have room. Says how many are left.
+    fn copy_stored(&mut self, mut left: usize, piece: &[u8]) -> usize {
+        // First the whole bytes that are held. There are few of them.
+        while left > 0 && self.cursor.held >= 8 && self.cursor.output < CAPACITY {
+            self.buffer[self.cursor.output] = self.cursor.take(8).to_le_bytes()[0];
+            self.cursor.output += 1;
+            left -= 1;
+        }
+        if self.cursor.held == 0 {
+            self.cursor.bits = 0;
+            let Cursor { input, output, .. } = self.cursor;
+            let count = left.min(piece.len() - input).min(CAPACITY - output);
+            self.buffer[output..output + count].copy_from_slice(&piece[input..input + count]);
+            self.cursor.input += count;
+            self.cursor.output += count;
+            left -= count;
+        }
+        left
+    }
+
+    /// Reads the numbers of codes of a dynamic block, whose 14 bits are there.
+    fn read_counts(&mut self) -> Result<(), Corrupt> {
+        let literals = self.cursor.take(5) as usize + 257;
+        let distances = self.cursor.take(5) as usize + 1;
+        self.lengths_count = self.cursor.take(4) as usize + 4;
+        if literals > 286 || distances > 30 {
+            return Err(Corrupt("too many length or distance symbols"));
+        }
+        self.counts = (literals + distances, literals);
+        // Its lengths come in the place of those.
+        self.tables = Tables::Dynamic;
+        self.lengths_lengths = [0; 19];
+        self.state = State::LengthsLengths(0);
+        Ok(())
+    }
+
+    /// Reads code lengths, of which `read` are there. Says how many are there then.
+    fn read_lengths(&mut self, mut read: usize, piece: &[u8]) -> Result<usize, Corrupt> {
+        const REPEAT: Corrupt = Corrupt("invalid bit length repeat");
+        let mut cursor = self.cursor;
+        while read < self.counts.0 {
+            // A code of seven bits and seven more.
+            if cursor.held < 14 {
+                cursor.fill(piece);
+            }
+            let entry =
+                u32::from(self.lengths_table[usize::from(cursor.bits.to_le_bytes()[0] & 127)]);
+            let (symbol, bits) = (entry >> 4, entry & 15);
+            if bits > cursor.held {
+                break;
+            }
+            if symbol < 16 {
+                cursor.take(bits);
+                self.lengths[read] = symbol.to_le_bytes()[0];
+                read += 1;
+                continue;
+            }
+            let (extra, least) = match symbol {
+                16 => (2, 3),
+                17 => (3, 3),
+                _ => (7, 11),
+            };
+            if bits + extra > cursor.held {
+                break;
+            }
+            cursor.take(bits);
+            let repeated = match (symbol, read.checked_sub(1)) {
+                (16, None) => return Err(REPEAT),
+                (16, Some(before)) => self.lengths[before],
+                _ => 0,
+            };
+            let end = read + least + cursor.take(extra) as usize;
+            if end > self.counts.0 {
+                return Err(REPEAT);
+            }
+            self.lengths[read..end].fill(repeated);
+            read = end;
+        }
+        self.cursor = cursor;
+        Ok(read)
+    }
+
+    /// Builds the tables of a dynamic block, whose code lengths are there.
+    fn build_tables(&mut self) -> Result<(), Corrupt> {
+        if self.lengths[256] == 0 {
+            return Err(Corrupt("invalid code -- missing end-of-block"));
+        }
+        let (all, literals) = self.counts;
+        let (literals, distances) = self.lengths[..all].split_at(literals);
+        if !codes::literal_table(literals, &mut self.literals) {
+            return Err(Corrupt("invalid literal/lengths set"));
+        }
+        if !codes::distance_table(distances, &mut self.distances) {
+            return Err(Corrupt("invalid distances set"));
+        }
+        Ok(())
+    }
+
+    /// Builds the tables that the format gives (RFC 1951, section 3.2.6), unless they are there.
+    #[cold]
+    fn fixed_tables(&mut self) {
+        if self.tables == Tables::Fixed {
+            return;
+        }
+        self.tables = Tables::Fixed;
+        self.lengths[..144].fill(8);
+        self.lengths[144..256].fill(9);
+        self.lengths[256..280].fill(7);
+        self.lengths[280..288].fill(8);
+        // Both are complete codes.
+        codes::literal_table(&self.lengths[..288], &mut self.literals);
+        codes::distance_table(&[5; 32], &mut self.distances);
+    }
+
+    /// Decodes the symbols of a block. Nothing if it has ended.
+    fn symbols(&mut self, piece: &[u8]) -> Result<Option<Status>, Corrupt> {
+        let Self { cursor, literals, distances, buffer, floor, lengths, .. } = self;
+        let mut block = Block { literals, distances, buffer, floor: *floor };
+        loop {
+            if cursor.output > LAST_OUTPUT {
+                return Ok(Some(Status::Full));
+            }
+            if cursor.input + INPUT_MARGIN <= piece.len() {
+                match fast(cursor, piece, &mut block) {
+                    Exit::EndOfBlock => return Ok(None),
+                    Exit::Corrupt(corrupt) => return Err(corrupt),
+                    Exit::Edge if cursor.output > LAST_OUTPUT => continue,
+                    Exit::Edge => {}
+                }
+            }
+            match careful(cursor, piece, &mut block, lengths)? {
+                Symbol::Done => {}
+                Symbol::EndOfBlock => return Ok(None),
+                Symbol::Incomplete => return Ok(Some(Status::NeedsInput)),
+            }
+        }
+    }
 }

@@ -1,223 +1,289 @@
-//! The header of a gzip member, looked at for what Go rejects and zlib accepts.
+//! The header of a gzip member.
 //!
 //! The reference reads a layer twice: with zlib for the checkpoints and with Go's `compress/gzip`
-//! for the table of contents, and both must pass. zlib takes zlib streams and names of any
-//! length; Go takes gzip only, with names and comments below 512 bytes.
-//! Source: RFC 1952, section 2.3.
+//! for the table of contents, and both must pass. zlib also takes zlib streams, and names of any
+//! length; Go takes gzip only, with names and comments below 512 bytes. So a header is read as zlib reads it, and what Go
+//! does not take is noted.
+//! Sources: RFC 1952, section 2.3; RFC 1950, section 2.2; zlib's `inflate.c`.
+
+use crate::inflate::Corrupt;
 
 /// Longest name or comment in bytes that Go reads, its NUL included (the size of the buffer in
 /// `compress/gzip`).
 const MAX_STRING: u16 = 512;
 
+const HEADER_CRC: u8 = 1 << 1;
 const EXTRA: u8 = 1 << 2;
 const NAME: u8 = 1 << 3;
 const COMMENT: u8 = 1 << 4;
+/// What no flag is.
+const RESERVED: u8 = 0b1110_0000;
 
-/// What the header turned out to be.
+/// Deflate, the only method there is.
+const DEFLATE: u8 = 8;
+
+/// What surrounds a deflate stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Not all of it has been seen.
-    Unknown,
-    /// Go reads it.
-    Good,
-    /// Go does not read it, for this reason.
-    Bad(&'static str),
+pub(super) enum Wrapper {
+    /// A gzip member.
+    Gzip,
+    /// A zlib stream.
+    Zlib,
 }
 
-/// Reads one header byte by byte. zlib reads the same bytes and checks everything else.
+/// Reads one header, in pieces of any size.
 #[derive(Debug)]
 pub(super) struct MemberHeader {
     part: Part,
     flags: u8,
+    /// Of the header so far, while it may have to be right.
+    crc: crc32fast::Hasher,
+    /// Why Go does not read it, though zlib does.
+    unreadable: Option<&'static str>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Part {
+    /// The two bytes that say what it is, and the first one if it is there.
+    Magic(Option<u8>),
     /// The ten fixed bytes; the number of those seen.
     Fixed(u8),
-    /// The length of the extra field.
-    ExtraLength {
-        seen: u8,
-        length: u16,
-    },
+    /// The length of the extra field; the low byte if it is there.
+    ExtraLength(Option<u8>),
     /// The extra field; bytes left.
     Extra(u16),
-    /// The file name; bytes seen.
+    /// The file name; bytes seen, as far as it matters.
     Name(u16),
-    /// The comment; bytes seen.
+    /// The comment; bytes seen, as far as it matters.
     Comment(u16),
-    Done(Verdict),
+    /// The checksum; the low byte if it is there.
+    Crc(Option<u8>),
+    /// All of it has been seen.
+    Done(Wrapper),
 }
 
 impl MemberHeader {
-    pub(super) const fn new() -> Self {
-        Self { part: Part::Fixed(0), flags: 0 }
+    pub(super) fn new() -> Self {
+        Self { part: Part::Magic(None), flags: 0, crc: crc32fast::Hasher::new(), unreadable: None }
     }
 
-    /// Takes the next bytes of the member, of which only those of the header are looked at.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Verdict {
+    /// Whether its first two bytes have been seen, which say that there is a member.
+    pub(super) fn is_begun(&self) -> bool {
+        !matches!(self.part, Part::Magic(_))
+    }
+
+    /// Why Go does not read it, if that is known.
+    pub(super) fn unreadable(&self) -> Option<&'static str> {
+        match self.part {
+            // Go has seen enough, though zlib has not.
+            Part::Magic(Some(first)) if first != 0x1f => Some(NO_GZIP),
+            _ => self.unreadable,
+        }
+    }
+
+    /// Takes the next bytes, up to the end of the header. Says how many those are, and what surrounds the stream
+    /// behind it when it is complete.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(usize, Option<Wrapper>), Corrupt> {
+        let mut taken = 0;
         for &byte in bytes {
-            if let Part::Done(_) = self.part {
+            if matches!(self.part, Part::Done(_)) {
                 break;
             }
-            self.step(byte);
+            // The checksum is of what is in front of it.
+            if let Part::Crc(None) = self.part {
+                self.crc.update(&bytes[..taken]);
+            }
+            self.part = self.after(byte)?;
+            taken += 1;
         }
-        if let Part::Done(verdict) = self.part { verdict } else { Verdict::Unknown }
+        match self.part {
+            Part::Done(wrapper) => return Ok((taken, Some(wrapper))),
+            Part::Crc(Some(_)) => {}
+            _ => self.crc.update(bytes),
+        }
+        Ok((taken, None))
     }
 
-    fn step(&mut self, byte: u8) {
-        match &mut self.part {
+    /// What comes behind the next byte.
+    fn after(&mut self, byte: u8) -> Result<Part, Corrupt> {
+        Ok(match self.part {
+            Part::Magic(None) => Part::Magic(Some(byte)),
+            Part::Magic(Some(first)) => self.begin(first, byte)?,
             Part::Fixed(seen) => {
-                let expected = [0x1f, 0x8b, 8].get(usize::from(*seen));
-                if expected.is_some_and(|expected| byte != *expected) {
-                    self.part = Part::Done(Verdict::Bad("it is not a gzip member"));
-                    return;
+                match seen {
+                    2 if byte != DEFLATE => return Err(Corrupt("unknown compression method")),
+                    3 if byte & RESERVED != 0 => return Err(Corrupt("unknown header flags set")),
+                    3 => self.flags = byte,
+                    _ => {}
                 }
-                if *seen == 3 {
-                    self.flags = byte;
-                }
-                *seen += 1;
-                if *seen == 10 {
-                    self.next(EXTRA);
-                }
+                if seen < 9 { Part::Fixed(seen + 1) } else { self.from(EXTRA) }
             }
-            Part::ExtraLength { seen, length } => {
-                *length |= u16::from(byte) << (8 * *seen);
-                *seen += 1;
-                if *seen == 2 {
-                    let length = *length;
-                    if length == 0 {
-                        self.next(NAME);
-                    } else {
-                        self.part = Part::Extra(length);
-                    }
-                }
-            }
-            Part::Extra(left) => {
-                *left -= 1;
-                if *left == 0 {
-                    self.next(NAME);
-                }
-            }
-            Part::Name(seen) => match string(seen, byte) {
-                Some(true) => self.next(COMMENT),
-                Some(false) => {}
-                None => {
-                    self.part = Part::Done(Verdict::Bad("its file name is 512 bytes or longer"));
-                }
+            Part::ExtraLength(None) => Part::ExtraLength(Some(byte)),
+            Part::ExtraLength(Some(low)) => match u16::from_le_bytes([low, byte]) {
+                0 => self.from(NAME),
+                length => Part::Extra(length),
             },
-            Part::Comment(seen) => match string(seen, byte) {
-                Some(true) => self.part = Part::Done(Verdict::Good),
-                Some(false) => {}
-                None => self.part = Part::Done(Verdict::Bad("its comment is 512 bytes or longer")),
-            },
-            Part::Done(_) => {}
-        }
+            Part::Extra(1) => self.from(NAME),
+            Part::Extra(left) => Part::Extra(left - 1),
+            Part::Name(_) if byte == 0 => self.from(COMMENT),
+            Part::Name(seen) => {
+                Part::Name(self.longer(seen, "its file name is 512 bytes or longer"))
+            }
+            Part::Comment(_) if byte == 0 => self.behind_strings(),
+            Part::Comment(seen) => {
+                Part::Comment(self.longer(seen, "its comment is 512 bytes or longer"))
+            }
+            Part::Crc(None) => Part::Crc(Some(byte)),
+            Part::Crc(Some(low)) => {
+                let stated = u16::from_le_bytes([low, byte]);
+                // The low half counts.
+                let [first, second, ..] = self.crc.clone().finalize().to_le_bytes();
+                if stated != u16::from_le_bytes([first, second]) {
+                    return Err(Corrupt("header crc mismatch"));
+                }
+                Part::Done(Wrapper::Gzip)
+            }
+            Part::Done(wrapper) => Part::Done(wrapper),
+        })
     }
 
-    /// Goes on to the part `from` or the first present one after it.
-    fn next(&mut self, from: u8) {
+    /// By the first two bytes.
+    fn begin(&mut self, first: u8, second: u8) -> Result<Part, Corrupt> {
+        if [first, second] == [0x1f, 0x8b] {
+            return Ok(Part::Fixed(2));
+        }
+        self.unreadable = Some(NO_GZIP);
+        if !u16::from_be_bytes([first, second]).is_multiple_of(31) {
+            return Err(Corrupt("incorrect header check"));
+        }
+        if first & 0x0f != DEFLATE {
+            return Err(Corrupt("unknown compression method"));
+        }
+        if first >> 4 > 7 {
+            return Err(Corrupt("invalid window size"));
+        }
+        if second & 0x20 != 0 {
+            return Err(Corrupt("a preset dictionary is needed"));
+        }
+        Ok(Part::Done(Wrapper::Zlib))
+    }
+
+    /// The part `from` or the first present one after it.
+    fn from(&self, from: u8) -> Part {
         let present = |flag| from <= flag && self.flags & flag != 0;
-        self.part = if present(EXTRA) {
-            Part::ExtraLength { seen: 0, length: 0 }
+        if present(EXTRA) {
+            Part::ExtraLength(None)
         } else if present(NAME) {
             Part::Name(0)
         } else if present(COMMENT) {
             Part::Comment(0)
         } else {
-            Part::Done(Verdict::Good)
-        };
-    }
-}
-
-/// One more byte of a string: whether it ended, or nothing if it is too long.
-fn string(seen: &mut u16, byte: u8) -> Option<bool> {
-    if *seen == MAX_STRING {
-        return None;
-    }
-    *seen += 1;
-    Some(byte == 0)
-}
-
-/// What comes behind a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Behind {
-    /// Not enough has been seen, or it was told before.
-    Unknown,
-    /// Another member.
-    Member,
-    /// Bytes that begin none.
-    NoMember,
-}
-
-/// Says whether what comes behind a member begins another one, by its first two bytes.
-#[derive(Debug, Default)]
-pub(super) struct BehindMember {
-    /// The first byte, while it is the only one.
-    first: Option<u8>,
-    known: bool,
-}
-
-impl BehindMember {
-    /// Takes the next bytes. Says so once, with the second byte.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Behind {
-        if self.known {
-            return Behind::Unknown;
+            self.behind_strings()
         }
-        let (first, second) = match (self.first, bytes) {
-            (_, []) => return Behind::Unknown,
-            (None, [first]) => {
-                self.first = Some(*first);
-                return Behind::Unknown;
-            }
-            (None, [first, second, ..]) => (*first, *second),
-            (Some(first), [second, ..]) => (first, *second),
-        };
-        self.known = true;
-        // zlib streams as well, which zlib takes where Go has seen the archive's end.
-        let is_zlib = first & 0x0f == 8
-            && first >> 4 <= 7
-            && u16::from_be_bytes([first, second]).is_multiple_of(31);
-        let begins = [first, second] == [0x1f, 0x8b] || is_zlib;
-        if begins { Behind::Member } else { Behind::NoMember }
     }
 
-    /// Whether it has been told.
-    pub(super) fn is_known(&self) -> bool {
-        self.known
+    fn behind_strings(&self) -> Part {
+        let has_crc = self.flags & HEADER_CRC != 0;
+        if has_crc { Part::Crc(None) } else { Part::Done(Wrapper::Gzip) }
+    }
+
+    /// One more byte of a string that goes on.
+    fn longer(&mut self, seen: u16, too_long: &'static str) -> u16 {
+        if seen + 1 < MAX_STRING {
+            return seen + 1;
+        }
+        self.unreadable.get_or_insert(too_long);
+        seen
     }
 }
+
+const NO_GZIP: &str = "it is not a gzip member";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn verdict(flags: u8, rest: &[u8]) -> Verdict {
-        let header = [&[0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 255], rest].concat();
+    /// What comes of a header, whole and byte by byte; what is behind it is not taken.
+    fn read(header: &[u8]) -> Result<(Option<Wrapper>, Option<&'static str>), Corrupt> {
+        let behind = [header, b"deflate"].concat();
         let mut whole = MemberHeader::new();
-        let verdict = whole.push(&header);
+        let read = whole.push(&behind).map(|(taken, wrapper)| {
+            if wrapper.is_some() {
+                assert_eq!(taken, header.len());
+            }
+            (wrapper, whole.unreadable())
+        });
         let mut pieces = MemberHeader::new();
-        let last = header.iter().fold(Verdict::Unknown, |_, byte| pieces.push(&[*byte]));
-        assert_eq!(verdict, last, "pieces change nothing");
-        verdict
+        let mut last = Ok((None, None));
+        for byte in header {
+            last = pieces.push(&[*byte]).map(|(_, wrapper)| (wrapper, pieces.unreadable()));
+            if last.is_err() {
+                break;
+            }
+        }
+        if last != Ok((None, None)) || read.is_err() {
+            assert_eq!(read, last, "pieces change nothing");
+        }
+        read
+    }
+
+    fn gzip(flags: u8, rest: &[u8]) -> Result<(Option<Wrapper>, Option<&'static str>), Corrupt> {
+        read(&[&[0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 255], rest].concat())
     }
 
     #[test]
-    fn names_and_comments_end_below_512_bytes() {
+    fn go_takes_names_and_comments_that_end_below_512_bytes() {
         let string = |length: usize| [vec![b'n'; length], vec![0]].concat();
-        assert_eq!(verdict(0, &[]), Verdict::Good);
-        assert_eq!(verdict(NAME, &string(511)), Verdict::Good);
-        assert!(matches!(verdict(NAME, &string(512)), Verdict::Bad(_)));
-        assert_eq!(verdict(COMMENT, &string(511)), Verdict::Good);
-        assert!(matches!(verdict(COMMENT, &string(512)), Verdict::Bad(_)));
-        assert_eq!(verdict(NAME | COMMENT, &string(3)), Verdict::Unknown);
+        let good = Ok((Some(Wrapper::Gzip), None));
+        assert_eq!(gzip(0, &[]), good);
+        assert_eq!(gzip(EXTRA, &[0, 0]), good);
+        for flag in [NAME, COMMENT] {
+            assert_eq!(gzip(flag, &string(0)), good);
+            assert_eq!(gzip(flag, &string(511)), good);
+            let (wrapper, unreadable) = gzip(flag, &string(512)).unwrap();
+            assert!(
+                wrapper == Some(Wrapper::Gzip)
+                    && unreadable.is_some_and(|reason| reason.contains("512"))
+            );
+        }
+        assert_eq!(gzip(NAME | COMMENT, &[string(3), string(3)].concat()), good);
         let extra = [&[4, 0, 1, 2, 3, 4][..], &string(600)].concat();
-        assert!(matches!(verdict(EXTRA | NAME, &extra), Verdict::Bad(_)));
-        assert_eq!(verdict(EXTRA, &[0, 0]), Verdict::Good);
+        assert!(gzip(EXTRA | NAME, &extra).unwrap().1.is_some());
     }
 
     #[test]
-    fn a_zlib_stream_is_no_member() {
-        assert!(matches!(MemberHeader::new().push(&[0x78]), Verdict::Bad(_)));
+    fn a_checksum_of_the_header_has_to_be_right() {
+        let header = [0x1f, 0x8b, 8, HEADER_CRC | NAME, 1, 2, 3, 4, 0, 255, b'n', 0];
+        let crc = crc32fast::hash(&header).to_le_bytes();
+        let whole = [&header[..], &crc[..2]].concat();
+        assert_eq!(read(&whole), Ok((Some(Wrapper::Gzip), None)));
+        // But for the end of the name, behind which nothing is where it was.
+        for at in (4..whole.len()).filter(|at| *at != 11) {
+            let mut wrong = whole.clone();
+            wrong[at] ^= 0x40;
+            assert_eq!(read(&wrong), Err(Corrupt("header crc mismatch")), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_zlib_refuses_is_refused() {
+        for (bytes, reason) in [
+            (&[0x1f, 0x8c][..], "incorrect header check"),
+            (&[0, 0], "unknown compression method"),
+            (&[0x88, 0x1c], "invalid window size"),
+            (&[0x78, 0xbb], "a preset dictionary is needed"),
+            (&[0x1f, 0x8b, 7], "unknown compression method"),
+            (&[0x1f, 0x8b, 8, 0x20], "unknown header flags set"),
+        ] {
+            assert_eq!(read(bytes), Err(Corrupt(reason)), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_zlib_stream_is_none_for_go() {
+        assert_eq!(read(&[0x78, 0x9c]), Ok((Some(Wrapper::Zlib), Some(NO_GZIP))));
+        let mut header = MemberHeader::new();
+        header.push(&[0x78]).unwrap();
+        assert!(!header.is_begun() && header.unreadable().is_some());
     }
 }

@@ -6,12 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::archive_path::ArchivePath;
 use super::{Entry, Reader, Span};
-use crate::inflate::{Inflater, Status, Stop, Wrapper};
+use crate::Compression;
+use crate::gzip::{GzipStream, Step};
 use crate::toc::FileType;
-use crate::{Compression, WINDOW_SIZE};
-
-/// Bytes of the checksum and length behind a gzip member (RFC 1952, section 2.3.1).
-const GZIP_TRAILER_SIZE: usize = 8;
 
 /// Why a file cannot be extracted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -282,33 +279,20 @@ fn verify(span: &Span, bytes: &[u8]) -> Result<(), ExtractError> {
     Ok(())
 }
 
-/// Inflates from a checkpoint on, across the members of a gzip layer.
+/// Inflates from a checkpoint on, across the members of a gzip layer. The checksum of the first one is not looked at, as its
+/// beginning is not known.
 #[derive(Debug)]
-struct Decoder {
-    inflater: Inflater,
-    output: Box<[u8]>,
-    /// Raw from the checkpoint to the end of its member, then member by member.
-    wrapper: Wrapper,
-    /// Bytes of the trailer of the first member still to be skipped: raw inflate leaves them.
-    trailer: usize,
-    ended: bool,
-}
+struct Decoder(GzipStream);
 
 impl Decoder {
     fn new() -> Self {
-        Self {
-            inflater: Inflater::new(Wrapper::Raw),
-            output: vec![0; 2 * WINDOW_SIZE].into(),
-            wrapper: Wrapper::Raw,
-            trailer: 0,
-            ended: false,
-        }
+        Self(GzipStream::new())
     }
 
     /// Starts at a checkpoint; `shared` is the byte whose high `bits` bits come first.
     fn enter(&mut self, window: &[u8], bits: u8, shared: u8) {
         let value = if bits == 0 { 0 } else { shared >> (8 - bits) };
-        self.inflater.enter(window, bits, value);
+        self.0.enter(window, bits, value);
     }
 
     /// Inflates `input`, which is a part of span `span`, until `pass` wants no more.
@@ -319,29 +303,12 @@ impl Decoder {
         pass: &mut impl FnMut(&[u8]) -> Result<bool, FetchError<E>>,
     ) -> Result<(), FetchError<E>> {
         loop {
-            if self.ended {
-                let skipped = self.trailer.min(input.len());
-                self.trailer -= skipped;
-                input = &input[skipped..];
-                if input.is_empty() {
-                    return Ok(());
-                }
-                self.wrapper = Wrapper::Detect;
-                self.inflater.reset(self.wrapper);
-                self.ended = false;
-            }
-            let progress = self
-                .inflater
-                .inflate(input, &mut self.output, Stop::AtEnd)
+            let (taken, step) = self
+                .0
+                .step(input, u64::MAX)
                 .map_err(|corrupt| ExtractError::Inflate { span, reason: corrupt.0 })?;
-            input = &input[progress.consumed..];
-            if !pass(&self.output[..progress.produced])? {
-                return Ok(());
-            }
-            if progress.status == Status::End {
-                self.ended = true;
-                self.trailer = if self.wrapper == Wrapper::Raw { GZIP_TRAILER_SIZE } else { 0 };
-            } else if input.is_empty() && progress.produced < self.output.len() {
+            input = &input[taken..];
+            if !pass(self.0.output())? || step == Step::NeedsInput && input.is_empty() {
                 return Ok(());
             }
         }

@@ -9,6 +9,7 @@
 mod encoding;
 mod golden;
 mod hostile;
+mod inflate;
 mod limits;
 mod members;
 mod properties;
