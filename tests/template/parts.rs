@@ -15,7 +15,7 @@ fn the_template_is_composed_of_the_parts() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../templates/");
     match Command::new("python3").arg(format!("{folder}compose")).arg("--check").output() {
         Ok(output) => {
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr))
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         // The next test holds what matters to CloudFormation.
         Err(error) => eprintln!("templates/compose --check was not run: {error}"),

@@ -12,36 +12,30 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | this one | blocks and their headers, the buffer |
+//! | this one | blocks and their headers |
+//! | `buffer.rs` | how large the buffer is |
+//! | `corrupt.rs` | what is said of a stream that is not valid |
 //! | `cursor.rs` | the bits of the stream |
 //! | `codes.rs` | Huffman codes as tables |
 //! | `symbols.rs` | the loops over the symbols of a block |
 
+mod buffer;
 mod codes;
+mod corrupt;
 mod cursor;
 mod symbols;
 
+use buffer::{BUFFER, Buffer, CAPACITY, LAST_OUTPUT, boxed};
 use codes::{DISTANCE_SIZE, DistanceTable, LITERAL_SIZE, LengthsTable, LiteralTable};
 use cursor::Cursor;
-use symbols::{Block, Exit, INPUT_MARGIN, OUTPUT_MARGIN, Symbol, careful, fast};
+use symbols::{Block, Exit, INPUT_MARGIN, Symbol, careful, fast};
+
+pub(crate) use corrupt::Corrupt;
 
 use crate::WINDOW_SIZE;
 
-/// Bytes of the buffer that output is written to.
-const CAPACITY: usize = 128 << 10;
-/// Bytes of the buffer: chunks that are copied may be loaded from behind the end.
-const BUFFER: usize = CAPACITY + 64;
-/// Decoding goes on as long as the output has come no further.
-const LAST_OUTPUT: usize = CAPACITY - OUTPUT_MARGIN;
-
-type Buffer = [u8; BUFFER];
-
 /// In which order the lengths of the code lengths' codes come (RFC 1951, section 3.2.7).
 const LENGTHS_ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
-
-/// The stream is not valid; the text is what zlib says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Corrupt(pub(crate) &'static str);
 
 /// Why [`Inflate::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,15 +111,6 @@ impl std::fmt::Debug for Inflate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inflate").field("state", &self.state).finish_non_exhaustive()
     }
-}
-
-/// An array that never is on the stack.
-fn boxed<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
-    // The vector has that length.
-    vec![T::default(); N]
-        .into_boxed_slice()
-        .try_into()
-        .unwrap_or_else(|_| Box::new([T::default(); N]))
 }
 
 impl Inflate {

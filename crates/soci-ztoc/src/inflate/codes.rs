@@ -10,7 +10,7 @@
 
 #![expect(clippy::inline_always, reason = "the loops over symbols are made of these")]
 
-use super::Corrupt;
+use super::corrupt::Corrupt;
 
 /// Bits of the first level of literals and lengths. More would make the table slow to build, fewer leave fewer pairs.
 pub(super) const LITERAL_BITS: u32 = 12;
@@ -396,7 +396,7 @@ mod tests {
     use super::*;
 
     fn built(lengths: &[u8]) -> bool {
-        let mut table = crate::inflate::boxed();
+        let mut table = super::super::buffer::boxed();
         literal_table(lengths, &mut table)
     }
 

@@ -13,18 +13,16 @@
 
 #![expect(clippy::inline_always, reason = "the loop is fast as one function")]
 
+use super::buffer::{Buffer, CAPACITY, LAST_OUTPUT};
 use super::codes::{
     self, DISTANCE_BITS, DISTANCE_SIZE, DistanceTable, LITERAL_BITS, LITERAL_SIZE, LiteralTable,
     MATCH, OTHER, SPECIAL,
 };
+use super::corrupt::Corrupt;
 use super::cursor::{Cursor, low};
-use super::{BUFFER, Buffer, CAPACITY, Corrupt, LAST_OUTPUT};
 
 /// Input that has to be there for a round of [`fast`]: what it takes, and a word behind that.
 pub(super) const INPUT_MARGIN: usize = 40;
-
-/// Most that a round of [`fast`] writes: literals, a match of 258 bytes and what is copied behind its end.
-pub(super) const OUTPUT_MARGIN: usize = 512;
 
 const NO_LITERAL_CODE: Corrupt = Corrupt("invalid literal/length code");
 const NO_DISTANCE_CODE: Corrupt = Corrupt("invalid distance code");
@@ -318,10 +316,3 @@ pub(super) fn careful(
     *cursor = next;
     Ok(Symbol::Done)
 }
-
-// A round begins with this much room at least, and the buffer goes on behind what counts for chunks that are loaded there.
-const _: () = assert!(
-    LAST_OUTPUT + OUTPUT_MARGIN == CAPACITY
-        && CAPACITY + 64 == BUFFER
-        && CAPACITY.is_power_of_two()
-);

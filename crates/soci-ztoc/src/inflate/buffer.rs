@@ -1,0 +1,30 @@
+//! How large the buffer is that output is written to. Fixed sizes let the compiler see that the loops stay in it.
+
+/// Bytes of the buffer that output is written to.
+pub(super) const CAPACITY: usize = 128 << 10;
+/// Bytes of the buffer: chunks that are copied may be loaded from behind the end.
+pub(super) const BUFFER: usize = CAPACITY + 64;
+/// Decoding goes on as long as the output has come no further.
+pub(super) const LAST_OUTPUT: usize = CAPACITY - OUTPUT_MARGIN;
+
+/// The buffer.
+pub(super) type Buffer = [u8; BUFFER];
+
+/// Most that a round of the fast loop writes: literals, a match of 258 bytes and what is copied behind its end.
+const OUTPUT_MARGIN: usize = 512;
+
+/// An array that never is on the stack.
+pub(super) fn boxed<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
+    // The vector has that length.
+    vec![T::default(); N]
+        .into_boxed_slice()
+        .try_into()
+        .unwrap_or_else(|_| Box::new([T::default(); N]))
+}
+
+// A round begins with this much room at least, and the buffer goes on behind what counts for chunks that are loaded there.
+const _: () = assert!(
+    LAST_OUTPUT + OUTPUT_MARGIN == CAPACITY
+        && CAPACITY + 64 == BUFFER
+        && CAPACITY.is_power_of_two()
+);
