@@ -401,7 +401,8 @@ def failures_of_tasks_are_logged(partition: str) -> None:
     for principal in ("events.amazonaws.com", "delivery.logs.amazonaws.com"):
         for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
             ask(True, action, rule, principal)
-        ask(False, "logs:PutLogEvents", world.arn("events", "rule/other"), principal)
+        # The group comes before its rule and cannot name it. Rules are this account's own.
+        ask(True, "logs:PutLogEvents", world.arn("events", "rule/other"), principal)
         ask(False, "logs:PutLogEvents", rule.replace(ACCOUNT, OTHER_ACCOUNT), principal, OTHER_ACCOUNT)
         ask(False, "logs:DeleteLogGroup", rule, principal)
     ask(False, "logs:PutLogEvents", rule, "sns.amazonaws.com")

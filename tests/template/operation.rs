@@ -438,10 +438,16 @@ fn logs_stay_when_the_stack_goes_and_a_new_one_does_not_meet_them() {
     let name = failures["LogGroupName"].as_str().unwrap();
     // EventBridge user guide: the name begins so. CloudWatch Logs: it has at most 512 characters.
     assert!(name.starts_with("/aws/events/soci-") && name.ends_with("-0242ac120002"), "{name}");
-    let statement = &failures["ResourcePolicyDocument"]["Statement"][0];
     let group = format!("arn:aws:logs:eu-west-1:123456789012:log-group:{name}:*");
-    assert_eq!(statement["Resource"], group);
-    assert_eq!(statement["Action"], json!(["logs:CreateLogStream", "logs:PutLogEvents"]));
+    let own_rules =
+        json!({"ArnLike": {"aws:SourceArn": "arn:aws:events:eu-west-1:123456789012:rule/*"}});
+    for (number, action, condition) in
+        [(0, "logs:CreateLogStream", None), (1, "logs:PutLogEvents", Some(&own_rules))]
+    {
+        let statement = &failures["ResourcePolicyDocument"]["Statement"][number];
+        assert_eq!((&statement["Resource"], &statement["Action"]), (&json!(group), &json!(action)));
+        assert_eq!(statement.get("Condition"), condition);
+    }
     let kinds: Vec<&str> = template.resources().values().map(|(kind, _)| *kind).collect();
     // An account has ten of these in a region.
     assert!(!kinds.contains(&"AWS::Logs::ResourcePolicy"));
