@@ -15,6 +15,11 @@ fn every_step_is_a_recipe() {
 }
 
 #[test]
+fn what_is_left_to_the_night_runs_then() {
+    none(&not_at_night(&text(".ci/run"), &text(".github/workflows/nightly.yml")));
+}
+
+#[test]
 fn actions_are_pinned_by_commit() {
     none(&unpinned(&texts(".github", ".yml")));
 }
@@ -27,13 +32,24 @@ fn without_recipe(steps: &str, recipes: &str) -> Vec<String> {
         .filter(|line| line.starts_with(' '))
         .map(|line| argument.replace_all(line.trim().trim_start_matches('@'), "").into_owned())
         .collect();
-    let step = Regex::new(r#"(?m)^\s*step "([^"]+)" (.+)$"#).unwrap();
+    let step = Regex::new(r#"(?m)^\s*(?:night_)?step "([^"]+)" (.+)$"#).unwrap();
     // Which programs are tested is .ci/run's own affair.
     let chosen = Regex::new(r#"^env ("\$\{[a-z]+\[@\]\}" )?"#).unwrap();
     step.captures_iter(steps)
         .map(|found| (found[1].to_owned(), chosen.replace(&found[2], "").into_owned()))
         .filter(|(_, command)| !recipes.contains(command))
         .map(|(name, command)| format!("no recipe for the step {name}: {command}"))
+        .collect()
+}
+
+/// The commands of steps of the night that its workflow does not run.
+fn not_at_night(steps: &str, nightly: &str) -> Vec<String> {
+    let step = Regex::new(r#"(?m)^\s*night_step "([^"]+)" .*?(tests/\S+)$"#).unwrap();
+    let runs = |command: &str| nightly.lines().any(|line| line.trim_end().ends_with(command));
+    let steps = step.captures_iter(steps).map(|found| (found[1].to_owned(), found[2].to_owned()));
+    steps
+        .filter(|(_, command)| !runs(command))
+        .map(|(name, command)| format!("nightly.yml does not run {name}: {command}"))
         .collect()
 }
 
@@ -73,6 +89,14 @@ mod tests {
         let found =
             without_recipe(steps, "test:\n    cargo test --quiet\n    A=1 run\n    ./e2e\n");
         assert_eq!(found, ["no recipe for the step tests: cargo test"]);
+    }
+
+    #[test]
+    fn a_step_that_no_night_runs_is_found() {
+        let steps = "night_step \"a\" tests/a/run\n  night_step \"b\" env X=1 tests/b/run\nstep \"c\" tests/c/run";
+        assert!(not_at_night(steps, "- run: tests/a/run\n- run: X=2 tests/b/run\n").is_empty());
+        let found = not_at_night(steps, "- run: tests/a/run\n- run: tests/b/run --other\n");
+        assert_eq!(found, ["nightly.yml does not run b: tests/b/run"]);
     }
 
     #[test]
