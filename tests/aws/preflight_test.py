@@ -230,7 +230,7 @@ def what_aws_refuses_is_told() -> None:
         "iam get-role": {"error": "NoSuchEntity"},
         "logs describe-resource-policies": {"resourcePolicies": [{"policyName": str(number)} for number in range(11)]},
     }).expect(
-        1, "FAIL CloudFormation takes the template", "FAILED: Template error", "no such property",
+        1, "FAIL CloudFormation takes templates/core.yaml alone", "FAILED: Template error", "no such property",
         "FAIL EventBridge takes the pattern of PushRule", "FAIL Access Analyzer finds nothing in FilterRole",
         "INVALID_ACTION", "FAIL CloudWatch calculates ", "FAIL vCPUs of Fargate", "FAIL AWSServiceRoleForECS",
         "create-service-linked-role", "failed",
@@ -246,7 +246,7 @@ def what_may_not_be_asked_is_told_and_no_failure() -> None:
     ]
     none_there = {"cloudformation describe-stacks": {"error": "ValidationError"}}
     result = Run({name: denied for name in operations} | none_there)
-    result.expect(0, "??  CloudFormation takes the template", "??  CloudWatch calculates", "AccessDeniedException",
+    result.expect(0, "??  CloudFormation takes templates/core.yaml alone", "??  CloudWatch calculates", "AccessDeniedException",
                   "??  AWSServiceRoleForECS is there", "nothing failed")
     if "cloudformation delete-stack" in result.names():
         raise Failed("a stack was deleted that is not there")
