@@ -8,7 +8,8 @@
 //!
 //! What is accepted is what zlib accepts, and what zlib finds wrong is found at the same symbol, under the names that zlib has for
 //! it. Go's `compress/flate` agrees on all of it but for the code of code lengths, where it also takes a single code of one bit.
-//! Tests hold both against each other.
+//! `tests/it/inflate.rs` holds it against zlib-rs; the golden layers and the random ones of `tests/conformance` hold the ztocs
+//! against the reference, which reads with both.
 //!
 //! | file | what |
 //! | --- | --- |

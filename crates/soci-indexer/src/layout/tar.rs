@@ -318,6 +318,8 @@ fn ustar(name: &str, link: &str, size: u64, kind: u8) -> Block {
 mod tests {
     use std::io::Cursor;
 
+    use tar::EntryType::{Directory, Link, Regular, Symlink};
+
     use super::*;
 
     fn padded(bytes: &[u8]) -> Vec<u8> {
@@ -365,26 +367,31 @@ mod tests {
         assert_eq!(number(b"\x80\0\0\x01\0\0\0\0\0\0\0\0"), None);
     }
 
+    /// Adds an entry; of a link `content` is the target.
+    fn add(builder: &mut tar::Builder<Vec<u8>>, kind: tar::EntryType, name: &str, content: &str) {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        if matches!(kind, Link | Symlink) {
+            header.set_size(0);
+            builder.append_link(&mut header, name, content).unwrap();
+        } else {
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, content.as_bytes()).unwrap();
+        }
+    }
+
     #[test]
     fn archives_of_other_programs_are_read_with_their_links() {
         let mut builder = tar::Builder::new(Vec::new());
-        let mut add = |kind, name: &str, link: Option<&str>, content: &[u8]| {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(kind);
-            header.set_size(content.len() as u64);
-            match link {
-                Some(link) => builder.append_link(&mut header, name, link).unwrap(),
-                None => builder.append_data(&mut header, name, content).unwrap(),
-            }
-        };
+        let mut add = |kind, name: &str, content: &str| add(&mut builder, kind, name, content);
         let deep = format!("{}/layer.tar", "b".repeat(120));
-        add(tar::EntryType::Directory, "a/", None, b"");
-        add(tar::EntryType::Regular, "./a/layer.tar", None, b"layer");
-        add(tar::EntryType::Symlink, "c/layer.tar", Some("../a/layer.tar"), b"");
-        add(tar::EntryType::Link, &deep, Some("c/layer.tar"), b"");
-        add(tar::EntryType::Symlink, "loop", Some("loop"), b"");
-        add(tar::EntryType::Regular, "twice", None, b"1");
-        add(tar::EntryType::Regular, "twice", None, b"2");
+        add(Directory, "a/", "");
+        add(Regular, "./a/layer.tar", "layer");
+        add(Symlink, "c/layer.tar", "../a/layer.tar");
+        add(Link, &deep, "c/layer.tar");
+        add(Symlink, "loop", "loop");
+        add(Regular, "twice", "1");
+        add(Regular, "twice", "2");
         let found = read(&builder.into_inner().unwrap());
         for name in ["a/layer.tar", "c/layer.tar", &deep] {
             assert_eq!(found[name], b"layer", "{name}");
@@ -395,20 +402,8 @@ mod tests {
 
     #[test]
     fn of_files_and_links_with_one_name_the_last_counts() {
-        use tar::EntryType::{Link, Regular, Symlink};
-
         let mut builder = tar::Builder::new(Vec::new());
-        let mut add = |kind, name: &str, content: &str| {
-            let mut header = tar::Header::new_gnu();
-            header.set_entry_type(kind);
-            if kind == tar::EntryType::Regular {
-                header.set_size(content.len() as u64);
-                builder.append_data(&mut header, name, content.as_bytes()).unwrap();
-            } else {
-                header.set_size(0);
-                builder.append_link(&mut header, name, content).unwrap();
-            }
-        };
+        let mut add = |kind, name: &str, content: &str| add(&mut builder, kind, name, content);
         add(Regular, "a", "first");
         add(Link, "kept", "a");
         add(Symlink, "follows", "a");

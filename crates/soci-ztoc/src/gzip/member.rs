@@ -56,6 +56,8 @@ enum Part {
     Name(u16),
     /// The comment; bytes seen, as far as it matters.
     Comment(u16),
+    /// The number of a dictionary, which nobody has.
+    Dictionary,
     /// The checksum; the low byte if it is there.
     Crc(Option<u8>),
     /// All of it has been seen.
@@ -133,6 +135,7 @@ impl MemberHeader {
             Part::Comment(seen) => {
                 Part::Comment(self.longer(seen, "its comment is 512 bytes or longer"))
             }
+            Part::Dictionary => return Err(Corrupt("a preset dictionary is needed")),
             Part::Crc(None) => Part::Crc(Some(byte)),
             Part::Crc(Some(low)) => {
                 let stated = u16::from_le_bytes([low, byte]);
@@ -162,10 +165,8 @@ impl MemberHeader {
         if first >> 4 > 7 {
             return Err(Corrupt("invalid window size"));
         }
-        if second & 0x20 != 0 {
-            return Err(Corrupt("a preset dictionary is needed"));
-        }
-        Ok(Part::Done(Wrapper::Zlib))
+        let has_dictionary = second & 0x20 != 0;
+        Ok(if has_dictionary { Part::Dictionary } else { Part::Done(Wrapper::Zlib) })
     }
 
     /// The part `from` or the first present one after it.
@@ -271,7 +272,7 @@ mod tests {
             (&[0x1f, 0x8c][..], "incorrect header check"),
             (&[0, 0], "unknown compression method"),
             (&[0x88, 0x1c], "invalid window size"),
-            (&[0x78, 0xbb], "a preset dictionary is needed"),
+            (&[0x78, 0xbb, 0], "a preset dictionary is needed"),
             (&[0x1f, 0x8b, 7], "unknown compression method"),
             (&[0x1f, 0x8b, 8, 0x20], "unknown header flags set"),
         ] {

@@ -1,13 +1,14 @@
 //! The loops over the symbols of a block.
 //!
 //! [`fast`] does almost all of the work. It runs as long as there is more input than a round can take and more room than a
-//! round can fill, so nothing in it asks whether there is. A round takes up to four entries of the table of literals and lengths and
-//! a distance, with two refills: of 56 bits or more three entries take at most 36, a fourth 15 + 5 at most, and a distance
-//! 15 + 13. The next entry is looked up before a match is copied, so that the processor has it by then. What is written too much behind a match is
-//! written again by what follows.
+//! round can fill, so nothing in it asks whether there is. A round takes up to three entries of the table of literals and
+//! lengths, perhaps a second level of the last one, and a distance, with two refills. Of the 56 bits of the first one three entries
+//! take 12 each at most, a second level and extra bits 8 more; of the second one a distance takes 15 + 13. The next entry is
+//! looked up before a match is copied, so that the processor has it by then. What is written too much behind a match is written
+//! again by what follows.
 //!
 //! Bounds checks cost more than the work here. The buffer has a fixed size, positions are compared with it once or masked,
-//! and the compiler finds no way out of it any more: there is no check left in the machine code, and no `unsafe` here.
+//! so the compiler sees that the loop stays in it: of all checks one is left, of the input, once for a match.
 //!
 //! [`careful`] does one symbol at a time, at both ends of each piece.
 
@@ -103,27 +104,31 @@ pub(super) fn fast(cursor: &mut Cursor, piece: &[u8], block: &mut Block<'_>) -> 
             literals[bits as usize & ((1 << LITERAL_BITS) - 1)]
         };
     }
+    // The entry, and the bits from its own on, in which extra bits are found.
+    let mut entry;
+    let mut before;
+    macro_rules! take_entry {
+        () => {
+            before = bits;
+            consume!(entry);
+            put!(entry);
+        };
+    }
 
     refill!();
-    let mut entry = look!();
+    entry = look!();
     let exit = loop {
         if at > last || output > LAST_OUTPUT {
             break Exit::Edge;
         }
         refill!();
-        let mut before = bits;
-        consume!(entry);
-        put!(entry);
+        take_entry!();
         if entry & SPECIAL == 0 {
             entry = look!();
-            before = bits;
-            consume!(entry);
-            put!(entry);
+            take_entry!();
             if entry & SPECIAL == 0 {
                 entry = look!();
-                before = bits;
-                consume!(entry);
-                put!(entry);
+                take_entry!();
                 if entry & SPECIAL == 0 {
                     entry = look!();
                     continue;
@@ -133,9 +138,7 @@ pub(super) fn fast(cursor: &mut Cursor, piece: &[u8], block: &mut Block<'_>) -> 
         if entry & OTHER != 0 {
             if codes::is_second(entry) {
                 entry = literals[codes::second(entry, bits) & (LITERAL_SIZE - 1)];
-                before = bits;
-                consume!(entry);
-                put!(entry);
+                take_entry!();
                 if entry & SPECIAL == 0 {
                     entry = look!();
                     continue;

@@ -86,10 +86,65 @@ proptest! {
 fn a_member_counts_though_it_holds_nothing_of_the_archive() {
     let archive = plain_archive(1, 50_000);
     let first = gzip(&archive);
-    for second in [gzip(b""), gzip(&[0; 512]), zlib(b""), vec![0x1f, 0x8b]] {
+    // The last two say that a member begins, and one of them that nobody can read it.
+    for second in
+        [gzip(b""), gzip(&[0; 512]), zlib(b""), vec![0x1f, 0x8b], WITH_DICTIONARY.to_vec()]
+    {
         let layer = [first.clone(), second].concat();
         let error = build_with(GzipMembers::One, &layer, || 7).unwrap_err();
         assert_eq!(error, BuildError::SeveralMembers { offset: first.len() as u64 });
+    }
+}
+
+/// The header of a zlib stream with a preset dictionary.
+const WITH_DICTIONARY: [u8; 6] = [0x78, 0xbb, 1, 2, 3, 4];
+
+/// The reference reads them once the archive has ended: zlib takes what Go does not look at any more.
+#[test]
+fn zlib_streams_behind_the_archive_are_members_however_they_are_cut() {
+    let members = [
+        gzip(&plain_archive(4, 50_000)),
+        zlib(b""),
+        zlib(b"abc"),
+        gzip(b""),
+        zlib(&[7; 300_000]),
+        zlib(b""),
+    ];
+    let layer = members.concat();
+    let whole = build_with(GzipMembers::Any, &layer, || usize::MAX).unwrap();
+    assert_eq!(whole.members, members.len() as u64);
+    for piece in [1, 2, 3, 7, 64] {
+        let pieces = build_with(GzipMembers::Any, &layer, || piece).unwrap();
+        assert_eq!(pieces.encoded.sha256(), whole.encoded.sha256(), "{piece}");
+    }
+    // In front of its end they are none.
+    for wrong in [[zlib(b"abc"), members[0].clone()].concat(), WITH_DICTIONARY.to_vec()] {
+        let error = build_with(GzipMembers::Any, &wrong, || usize::MAX).unwrap_err();
+        assert!(matches!(error, BuildError::Gzip { .. }), "{error}");
+    }
+    for (behind, reason) in [
+        ([zlib(b"abc"), b"x".to_vec()].concat(), None),
+        (WITH_DICTIONARY.to_vec(), Some("a preset dictionary is needed")),
+        (
+            {
+                let mut stream = zlib(b"abc");
+                *stream.last_mut().unwrap() ^= 1;
+                stream
+            },
+            Some("incorrect data check"),
+        ),
+    ] {
+        for piece in [1, 5, usize::MAX] {
+            let layer = [members[0].clone(), behind.clone()].concat();
+            let error = build_with(GzipMembers::Any, &layer, || piece).unwrap_err();
+            match (&error, reason) {
+                (BuildError::TrailingBytes { .. }, None) => {}
+                (BuildError::Gzip { reason: found, .. }, Some(reason)) => {
+                    assert_eq!(*found, reason)
+                }
+                _ => panic!("{error}"),
+            }
+        }
     }
 }
 
