@@ -1,7 +1,5 @@
 //! Images that are copied from one place to another.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 use soci_indexer::{
     Budget, CopyError, CopyOptions, CopyReport, ImageName, ImageStore, IndexError, Layout,
@@ -12,23 +10,10 @@ use soci_oci::{Digest, media_type};
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
 use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
 
-use crate::support::{REPOSITORY, index, indexed, name, options, store};
-
-const OTHER: &str = "other/place";
-
-fn image() -> TestImage {
-    let layers = [gzip_layer(1, 1 << 20), gzip_layer(2, 300_000), gzip_layer(3, 900)];
-    TestImage::index(&[("linux/amd64", &layers), ("linux/arm64", &layers[..1])])
-}
-
-fn place(registry: &FakeRegistry) -> OutputPlace {
-    let mount_from = Some(registry.repository(REPOSITORY));
-    OutputPlace { mount_from, image_tag: Some("2".parse().unwrap()) }
-}
-
-fn output(registry: &FakeRegistry) -> RemoteRepository {
-    RemoteRepository::new(registry.client(), registry.repository(OTHER))
-}
+use crate::support::{
+    OTHER, REPOSITORY, image, index, indexed, layout_with, name, options, output, pack, place,
+    store, wrong,
+};
 
 fn only(platform: &str) -> CopyOptions {
     CopyOptions { platform: Some(platform.parse().unwrap()), ..CopyOptions::default() }
@@ -39,7 +24,7 @@ async fn copy(
     to: &FakeRegistry,
     options: &CopyOptions,
 ) -> Result<CopyReport, CopyError> {
-    copy_image(&store(from), &output(to), &place(from), &name("1"), options).await
+    copy_image(&store(from), &output(to), &place(from, "2"), &name("1"), options).await
 }
 
 /// A descriptor of the manifest at `at` with further fields.
@@ -88,12 +73,6 @@ async fn check_whole<T: ImageStore>(what: &str, image: &TestImage, copy: &T) {
     }
 }
 
-fn pack(folder: &Path, file: &Path) {
-    let mut archive = tar::Builder::new(std::fs::File::create(file).unwrap());
-    archive.append_dir_all(".", folder).unwrap();
-    archive.finish().unwrap();
-}
-
 /// Copies, checks the copy, and does it again.
 async fn check<S: ImageStore, T: ImageStore>(
     what: &str,
@@ -102,13 +81,14 @@ async fn check<S: ImageStore, T: ImageStore>(
     origin: &FakeRegistry,
 ) {
     let (image, options) = (image(), CopyOptions::default());
-    let copied = copy_image(source, output, &place(origin), &name("1"), &options).await;
+    let copied = copy_image(source, output, &place(origin, "2"), &name("1"), &options).await;
     let copied = copied.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     assert_eq!((copied.image, copied.digest), (image.digest(), image.digest()), "{what}");
     assert!(!copied.already_there && copied.bytes_read > 0, "{what}: {copied:?}");
     check_whole(what, &image, output).await;
     assert_eq!(output.tagged(&"2".parse().unwrap()).await.unwrap(), Some(image.digest()), "{what}");
-    let again = copy_image(source, output, &place(origin), &name("1"), &options).await.unwrap();
+    let again =
+        copy_image(source, output, &place(origin, "2"), &name("1"), &options).await.unwrap();
     assert!(again.already_there && again.bytes_read == 0, "{what}: {again:?}");
 }
 
@@ -219,7 +199,7 @@ async fn of_one_platform_its_image_manifest_is_copied_and_nothing_else() {
     let image = many_platforms();
     let from = FakeRegistry::start().await;
     image.put(&from, REPOSITORY, "1");
-    let (place, name) = (place(&from), name("1"));
+    let (place, name) = (place(&from, "2"), name("1"));
     let (to, source) = (FakeRegistry::start().await, store(&from));
     let client = to.client();
     for (wanted, at) in [
@@ -314,8 +294,17 @@ async fn what_the_source_lacks_is_named_and_nothing_is_copied() {
     assert_eq!((to.manifests(OTHER), to.blobs(OTHER)), (vec![], vec![]));
     let error = copy(&from, &to, &only("linux/arm64")).await.unwrap_err();
     assert!(matches!(error, CopyError::Lacking { .. }), "{error:?}");
-    // The platform that is there can be had.
+    // The platform that is there can be had, also where the entries tell none.
     copy(&from, &to, &only("linux/amd64")).await.unwrap();
+    let mut untold = self::image();
+    let entries: Vec<Value> = (0..2).rev().map(|at| entry(&untold, at, &json!({}))).collect();
+    add_index(&mut untold, &entries);
+    let arm64 = untold.manifests.remove(1);
+    untold.put(&from, REPOSITORY, "1");
+    copy(&from, &to, &only("linux/amd64")).await.unwrap();
+    let error = copy(&from, &to, &only("linux/s390x")).await.unwrap_err();
+    let CopyError::Lacking { entries } = &error else { panic!("{error:?}") };
+    assert_eq!(entries[0].digest, Digest::sha256_of(&arm64.1));
 
     // What the output has need not be in the source, and what it has lost is brought again.
     let to = FakeRegistry::start().await;
@@ -386,17 +375,9 @@ async fn wrong_bytes_are_never_pushed() {
     let image = image();
     let (layer, blob) = image.blobs.iter().max_by_key(|(_, blob)| blob.len()).unwrap();
     let to = FakeRegistry::start().await;
-    for change in [0, -1, 1] {
-        let mut wrong = blob.to_vec();
-        match change {
-            0 => *wrong.last_mut().unwrap() ^= 1,
-            1 => wrong.push(0),
-            _ => drop(wrong.pop()),
-        }
+    for (size, wrong) in wrong(blob) {
         let folder = tempfile::tempdir().unwrap();
-        image.write_layout(folder.path(), "1").unwrap();
-        std::fs::write(folder.path().join("blobs/sha256").join(layer.hex()), &wrong).unwrap();
-        let layout = Layout::open(folder.path()).await.unwrap();
+        let layout = layout_with(folder.path(), &image, layer, &wrong).await;
         let tagged = OutputPlace { image_tag: Some("2".parse().unwrap()), mount_from: None };
         let options = CopyOptions::default();
         let copied = copy_image(&layout, &output(&to), &tagged, &name("1"), &options).await;
@@ -406,10 +387,10 @@ async fn wrong_bytes_are_never_pushed() {
             ..
         }) = &error
         else {
-            panic!("{change}: {error:?}");
+            panic!("{size}: {error:?}");
         };
-        assert_eq!(digest, layer, "{change}");
-        assert!(to.blob(OTHER, layer).is_none() && to.tags(OTHER).is_empty(), "{change}");
+        assert_eq!(digest, layer, "{size}");
+        assert!(to.blob(OTHER, layer).is_none() && to.tags(OTHER).is_empty(), "{size}");
     }
     // Neither are those that change on their way, nor wrong documents.
     let from = FakeRegistry::start().await;

@@ -11,17 +11,12 @@ use soci_manifest::{Platforms, Version};
 use soci_oci::{Digest, Index, Tag, TagOrDigest, media_type};
 use soci_registry::Client;
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
-use soci_tests::{FakeRegistryClient, TestImage, gzip_layer};
+use soci_tests::{FakeRegistryClient, gzip_layer};
 
-use crate::support::{REPOSITORY, index, indexed, name, options, store};
-
-const OTHER: &str = "other/place";
-
-/// Two platforms, a layer that both have, and one that is too small to be indexed.
-fn image() -> TestImage {
-    let layers = [gzip_layer(1, 1 << 20), gzip_layer(2, 300_000), gzip_layer(3, 900)];
-    TestImage::index(&[("linux/amd64", &layers), ("linux/arm64", &layers[..1])])
-}
+use crate::support::{
+    OTHER, REPOSITORY, image, index, indexed, layout_with, name, options, output, pack, place,
+    store, wrong,
+};
 
 fn settings(version: Version) -> Options {
     let mut options = options(version);
@@ -41,27 +36,13 @@ fn at(registry: &FakeRegistry, client: &Client, repository: &str) -> RemoteRepos
     RemoteRepository::new(client.clone(), registry.repository(repository))
 }
 
-fn place(registry: &FakeRegistry) -> OutputPlace {
-    OutputPlace {
-        mount_from: Some(registry.repository(REPOSITORY)),
-        image_tag: Some("1".parse().unwrap()),
-    }
-}
-
 /// Indexes the image of a registry into an output.
 async fn index_to<T: ImageStore>(
     registry: &FakeRegistry,
     output: &T,
     options: &Options,
 ) -> Result<Report, IndexError> {
-    index_image_to(&store(registry), output, &place(registry), &name("1"), options).await
-}
-
-/// Packs a folder as `tar -C FOLDER -cf FILE .` does.
-fn pack(folder: &Path, file: &Path) {
-    let mut archive = tar::Builder::new(std::fs::File::create(file).unwrap());
-    archive.append_dir_all(".", folder).unwrap();
-    archive.finish().unwrap();
+    index_image_to(&store(registry), output, &place(registry, "1"), &name("1"), options).await
 }
 
 /// Indexes into an output, checks it, and does it again.
@@ -122,11 +103,11 @@ async fn every_source_and_every_output_give_the_digests_of_beside_the_image() {
                 ($what:literal, $source:expr) => {
                     for (output, to) in &outputs {
                         let what = format!("{version:?} {} to {to}", $what);
-                        check(&what, $source, output, &place(&registry), &expected).await;
+                        check(&what, $source, output, &place(&registry, "1"), &expected).await;
                     }
                     for (output, to) in [(&layout, "a layout"), (&archive, "an archive")] {
                         let what = format!("{version:?} {} to {to}", $what);
-                        check(&what, $source, output, &place(&registry), &expected).await;
+                        check(&what, $source, output, &place(&registry, "1"), &expected).await;
                     }
                 };
             }
@@ -177,9 +158,9 @@ async fn within_a_registry_layers_are_mounted_and_else_copied_and_a_rerun_does_n
         }
         image().put(&registry, REPOSITORY, "1");
         let source = store(&registry);
-        let output = RemoteRepository::new(registry.client(), registry.repository(OTHER));
+        let output = output(&registry);
         let options = settings(Version::V2);
-        let report = index_image_to(&source, &output, &place(&registry), &name("1"), &options)
+        let report = index_image_to(&source, &output, &place(&registry, "1"), &name("1"), &options)
             .await
             .unwrap();
         let posts = registry.requests_of(RequestKind::UploadPost);
@@ -193,7 +174,8 @@ async fn within_a_registry_layers_are_mounted_and_else_copied_and_a_rerun_does_n
         assert_eq!(puts, if ignored { blobs + new } else { new }, "{ignored}");
 
         registry.clear_requests();
-        let again = index_image_to(&source, &output, &place(&registry), &name("1"), &options).await;
+        let again =
+            index_image_to(&source, &output, &place(&registry, "1"), &name("1"), &options).await;
         assert!(again.unwrap().already_there);
         for kind in [RequestKind::UploadPost, RequestKind::UploadPut, RequestKind::ManifestPut] {
             assert_eq!(registry.requests_of(kind), [], "{ignored}");
@@ -229,7 +211,7 @@ async fn faults_that_pass_do_not_change_what_is_copied() {
         for quirk in at_output {
             other.quirk(quirk.clone());
         }
-        let output = RemoteRepository::new(other.client(), other.repository(OTHER));
+        let output = output(&other);
         let report = index_to(&registry, &output, &settings(Version::V2)).await;
         assert_eq!(report.unwrap().index, expected, "{at_source:?} {at_output:?}");
         assert!(!registry.quirks_left() && !other.quirks_left(), "{at_source:?} {at_output:?}");
@@ -240,7 +222,7 @@ async fn faults_that_pass_do_not_change_what_is_copied() {
 async fn a_copy_that_was_interrupted_goes_on_where_it_was() {
     let (registry, other) = (FakeRegistry::start().await, FakeRegistry::start().await);
     image().put(&registry, REPOSITORY, "1");
-    let output = RemoteRepository::new(other.client(), other.repository(OTHER));
+    let output = output(&other);
     let options = settings(Version::V2);
     let run = || index_to(&registry, &output, &options);
     // Refused for good, after some blobs.
@@ -269,7 +251,7 @@ async fn an_output_that_has_lost_a_blob_gets_all_of_them_again() {
     other.quirk(
         Quirk::on(RequestKind::BlobHead, Effect::status_with(200, "content-length", "0")).times(3),
     );
-    let output = RemoteRepository::new(other.client(), other.repository(OTHER));
+    let output = output(&other);
     let report = index_to(&registry, &output, &settings(Version::V2)).await;
     let report = report.unwrap();
     let tag = TagOrDigest::Tag("1-soci".parse().unwrap());
@@ -286,19 +268,11 @@ async fn wrong_bytes_in_the_source_are_not_pushed() {
         .filter(|(_, blob)| blob.starts_with(&[0x1f, 0x8b]))
         .min_by_key(|(_, blob)| blob.len())
         .unwrap();
-    for (size, change) in [("the same", 0), ("less", -1), ("more", 1)] {
-        let mut wrong = blob.to_vec();
-        match change {
-            0 => *wrong.last_mut().unwrap() ^= 1,
-            1 => wrong.push(0),
-            _ => drop(wrong.pop()),
-        }
+    for (size, wrong) in wrong(blob) {
         let folder = tempfile::tempdir().unwrap();
-        image.write_layout(folder.path(), "1").unwrap();
-        std::fs::write(folder.path().join("blobs/sha256").join(small.hex()), &wrong).unwrap();
-        let layout = Layout::open(folder.path()).await.unwrap();
+        let layout = layout_with(folder.path(), &image, small, &wrong).await;
         let registry = FakeRegistry::start().await;
-        let output = RemoteRepository::new(registry.client(), registry.repository(OTHER));
+        let output = output(&registry);
         for version in [Version::V1, Version::V2] {
             let place = OutputPlace::default();
             let error =
@@ -345,7 +319,7 @@ async fn a_registry_that_believes_every_byte_gets_no_wrong_ones() {
     registry.quirk(
         Quirk::on(RequestKind::BlobGet, Effect::Corrupt(5)).path(small.to_string()).always(),
     );
-    let output = RemoteRepository::new(other.client(), other.repository(OTHER));
+    let output = output(&other);
     let place = OutputPlace::default();
     let error =
         index_image_to(&store(&registry), &output, &place, &name("1"), &settings(Version::V2))
@@ -361,7 +335,7 @@ async fn what_is_converted_already_keeps_its_tag_and_needs_no_other_name() {
     let (registry, other) = (FakeRegistry::start().await, FakeRegistry::start().await);
     image().put(&registry, REPOSITORY, "1");
     let first = indexed(index(&registry, "1", &settings(Version::V2)).await);
-    let output = RemoteRepository::new(other.client(), other.repository(OTHER));
+    let output = output(&other);
     let options = settings(Version::V2);
     let place = OutputPlace::default();
     let report = index_image_to(&store(&registry), &output, &place, &name("1-soci"), &options)
@@ -385,7 +359,7 @@ async fn what_is_converted_already_keeps_its_tag_and_needs_no_other_name() {
 async fn an_image_that_is_named_by_its_digest_is_copied_under_no_other_name() {
     let (registry, other) = (FakeRegistry::start().await, FakeRegistry::start().await);
     let digest = image().put(&registry, REPOSITORY, "1");
-    let output = RemoteRepository::new(other.client(), other.repository(OTHER));
+    let output = output(&other);
     let place = OutputPlace::default();
     let name = ImageName::from(digest);
     let report =
@@ -506,7 +480,7 @@ async fn an_archive_of_docker_is_indexed_into_an_output() {
     let wanted = LayoutImage::Name("r.example:5000/team/app:2".to_owned());
     let (saved, name) = saved.find(Some(&wanted)).await.unwrap();
     let registry = FakeRegistry::start().await;
-    let output = RemoteRepository::new(registry.client(), registry.repository(OTHER));
+    let output = output(&registry);
     let new = folder.path().join("out");
     let layout = Layout::open_or_create(&new).await.unwrap();
     let place = OutputPlace::default();
@@ -563,7 +537,7 @@ async fn a_platform_that_lacks_a_layer_hinders_no_output() {
 
             // One that looks whether there is all that is listed.
             let strict = FakeRegistry::start().await;
-            let output = RemoteRepository::new(strict.client(), strict.repository(OTHER));
+            let output = output(&strict);
             let result = index_to(&registry, &output, &options).await;
             let sent = strict.requests_of(RequestKind::UploadPut);
             let stored = sent.iter().filter(|put| put.status == 201).count();
@@ -581,6 +555,11 @@ async fn a_platform_that_lacks_a_layer_hinders_no_output() {
             assert_eq!(Index::decode(&root).unwrap().manifests().len(), 2);
             let target = TagOrDigest::Tag(report.tag.unwrap());
             verify_image(&output, &target, &Budget::of_this_machine()).await.unwrap();
+            // What the result lacks is seen again where it was to be indexed.
+            if told > 0 {
+                let again = index_to(&registry, &output, &options).await.unwrap();
+                assert!(again.already_there && again.bytes_read == 0, "{again:?}");
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod package;
 mod queue;
 #[cfg(feature = "aws")]
 mod replay;
+mod sample_platform;
 mod site;
 mod status;
 #[cfg(feature = "aws")]

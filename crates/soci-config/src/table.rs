@@ -100,7 +100,7 @@ pub mod name {
     pub const REGISTRY_ENDPOINT_URL: &str = "REGISTRY_ENDPOINT_URL";
     /// Manifests pushed in a second.
     pub const PUT_IMAGE_RATE: &str = "PUT_IMAGE_RATE";
-    /// The index Lambda.
+    /// The queue that the index Lambda reads.
     pub const SMALL_IMAGES_QUEUE_URL: &str = "SMALL_IMAGES_QUEUE_URL";
     /// Largest image for the index Lambda.
     pub const INDEX_LAMBDA_MAX_IMAGE_BYTES: &str = "INDEX_LAMBDA_MAX_IMAGE_BYTES";

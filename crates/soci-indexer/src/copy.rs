@@ -28,9 +28,10 @@ use soci_oci::{
 };
 use soci_registry::{MANIFEST_LIMIT, MemoryHold, VerifiedManifest};
 
-use crate::budget::{Budget, DOCUMENT_FACTOR, FIRST_DOCUMENTS};
+use crate::budget::{Budget, FIRST_DOCUMENTS};
 use crate::error::{CopyError, IndexError, StoreError};
 use crate::event::{ImageEvent, OnImageEvent};
+use crate::gather::hold;
 use crate::options::ImageName;
 use crate::output::{MAX_DEPTH, OutputPlace, WithOutput, decode};
 use crate::store::ImageStore;
@@ -286,12 +287,10 @@ impl<S: ImageStore, T: ImageStore> Walk<'_, S, T> {
         let media_type = soci_oci::root_media_type(told, &found.bytes)
             .map_err(|source| IndexError::NotADocument { target: target.clone(), source })?;
         self.held += found.bytes.len() as u64;
-        let needed = self.held.saturating_mul(DOCUMENT_FACTOR);
-        let more = needed.saturating_sub(self.memory.bytes());
-        if more > 0 && !self.memory.try_grow(more) {
+        hold(&mut self.memory, self.held).map_err(|needed| {
             let most = self.budget.most_documents();
-            return Err(IndexError::DocumentMemory { needed, most }.into());
-        }
+            IndexError::DocumentMemory { needed, most }
+        })?;
         Ok(VerifiedManifest { media_type, ..found })
     }
 
@@ -302,9 +301,15 @@ impl<S: ImageStore, T: ImageStore> Walk<'_, S, T> {
         wanted: &Platform,
     ) -> Result<VerifiedManifest, CopyError> {
         let mut has = Vec::new();
-        match self.find(&root, wanted, &mut has, 0).await? {
+        let found = self.find(&root, wanted, &mut has, 0).await?;
+        // Those that were not there are not what is copied, if that was found.
+        let entries = std::mem::take(&mut self.lacking);
+        match found {
             Some(found) => Ok(found),
-            None => Err(CopyError::NoSuchPlatform { wanted: wanted.clone(), has }),
+            None if entries.is_empty() => {
+                Err(CopyError::NoSuchPlatform { wanted: wanted.clone(), has })
+            }
+            None => Err(CopyError::Lacking { entries }),
         }
     }
 
@@ -353,7 +358,12 @@ impl<S: ImageStore, T: ImageStore> Walk<'_, S, T> {
                 }
             }
             for entry in untold {
-                let found = self.of_entry(entry).await?;
+                let target = TagOrDigest::Digest(entry.digest);
+                // One that is not there may be for another platform.
+                let Some(found) = self.fetch(&target, &entry.media_type).await? else {
+                    self.lacking.push(entry.clone());
+                    continue;
+                };
                 if let Some(found) = self.find(&found, wanted, has, depth + 1).await? {
                     return Ok(Some(found));
                 }

@@ -23,8 +23,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use soci_manifest::format::{self, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
-    Assembly, BuiltZtoc, Compression, Generation, LayerDecision, LayerKey, LayerPrefetch,
-    LayerToBuild, Plan, Planned, Prefetch, SociIndexSettings, Version,
+    Assembly, BuiltZtoc, Compression, Generation, LAYER_MISSING, LayerDecision, LayerKey,
+    LayerPrefetch, LayerToBuild, Plan, Planned, Prefetch, SociIndexSettings, Version,
 };
 use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest};
 
@@ -184,7 +184,13 @@ async fn find_result<S: ImageStore>(
         assemble(plan, &known, &looked.prefetch, &left_out).filter(|assembly| there(assembly))
     };
     // A registry may have taken it only without what is not there.
-    let reduced = || plan.without_absent(&store.lacking()).and_then(|plan| assembled(&plan));
+    let lacking: HashSet<Digest> = plan
+        .left_out_platforms()
+        .iter()
+        .filter(|left_out| left_out.code == LAYER_MISSING)
+        .filter_map(|left_out| left_out.image)
+        .collect();
+    let reduced = || plan.without_absent(&lacking).and_then(|plan| assembled(&plan));
     let Some(assembly) = assembled(plan).or_else(reduced) else { return Ok(None) };
     let ztocs = assembly.ztocs.iter().map(|ztoc| (ztoc.digest, ztoc.size));
     let artifacts = assembly

@@ -83,7 +83,7 @@ async fn try_gather<S: ImageStore>(
     mut memory: MemoryHold,
 ) -> Result<Gathered, GatherError> {
     let root = fetch_root(store, name, source).await?;
-    hold(&mut memory, root.bytes.len() as u64)?;
+    hold(&mut memory, root.bytes.len() as u64).map_err(GatherError::Needs)?;
     let limits = options.image_limits;
     let mut image = Image::new(&root.media_type, root.digest, &root.bytes, limits)?;
     let is_index = media_type::is_index(&root.media_type);
@@ -91,7 +91,7 @@ async fn try_gather<S: ImageStore>(
     loop {
         let missing = image.missing()?;
         let bytes = image.document_bytes(&missing)?;
-        hold(&mut memory, bytes)?;
+        hold(&mut memory, bytes).map_err(GatherError::Needs)?;
         if missing.is_empty() {
             memory.shrink(bytes * DOCUMENT_FACTOR);
             return Ok(Gathered { root, image, memory });
@@ -127,11 +127,11 @@ async fn try_gather<S: ImageStore>(
     }
 }
 
-/// Makes sure that memory for documents of `bytes` is held.
-fn hold(memory: &mut MemoryHold, bytes: u64) -> Result<(), GatherError> {
+/// Makes sure that memory for documents of `bytes` is held; else says how much they need.
+pub(crate) fn hold(memory: &mut MemoryHold, bytes: u64) -> Result<(), u64> {
     let needed = bytes.saturating_mul(DOCUMENT_FACTOR);
     let more = needed.saturating_sub(memory.bytes());
-    if more == 0 || memory.try_grow(more) { Ok(()) } else { Err(GatherError::Needs(needed)) }
+    if more == 0 || memory.try_grow(more) { Ok(()) } else { Err(needed) }
 }
 
 /// The image's own manifest or image index, if its tag is as it should be.

@@ -383,7 +383,9 @@ impl<S: ImageStore, T: ImageStore> WithOutput<S, T> {
                 }
                 brought => brought?,
             }
-            output.push_manifest(&target, stated, manifest.bytes.clone(), None).await.map(|_| ())
+            output.push_manifest(&target, stated, manifest.bytes.clone(), None).await?;
+            self.0.lacking().remove(&entry.digest);
+            Ok(())
         }
         .boxed()
     }

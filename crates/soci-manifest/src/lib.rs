@@ -27,8 +27,8 @@ pub use format::{Version, VersionError};
 pub use generation::{Generation, GenerationError};
 pub use image::{Image, Missing, MissingKind, NotAnImage};
 pub use plan::{
-    IndexPlan, LayerDecision, LayerKey, LayerToBuild, LeftOutPlatform, Plan, Planned, SkipReason,
-    SkippedLayer, WhyLeftOut,
+    IndexPlan, LAYER_MISSING, LayerDecision, LayerKey, LayerToBuild, LeftOutPlatform, Plan,
+    Planned, SkipReason, SkippedLayer, WhyLeftOut,
 };
 pub use prefetch::{
     FilesOfLayer, LayerPrefetch, Prefetch, PrefetchArtifact, PrefetchError, PrefetchFile,

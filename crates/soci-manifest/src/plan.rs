@@ -36,6 +36,9 @@ pub use layer::{LayerDecision, LayerKey, LayerToBuild, SkippedLayer, WhyLeftOut}
 pub use left_out::LeftOutPlatform;
 pub use reason::SkipReason;
 
+/// Why a platform is left out whose layers are not there: [`LeftOutPlatform::code`].
+pub const LAYER_MISSING: &str = "layer-missing";
+
 /// What [`Image::plan`] comes to.
 #[derive(Clone, Debug)]
 pub enum Planned {
@@ -138,7 +141,7 @@ impl Plan {
                     }
                     self.left_out.push(LeftOutPlatform {
                         reason: format!("layer {} of manifest {image} is not there", layer.digest),
-                        code: "layer-missing",
+                        code: LAYER_MISSING,
                         image: Some(image),
                         platform: index.platform,
                     });

@@ -35,7 +35,7 @@ pub(super) struct Archive(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    /// The file that `path` leads to.
+    /// The file that `path` led to when it was opened, which is what is read and replaced.
     target: PathBuf,
     files: StdMutex<Files>,
     new: Mutex<Option<NewArchive>>,
@@ -123,7 +123,7 @@ impl Archive {
             }
             match (files.new.get(name), files.old.get(name)) {
                 (Some(extent), _) => (files.new_path.clone(), *extent),
-                (None, Some(extent)) => (self.0.path.clone(), *extent),
+                (None, Some(extent)) => (self.0.target.clone(), *extent),
                 (None, None) => return Err(io::ErrorKind::NotFound.into()),
             }
         };
@@ -152,6 +152,10 @@ impl Archive {
             return Ok(());
         }
         let mut begun = NewArchive::create(&self.0.target).await?;
+        // Before anything is in it that not everybody may read.
+        if let Ok(old) = fs::metadata(&self.0.target).await {
+            fs::set_permissions(&begun.path, old.permissions()).await?;
+        }
         let mut old: Vec<(String, Extent)> = {
             let files = self.files();
             files.old.iter().map(|(name, extent)| (name.clone(), *extent)).collect()
@@ -168,7 +172,7 @@ impl Archive {
                 copied.insert(name, copied[written]);
                 continue;
             }
-            let section = Section::of_file(&self.0.path, extent.offset, extent.size).await?;
+            let section = Section::of_file(&self.0.target, extent.offset, extent.size).await?;
             let place = begun.add(&name, extent.size, section.pieces()).await?;
             copied.insert(name.clone(), place);
             last = Some((name, extent));
@@ -208,11 +212,8 @@ impl Archive {
         if now.as_ref().map(seen) != before {
             return Err(io::Error::other("somebody else has changed it meanwhile; try again"));
         }
-        if let Some(now) = now {
-            fs::set_permissions(&done.path, now.permissions()).await?;
-        }
         fs::rename(&done.path, &self.0.target).await?;
-        let reopened = Self::open(&self.0.path).await?;
+        let reopened = Self::open(&self.0.target).await?;
         *self.files() = std::mem::take(&mut *reopened.files());
         Ok(())
     }

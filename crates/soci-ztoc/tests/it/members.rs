@@ -107,7 +107,7 @@ fn zlib_streams_behind_the_archive_are_members_however_they_are_cut() {
         zlib(b""),
         zlib(b"abc"),
         gzip(b""),
-        zlib(&[7; 300_000]),
+        zlib(&vec![7; 300_000]),
         zlib(b""),
     ];
     let layer = members.concat();
@@ -140,7 +140,7 @@ fn zlib_streams_behind_the_archive_are_members_however_they_are_cut() {
             match (&error, reason) {
                 (BuildError::TrailingBytes { .. }, None) => {}
                 (BuildError::Gzip { reason: found, .. }, Some(reason)) => {
-                    assert_eq!(*found, reason)
+                    assert_eq!(*found, reason);
                 }
                 _ => panic!("{error}"),
             }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use soci_indexer::{CopyError, CopyOptions, CopyReport, OutputPlace, copy_image};
+use soci_indexer::{CopyError, CopyOptions, CopyReport, OutputPlace, Reason, copy_image};
 use soci_registry::CredentialProvider;
 use soci_text::error_chain;
 
@@ -74,6 +74,11 @@ fn advice(error: &CopyError) -> Option<&'static str> {
         CopyError::NoSuchPlatform { has, .. } if has.is_empty() => {
             Some("without --platform it is copied as it is")
         }
-        error => help_for(error.reason(), error.is_transient()),
+        error => match error.reason() {
+            // Nothing is indexed here, of which the usual advice speaks.
+            Reason::TagImmutable => Some("choose another tag, or delete that one"),
+            Reason::ImageMalformed => Some("build the image again"),
+            reason => help_for(reason, error.is_transient()),
+        },
     }
 }

@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use soci_indexer::{RemoteRepository, Report, Verification, verify_image};
-use soci_oci::{Descriptor, Digest, Index, Platform, Repository, Tag, TagOrDigest, media_type};
-use soci_registry::{BlobSource, Client};
-use soci_sandbox::sample_image::{self, LAYER_COUNT, PLATFORMS, PROBE};
+use soci_oci::{Digest, Index, Repository, Tag, TagOrDigest, media_type};
+use soci_registry::Client;
+use soci_sandbox::sample_image::{LAYER_COUNT, PLATFORMS, PROBE};
 use soci_text::error_chain;
 use tokio::sync::mpsc;
 
@@ -16,6 +15,7 @@ use super::job_output::JobSeen;
 use super::lazy::{self, LazyFile};
 use super::output::say;
 use super::running::Running;
+use crate::commands::sample_platform::{platform, push_platform};
 use crate::report::human_bytes;
 
 /// The sample's repository.
@@ -89,7 +89,9 @@ async fn push(
     let started = Instant::now();
     let bar = bar("making and pushing", size);
     let share = size / PLATFORMS.len() as u64;
-    let platforms = (0..PLATFORMS.len()).map(|p| push_platform(client, repository, p, share, &bar));
+    let store = RemoteRepository::new(client.clone(), repository.clone());
+    let platforms = (0..PLATFORMS.len())
+        .map(|number| push_platform(&store, None, number, share, |bytes| bar.inc(bytes)));
     let platforms = futures_util::future::try_join_all(platforms).await;
     bar.finish_and_clear();
     let platforms = platforms?;
@@ -111,69 +113,6 @@ async fn push(
         probe: first.probe.ok_or("the image has no file to read")?,
         elapsed: started.elapsed(),
     })
-}
-
-/// The image of a platform as it was pushed.
-struct PushedPlatform {
-    entry: Descriptor,
-    size: u64,
-    files: usize,
-    probe: Option<Digest>,
-}
-
-async fn push_platform(
-    client: &Client,
-    repository: &Repository,
-    number: usize,
-    size: u64,
-    bar: &ProgressBar,
-) -> Result<PushedPlatform, String> {
-    let mut names = Vec::new();
-    let (mut files, mut probe) = (0, None);
-    for layer in 0..LAYER_COUNT {
-        let made =
-            tokio::task::spawn_blocking(move || sample_image::layer(number, layer, size)).await;
-        let made = made.map_err(|error| format!("the sample cannot be made: {error}"))?;
-        let made = made.map_err(|error| format!("the sample cannot be made: {error}"))?;
-        let layer = &made.names.descriptor;
-        push_blob(client, repository, &layer.digest, made.pieces.into()).await?;
-        bar.inc(layer.size);
-        files += made.files;
-        probe = probe.or(made.probe);
-        names.push(made.names);
-    }
-    let architecture = PLATFORMS[number];
-    let config = sample_image::config(architecture, &names);
-    let digest = Digest::sha256_of(&config);
-    let descriptor = Descriptor::new(media_type::OCI_CONFIG, digest, config.len() as u64);
-    push_blob(client, repository, &digest, config.into()).await?;
-    let manifest = Bytes::from(sample_image::manifest(descriptor, &names));
-    let digest = Digest::sha256_of(&manifest);
-    let mut entry = Descriptor::new(media_type::OCI_MANIFEST, digest, manifest.len() as u64);
-    entry.platform = Some(platform(architecture));
-    let target = TagOrDigest::Digest(digest);
-    let pushed = client.put_manifest(repository, &target, media_type::OCI_MANIFEST, manifest).await;
-    pushed.map_err(|error| error_chain(&error))?;
-    let size = names.iter().map(|layer| layer.descriptor.size).sum();
-    Ok(PushedPlatform { entry, size, files, probe })
-}
-
-async fn push_blob(
-    client: &Client,
-    repository: &Repository,
-    digest: &Digest,
-    content: BlobSource,
-) -> Result<(), String> {
-    let pushed = client.push_blob(repository, digest, &content, None).await;
-    pushed.map(drop).map_err(|error| error_chain(&error))
-}
-
-fn platform(architecture: &str) -> Platform {
-    Platform {
-        architecture: architecture.to_owned(),
-        os: "linux".to_owned(),
-        ..Platform::default()
-    }
 }
 
 /// Waits until the image is indexed, showing how far that is.
