@@ -84,6 +84,9 @@ def deploy_stack(state: State, given: dict[str, list[str]]) -> None:
     if stack["status"] in ("ROLLBACK_COMPLETE", "DELETE_FAILED"):
         refuse("CreateChangeSet", "ValidationError",
                f"Stack:{name} is in {stack['status']} state and can not be updated.")
+    if stack["status"] in ("CREATE_FAILED", "UPDATE_FAILED") and "--disable-rollback" not in given:
+        refuse("CreateChangeSet", "ValidationError",
+               f"Stack:{name} is in {stack['status']} state and can only be updated without a roll-back.")
     parameters = dict(word.split("=", 1) for word in given.get("--parameter-overrides", []))
     wanted = stack["parameters"] | parameters
     if stack["status"].endswith("_COMPLETE") and wanted == stack["parameters"] and stack["template"] == template:
@@ -123,7 +126,14 @@ def outputs(state: State, stack: State) -> list[list[str]]:
 
 
 def describe_stacks(state: State, given: dict[str, list[str]]) -> None:
-    name, query = given["--stack-name"][0], given["--query"][0]
+    query = given["--query"][0]
+    if "--stack-name" not in given:
+        # Those of other names that run from a repository.
+        own, repository = query.split("StackName!='")[1].split("'")[0], query.split("contains(ParameterValue, '")[1].split("'")[0]
+        stacks = state["stacks"].items()
+        print("\t".join(name for name, stack in stacks if name != own and repository in stack["parameters"].get("ImageUri", "")))
+        return
+    name = given["--stack-name"][0]
     stack = state["stacks"].get(name)
     if stack is None:
         refuse("DescribeStacks", "ValidationError", f"Stack with id {name} does not exist")
@@ -237,7 +247,7 @@ def main() -> None:
     service, operation = words[0], words[1]
     changes = not operation.startswith(ASKING)
     with open(f"{FOLDER}/calls", "a") as calls:
-        print(repr({"words": words, "changes": changes}), file=calls)
+        print(repr({"words": words, "changes": changes, "key": os.environ.get("AWS_ACCESS_KEY_ID")}), file=calls)
     fault(f"{service} {operation} " + " ".join(words[2:]))
     state = read("state", {})
     call(state, service, operation, options(words[2:]))

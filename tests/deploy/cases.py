@@ -360,6 +360,26 @@ def a_stack_that_never_came_to_be_is_deleted_only_when_somebody_says_so(account:
 
 
 @case
+def a_stack_that_was_left_as_it_failed_goes_on_from_there(account: Account) -> None:
+    account.set(stack_failure="Something else", stacks={})
+    fails(account.deploy(*THERE, "--keep-failed"), "What failed first")
+    assert account.state["stacks"]["soci"]["status"] == "CREATE_FAILED"
+    account.set(stack_failure="")
+    account.deployed(*THERE)
+    assert account.state["stacks"]["soci"]["status"].endswith("_COMPLETE")
+
+
+@case
+def keys_in_the_environment_do_not_win_over_a_profile_that_is_named(account: Account) -> None:
+    for words, keys in ((["--profile", "prod"], None), ([], "AKIAOTHER")):
+        account.calls()
+        given = {"AWS_ACCESS_KEY_ID": "AKIAOTHER", "AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "y"}
+        run = account.deploy(*THERE, *words, **given)
+        assert run.code == 0, run.text
+        assert {call["key"] for call in account.calls()} == {keys}
+
+
+@case
 def a_stack_that_is_being_changed_is_left_alone(account: Account) -> None:
     for status, word in (("UPDATE_IN_PROGRESS", "when that is over"), ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback")):
         account.set(stacks={"soci": {"status": status, "parameters": {}, "events": [], "template": ""}})
@@ -374,7 +394,7 @@ def a_failure_tells_the_first_reason_and_what_to_do(account: Account) -> None:
         ("The maximum number of VPCs has been reached. (VpcLimitExceeded)", "VpcId="),
         ("Specified ReservedConcurrentExecutions decreases account's UnreservedConcurrentExecution", "leave IndexLambda"),
         ("The image manifest, config or layer media type for the source image is not supported", "for x86_64"),
-        ("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered': circuit breaker", "--keep-failed"),
+        ("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered': circuit breaker", "describe-log-groups"),
         ("Something else", "docs/DEPLOY.md"),
     ):
         account.set(stack_failure=reason, stacks={})
@@ -435,7 +455,7 @@ def mistakes_on_the_command_line_exit_with_2(account: Account) -> None:
     for words, told in (
         (["--nonsense", "x"], "no option --nonsense"), (["--filters"], "needs a value"), (["nonsense"], "neither"),
         (["--architecture", "mips"], "x86_64 or arm64"), (["--stack-name", "a b"], "letters, digits"),
-        (["--source", "a", "--image", "b"], "exclude each other"), (["--poll-seconds", "x"], "a number"), (["--smoke-seconds", "1.5"], "whole number"),
+        (["--source", "a", "--image", "b"], "exclude each other"), (["ImageUri=x"], "with --image"), (["--poll-seconds", "x"], "a number"), (["--smoke-seconds", "1.5"], "whole number"),
     ):
         fails(account.deploy(*words), told, code=2)
     fails(account.deploy("MaxTask=8"), "no parameter MaxTask", "docs/DEPLOY.md")
@@ -582,6 +602,13 @@ def deleting_asks_first_and_takes_the_rest_only_with_all(account: Account) -> No
     assert run.code == 0, run.text
     assert "stay; --all" in run.out
     assert list(account.state["stacks"]) == ["soci-index-builder-registry"] and account.state["buckets"]
+    canary = {"status": "CREATE_COMPLETE", "events": [], "template": "",
+              "parameters": {"ImageUri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/soci-index-builder@sha256:{'a' * 64}"}}
+    alone = account.state["stacks"]
+    account.set(stacks=alone | {"canary": canary})
+    fails(account.deploy("--delete", "--all", "--yes"), "the image of other stacks: canary")
+    assert account.state["repositories"] and account.state["buckets"]
+    account.set(stacks=alone)
     account.deployed("--delete", "--all", "--yes")
     state = account.state
     assert (state["stacks"], state["repositories"], state["buckets"]) == ({}, {}, {})
