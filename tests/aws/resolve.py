@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What CloudFormation makes of template.yaml, for the tests of this folder and for `preflight`.
+"""What CloudFormation makes of template.yaml, for `preflight` and for all tests in Python that read a template.
 
 resolve.py [--partition PARTITION] [--region REGION] [PARAMETER=VALUE...]
 
@@ -59,6 +59,9 @@ def _function(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str
         value = loader.construct_sequence(node, deep=True)
     else:
         value = loader.construct_mapping(node, deep=True)
+    if suffix == "GetAtt" and isinstance(value, str):
+        # As JSON has it.
+        value = value.split(".", 1)
     return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
 
 

@@ -20,6 +20,9 @@ from typing import Any
 import cfnlint.data.schemas
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests/aws"))
+import resolve  # noqa: E402  pylint: disable=wrong-import-position
+
 SCHEMAS = Path(next(iter(cfnlint.data.schemas.__path__)))
 FILES = [ROOT / "templates/deployer-policy.json", ROOT / "templates/deployer-policy-2.json"]
 MOST = 6_144
@@ -63,10 +66,8 @@ NO_CALLS = {"configure get", "configure export-credentials", "cloudformation dep
 
 
 def types() -> list[str]:
-    found: set[str] = set()
-    for file in (ROOT / "template.yaml", ROOT / "templates/registry.yaml"):
-        found |= set(re.findall(r"^    Type: (AWS::\w+::\w+)$", file.read_text(), re.M))
-    return sorted(found)
+    files = (ROOT / "template.yaml", ROOT / "templates/registry.yaml")
+    return sorted({resource["Type"] for file in files for resource in resolve.load(file)["Resources"].values()})
 
 
 def schemas() -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import Any
 
-from template import Template
+from resolve import Stack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +80,11 @@ class Request:
 class ScalableTarget:
     """The desired count of the service."""
 
-    def __init__(self, template: Template, habits: Habits):
-        (target,) = template.resources("AWS::ApplicationAutoScaling::ScalableTarget").values()
+    def __init__(self, stack: Stack, habits: Habits):
+        (target,) = stack.of_type("AWS::ApplicationAutoScaling::ScalableTarget").values()
         self.least, self.most = int(target["MinCapacity"]), int(target["MaxCapacity"])
-        policies = template.resources("AWS::ApplicationAutoScaling::ScalingPolicy")
-        self.policies = {f"<{name}>": Policy(name, one) for name, one in policies.items()}
+        policies = stack.of_type("AWS::ApplicationAutoScaling::ScalingPolicy")
+        self.policies = {stack.reference(name): Policy(name, one) for name, one in policies.items()}
         self.habits = habits
         # Time, what it was before, what it became, and whose doing it was.
         self.activities: list[tuple[float, int, int, str]] = []

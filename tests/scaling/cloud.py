@@ -15,8 +15,8 @@ import random
 from alarms import ALARM
 from autoscaling import Habits, Request, ScalableTarget
 from metric_math import Readings
+from resolve import STACK, Stack, load
 from series import Key, Metrics
-from template import STACK, Template
 from watch import alarms_of
 from work import HOUR, MINUTE, Clock, Message, Queue, Service
 
@@ -24,8 +24,6 @@ NAMESPACE = f"soci-index-builder/{STACK}"
 ACTIVE = 6 * HOUR
 IDS = {"live": "Queue", "backfill": "BackfillQueue", "letters": "DeadLetterQueue"}
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:alarms"
-ECS = Key.of("AWS/ECS", "CPUUtilization", ClusterName="<Cluster>", ServiceName="<Service.Name>")
-FAILURES = Key.of("AWS/Events", "Invocations", RuleName="<TaskFailureRule>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +61,13 @@ class Cloud:
 
     def __init__(self, template: pathlib.Path, world: World, seed: int, asleep: bool = False, **parameters: str):
         self.world, self.chance = world, random.Random(f"{seed} {world.name}")
-        stack = Template(template, AlarmTopicArn=TOPIC, **parameters)
+        stack = Stack(load(template), {"AlarmTopicArn": TOPIC, **parameters})
         self.clock, self.metrics = Clock(), Metrics()
-        slots = int(stack.parameters["MaxConcurrentImages"])
+        slots = int(stack.values["MaxConcurrentImages"])
         self.service = Service(self.clock, self.chance, slots, asleep)
+        self.names = {name: stack.name(queue) for name, queue in IDS.items()}
+        self.ecs = Key.of("AWS/ECS", "CPUUtilization", ClusterName=stack.name("Cluster"), ServiceName=stack.name("Service"))
+        self.failures = Key.of("AWS/Events", "Invocations", RuleName=stack.name("TaskFailureRule"))
         self.target = ScalableTarget(stack, world.habits)
         self.service.desired = self.target.least
         self.alarms = {alarm.name: alarm for alarm in alarms_of(stack, world.extra_points)}
@@ -76,7 +77,7 @@ class Cloud:
         self.history: list[tuple[float, int, int, int]] = []
         self.service.on_enqueued = lambda: self.emf("Enqueued", 1)
         self.service.on_job_end = self.job_ended
-        self.service.on_task_failure = lambda: self.metrics.put(FAILURES, self.clock.now, 1, 60)
+        self.service.on_task_failure = lambda: self.metrics.put(self.failures, self.clock.now, 1, 60)
         self.clock.at(MINUTE, self.minute)
 
     def emf(self, name: str, value: float, **dimensions: str) -> None:
@@ -93,7 +94,7 @@ class Cloud:
         running = service.running()
         if running:
             late = self.chance.uniform(*self.world.ecs_late)
-            self.metrics.put(ECS, now - 1, 40, 1 + late, running)
+            self.metrics.put(self.ecs, now - 1, 40, 1 + late, running)
             # Workers ask all the time, and say each minute what the queues' attributes are.
             for queue in service.queues.values():
                 queue.touched = now
@@ -132,7 +133,7 @@ class Cloud:
         }
         for name, value in counts.items():
             if value or not self.world.drops_zeros:
-                key = Key.of("AWS/SQS", name, QueueName=f"<{IDS[queue.name]}.QueueName>")
+                key = Key.of("AWS/SQS", name, QueueName=self.names[queue.name])
                 self.metrics.put(key, now - 1, value, 1 + late)
 
     def look(self) -> None:

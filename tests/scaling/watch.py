@@ -5,8 +5,8 @@ from typing import Any
 
 from alarms import ALARM, INSUFFICIENT, Rule
 from metric_math import Evaluation, Readings, Series
+from resolve import Stack
 from series import Key, Metrics
-from template import Template
 
 # What target tracking makes (containers-roadmap, issues 638 and others; Application Auto Scaling user guide): three points
 # of a minute above the target, and fifteen more than a tenth below it. Missing points are missing.
@@ -87,10 +87,10 @@ class Alarm:
         self.state = state
 
 
-def alarms_of(template: Template, extra: int) -> list[Alarm]:
-    """The alarms of a template, with an evaluation range that is `extra` points longer than what is evaluated."""
+def alarms_of(stack: Stack, extra: int) -> list[Alarm]:
+    """The alarms of a stack, with an evaluation range that is `extra` points longer than what is evaluated."""
     found = []
-    for name, one in template.resources("AWS::CloudWatch::Alarm").items():
+    for name, one in stack.of_type("AWS::CloudWatch::Alarm").items():
         if "Metrics" in one:
             source = Source.of(one["Metrics"])
         else:
@@ -101,7 +101,7 @@ def alarms_of(template: Template, extra: int) -> list[Alarm]:
             one.get("TreatMissingData", "missing"),
         )
         found.append(Alarm(name, rule, source, one.get("AlarmActions", []), extra))
-    for name, one in template.resources("AWS::ApplicationAutoScaling::ScalingPolicy").items():
+    for name, one in stack.of_type("AWS::ApplicationAutoScaling::ScalingPolicy").items():
         tracking = one.get("TargetTrackingScalingPolicyConfiguration")
         if not tracking:
             continue
@@ -109,7 +109,7 @@ def alarms_of(template: Template, extra: int) -> list[Alarm]:
         source = Source.of(tracking["CustomizedMetricSpecification"]["Metrics"], period=60)
         high = Rule("GreaterThanThreshold", target, HIGH_POINTS, HIGH_POINTS)
         low = Rule("LessThanThreshold", target * LOW_SHARE, LOW_POINTS, LOW_POINTS)
-        found.append(Alarm(f"{name}-high", high, source, [f"<{name}>"], extra))
+        found.append(Alarm(f"{name}-high", high, source, [stack.reference(name)], extra))
         if not tracking.get("DisableScaleIn"):
-            found.append(Alarm(f"{name}-low", low, source, [f"<{name}>"], extra))
+            found.append(Alarm(f"{name}-low", low, source, [stack.reference(name)], extra))
     return found
