@@ -226,10 +226,16 @@ class World:
         """Notes a request, and whether it should be allowed."""
         account = more.pop("owner", None) or (resource.split(":")[4] if resource != "*" else "") or ACCOUNT
         role = principal.rsplit("/", 1)[-1].removeprefix(f"{resolve.STACK}-") if ":role/" in principal else ""
+        # Of two accounts both have to allow: the other one allows all, so that what is denied is denied here.
+        statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        self.documents["theirs"] = {"Version": "2012-10-17", "Statement": [statement]}
+        self.documents["their resource"] = {"Version": "2012-10-17", "Statement": [{**statement, "Principal": "*"}]}
+        foreign = f":{OTHER_ACCOUNT}:role/" in principal
         self.requests.append({
             "principal": principal, "action": action, "resource": resource, "account": account,
-            "context": more.get("context", {}), "identity": self.identity.get(role, []),
-            "resourcePolicy": more.get("resource_policy"), "boundary": more.get("boundary"),
+            "context": more.get("context", {}), "identity": ["theirs"] if foreign else self.identity.get(role, []),
+            "resourcePolicy": more.get("resource_policy") or ("their resource" if account == OTHER_ACCOUNT else None),
+            "boundary": more.get("boundary"),
         })
         who = role or principal
         self.expected.append(("Allowed" if expected else "denied", f"{self.partition}: {who} {action} on {resource}"))

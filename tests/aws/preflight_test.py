@@ -235,6 +235,7 @@ def what_aws_refuses_is_told() -> None:
         "INVALID_ACTION", "FAIL CloudWatch calculates ", "FAIL vCPUs of Fargate", "FAIL AWSServiceRoleForECS",
         "create-service-linked-role", "failed",
     ).leaves_nothing()
+    Run({"events test-event-pattern": {"Result": True}}).expect(1, "EventBridge says", "failed").leaves_nothing()
 
 
 def what_may_not_be_asked_is_told_and_no_failure() -> None:

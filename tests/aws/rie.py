@@ -26,6 +26,7 @@ import sys
 import tarfile
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -140,10 +141,23 @@ class Aws(http.server.BaseHTTPRequestHandler):
             return
         if "/manifests/" in self.path:
             name = self.path.rsplit("/", 1)[1]
+            if lacks_blobs(body, self.blobs):
+                self.answer(400, b'{"errors": [{"code": "MANIFEST_BLOB_UNKNOWN"}]}')
+                return
             put_manifest(name, self.headers["Content-Type"], body)
+        elif digest_of(body) not in urllib.parse.unquote(self.path):
+            self.answer(400, b'{"errors": [{"code": "DIGEST_INVALID"}]}')
+            return
         else:
             self.blobs[digest_of(body)] = body
         self.answer(201, headers={"Docker-Content-Digest": digest_of(body)})
+
+
+def lacks_blobs(manifest: bytes, blobs: dict[str, bytes]) -> bool:
+    """Whether a manifest names a configuration or layer that was not pushed."""
+    document = json.loads(manifest)
+    named = [document["config"], *document.get("layers", [])] if "config" in document else []
+    return any(blob["digest"] not in blobs for blob in named)
 
 
 def digest_of(body: bytes) -> str:

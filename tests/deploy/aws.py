@@ -94,6 +94,9 @@ def deploy_stack(state: State, given: dict[str, list[str]]) -> None:
         return
     if "ImageUri" in wanted and "@sha256:" not in wanted["ImageUri"]:
         refuse("CreateChangeSet", "ValidationError", "ImageUri names no digest")
+    for bucket in given.get("--s3-bucket", []):
+        if bucket not in state["filled_buckets"]:
+            state["filled_buckets"].append(bucket)
     verb = "UPDATE" if stack["status"] else "CREATE"
     event(stack, f"{verb}_IN_PROGRESS", name, "AWS::CloudFormation::Stack", "User Initiated")
     broken = state.get("stack_failure") if "ImageUri" in wanted else None
@@ -231,9 +234,11 @@ def call(state: State, service: str, operation: str, given: dict[str, list[str]]
             settings = state["buckets"][one["--bucket"]]
             settings += [] if operation in settings else [operation]
         case "s3api delete-bucket":
+            if one["--bucket"] in state["filled_buckets"]:
+                refuse("DeleteBucket", "BucketNotEmpty", "The bucket you tried to delete is not empty")
             del state["buckets"][one["--bucket"]]
         case "s3 rm":
-            pass
+            state["filled_buckets"].remove(sys.argv[3].split("/")[2])
         case other:
             print(f"the stand-in for aws does not know {other}", file=sys.stderr)
             sys.exit(252)

@@ -93,7 +93,7 @@ class Account:
         file = self.folder / "state"
         state = marshal.loads(file.read_bytes()) if file.exists() else {
             "roles": ["ecs.amazonaws.com", "ecs.application-autoscaling.amazonaws.com"], "stacks": {},
-            "repositories": {}, "buckets": {}, "foreign_buckets": [], "quota": "100.0",
+            "repositories": {}, "buckets": {}, "foreign_buckets": [], "filled_buckets": [], "quota": "100.0",
         }
         file.write_bytes(marshal.dumps(state | changes))
 
