@@ -25,8 +25,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// other is read. Requests for less cost more than they bring.
 const SMALLEST_WINDOW: u64 = 2 << 20;
 
-/// Most memory for windows, if that is more than [`LAYERS_WINDOW`] for each layer. More makes no download faster.
-const MOST_WINDOWS: u64 = 64 << 20;
+/// Most memory for windows, if that is more than [`LAYERS_WINDOW`] for each layer: of a layer that is alone and whose
+/// connections are slow. It has that many only where they make it quicker.
+const MOST_WINDOWS: u64 = 256 << 20;
+
+/// Most memory for windows that is reserved for layers, if that is more than [`LAYERS_WINDOW`] for each. The rest of what
+/// windows may take goes to those that can use it.
+const MOST_RESERVED: u64 = 64 << 20;
 
 /// Window of a layer that fills a link together with others.
 const LAYERS_WINDOW: u64 = 16 << 20;
@@ -117,14 +122,15 @@ impl Budget {
         let memory = memory.max(Self::LEAST_MEMORY);
         let (documents, results) = (for_documents(memory), for_results(memory));
         let for_layers = memory - documents - results;
-        let most = MOST_WINDOWS.max(LAYERS_WINDOW * layers as u64);
-        let windows = (for_layers / 2).min(most);
+        let of_layers = LAYERS_WINDOW * layers as u64;
+        let windows = (for_layers / 2).min(MOST_WINDOWS.max(of_layers));
+        let reserved = windows.min(MOST_RESERVED.max(of_layers));
         Self {
             slots: Arc::new(Semaphore::new(layers)),
             documents: MemoryPool::new(documents, 0),
             results: MemoryPool::new(results, 0),
             layers: MemoryPool::new(for_layers, windows),
-            window: (windows / layers as u64).clamp(SMALLEST_WINDOW, Transfer::default().window()),
+            window: (reserved / layers as u64).clamp(SMALLEST_WINDOW, MOST_RESERVED),
         }
     }
 
@@ -140,7 +146,7 @@ impl Budget {
     }
 
     /// Waits until there is memory for a layer of `size` bytes whose ztoc takes at least `ztoc`. Alone, it
-    /// gets a window as large as the client's default, if the memory is.
+    /// may borrow a window as large as the client's default, if the memory is.
     pub(crate) async fn layer(&self, size: u64, ztoc: u64) -> LayerMemory {
         let (window, mut beside) =
             self.layers.reserve(self.window.min(size), BESIDE + ztoc, Transfer::default()).await;

@@ -1,8 +1,8 @@
 //! Downloads of blobs: in parallel parts, in order, within a fixed window, resumed where they
 //! broke.
 //!
-//! One connection to an object store gives 50 to 100 MB/s, which several at once multiply. So a
-//! [`BlobReader`] splits the blob into ranged requests, each read by a [`PartReader`] on a task of
+//! One connection to an object store gives 20 to 100 MB/s, which several at once multiply (`breadth` finds out how many
+//! are of use). So a [`BlobReader`] splits the blob into ranged requests, each read by a [`PartReader`] on a task of
 //! its own, and hands their bytes out in order. A part passes its bytes on while it is still
 //! downloading, so the first bytes come as early as with one plain request.
 //!
@@ -10,8 +10,8 @@
 //! - The bytes come in order, each once, from the first to the last.
 //! - [`BlobReader::next`] gives `None` only after the digest of all bytes was found to be the
 //!   blob's. Whoever stops before has nothing that was verified.
-//! - What was received and not handed out stays within the window. Part `i + parallel_parts` is not
-//!   begun before part `i` was handed out whole, and readers that share memory begin a part only
+//! - What was received and not handed out stays within the window. Of parts, at most `parallel_parts` are begun and not
+//!   handed out whole, and readers that share memory begin a part only
 //!   with room for it ([`MemoryLease`]). A server that ignores ranges gives one stream for the whole
 //!   blob; that is read under a semaphore of the window's size.
 //! - A fault costs what was in flight, not what had come: each part goes on at the byte reached. An
@@ -26,6 +26,7 @@
 //! Each byte is copied once, out of the connection's buffer into blocks that the window is made of
 //! (`queue`).
 
+mod breadth;
 mod content_range;
 mod part;
 mod queue;
@@ -38,7 +39,10 @@ use bytes::Bytes;
 use soci_oci::{Digest, Hasher};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use self::breadth::Breadth;
+pub(crate) use self::breadth::FoundBreadths;
 pub(crate) use part::{BlobTarget, Extent, PartReader, total_size};
 
 pub use self::queue::MAX_PIECE;
@@ -59,6 +63,8 @@ pub struct BlobReader {
     position: u64,
     hasher: Option<Hasher>,
     phase: ReaderPhase,
+    /// How many parts are to be under way.
+    breadth: Breadth,
     /// Parts under way in order; the front one holds the byte at `position`.
     parts: VecDeque<Part>,
     /// First byte that no part covers yet.
@@ -101,7 +107,9 @@ impl BlobReader {
     pub(crate) fn new(target: Arc<BlobTarget>, size: u64, lease: MemoryLease) -> Self {
         let hasher = Some(Hasher::new(target.digest.algorithm()));
         let window = Arc::new(Window::new(lease.guaranteed()));
+        let first = target.transport.found_breadths.of(target.repository.registry());
         Self {
+            breadth: Breadth::new(first, lease.transfer().parallel_parts),
             target,
             size,
             blocks: Arc::new(BlockPool::new(lease.transfer())),
@@ -190,7 +198,10 @@ impl BlobReader {
             // At every piece: others may have given back memory that a part can be begun with.
             self.begin_parts();
             let Some(part) = self.parts.front_mut() else { return self.verify() };
-            match part.pieces.next().await {
+            let asked = Instant::now();
+            let next = part.pieces.next().await;
+            self.breadth.waited(asked.elapsed());
+            match next {
                 Some(piece) => {
                     let piece = piece?;
                     self.window.handed_out(piece.len());
@@ -201,7 +212,11 @@ impl BlobReader {
                 }
                 None if part.end == self.position => {
                     // Its room goes back, and the loop begins the next part with it.
-                    self.parts.pop_front();
+                    let handed_out = self.parts.pop_front();
+                    let bytes = handed_out.map_or(0, |part| part.room.bytes());
+                    if self.covered < self.size {
+                        self.breadth.handed_out(bytes, Instant::now());
+                    }
                 }
                 // A task that ends early without an error was cancelled.
                 None => return Err(self.interrupted()),
@@ -228,7 +243,10 @@ impl BlobReader {
 
     fn take_room(&self) -> Option<Room> {
         let left = self.size - self.covered;
-        if left == 0 { None } else { self.lease.take(left, self.parts.len()) }
+        if left == 0 || self.parts.len() >= self.breadth.parts() {
+            return None;
+        }
+        self.lease.take(left, self.parts.len())
     }
 
     fn begin_parts(&mut self) {
@@ -273,6 +291,10 @@ impl BlobReader {
         match actual {
             Some(actual) if actual == expected => {
                 self.phase = ReaderPhase::Verified;
+                if let Some(parts) = self.breadth.found() {
+                    let registry = self.target.repository.registry();
+                    self.target.transport.found_breadths.learn(registry, parts);
+                }
                 Ok(None)
             }
             Some(actual) => Err(Error::mismatch(self.target.request_line()?, expected, actual)),

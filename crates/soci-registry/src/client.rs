@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::auth::credentials::{Anonymous, CredentialProvider};
 use crate::auth::{Authorizer, Scope};
+use crate::blob::FoundBreadths;
 use crate::clients::{ClientSetup, HttpClients};
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry};
@@ -238,6 +239,7 @@ impl ClientBuilder {
                 authorizer: Authorizer::new(self.credentials, product),
                 lacking: Lacking::default(),
                 upload_habits: UploadHabits::default(),
+                found_breadths: FoundBreadths::default(),
                 started: Instant::now(),
             }),
         })

@@ -20,6 +20,7 @@ use soci_oci::Repository;
 use tokio::time::Instant;
 
 use crate::auth::{Authorizer, Refusal, Scope};
+use crate::blob::FoundBreadths;
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry, Reply};
 use crate::immutable_tag::immutable_tag;
@@ -55,6 +56,7 @@ pub(crate) struct Transport {
     pub(crate) authorizer: Authorizer,
     pub(crate) lacking: Lacking,
     pub(crate) upload_habits: UploadHabits,
+    pub(crate) found_breadths: FoundBreadths,
     /// Origin of the times that retries are measured in.
     pub(crate) started: Instant,
 }
