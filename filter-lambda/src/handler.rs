@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Map;
 use soci_lambda::{Invocation, InvocationError};
-use soci_logs::{EmfDirective, EmfLines, EmfMetric};
+use soci_logs::{ENQUEUED, EmfDirective, EmfLines, EmfMetric};
 use soci_push::event::{EventError, PushEvent};
 use soci_push::{PushRules, SkippedPush, TagFilter};
 use soci_queue::Queue;
@@ -157,7 +157,7 @@ impl<Q: Queue, M: Manifests> EventHandler<Q, M> {
 impl<Q, M> EventHandler<Q, M> {
     fn count_enqueued(&self) {
         let Some(lines) = &self.enqueued else { return };
-        let metrics = [EmfMetric { name: "Enqueued", unit: "Count", value: 1.into() }];
+        let metrics = [EmfMetric { name: ENQUEUED, unit: "Count", value: 1.into() }];
         lines.write(&[EmfDirective { dimensions: &[&[]], metrics: &metrics }], Map::new());
     }
 }

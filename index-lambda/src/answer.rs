@@ -59,7 +59,8 @@ pub(crate) fn sentence(handled: &Handled, payload: &str) -> Result<String, Invoc
             "superseded" | "tag-gone" | "other-platforms" => skipped(&why.detail),
             _ => NO_IMAGE.to_owned(),
         }),
-        (Delivery::HandedOver(_), Some(why)) => {
+        // The last does not occur here: nobody's own queue is asked directly.
+        (Delivery::HandedOver(_) | Delivery::ComesAgain { .. }, Some(why)) => {
             Ok(format!("Handed over to the queue: {}", why.detail))
         }
         (Delivery::DeadLettered(_), Some(why)) => Ok(kind_of(why).to_owned()),

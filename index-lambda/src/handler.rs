@@ -1,14 +1,16 @@
 //! What happens to one invocation, and the lines that are logged about it.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use soci_jobs::{Outcome, RepositoryOpener};
+use soci_jobs::{MessageAction, Outcome, RepositoryOpener};
 use soci_lambda::{Invocation, InvocationError};
-use soci_queue::Queue;
+use soci_queue::{JobHistory, Queue};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::answer::{Answer, BatchAnswer, ItemFailure, is_settled, sentence};
+use crate::metrics::FunctionMetrics;
 use crate::payload::{Batch, Payload, QueueIdentity};
 use crate::work::{Delivery, Handled, Incoming, Worker};
 
@@ -19,6 +21,8 @@ pub struct InvocationHandler<S, Q> {
     pub worker: Worker<S, Q>,
     /// The queue that jobs are handed to, as event source mappings name it.
     pub queue: QueueIdentity,
+    /// Tells CloudWatch, if it is told.
+    pub metrics: Option<Arc<FunctionMetrics>>,
 }
 
 impl<S: RepositoryOpener, Q: Queue> InvocationHandler<S, Q> {
@@ -33,7 +37,15 @@ impl<S: RepositoryOpener, Q: Queue> InvocationHandler<S, Q> {
             Ok(Payload::Batch(batch)) => Ok(Answer::Batch(self.batch(&batch, invocation).await)),
             Ok(Payload::Direct) => {
                 let id = &*invocation.request_id;
-                let message = Incoming { body: payload, id, from: "", stays: false };
+                let message = Incoming {
+                    body: payload,
+                    id,
+                    from: "",
+                    is_own: false,
+                    receive_count: 1,
+                    history: &JobHistory::since(SystemTime::now()),
+                    attributes: &[],
+                };
                 let handled = self.one(&message, invocation).await;
                 sentence(&handled, payload).map(Answer::Sentence)
             }
@@ -53,7 +65,10 @@ impl<S: RepositoryOpener, Q: Queue> InvocationHandler<S, Q> {
                 body: &record.body,
                 id: &record.message_id,
                 from: record.queue(),
-                stays: self.queue.is(&record.event_source_arn),
+                is_own: self.queue.is(&record.event_source_arn),
+                receive_count: record.receive_count(),
+                history: &record.history(SystemTime::now()),
+                attributes: &record.texts(),
             };
             let handled = self.one(&message, invocation).await;
             if !is_settled(&handled) {
@@ -67,6 +82,9 @@ impl<S: RepositoryOpener, Q: Queue> InvocationHandler<S, Q> {
     async fn one(&self, message: &Incoming<'_>, invocation: &Invocation) -> Handled {
         let begun = Instant::now();
         let handled = self.worker.work(message, invocation).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.handled(&handled, message);
+        }
         log(&handled, message, &invocation.request_id, begun.elapsed());
         handled
     }
@@ -80,13 +98,14 @@ fn log(handled: &Handled, message: &Incoming<'_>, request_id: &str, elapsed: Dur
     let digest = job.map(|job| job.digest.to_string());
     let tag = job.and_then(|job| job.tag.as_ref()).map(soci_oci::Tag::as_str);
     let event_id = job.and_then(|job| job.event_id.as_ref()).map(soci_push::event::EventId::as_str);
+    let outcome = handled.label();
     let reason = handled.outcome.why().map(|why| why.reason);
     let detail = handled.outcome.why().map_or("", |why| &why.detail);
     // A macro, because the fields and the level of a line are fixed where it is written.
     macro_rules! line {
-        ($level:ident, $outcome:expr, $($rest:tt)*) => {
+        ($level:ident, $($rest:tt)*) => {
             $level!(
-                outcome = $outcome, reason, repository, digest, tag, event_id, request_id,
+                outcome, reason, repository, digest, tag, event_id, request_id,
                 message_id, seconds, $($rest)*
             )
         };
@@ -100,29 +119,36 @@ fn log(handled: &Handled, message: &Incoming<'_>, request_id: &str, elapsed: Dur
     match (&handled.outcome, &handled.delivery) {
         (Outcome::Indexed(report), _) => {
             let (index, bytes) = (report.index.to_string(), report.bytes_read);
-            line!(info, "indexed", index, bytes, "SOCI index pushed");
+            line!(info, index, bytes, "SOCI index pushed");
         }
         (Outcome::AlreadyIndexed(report), _) => {
             let index = report.index.to_string();
-            line!(info, "already-indexed", index, "the SOCI index was there");
+            line!(info, index, "the SOCI index was there");
         }
-        (Outcome::Skipped(_), Delivery::NotNeeded) => line!(info, "skipped", "{detail}"),
+        (Outcome::Skipped(_), Delivery::NotNeeded) => line!(info, "{detail}"),
         (_, Delivery::HandedOver(job)) => {
-            line!(warn, "handed-over", job_id = &*job.0, "{detail}");
+            line!(warn, job_id = &*job.0, "{detail}");
+        }
+        // Nothing has failed yet where the registry is asked once more.
+        (_, Delivery::ComesAgain { copy, action: MessageAction::SecondLook { again_in } }) => {
+            line!(info, job_id = &*copy.0, again_in = again_in.as_secs(), "{detail}");
+        }
+        (_, Delivery::ComesAgain { copy, action }) => {
+            let again_in = match action {
+                MessageAction::Retry { again_in } => Some(again_in.as_secs()),
+                _ => None,
+            };
+            line!(warn, job_id = &*copy.0, again_in, "{detail}");
         }
         (_, Delivery::DeadLettered(letter)) => {
-            line!(error, "rejected", letter_id = &*letter.0, "{detail}");
+            line!(error, letter_id = &*letter.0, "{detail}");
         }
-        (outcome, delivery) => {
+        (_, delivery) => {
             let queue_error = match delivery {
                 Delivery::Failed { error } => error.as_deref(),
                 _ => None,
             };
-            if matches!(outcome, Outcome::Rejected(_)) {
-                line!(error, "stuck", queue_error, "{detail}");
-            } else {
-                line!(error, "left", queue_error, "{detail}");
-            }
+            line!(error, queue_error, "{detail}");
         }
     }
 }

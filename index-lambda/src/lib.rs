@@ -9,18 +9,27 @@
 //! | indexed, or nothing to do | a sentence | done |
 //! | out of time, or failed in passing | a sentence, and a job on the queue | done, and a job on the queue |
 //! | can never be indexed | a sentence, and on the dead-letter queue | done, and on the dead-letter queue |
+//! | only a registry says that it has ended | a sentence, and a job on the queue | done, and a job on the queue |
 //! | the queue that should take it fails or is not there | the invocation fails | stays on its queue |
-//! | out of time, or failed in passing, and the queue is the one it came from | | stays on its queue |
+//!
+//! A message of the very queue that jobs are handed to is settled by the worker's rule ([`soci_jobs::NextStep`]), as no
+//! worker reads that queue then:
+//!
+//! | what becomes of an image | message of the queue that jobs are handed to |
+//! | --- | --- |
+//! | only a registry says that it has ended, as of an image that is gone | done, and a copy for a second look a minute later |
+//! | a registry says so again, in answer to the same | done: skipped, or on the dead-letter queue |
+//! | failed in passing, or out of time | done, and a copy that is visible after a while |
+//! | failed in passing too often, out of time twice, or can never be indexed | done, and on the dead-letter queue |
 //!
 //! An image that can never be indexed is answered with a sentence and no error once it is on the
-//! dead-letter queue, because Lambda would try it twice more. A message that came from the very
-//! queue that jobs are handed to is left there: a job put on it would begin to count its receives
-//! from one again, and never be given up.
+//! dead-letter queue, because Lambda would try it twice more.
 //!
 //! Nothing is written to disk.
 
 mod answer;
 mod handler;
+mod metrics;
 mod payload;
 mod program;
 mod settings;
@@ -28,7 +37,8 @@ mod work;
 
 pub use answer::{Answer, BatchAnswer, ItemFailure};
 pub use handler::InvocationHandler;
-pub use payload::{Batch, Payload, PayloadError, QueueIdentity, Record};
+pub use metrics::FunctionMetrics;
+pub use payload::{Batch, Payload, PayloadError, QueueIdentity, Record, RecordAttribute};
 pub use program::run;
 pub use settings::Settings;
-pub use work::{Delivery, Handled, Incoming, Worker};
+pub use work::{Delivery, Handled, Incoming, RETRIES, Worker};

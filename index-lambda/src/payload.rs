@@ -1,8 +1,12 @@
 //! What the function is invoked with.
 
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use soci_aws::QueueUrl;
+use soci_queue::JobHistory;
 
 /// `eventSource` of messages of SQS.
 const SQS: &str = "aws:sqs";
@@ -39,6 +43,20 @@ pub struct Record {
     /// The queue's ARN.
     #[serde(rename = "eventSourceARN")]
     pub event_source_arn: String,
+    /// What SQS says of it, such as how often it was received.
+    #[serde(default)]
+    pub attributes: HashMap<String, String>,
+    /// What its sender says of it.
+    #[serde(default)]
+    pub message_attributes: HashMap<String, RecordAttribute>,
+}
+
+/// An attribute of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordAttribute {
+    /// Its text; nothing of bytes.
+    pub string_value: Option<String>,
 }
 
 /// Bytes that look like messages of a queue and are none. Nothing says which messages have failed,
@@ -81,6 +99,33 @@ impl Record {
     /// Name of the queue that it comes from.
     pub fn queue(&self) -> &str {
         self.event_source_arn.rsplit(':').next().unwrap_or_default()
+    }
+
+    /// How often it was received, this time included.
+    pub fn receive_count(&self) -> u32 {
+        let count = self.attributes.get("ApproximateReceiveCount");
+        count.and_then(|count| count.parse().ok()).unwrap_or(1)
+    }
+
+    /// What it says of its job; a message that does not tell when it was sent was sent at `now`. Receives before
+    /// this one, after which nothing came, are counted.
+    pub fn history(&self, now: SystemTime) -> JobHistory {
+        let sent = self.attributes.get("SentTimestamp").and_then(|millis| millis.parse().ok());
+        let sent = sent.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
+        let text = |name: &str| self.message_attributes.get(name)?.string_value.as_deref();
+        let history = JobHistory::read(text, sent.unwrap_or(now));
+        let crashes = history.crashes.saturating_add(self.receive_count().saturating_sub(1));
+        JobHistory { crashes, ..history }
+    }
+
+    /// What its sender says of it, as names and texts.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        let text = |(name, attribute): (&String, &RecordAttribute)| {
+            Some((name.clone(), attribute.string_value.clone()?))
+        };
+        let mut texts: Vec<_> = self.message_attributes.iter().filter_map(text).collect();
+        texts.sort_unstable();
+        texts
     }
 }
 
@@ -148,6 +193,30 @@ mod tests {
         assert_eq!(record.message_id, "059f36b4-87a3-44ab-83d2-661975830a7d");
         assert_eq!((&*record.body, record.queue()), ("{}", "small"));
         assert_eq!(read(&json!([])).unwrap(), Payload::Batch(Batch { records: Vec::new() }));
+    }
+
+    #[test]
+    fn a_record_says_what_earlier_tries_left_on_it() {
+        let Payload::Batch(batch) = read(&json!([record(|record| {
+            record["attributes"] =
+                json!({ "ApproximateReceiveCount": "3", "SentTimestamp": "1785587696789" });
+            record["messageAttributes"] = json!({
+                "job_attempts": { "stringValue": "2", "dataType": "String" },
+                "job_doubt": { "stringValue": "image-gone image", "dataType": "String" },
+                "trace": { "stringValue": "1", "binaryListValues": [], "dataType": "String" },
+                "bytes": { "binaryValue": "AAA=", "dataType": "Binary" },
+            });
+        })]))
+        .unwrap() else {
+            panic!("it is a batch")
+        };
+        let record = &batch.records[0];
+        let sent = UNIX_EPOCH + Duration::from_millis(1_785_587_696_789);
+        let history = record.history(SystemTime::now());
+        assert_eq!((record.receive_count(), history.first_sent_at), (3, sent));
+        assert_eq!((history.attempts, history.crashes), (2, 2));
+        assert_eq!(history.doubt.as_deref(), Some("image-gone image"));
+        assert_eq!(record.texts().len(), 3);
     }
 
     #[test]

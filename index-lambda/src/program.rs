@@ -11,10 +11,11 @@ use soci_aws::{EcrCredentials, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag};
 use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
 use soci_lambda::{InvocationError, block_on, serve, start_logging};
+use soci_logs::EmfLines;
 use soci_registry::Client;
 use soci_text::error_chain;
 
-use crate::{Answer, InvocationHandler, QueueIdentity, Settings, Worker};
+use crate::{Answer, FunctionMetrics, InvocationHandler, QueueIdentity, Settings, Worker};
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, InvocationError>> + 'a>>;
@@ -70,7 +71,10 @@ async fn serve_invocations(settings: &Settings) -> Result<(), Box<dyn Error>> {
         runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
-    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&settings.queue_url) };
+    let metrics = settings.emf_namespace.clone();
+    let metrics = metrics.map(|namespace| FunctionMetrics::new(EmfLines::new(namespace)).into());
+    let queue = QueueIdentity::of(&settings.queue_url);
+    let handler = InvocationHandler { worker, queue, metrics };
     let handle = |payload: Box<RawValue>, invocation| -> Handled<'_> {
         let handler = &handler;
         Box::pin(async move { handler.handle(payload.get(), &invocation).await })

@@ -10,6 +10,7 @@ use soci_config::{
 };
 use soci_jobs::EndpointOverride;
 use soci_lambda::LogSettings;
+use soci_logs::EmfNamespace;
 use soci_text::Runbook;
 
 /// What the index Lambda is told.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub memory_budget: u64,
     /// Layers that are worked on at once.
     pub layers: NonZeroUsize,
+    /// Under which name CloudWatch is told of messages, if it is.
+    pub emf_namespace: Option<EmfNamespace>,
     /// How logs look.
     pub logs: LogSettings,
 }
@@ -55,6 +58,7 @@ impl Settings {
         let memory = reader.number(name::LAMBDA_MEMORY, 1..=1 << 20);
         let memory_budget = reader.bytes(name::MEMORY_BUDGET, LEAST_BUDGET..=MOST_BUDGET);
         let logs = LogSettings::read(&mut reader);
+        let emf_namespace = reader.parsed(name::EMF_NAMESPACE, str::parse);
         let settings = || {
             Some(Self {
                 index: index?,
@@ -66,6 +70,7 @@ impl Settings {
                 deadline_margin: deadline_margin?,
                 memory_budget: memory_budget.unwrap_or_else(|| budget_of_this_process(memory)),
                 layers: cores,
+                emf_namespace,
                 logs: logs?,
             })
         };
@@ -134,6 +139,7 @@ mod tests {
             (name::LAMBDA_MEMORY, "much"),
             (name::MEMORY_BUDGET, "1"),
             (name::LOG_LEVEL, "loud"),
+            (name::EMF_NAMESPACE, "AWS/x"),
         ];
         let problems = read(&wrong).unwrap_err();
         let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();

@@ -1,19 +1,45 @@
 //! What is done about one message.
+//!
+//! A message of the queue that jobs are handed to is settled here, as nobody else reads that queue then: by
+//! [`NextStep`], the same rule as the worker's. What comes again does so as a fresh copy on that queue, so that only
+//! invocations that died count against the queue's limit of receives. Everything else that is not done goes to that
+//! queue, for whoever reads it.
+//!
+//! Lambda follows a chain of messages through a queue and back, and stops it after 16 invocations of a function (AWS Lambda
+//! developer guide, "Use Lambda recursive loop detection"): the SDK hands on the identifier by which it does. So tries are
+//! counted here ([`RETRIES`]), where a worker has a day. Turning that off is a setting that not every region has.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use soci_indexer::Reason;
-use soci_jobs::{Outcome, RepositoryOpener, Runner, SECOND_LOOK_AFTER, Why, reasons};
+use soci_jobs::{
+    EndKind, JobEnd, JobFacts, MessageAction, NextStep, Outcome, RepositoryOpener, RetryRule,
+    Runner, SECOND_LOOK_AFTER, Why, reasons,
+};
 use soci_lambda::Invocation;
+use soci_push::event::Timestamp;
 use soci_push::job::JobError;
 use soci_push::{Job, JobMessage, PushRules, Task, understand};
 use soci_queue::{DeadLetter, Group, JobHistory, MessageId, Outgoing, Queue};
+use soci_retry::Backoff;
 use soci_text::{Runbook, error_chain};
 use tokio::time::{Instant, timeout_at};
 
 /// What has to be left of an invocation after a message was sent, to answer and to log.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
+
+/// Reason of a try for which an invocation had too little time.
+const DEADLINE: &str = "deadline";
+
+/// How long the function tries what may pass: 13 times in one to two hours. With the look by which a job came to the queue,
+/// and a second look at its end, that is below the 16 invocations of one chain.
+pub const RETRIES: RetryRule = RetryRule {
+    pauses: Backoff { first: Duration::from_mins(1), max: Duration::from_mins(15) },
+    max_age: Duration::from_hours(24),
+    max_tries: NonZeroU32::new(13),
+};
 
 /// Indexes images, and sends elsewhere what it does not index.
 #[derive(Clone, Debug)]
@@ -41,8 +67,14 @@ pub struct Incoming<'a> {
     pub id: &'a str,
     /// Name of its queue; empty if it comes from none.
     pub from: &'a str,
-    /// Whether it is on the queue that jobs are handed to, and stays there if it is not done.
-    pub stays: bool,
+    /// Whether it is on the queue that jobs are handed to, so that nobody else has it if it is not done.
+    pub is_own: bool,
+    /// How often it was received, this time included; 1 if it comes from no queue.
+    pub receive_count: u32,
+    /// What it says of its job.
+    pub history: &'a JobHistory,
+    /// What its sender says of it beside its text.
+    pub attributes: &'a [(String, String)],
 }
 
 /// What became of a message.
@@ -63,6 +95,13 @@ pub enum Delivery {
     NotNeeded,
     /// A job for the same image is on the queue, as this message.
     HandedOver(MessageId),
+    /// A copy of it is on its own queue, as this message.
+    ComesAgain {
+        /// The copy.
+        copy: MessageId,
+        /// What it comes again for.
+        action: MessageAction,
+    },
     /// It is on the dead-letter queue, as this message.
     DeadLettered(MessageId),
     /// It is on no other queue, though something is left to do.
@@ -81,6 +120,20 @@ impl Handled {
             Err(_) => None,
         }
     }
+
+    /// What became of it, as log and metrics tell: in the worker's words ([`EndKind::label`]) where these fit, else
+    /// `handed-over`, or, where a queue had to take it and did not, `stuck` if it can never be done and `left` if it can.
+    pub fn label(&self) -> &'static str {
+        let end = |action| JobEnd { outcome: self.outcome.clone(), action }.label();
+        match &self.delivery {
+            Delivery::NotNeeded => end(MessageAction::Delete),
+            Delivery::ComesAgain { action, .. } => end(*action),
+            Delivery::DeadLettered(_) => EndKind::Rejected.label(),
+            Delivery::HandedOver(_) => "handed-over",
+            Delivery::Failed { .. } if matches!(self.outcome, Outcome::Rejected(_)) => "stuck",
+            Delivery::Failed { .. } => "left",
+        }
+    }
 }
 
 impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
@@ -96,51 +149,93 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             Ok(Task::Index(job)) => Some(job),
             _ => None,
         };
+        if message.is_own {
+            let (outcome, delivery) = self.settle(message, job, outcome, invocation).await;
+            return Handled { asked, outcome, delivery };
+        }
         let delivery = match (&outcome, job) {
             // Only a registry says that it has ended: a worker has a second look, some time later.
             (outcome, Some(job)) if outcome.doubt().is_some() => {
-                self.hand_over(message, job, outcome, invocation).await
+                self.hand_over(job, outcome, invocation).await
             }
             // A worker has more memory.
             (Outcome::Rejected(why), Some(job))
                 if why.found.is_some_and(Reason::is_of_this_process) =>
             {
-                self.hand_over(message, job, &outcome, invocation).await
+                self.hand_over(job, &outcome, invocation).await
             }
             (Outcome::Rejected(why), _) => self.reject(message, why, job, invocation).await,
             (Outcome::Failed(_) | Outcome::Postponed(_), Some(job)) => {
-                self.hand_over(message, job, &outcome, invocation).await
+                self.hand_over(job, &outcome, invocation).await
             }
             _ => Delivery::NotNeeded,
         };
         Handled { asked, outcome, delivery }
     }
 
+    /// Does with a message of the function's own queue what the outcome of its job asks for.
+    async fn settle(
+        &self,
+        message: &Incoming<'_>,
+        job: Option<&Job>,
+        outcome: Outcome,
+        invocation: &Invocation,
+    ) -> (Outcome, Delivery) {
+        let outcome = too_long(outcome, message.history);
+        let facts = JobFacts {
+            history: message.history,
+            receive_count: message.receive_count,
+            was_handled: true,
+            // One invocation does not know how others end.
+            outage: false,
+            has_dead_letters: self.dead_letters.is_some(),
+            now: SystemTime::now(),
+            random: fastrand::f64(),
+        };
+        match NextStep::of(&outcome, &facts, &RETRIES) {
+            NextStep::Delete => (outcome, Delivery::NotNeeded),
+            NextStep::DeadLetter(why) => {
+                let delivery = self.reject(message, &why, job, invocation).await;
+                // The words of the letter are those of the log, too.
+                let outcome = match outcome {
+                    Outcome::Failed(_) => Outcome::Failed(why),
+                    _ => Outcome::Rejected(why),
+                };
+                (outcome, delivery)
+            }
+            NextStep::Copy { history, delay, action } => {
+                let group = job.map(group_of);
+                let copy = history.carried_by(message.body, group.as_ref(), message.attributes);
+                let delivery = match send(&self.queue, &copy, delay, invocation.deadline).await {
+                    Ok(copy) => Delivery::ComesAgain { copy, action },
+                    Err(error) => Delivery::Failed { error: Some(error) },
+                };
+                (outcome, delivery)
+            }
+            // It is hidden for as long as the function may run, and comes again after that.
+            NextStep::Hide { .. } | NextStep::Leave => (outcome, Delivery::Failed { error: None }),
+        }
+    }
+
     /// Indexes an image while there is time. What is not finished is a failure that may pass.
     async fn index(&self, job: &Job, invocation: &Invocation) -> Outcome {
-        let out_of_time = |detail: &str| Outcome::Failed(Why::new("deadline", detail));
         let stop_at = invocation.deadline.checked_sub(self.margin);
         let Some(stop_at) = stop_at.filter(|stop_at| Instant::now() < *stop_at) else {
-            return out_of_time("the invocation has no time left to begin");
+            let detail = "the invocation has no time left to begin";
+            return Outcome::Postponed(Why::new(DEADLINE, detail));
         };
         // Boxed because it is by far the largest part of this future.
         let run = Box::pin(self.runner.run(job, Arc::new(|_| {})));
         let outcome = timeout_at(stop_at, run).await;
-        outcome.unwrap_or_else(|_| out_of_time("the invocation has no time left to finish"))
+        outcome.unwrap_or_else(|_| {
+            let detail = "the invocation has no time left to finish";
+            Outcome::Failed(Why::new(DEADLINE, detail))
+        })
     }
 
     /// Puts a job on the queue with what was found out here: how it failed, or what is to be looked at
     /// again.
-    async fn hand_over(
-        &self,
-        message: &Incoming<'_>,
-        job: &Job,
-        outcome: &Outcome,
-        invocation: &Invocation,
-    ) -> Delivery {
-        if message.stays {
-            return Delivery::Failed { error: None };
-        }
+    async fn hand_over(&self, job: &Job, outcome: &Outcome, invocation: &Invocation) -> Delivery {
         let body = JobMessage {
             repository: job.repository.clone(),
             digest: job.digest,
@@ -178,20 +273,24 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         let Some(dead_letters) = &self.dead_letters else {
             return Delivery::Failed { error: None };
         };
-        let group = job.map(group_of);
+        let (group, history) = (job.map(group_of), message.history);
+        let written = |time: SystemTime| Timestamp::from(time).to_string();
+        // Who invokes the function has sent nothing.
+        let of_a_queue = !message.from.is_empty();
+        let first_sent_at = if of_a_queue { written(history.first_sent_at) } else { String::new() };
         let letter = DeadLetter {
             body: message.body,
             group: group.as_ref(),
-            attributes: &[],
+            attributes: message.attributes,
             id: message.id,
             queue: message.from,
             reason: why.reason,
             runbook: &self.runbook.section(why.reason),
             detail: &why.detail,
             at: &invocation.now.to_string(),
-            attempts: 0,
-            first_failed_at: "",
-            first_sent_at: "",
+            attempts: history.attempts,
+            first_failed_at: &history.first_failed_at.map(written).unwrap_or_default(),
+            first_sent_at: &first_sent_at,
         }
         .outgoing();
         match send(dead_letters, &letter, Duration::ZERO, invocation.deadline).await {
@@ -199,6 +298,18 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             Err(error) => Delivery::Failed { error: Some(error) },
         }
     }
+}
+
+/// An image for which a whole invocation is too short has an end, as it has in a worker: when that was so twice.
+fn too_long(outcome: Outcome, history: &JobHistory) -> Outcome {
+    let is_late = matches!(&outcome, Outcome::Failed(why) if why.reason == DEADLINE);
+    let was_late = history.last.as_ref().is_some_and(|last| last.reason == DEADLINE);
+    if is_late && was_late {
+        let detail =
+            "two invocations of the index Lambda were too short for it; a worker has eleven hours";
+        return Outcome::Rejected(Why::new(reasons::TOO_LONG, detail));
+    }
+    outcome
 }
 
 fn group_of(job: &Job) -> Group {

@@ -47,14 +47,14 @@ pub(crate) const MAY_USE: &[MayUse] = &[
     crates("soci-registry", &["soci-oci", "soci-retry", "soci-text"]),
     crates("soci-registry-server", &["soci-oci"]),
     crates("soci-indexer", &["soci-manifest", "soci-oci", "soci-registry", "soci-retry", "soci-startup", "soci-ztoc"]),
-    crates("soci-jobs", &["soci-indexer", "soci-manifest", "soci-oci", "soci-push", "soci-registry", "soci-text"]),
+    crates("soci-jobs", &["soci-indexer", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
     crates("soci-service", &["soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
     crates("soci-aws", &["soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
     crates("soci-lambda", &["soci-config", "soci-logs", "soci-push", "soci-text"]),
     crates("soci-tests", &["soci-oci", "soci-registry", "soci-registry-server", "soci-ztoc"]),
     crates("soci-faults", &["soci-oci", "soci-push", "soci-registry-server", "soci-tests"]),
     crates("soci-filter-lambda", &["soci-aws", "soci-config", "soci-lambda", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-text"]),
-    crates("soci-index-lambda", &["soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-lambda", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-text"]),
+    crates("soci-index-lambda", &["soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-lambda", "soci-logs", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
     crates("soci-index-builder", &["soci-aws", "soci-config", "soci-filter-lambda", "soci-index-lambda", "soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-registry-server", "soci-sandbox", "soci-service", "soci-text", "soci-ztoc"]),
 ];
 

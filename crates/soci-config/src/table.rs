@@ -404,10 +404,15 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: name::EMF_NAMESPACE,
-        programs: &[(Filter, Optional), (Worker, Optional)],
+        programs: &[
+            (Filter, Optional),
+            (Index, Optional),
+            (Worker, Optional),
+            (Operator, Optional),
+        ],
         values: "up to 255 letters, digits, blanks and `.-_/#:`; not beginning with `:` or `AWS/`",
         meaning: "CloudWatch namespace of the metrics that are written to standard output in the \
-                  Embedded Metric Format",
+                  Embedded Metric Format; commands that enqueue tell CloudWatch of it there",
     },
     Variable {
         name: name::OTLP_ENDPOINT,

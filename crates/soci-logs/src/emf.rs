@@ -9,9 +9,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+/// The metric that counts jobs put on a worker's queue, in all. SQS tells late of a queue that was idle; the alarm that wakes a
+/// worker goes by this as well.
+pub const ENQUEUED: &str = "Enqueued";
+
 /// A namespace of CloudWatch for metrics of one's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmfNamespace(String);
+
+impl EmfNamespace {
+    /// The namespace as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// A text that is no [`EmfNamespace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

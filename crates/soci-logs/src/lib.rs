@@ -28,7 +28,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-pub use emf::{EmfDirective, EmfLines, EmfMetric, EmfNamespace, EmfNamespaceError};
+pub use emf::{ENQUEUED, EmfDirective, EmfLines, EmfMetric, EmfNamespace, EmfNamespaceError};
 pub use process::{OWN_CRATES, capped, install};
 
 /// Writes each event as one JSON object on a line: `timestamp` (RFC 3339), `level`, `target`, then

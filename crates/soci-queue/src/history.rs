@@ -69,7 +69,12 @@ impl JobHistory {
     /// What a message says of its job. A message without attributes is the first of its job; one that
     /// says it was first sent after it was sent is not believed.
     pub fn of(message: &Message) -> Self {
-        let text = |name| message.attribute(name);
+        Self::read(|name| message.attribute(name), message.sent_at)
+    }
+
+    /// The same of the attributes of a message that somebody else received, and of when it was sent.
+    pub fn read<'a>(attribute: impl Fn(&str) -> Option<&'a str>, sent_at: SystemTime) -> Self {
+        let text = |name| attribute(name);
         let number = |name| text(name).and_then(|value| value.parse::<u32>().ok());
         let time = |name| {
             let seconds = text(name).and_then(|value| value.parse().ok())?;
@@ -77,10 +82,9 @@ impl JobHistory {
         };
         let short = |value: &str| value.chars().take(MAX_REASON).collect::<String>();
         Self {
-            first_sent_at: time(history::FIRST_SENT_AT)
-                .map_or(message.sent_at, |first| first.min(message.sent_at)),
+            first_sent_at: time(history::FIRST_SENT_AT).map_or(sent_at, |first| first.min(sent_at)),
             attempts: number(history::ATTEMPTS).unwrap_or(0),
-            first_failed_at: time(history::FIRST_FAILED_AT).map(|first| first.min(message.sent_at)),
+            first_failed_at: time(history::FIRST_FAILED_AT).map(|first| first.min(sent_at)),
             last: text(history::LAST_REASON).map(|reason| LastFailure {
                 reason: short(reason),
                 detail: text(history::LAST_MESSAGE).unwrap_or_default().to_owned(),

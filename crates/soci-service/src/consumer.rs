@@ -14,7 +14,7 @@
 //! | the service stops | a copy, visible at once |
 //!
 //! Nothing else deletes a message, and a copy is sent before its original is deleted (`settle.rs`,
-//! `next_step.rs`). All of it may happen twice, as queues deliver at least once: jobs must bear that.
+//! and `next_step.rs` of `soci-jobs`). All of it may happen twice, as queues deliver at least once: jobs must bear that.
 //!
 //! # Crashes
 //!
@@ -53,7 +53,6 @@ mod context;
 mod intake;
 mod job_task;
 mod lease;
-mod next_step;
 mod outage;
 mod receive_loop;
 mod settings;

@@ -45,6 +45,16 @@ async fn one_message_that_fails_does_not_hold_up_the_others() {
     // What is gone gets a second look.
     let handed_over: Value = serde_json::from_str(&message(&world.live).body).unwrap();
     assert_eq!(handed_over, job("v0", gone));
+    // Whoever reads the queue is told of it at once; SQS's own metrics of a queue that was idle come late.
+    let metrics = world.metrics();
+    let outcomes: Vec<_> = metrics.iter().map(|line| line["Outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["handed-over", "rejected", "indexed"]);
+    let enqueued: Vec<_> = metrics.iter().map(|line| line["Enqueued"].as_u64()).collect();
+    assert_eq!(enqueued, [Some(1), None, None]);
+    let directives = metrics[0]["_aws"]["CloudWatchMetrics"].as_array().unwrap();
+    let directive =
+        directives.iter().find(|directive| directive["Metrics"][0]["Name"] == "Enqueued");
+    assert_eq!(directive.unwrap()["Dimensions"], json!([[]]));
 }
 
 #[tokio::test]
@@ -66,15 +76,6 @@ async fn what_fails_in_passing_is_handed_over_and_stays_only_if_that_fails() {
     assert_eq!(world.batch(&[body.clone(), body]).await, ["0"]);
     let handed_over: Value = serde_json::from_str(&message(&world.live).body).unwrap();
     assert_eq!(handed_over, job("v1", digest));
-}
-
-#[tokio::test]
-async fn a_message_of_the_queue_that_jobs_are_handed_to_stays_there() {
-    let world = world().await;
-    let digest = world.push("v1", 1);
-    world.registry.quirk(Quirk::on(RequestKind::ManifestGet, Effect::status(503)).always());
-    assert_eq!(world.batch_of("live", &[job("v1", digest).to_string()]).await, ["0"]);
-    assert!(messages(&world.live).is_empty(), "its receives go on being counted");
 }
 
 #[tokio::test]

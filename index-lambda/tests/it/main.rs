@@ -5,4 +5,5 @@
 mod batch;
 mod direct;
 mod process;
+mod settling;
 mod support;

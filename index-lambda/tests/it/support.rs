@@ -4,10 +4,12 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soci_index_lambda::{Answer, InvocationHandler, QueueIdentity, Worker};
+use soci_index_lambda::{Answer, FunctionMetrics, InvocationHandler, QueueIdentity, Worker};
 use soci_indexer::{Budget, Options};
 use soci_jobs::{RegistryOpener, Runner};
 use soci_lambda::{Invocation, InvocationError};
+use soci_logs::EmfLines;
+use soci_logs::testing::WrittenLines;
 use soci_manifest::{SociIndexSettings, Version};
 use soci_oci::Digest;
 use soci_push::PushRules;
@@ -28,6 +30,8 @@ pub(crate) struct World {
     pub(crate) registry: FakeRegistry,
     pub(crate) live: MemoryQueue,
     pub(crate) dead: MemoryQueue,
+    /// What CloudWatch is told.
+    pub(crate) told: WrittenLines,
     pub(crate) handler: InvocationHandler<RegistryOpener, MemoryQueue>,
 }
 
@@ -67,8 +71,11 @@ pub(crate) async fn world_of(
         margin: Duration::from_secs(20),
     };
     let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/live".parse().unwrap();
-    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&url) };
-    World { registry, live, dead, handler }
+    let told = WrittenLines::default();
+    let lines = EmfLines::to("soci-index-builder/test".parse().unwrap(), told.clone());
+    let metrics = Some(FunctionMetrics::new(lines).into());
+    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&url), metrics };
+    World { registry, live, dead, told, handler }
 }
 
 impl World {
@@ -105,6 +112,33 @@ impl World {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Invokes the function with a message of the queue that jobs are handed to, as it is after `receives`; whether it is
+    /// done.
+    pub(crate) async fn settle(&self, message: &Outgoing, receives: u32) -> bool {
+        let mut records = records("live", std::slice::from_ref(&message.body));
+        let record = &mut records["Records"][0];
+        record["attributes"]["ApproximateReceiveCount"] = json!(receives.to_string());
+        for (name, value) in &message.attributes {
+            record["messageAttributes"][name] =
+                json!({ "stringValue": value, "dataType": "String" });
+        }
+        match self.invoke(&records).await {
+            Ok(Answer::Batch(answer)) => answer.batch_item_failures.is_empty(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes all messages off the queue that jobs are handed to.
+    pub(crate) fn empty(&mut self) {
+        self.live = MemoryQueue::named("live");
+        self.handler.worker.queue = self.live.clone();
+    }
+
+    /// The lines that CloudWatch was told.
+    pub(crate) fn metrics(&self) -> Vec<Value> {
+        self.told.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Whether the registry has the converted image of a tag.

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use soci_jobs::{Outcome, Why, reasons};
+use soci_jobs::{NOT_ALONE, Outcome, Why, reasons};
 use soci_queue::{JobHistory, Message, Queue};
 use soci_text::error_chain;
 use tokio::sync::{oneshot, watch as channel};
@@ -15,7 +15,6 @@ use tracing::{Instrument, Span, info_span};
 
 use super::context::ConsumerContext;
 use super::lease::Lease;
-use super::next_step::NOT_ALONE;
 use super::settle::{EndedJob, settle};
 use super::slots::Slot;
 use crate::event::{Event, QueueKind};

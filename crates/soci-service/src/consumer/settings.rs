@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use soci_jobs::RetryRule;
 use soci_queue::{MAX_VISIBILITY, MAX_WAIT};
-
 use soci_retry::Backoff;
 
 /// Shortest visibility timeout: it has to outlast a heartbeat that is answered late and tried again.
@@ -103,6 +103,11 @@ pub enum SettingsError {
 }
 
 impl ConsumerSettings {
+    /// How long jobs are tried: until they are too old, however often that is.
+    pub(super) fn retry_rule(&self) -> RetryRule {
+        RetryRule { pauses: self.retry, max_age: self.max_job_age, max_tries: None }
+    }
+
     /// Whether the settings fit together.
     pub fn check(&self) -> Result<(), SettingsError> {
         if self.max_jobs == 0 {

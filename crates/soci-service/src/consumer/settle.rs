@@ -12,7 +12,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
+use soci_jobs::{JobEnd, JobFacts, MessageAction, NextStep, Outcome, RetryRule, Why};
 use soci_push::event::Timestamp;
 use soci_queue::{DeadLetter, JobHistory, MAX_VISIBILITY, Message, Operation, Queue, QueueError};
 use soci_text::error_chain;
@@ -21,7 +21,6 @@ use tokio::time::Instant;
 use super::call::{call, persist};
 use super::context::ConsumerContext;
 use super::lease::Lease;
-use super::next_step::{JobFacts, NextStep};
 
 /// How long a queue may take for the copy of a message that is given back because the service stops. The
 /// whole has [`GIVE_BACK_TIME`](super::GIVE_BACK_TIME).
@@ -64,8 +63,9 @@ pub(super) async fn settle<Q: Queue, H>(
         random: fastrand::f64(),
     };
     let stopping = matches!(outcome, Outcome::Stopped);
-    let settling = Settling { context, message, facts, stopping };
-    let step = NextStep::of(&outcome, &settling.facts, &context.settings);
+    let rule = context.settings.retry_rule();
+    let settling = Settling { context, message, facts, rule, stopping };
+    let step = NextStep::of(&outcome, &settling.facts, &settling.rule);
     let (action, result) = match step {
         NextStep::DeadLetter(mut why) => {
             let done = settling.reject(lease, &mut why).await;
@@ -89,6 +89,7 @@ struct Settling<'a, Q, H> {
     context: &'a ConsumerContext<Q, H>,
     message: &'a Message,
     facts: JobFacts<'a>,
+    rule: RetryRule,
     stopping: bool,
 }
 
@@ -115,9 +116,7 @@ impl<Q: Queue, H> Settling<'_, Q, H> {
     /// says so.
     async fn reject(&self, lease: &mut Lease<'_, Q>, why: &mut Why) -> Action {
         let Some(dead_letters) = &self.context.queues.dead_letters else {
-            return self
-                .take(lease, NextStep::again(why, &self.facts, &self.context.settings))
-                .await;
+            return self.take(lease, NextStep::again(why, &self.facts, &self.rule)).await;
         };
         let written = |time: SystemTime| Timestamp::from(time).to_string();
         let history = self.facts.history;
@@ -147,7 +146,7 @@ impl<Q: Queue, H> Settling<'_, Q, H> {
                 let error = error_chain(&error);
                 why.detail =
                     format!("{}; the dead-letter queue did not take it: {error}", why.detail);
-                let again = NextStep::again(why, &self.facts, &self.context.settings);
+                let again = NextStep::again(why, &self.facts, &self.rule);
                 self.take(lease, again).await
             }
             Err(lost) => {

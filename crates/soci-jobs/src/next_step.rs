@@ -1,4 +1,5 @@
-//! Decides what becomes of a message whose job has ended. Does nothing itself, and knows no clock.
+//! Decides what becomes of a message whose job has ended: the one rule of all that take jobs off a queue, the worker and the
+//! index Lambda where nobody else reads the queue. Does nothing itself, and knows no clock.
 //!
 //! - What is done, or has nothing to do, is deleted. What can never be done is put on the dead-letter
 //!   queue with its reason.
@@ -6,26 +7,27 @@
 //!   later: its copy carries the reason, and the same reason found again, in answer to the same, ends it. Because the copy is
 //!   sent with that delay, whoever finds the doubt on a message knows that the time has passed, and no
 //!   two clocks are compared. During an outage nothing that is doubted is believed, until the job is older
-//!   than [`ConsumerSettings::max_job_age`].
+//!   than [`RetryRule::max_age`].
 //! - What failed and may pass goes on being tried, with pauses that grow to
-//!   [`ConsumerSettings::retry`]`.max`, until the job is older than [`ConsumerSettings::max_job_age`].
-//!   Then it is given up with its last reason. One that waited that long for its first try, as a
-//!   backfill may, is tried for a [`LEAST_PART`] of it. What fails during an outage is not counted.
+//!   [`RetryRule::pauses`]`.max`, until the job is older than [`RetryRule::max_age`] or was tried
+//!   [`RetryRule::max_tries`] times. Then it is given up with its last reason. One that waited that long for its
+//!   first try, as a backfill may, is tried for a [`LEAST_PART`] of it. What fails during an outage is not counted.
 //! - What was not begun goes back as it was.
 //!
 //! All that goes back does so as a fresh copy, of which the receives count from one. So only receives
 //! after which nothing came count against the queue's limit: the process died, or the message was lost.
 //! A try that came to an end of its own clears that count, as the job has shown that it kills nobody.
 //!
-//! Without a dead-letter queue that the service knows, what can never be done stays on its queue as it
+//! Without a dead-letter queue that is known, what can never be done stays on its queue as it
 //! is, so that the queue's own limit of receives ends it.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
-use soci_jobs::{MessageAction, Outcome, SECOND_LOOK_AFTER, Why};
 use soci_queue::{JobHistory, LastFailure, MAX_DELAY};
+use soci_retry::Backoff;
 
-use super::settings::ConsumerSettings;
+use crate::outcome::{MessageAction, Outcome, SECOND_LOOK_AFTER, Why};
 
 /// For which part of the age at which it is given up a job is tried at least: an hour of a day.
 const LEAST_PART: u32 = 24;
@@ -38,42 +40,69 @@ const POSTPONED_FOR: Duration = Duration::from_secs(30);
 const NOT_ALONE_FOR: Duration = MAX_DELAY;
 
 /// Reason of a job that is to be handled alone and could not be.
-pub(super) const NOT_ALONE: &str = "not-alone";
+pub const NOT_ALONE: &str = "not-alone";
+
+/// How long a job is tried that fails for what may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryRule {
+    /// Pauses between tries, by how often the job has failed; at most [`MAX_DELAY`].
+    pub pauses: Backoff,
+    /// How old the job becomes at most. One that is older is given up, with its last reason, but not before it has failed
+    /// for a 24th of this.
+    pub max_age: Duration,
+    /// Most tries that fail and count, where not only the age is to end it.
+    pub max_tries: Option<NonZeroU32>,
+}
 
 /// What is known when a job has ended.
-pub(super) struct JobFacts<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct JobFacts<'a> {
     /// What its message says; receives after which nothing came are all counted.
-    pub(super) history: &'a JobHistory,
+    pub history: &'a JobHistory,
     /// How often this message was received.
-    pub(super) receive_count: u32,
-    /// Whether the handler had it.
-    pub(super) was_handled: bool,
-    pub(super) outage: bool,
-    pub(super) has_dead_letters: bool,
-    pub(super) now: SystemTime,
+    pub receive_count: u32,
+    /// Whether work was begun on it.
+    pub was_handled: bool,
+    /// Whether the registry is away, so that what it says is not believed and what fails is not counted.
+    pub outage: bool,
+    /// Whether there is a dead-letter queue to write to.
+    pub has_dead_letters: bool,
+    /// The time of day.
+    pub now: SystemTime,
     /// A number from 0 to 1.
-    pub(super) random: f64,
+    pub random: f64,
 }
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum NextStep {
+pub enum NextStep {
     /// Delete the message.
     Delete,
     /// Put it on the dead-letter queue for this reason, then delete it.
     DeadLetter(Why),
     /// Put a copy with this history on the queue, visible after this time, then delete it.
-    Copy { history: JobHistory, delay: Duration, action: MessageAction },
+    Copy {
+        /// What the copy carries.
+        history: JobHistory,
+        /// Time until it is visible, at most [`MAX_DELAY`].
+        delay: Duration,
+        /// What that is, as it is told.
+        action: MessageAction,
+    },
     /// Hide the message itself for this time.
-    Hide { delay: Duration },
+    Hide {
+        /// Time until it is visible.
+        delay: Duration,
+    },
     /// Nothing.
     Leave,
 }
 
 impl NextStep {
-    pub(super) fn of(outcome: &Outcome, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
+    /// What the outcome of a job asks for.
+    pub fn of(outcome: &Outcome, facts: &JobFacts<'_>, rule: &RetryRule) -> Self {
         if let Some(why) = outcome.doubt()
-            && !Self::is_believed(why, facts, settings)
+            && !Self::is_believed(why, facts, rule)
         {
             let doubt = Some(why.doubt());
             let history = JobHistory { doubt, crashes: 0, ..facts.history.clone() };
@@ -89,21 +118,20 @@ impl NextStep {
             }
             Outcome::Indexed(_) | Outcome::AlreadyIndexed(_) | Outcome::Skipped(_) => Self::Delete,
             Outcome::Rejected(why) if facts.has_dead_letters => Self::DeadLetter(why.clone()),
-            Outcome::Rejected(_) => Self::hide(facts, settings),
-            Outcome::Failed(why) => Self::after_failure(why, facts, settings),
+            Outcome::Rejected(_) => Self::hide(facts, rule),
+            Outcome::Failed(why) => Self::after_failure(why, facts, rule),
         }
     }
 
     /// Whether what only a registry says ends the job: it was said before. During an outage that is not
     /// enough, until the job is so old that one that fails would be given up.
-    fn is_believed(why: &Why, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> bool {
+    fn is_believed(why: &Why, facts: &JobFacts<'_>, rule: &RetryRule) -> bool {
         let age = facts.now.duration_since(facts.history.first_sent_at).unwrap_or_default();
-        facts.history.doubt.as_ref() == Some(&why.doubt())
-            && (!facts.outage || age >= settings.max_job_age)
+        facts.history.doubt.as_ref() == Some(&why.doubt()) && (!facts.outage || age >= rule.max_age)
     }
 
     /// The next try of a job that failed, or whose dead letter is not taken.
-    pub(super) fn again(why: &Why, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
+    pub fn again(why: &Why, facts: &JobFacts<'_>, rule: &RetryRule) -> Self {
         let crashes = if facts.was_handled { 0 } else { facts.history.crashes };
         let history = JobHistory { crashes, ..facts.history.clone() };
         let history = if facts.outage {
@@ -113,23 +141,25 @@ impl NextStep {
         } else {
             history.failed(why.reason, &why.detail, facts.now)
         };
-        let delay = settings.retry.delay(history.attempts.max(1), facts.random).min(MAX_DELAY);
+        let delay = rule.pauses.delay(history.attempts.max(1), facts.random).min(MAX_DELAY);
         Self::Copy { history, delay, action: MessageAction::Retry { again_in: delay } }
     }
 
-    fn after_failure(why: &Why, facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
+    fn after_failure(why: &Why, facts: &JobFacts<'_>, rule: &RetryRule) -> Self {
         let history = facts.history;
         let since = |then| facts.now.duration_since(then).unwrap_or_default();
         let age = since(history.first_sent_at);
         let failing = history.first_failed_at.map(since).unwrap_or_default();
-        if age < settings.max_job_age || failing < settings.max_job_age / LEAST_PART {
-            return Self::again(why, facts, settings);
+        let tries = history.attempts.saturating_add(1);
+        let tried_enough = rule.max_tries.is_some_and(|most| tries >= most.get());
+        let young = age < rule.max_age || failing < rule.max_age / LEAST_PART;
+        if young && !tried_enough {
+            return Self::again(why, facts, rule);
         }
         if !facts.has_dead_letters {
-            return Self::hide(facts, settings);
+            return Self::hide(facts, rule);
         }
         let hours = age.as_secs() / 3600;
-        let tries = u64::from(history.attempts) + 1;
         let detail =
             format!("given up after {hours} h and {tries} tries; the last: {}", why.detail);
         Self::DeadLetter(Why { detail, ..why.clone() })
@@ -140,8 +170,8 @@ impl NextStep {
         Self::Copy { history: facts.history.clone(), delay, action }
     }
 
-    fn hide(facts: &JobFacts<'_>, settings: &ConsumerSettings) -> Self {
-        Self::Hide { delay: settings.retry.delay(facts.receive_count, facts.random) }
+    fn hide(facts: &JobFacts<'_>, rule: &RetryRule) -> Self {
+        Self::Hide { delay: rule.pauses.delay(facts.receive_count, facts.random) }
     }
 }
 
@@ -152,6 +182,13 @@ mod tests {
     use super::*;
 
     const HOUR: u64 = 3600;
+
+    /// That of a worker.
+    const RULE: RetryRule = RetryRule {
+        pauses: Backoff { first: Duration::from_secs(30), max: Duration::from_mins(15) },
+        max_age: Duration::from_hours(24),
+        max_tries: None,
+    };
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
@@ -170,7 +207,7 @@ mod tests {
     }
 
     fn step(outcome: &Outcome, facts: &JobFacts<'_>) -> NextStep {
-        NextStep::of(outcome, facts, &ConsumerSettings::default())
+        NextStep::of(outcome, facts, &RULE)
     }
 
     fn copied(step: NextStep) -> (JobHistory, u64) {
@@ -227,6 +264,21 @@ mod tests {
     }
 
     #[test]
+    fn where_tries_are_counted_the_last_one_ends_it_however_young_it_is() {
+        let rule = RetryRule { max_tries: NonZeroU32::new(3), ..RULE };
+        let mut history = JobHistory::since(at(HOUR));
+        for tries in 1..=3 {
+            match NextStep::of(&failed(), &facts(&history), &rule) {
+                NextStep::Copy { history: next, .. } if tries < 3 => history = next,
+                NextStep::DeadLetter(why) if tries == 3 => {
+                    assert_eq!(why.detail, "given up after 0 h and 3 tries; the last: too much");
+                }
+                other => panic!("{tries}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn what_fails_in_an_outage_is_not_counted_and_is_told_nevertheless() {
         let history = JobHistory::since(at(0));
         let facts = JobFacts { outage: true, ..facts(&history) };
@@ -258,7 +310,7 @@ mod tests {
         }
         let unhandled = JobFacts { was_handled: false, ..facts(&history) };
         let why = Why::new("process-ended", "");
-        let again = NextStep::again(&why, &unhandled, &ConsumerSettings::default());
+        let again = NextStep::again(&why, &unhandled, &RULE);
         assert_eq!(copied(again).0.crashes, 3);
     }
 
