@@ -53,7 +53,7 @@ USES = {
 # What Lambda does with the role of a function that reads a queue (AWS Lambda developer guide, "Execution role permissions").
 MAPPING = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 # These have no resource, or concern a whole registry (service authorization reference).
-OF_NOTHING = {"cloudwatch:GetMetricData", "ecr:GetAuthorizationToken"}
+OF_NOTHING = {"cloudwatch:GetMetricData", "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"}
 OF_REGISTRY = {"ecr:DescribeRepositories"}
 OF_KEY = {"kms:Decrypt", "kms:GenerateDataKey"}
 
@@ -256,6 +256,11 @@ class World:
             if action.startswith("kms:"):
                 more["resource_policy"] = "key"
             expected = (action, resource) in allowed and (within is None or action in within)
+            if action == "cloudwatch:PutMetricData":
+                # Under the stack's own name, and under no other.
+                for namespace in ("AWS/SQS", f"soci-index-builder/{resolve.STACK}-2"):
+                    self.request(False, principal, action, resource, context={"cloudwatch:namespace": namespace}, **more)
+                more["context"] = {"cloudwatch:namespace": f"soci-index-builder/{resolve.STACK}"}
             self.request(expected, principal, action, resource, **more)
 
     def decide(self) -> int:

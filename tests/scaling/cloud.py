@@ -4,7 +4,8 @@
   was used in the last six hours. A queue that wakes up reports after up to 15 minutes (SQS developer guide, "Available
   CloudWatch metrics").
 - ECS sends a sample of the CPU for each running task, a minute or two late.
-- Metrics in log lines of the worker and the filter Lambda come some seconds late, and only when something happens.
+- Metrics in log lines of the worker and the functions, and those that a command sends, come some seconds late, and only when
+  something happens.
 """
 
 import dataclasses

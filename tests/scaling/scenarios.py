@@ -133,16 +133,48 @@ def a_backfill_of_10000(make: Make) -> Outcome:
     return expect.outcome()
 
 
-def a_backfill_wakes_an_idle_queue(make: Make) -> Outcome:
+def a_backfill_into_a_stack_that_slept_a_week(make: Make) -> Outcome:
+    cloud = make()
+    week = 7.0 * DAY
+    for number in range(200):
+        cloud.service.push(week + number * 0.05, Image(30), "backfill")
+    expect = Expect(cloud.run(week + 3 * HOUR))
+    first = cloud.service.started[0] - week if cloud.service.started else 1e9
+    expect.that(first <= 5 * MINUTE, f"the first task started after {first:.0f} s")
+    expect.all_done(within=25 * MINUTE)
+    # SQS may wake up after all is done. Then the last task goes some minutes early, and never with work in hand.
+    expect.done_once()
+    expect.asleep()
+    expect.alarms()
+    return expect.outcome(week)
+
+
+def a_backfill_that_tells_nobody(make: Make) -> Outcome:
     cloud = make(asleep=True)
     for number in range(20):
-        cloud.service.push(HOUR + number, Image(30), "backfill")
+        cloud.service.push(HOUR + number, Image(30), "backfill", told=False)
     expect = Expect(cloud.run(3 * HOUR))
-    # No log line of the filter tells of them: SQS's own metrics do, after up to fifteen minutes.
+    # Without the stack's namespace a command leaves it to SQS's own metrics, which come after up to fifteen minutes.
     expect.all_done(within=25 * MINUTE)
     expect.asleep()
     expect.alarms()
     return expect.outcome()
+
+
+def the_index_lambda_hands_over(make: Make) -> Outcome:
+    cloud = make()
+    week = 7.0 * DAY
+    # At once what failed in passing, and a minute later what only the registry says.
+    cloud.service.push(week, Image(20))
+    cloud.service.push(week + 6 * HOUR + 10, Image(2), delay=60)
+    expect = Expect(cloud.run(week + 8 * HOUR))
+    expect.all_done(within=5 * MINUTE)
+    expect.done_once()
+    expect.most(1)
+    expect.idles_a_quarter_of_an_hour()
+    expect.asleep()
+    expect.alarms()
+    return expect.outcome(week)
 
 
 def a_long_image_of_two_hours(make: Make) -> Outcome:
@@ -293,7 +325,9 @@ ALL: dict[str, Callable[[Make], Outcome]] = {
     "an image every four minutes": an_image_every_four_minutes,
     "a burst of 1,000": a_burst_of_1000,
     "a backfill of 10,000": a_backfill_of_10000,
-    "a backfill wakes an idle queue": a_backfill_wakes_an_idle_queue,
+    "a backfill into a stack that slept a week": a_backfill_into_a_stack_that_slept_a_week,
+    "a backfill that tells nobody": a_backfill_that_tells_nobody,
+    "the index Lambda hands over": the_index_lambda_hands_over,
     "a long image of two hours": a_long_image_of_two_hours,
     "an image that fails for a day": an_image_that_fails_for_a_day,
     "two letters five hours apart": two_letters_five_hours_apart,

@@ -110,22 +110,26 @@ class Service:
         self.images: list[Image] = []
         self.started: list[float] = []
         self.task_seconds = 0.0
+        self.told_at = -math.inf
         # What CloudWatch's metrics are made of; cloud.py looks.
         self.on_enqueued: Callable[[], None] = lambda: None
         self.on_job_end: Callable[[Message, bool], None] = lambda message, is_over: None
         self.on_task_failure: Callable[[], None] = lambda: None
         clock.at(0.0, self.reconcile)
 
-    def push(self, at: float, image: Image, lane: str = "live") -> Image:
-        """An image is pushed and its job enqueued: by the filter Lambda, or on the backfill's queue by a command."""
+    def push(self, at: float, image: Image, lane: str = "live", told: bool = True, delay: float = 0.0) -> Image:
+        """An image is pushed and its job enqueued: by the filter Lambda, with a delay by the index Lambda, or on the
+        backfill's queue by a command. Unless that is not told where to, CloudWatch hears of it."""
         image.pushed = at
         self.images.append(image)
-        self.clock.at(at, lambda: self.enqueue(image, lane))
+        self.clock.at(at, lambda: self.enqueue(image, lane, told, delay))
         return image
 
-    def enqueue(self, image: Image, lane: str) -> None:
-        self.send(Message(image, lane, self.clock.now))
-        if lane == "live":
+    def enqueue(self, image: Image, lane: str, told: bool, delay: float) -> None:
+        self.send(Message(image, lane, self.clock.now), delay)
+        # A function says so each time, a command at once and then each minute.
+        if told and (lane == "live" or self.clock.now - self.told_at >= MINUTE):
+            self.told_at = self.clock.now
             self.on_enqueued()
 
     def deploy(self, at: float) -> None:

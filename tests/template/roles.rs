@@ -27,6 +27,7 @@ const CALLS: &[(&str, &str, &[&str])] = &[
     ("get_metric_data", "cloudwatch:GetMetricData", &[OPERATOR]),
     ("get_queue_attributes", "sqs:GetQueueAttributes", &[WORKER, OPERATOR]),
     ("list_message_move_tasks", "sqs:ListMessageMoveTasks", &[OPERATOR]),
+    ("put_metric_data", "cloudwatch:PutMetricData", &[OPERATOR]),
     ("receive_message", "sqs:ReceiveMessage", &[WORKER, OPERATOR]),
     ("send_message", "sqs:SendMessage", &[FILTER, INDEX, WORKER, OPERATOR]),
     // SQS has no action of its own for it (service authorization reference).
@@ -352,7 +353,8 @@ fn no_role_allows_wildcards_and_all_have_the_boundary() {
     }
     assert_eq!(roles, 5);
     // A token is for the whole registry, and metrics have no resource (service authorization reference).
-    let expected = ["cloudwatch:GetMetricData", "ecr:GetAuthorizationToken"];
+    let expected =
+        ["cloudwatch:GetMetricData", "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"];
     assert_eq!(without_one.keys().collect::<Vec<_>>(), expected);
     let plain = Template::with(&[]).properties("WorkerRole");
     assert!(plain.get("PermissionsBoundary").is_none());

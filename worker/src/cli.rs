@@ -22,7 +22,7 @@ pub(crate) use letters::{
 pub(crate) use local::LocalArgs;
 pub(crate) use login::LoginArgs;
 #[cfg(feature = "aws")]
-pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WorkArgs};
+pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WakeArgs, WorkArgs};
 pub(crate) use package::{CompletionsArgs, ManArgs};
 use values::span_size;
 #[cfg(feature = "aws")]

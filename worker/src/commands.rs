@@ -20,6 +20,8 @@ mod sample_platform;
 mod site;
 mod status;
 #[cfg(feature = "aws")]
+mod wake;
+#[cfg(feature = "aws")]
 mod worker;
 mod ztoc;
 

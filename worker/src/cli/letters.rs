@@ -8,6 +8,7 @@ use soci_config::name;
 use soci_service::dead_letters::{ImagePattern, Selection};
 use soci_text::Runbook;
 
+use super::ops::WakeArgs;
 use super::values::{age, letter_reason};
 
 #[derive(Debug, Subcommand)]
@@ -112,6 +113,8 @@ pub(crate) struct RetryArgs {
     /// Most letters a second
     #[arg(long, value_name = "N")]
     pub(crate) max_rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    pub(crate) wake: WakeArgs,
     /// Change nothing, only list what would be put back
     #[arg(long)]
     pub(crate) dry_run: bool,

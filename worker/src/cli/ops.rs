@@ -59,6 +59,8 @@ pub(crate) struct BackfillArgs {
     /// The queue for the jobs if no other is given
     #[arg(long, env = name::QUEUE_URL, value_name = "URL", hide = true)]
     pub(crate) live_queue_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) wake: WakeArgs,
     /// Print the result as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -74,6 +76,15 @@ impl BackfillArgs {
         }
         self
     }
+}
+
+/// How a worker is woken.
+#[derive(Debug, Args)]
+pub(crate) struct WakeArgs {
+    /// Namespace of the stack's metrics, `soci-index-builder/STACK`: a worker that sleeps is woken at once, where it would
+    /// notice after up to fifteen minutes
+    #[arg(long, env = name::EMF_NAMESPACE, value_name = "NAME")]
+    pub(crate) metrics_namespace: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +109,8 @@ pub(crate) struct ReplayArgs {
     pub(crate) reason: Vec<String>,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
+    #[command(flatten)]
+    pub(crate) wake: WakeArgs,
     /// Change nothing, only count what would be put on the queue
     #[arg(long)]
     pub(crate) dry_run: bool,

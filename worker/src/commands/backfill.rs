@@ -12,6 +12,7 @@ use soci_queue::QueueError;
 use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, Counts, Enqueuer, Sink, progress};
+use super::wake::{Waker, Waking};
 use crate::cli::BackfillArgs;
 use crate::report::table;
 use survey::{INDEXED, Survey, SurveyRules, survey};
@@ -22,7 +23,9 @@ pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
         let url = args.queue_url.as_deref().filter(|url| !url.is_empty());
         let url = url.or(args.live_queue_url.as_deref());
         let queue = enqueue::open(&config, url)?;
-        let sink = queue.as_ref().filter(|_| !args.dry_run);
+        let waker = Waker::of(&args.wake, &config)?;
+        let waking = queue.as_ref().map(|queue| Waking { queue, waker: &waker });
+        let sink = waking.as_ref().filter(|_| !args.dry_run);
         if sink.is_none() && !args.dry_run {
             return Err("no queue: give --queue-url, BACKFILL_QUEUE_URL or QUEUE_URL, or \
                         --dry-run to enqueue nothing"

@@ -20,6 +20,7 @@ use soci_service::words::count;
 use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, progress};
+use super::wake::{Listener, Waker};
 use crate::cli::{DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs};
 use crate::process::told_to_stop;
 pub(super) use told::Changed;
@@ -92,8 +93,9 @@ async fn retry(args: &RetryArgs) -> Result<CommandOutput, String> {
     if args.dry_run {
         return Ok(dry_run(&args.queue, "would be put back", &from, &selection).await);
     }
+    let waker = Waker::of(&args.wake, &config)?;
     let limiter = args.max_rate.map(RateLimiter::per_second);
-    let changed = put_back(&from, &to, &selection, limiter.as_ref(), interrupted()).await;
+    let changed = put_back(&from, &to, &selection, limiter.as_ref(), &waker, interrupted()).await;
     let text = |changed: &Changed| {
         let Changed { done, left, .. } = changed;
         format!(
@@ -199,6 +201,7 @@ pub(super) async fn put_back<Q: Queue>(
     to: &Q,
     selection: &Selection,
     limiter: Option<&RateLimiter>,
+    waker: &Waker<impl Listener>,
     stop: impl Future<Output = ()>,
 ) -> Changed {
     let before = SystemTime::now();
@@ -209,7 +212,9 @@ pub(super) async fn put_back<Q: Queue>(
         if let Some(limiter) = limiter {
             limiter.ready().await;
         }
-        to.send(&again(message)).await.map(|_| true)
+        to.send(&again(message)).await?;
+        waker.enqueued(1).await;
+        Ok(true)
     })
     .await
 }

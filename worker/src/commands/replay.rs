@@ -14,6 +14,7 @@ use soci_text::error_chain;
 
 use super::dead_letters::{Changed, interrupted, look, put_back};
 use super::enqueue::{self, CommandOutput, Enqueuer, progress};
+use super::wake::{Waker, Waking};
 use crate::cli::ReplayArgs;
 use redrive::Redrive;
 
@@ -22,8 +23,10 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         let config = sdk::load().await;
         let to = enqueue::open(&config, Some(&args.to))?;
         let to = to.ok_or("no queue: give --to or QUEUE_URL")?;
+        let waker = Waker::of(&args.wake, &config)?;
         if let Some(path) = &args.events {
             let input = events::open(path)?;
+            let to = Waking { queue: &to, waker: &waker };
             let mut enqueuer = if args.dry_run {
                 Enqueuer::dry_run(&to)
             } else {
@@ -51,7 +54,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
             return Ok(finish(args, moved_json(found.matched, found.others), text, found.failures));
         }
         if selection.is_everything() {
-            match redrive::redrive(&from, &to, args.max_rate).await {
+            match redrive::redrive(&from, &to, args.max_rate, &waker).await {
                 Redrive::Done(moved) => {
                     let text = format!("{moved} messages were moved\n");
                     return Ok(finish(args, moved_json(moved, 0), text, Vec::new()));
@@ -65,7 +68,7 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         }
         let limiter = args.max_rate.map(RateLimiter::per_second);
         let Changed { done, left, failures, .. } =
-            put_back(&from, &to, &selection, limiter.as_ref(), interrupted()).await;
+            put_back(&from, &to, &selection, limiter.as_ref(), &waker, interrupted()).await;
         let text = format!("{done} messages were moved, {left} left where they are\n");
         Ok(finish(args, moved_json(done, left), text, failures))
     })

@@ -6,6 +6,8 @@ use soci_sandbox::MemoryQueue;
 
 use soci_text::Runbook;
 
+use crate::commands::wake::tests::Heard;
+
 use super::*;
 
 fn dead(body: &str, reason: Option<&str>) -> Outgoing {
@@ -31,6 +33,11 @@ async fn queues(messages: &[Outgoing]) -> (MemoryQueue, MemoryQueue) {
     (from, to)
 }
 
+/// Nobody is told of what is put back.
+fn nobody() -> Waker<&'static Heard> {
+    Waker::new(None)
+}
+
 fn of(reasons: &[&str]) -> Selection {
     let reasons = reasons.iter().map(ToString::to_string).collect();
     Selection { reasons, ..Selection::default() }
@@ -39,7 +46,7 @@ fn of(reasons: &[&str]) -> Selection {
 async fn moved((from, to): &(MemoryQueue, MemoryQueue), selection: &Selection) -> Changed {
     // A letter that is sent in the moment in which a replay begins is left there, which is not meant here.
     tokio::time::advance(Duration::from_secs(1)).await;
-    put_back(from, to, selection, None, pending()).await
+    put_back(from, to, selection, None, &nobody(), pending()).await
 }
 
 async fn visible(queue: &MemoryQueue) -> u64 {
@@ -115,6 +122,17 @@ async fn letters_are_deleted_one_by_one_and_looked_at_without_harm() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_is_woken_as_soon_as_the_first_letter_is_put_back() {
+    let queues = queues(&[dead("a", None), dead("b", None)]).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let heard = Heard::default();
+    let waker = Waker::new(Some(&heard));
+    let everything = Selection::default();
+    let changed = put_back(&queues.0, &queues.1, &everything, None, &waker, pending()).await;
+    assert_eq!((changed.done, heard.all()), (2, vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_stops_it_gets_back_what_was_hidden() {
     let queues = queues(&[dead("a", None), dead("b", None)]).await;
     let limiter = RateLimiter::per_second(std::num::NonZeroU32::MIN);
@@ -122,7 +140,8 @@ async fn whoever_stops_it_gets_back_what_was_hidden() {
     let stop = tokio::time::sleep(Duration::from_millis(100));
     let everything = Selection::default();
     tokio::time::advance(Duration::from_millis(1)).await;
-    let changed = put_back(&queues.0, &queues.1, &everything, Some(&limiter), stop).await;
+    let changed =
+        put_back(&queues.0, &queues.1, &everything, Some(&limiter), &nobody(), stop).await;
     // What has begun is finished: it is on the other queue and not on this one.
     assert_eq!((changed.done, changed.failures), (1, vec![INTERRUPTED.to_owned()]));
     assert_eq!((visible(&queues.0).await, visible(&queues.1).await), (1, 1));

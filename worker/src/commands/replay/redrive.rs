@@ -7,6 +7,7 @@ use soci_aws::{MoveError, SqsQueue};
 use soci_text::error_chain;
 
 use crate::commands::enqueue::progress;
+use crate::commands::wake::{Listener, Waker};
 
 /// How often the progress is asked for.
 const POLL: Duration = Duration::from_secs(2);
@@ -25,11 +26,16 @@ pub(super) enum Redrive {
 }
 
 /// Starts the move and waits for its end.
-pub(super) async fn redrive(from: &SqsQueue, to: &SqsQueue, rate: Option<NonZeroU32>) -> Redrive {
+pub(super) async fn redrive<L: Listener>(
+    from: &SqsQueue,
+    to: &SqsQueue,
+    rate: Option<NonZeroU32>,
+    waker: &Waker<L>,
+) -> Redrive {
     if let Err(error) = from.start_move(to, rate.map(NonZeroU32::get)).await {
         return Redrive::NotStarted(error);
     }
-    let mut failures = 0;
+    let (mut failures, mut told) = (0, 0);
     loop {
         tokio::time::sleep(POLL).await;
         let moving = match from.move_progress().await {
@@ -47,6 +53,8 @@ pub(super) async fn redrive(from: &SqsQueue, to: &SqsQueue, rate: Option<NonZero
             }
         };
         failures = 0;
+        waker.enqueued(moving.moved.saturating_sub(told)).await;
+        told = moving.moved;
         let total = moving.total.map_or(String::new(), |total| format!(" of about {total}"));
         let status = moving.status.to_ascii_lowercase();
         progress(format_args!("{status}: {}{total} messages moved", moving.moved));
