@@ -77,6 +77,10 @@ scaling *NAMES:
 deploy-test:
     tests/deploy/run
 
+# The Terraform module, against a stand-in for the provider of AWS. Needs Go.
+terraform:
+    tests/terraform/run
+
 # Rules, roles, functions and preflight against code and data of AWS. GROUPS as in tests/aws/run.
 aws *GROUPS:
     tests/aws/run {{GROUPS}}

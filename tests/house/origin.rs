@@ -9,8 +9,8 @@ use crate::none;
 use crate::tree::{text, texts};
 
 /// Ends of the names of files that people and machines read it in. Rust is among them for its messages.
-const ENDS: [&str; 9] =
-    [".md", ".yml", ".yaml", ".toml", ".json", ".rs", ".sh", "Dockerfile", "deploy"];
+const ENDS: [&str; 10] =
+    [".md", ".yml", ".yaml", ".toml", ".json", ".rs", ".sh", ".tf", "Dockerfile", "deploy"];
 
 #[test]
 fn the_origin_is_the_same_everywhere() {
