@@ -69,6 +69,10 @@ semver:
 template:
     tests/lint/run
 
+# taskcat's configuration and its hook, without an account.
+taskcat:
+    tests/taskcat/run
+
 # The template's scaling and alarms, played. NAMES and flags as in tests/scaling/run.
 scaling *NAMES:
     tests/scaling/run {{NAMES}}
