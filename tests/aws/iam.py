@@ -2,7 +2,7 @@
 
 Whether the roles of the template let their programs do what the code does, and nothing else. The calls are those of
 calls.json, which a test of the template writes from the code; on what a program makes them says its own environment. IAM's
-decisions are simulated, by AWS's documented rules and with the published list of actions, in three partitions: for each
+decisions are simulated, by AWS's documented rules and with the published list of actions, in every partition: for each
 role every call on every resource that there is, its own and others', and what would be a disaster.
 """
 

@@ -119,7 +119,9 @@ def main() -> None:
     account, region, partition = sys.argv[2:5]
     given = dict(pair.split("=", 1) for pair in sys.argv[5:])
     template = resolve.load()
-    suffix = resolve.PARTITIONS.get(partition, resolve.PARTITIONS["aws"])[1]
+    if partition not in resolve.PARTITIONS:
+        sys.exit(f"the partition {partition} is not known here")
+    suffix = resolve.PARTITIONS[partition][1]
     given.setdefault("ImageUri", f"{account}.dkr.ecr.{region}.{suffix}/soci-index-builder:preflight")
     # With everything that can be asked for, unless somebody says otherwise.
     given.setdefault("BackfillArchiveDays", "7")
@@ -129,6 +131,7 @@ def main() -> None:
         sys.exit(str(error.args[0]))
 
     plan = Plan()
+    plan.ask("suffix", suffix)
     plan.ask("body", write_templates(template, given))
     sampled = {"PushRule": samples.of_pushes, "TaskFailureRule": samples.of_tasks}
     for name, pattern in stack.property("EventPattern").items():

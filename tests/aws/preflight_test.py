@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -292,6 +293,29 @@ def a_large_template_goes_through_a_bucket() -> None:
         raise Failed(f"the template is at {created.get('TemplateURL')}")
 
 
+def partitions_are_those_of_the_template_and_of_botocore() -> None:
+    """One table for all tests in Python, and a run in a partition that is not the first."""
+    template = resolve.load()
+    if set(resolve.PARTITIONS) != set(template["Mappings"]["Consoles"]):
+        raise Failed(f"the template knows {sorted(template['Mappings']['Consoles'])}")
+    published = {one["id"]: one for one in SESSION.get_component("data_loader").load_data("partitions")["partitions"]}
+    wrong = []
+    for partition, (region, suffix) in resolve.PARTITIONS.items():
+        there = published[partition]
+        if there["outputs"]["dnsSuffix"] != suffix or not re.fullmatch(there["regionRegex"], region):
+            wrong.append(f"{partition}: {there['outputs']['dnsSuffix']}, {there['regionRegex']}")
+        if not resolve.accepted(template, "ImageUri", f"{ACCOUNT}.dkr.ecr.{region}.{suffix}/soci:1"):
+            wrong.append(f"{partition}: the template refuses images")
+        answers = {"sts get-caller-identity": {"Account": ACCOUNT, "Arn": f"arn:{partition}:sts::{ACCOUNT}:assumed-role/admin/me"}}
+        result = Run(answers, "--bucket", "mine", few=1).expect(0, "ok  CloudFormation takes the template")
+        (created,) = [parameters_of(call)[0] for call in result.calls if call[1] == "create-change-set"]
+        if not created["TemplateURL"].startswith(f"https://mine.s3.eu-west-1.{suffix}/"):
+            wrong.append(f"{partition}: the template is at {created['TemplateURL']}")
+    none(wrong)
+    answers = {"sts get-caller-identity": {"Account": ACCOUNT, "Arn": f"arn:aws-moon:sts::{ACCOUNT}:assumed-role/admin/me"}}
+    Run(answers).expect(3, "the partition aws-moon is not known here").leaves_nothing(False)
+
+
 def wrong_usage_and_no_credentials_are_told() -> None:
     """Before anything is asked or made."""
     Run(None, "--force").expect(2, "usage:")
@@ -310,6 +334,7 @@ def main() -> None:
         ("preflight: a stack that is more than a change set is left alone",
          a_stack_that_is_more_than_a_change_set_is_left_alone),
         ("preflight: a large template goes through a bucket", a_large_template_goes_through_a_bucket),
+        ("preflight: partitions are those of the template and of botocore", partitions_are_those_of_the_template_and_of_botocore),
         ("preflight: wrong usage and missing credentials are told", wrong_usage_and_no_credentials_are_told),
     ]
     run(cases)

@@ -21,11 +21,16 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 STACK = "soci"
 ACCOUNT = "123456789012"
-# A region of each partition, and where its services are.
+# A region of each partition, and where its services are. `preflight_test.py` holds it against the template and botocore.
 PARTITIONS = {
     "aws": ("eu-west-1", "amazonaws.com"),
     "aws-cn": ("cn-north-1", "amazonaws.com.cn"),
     "aws-us-gov": ("us-gov-west-1", "amazonaws.com"),
+    "aws-eusc": ("eusc-de-east-1", "amazonaws.eu"),
+    "aws-iso": ("us-iso-east-1", "c2s.ic.gov"),
+    "aws-iso-b": ("us-isob-east-1", "sc2s.sgov.gov"),
+    "aws-iso-e": ("eu-isoe-west-1", "cloud.adc-e.uk"),
+    "aws-iso-f": ("us-isof-south-1", "csp.hci.ic.gov"),
 }
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -89,7 +94,9 @@ class Stack:
     def __init__(self, template: dict[str, Any], given: dict[str, str] | None = None, partition: str = "aws",
                  region: str | None = None, account: str = ACCOUNT) -> None:
         given = given or {}
-        usual, suffix = PARTITIONS.get(partition, PARTITIONS["aws"])
+        if partition not in PARTITIONS:
+            raise KeyError(f"the partition {partition} is not known here")
+        usual, suffix = PARTITIONS[partition]
         self.template = template
         self.partition, self.region, self.account = partition, region or usual, account
         self.values = {

@@ -464,6 +464,30 @@ def mistakes_on_the_command_line_exit_with_2(account: Account) -> None:
 
 
 @case
+def less_concurrency_reserved_than_used_is_refused_before_anything_is_made(account: Account) -> None:
+    fails(account.deploy("IndexLambdaReservedConcurrency=9"), "is too small: 10 functions", "Reserve at least 10")
+    fails(account.deploy("IndexLambdaReservedConcurrency=100", "IndexLambdaMaxConcurrency=101"), "101 functions")
+    core = ("--template", str(ROOT / "templates/core.yaml"))
+    fails(account.deploy(*core, "IndexLambdaReservedConcurrency=21"), "22 functions")
+    assert account.changes() == []
+    account.deployed("IndexLambdaReservedConcurrency=100", "IndexLambdaMaxConcurrency=100")
+    # Against what the stack has.
+    fails(account.deploy("IndexLambdaMaxConcurrency=101"), "IndexLambdaReservedConcurrency=100 is too small")
+    account.deployed("IndexLambdaMaxConcurrency=101", "IndexLambdaReservedConcurrency=")
+    account.deployed(*core, "IndexLambdaMaxConcurrency=10", "IndexLambdaReservedConcurrency=22")
+
+
+@case
+def what_it_takes_for_the_defaults_are_those_of_the_template(account: Account) -> None:
+    template = (ROOT / "template.yaml").read_text()
+    taken = re.findall(r"wanted (\w+) ('[^']*'|[^ )]+)\)", (ROOT / "deploy").read_text())
+    assert len(taken) > 6, taken
+    for name, default in taken:
+        declared = re.search(rf"^  {name}:\n(?:    .*\n)*?    Default: (.*)$", template, re.M)
+        assert declared and declared[1].strip('"') == default.strip("'"), f"{name}: {default}"
+
+
+@case
 def the_help_names_every_option_and_variable(account: Account) -> None:
     run = account.deployed("--help")
     script = (ROOT / "deploy").read_text()

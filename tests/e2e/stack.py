@@ -152,11 +152,20 @@ def environment(name, logical_id):
     return {variable["name"]: variable["value"] for variable in container(name, logical_id)["environment"]}
 
 
+def expect_names(api, operation, key, name):
+    """Fails for a name that AWS does not have. An answer leaves out what is empty, so that it would be empty for ever."""
+    shape = api.meta.service_model.operation_model(api.meta.method_to_api_mapping[operation]).output_shape
+    if key not in shape.members or (name is not None and name not in shape.members[key].member.members):
+        raise KeyError(f"the answer to {operation} has no {key} with {name}")
+
+
 def inventory():
     client = boto3.client
 
     def names(service, operation, key, name=None, **arguments):
-        return [item if name is None else item[name] for item in getattr(client(service), operation)(**arguments).get(key, [])]
+        api = client(service)
+        expect_names(api, operation, key, name)
+        return [item if name is None else item[name] for item in getattr(api, operation)(**arguments).get(key, [])]
 
     ec2 = client("ec2")
     found = {

@@ -425,6 +425,31 @@ fn more_tasks_at_least_than_at_most_are_refused_at_once() {
 }
 
 #[test]
+fn less_concurrency_reserved_than_used_is_refused_at_once() {
+    let rule = &Template::with(&[]).json["Rules"]["ReservedConcurrency"];
+    assert!(rule.get("RuleCondition").is_none());
+    for (reserved, most, good) in [
+        ("", "10", true),
+        ("1", "2", false),
+        ("2", "2", true),
+        ("5", "5", true),
+        ("5", "6", false),
+        ("9", "10", false),
+        ("9", "1000", false),
+        ("10", "10", true),
+        ("22", "10", true),
+    ] {
+        let template = Template::with(&[
+            ("IndexLambdaReservedConcurrency", reserved),
+            ("IndexLambdaMaxConcurrency", most),
+        ]);
+        let mut asserted = rule["Assertions"].as_array().unwrap().iter();
+        let holds = asserted.all(|assertion| template.truth(&assertion["Assert"]));
+        assert_eq!(holds, good, "{reserved} for {most}");
+    }
+}
+
+#[test]
 fn logs_stay_when_the_stack_goes_and_a_new_one_does_not_meet_them() {
     let template = Template::with(&[]);
     for (name, resource) in template.section("Resources") {
