@@ -18,6 +18,10 @@ GIVEN = {
 }
 
 
+# Of no other partition parliament takes ARNs.
+KNOWN = ("aws", "aws-cn", "aws-us-gov")
+
+
 def findings(policy: object) -> list[str]:
     """What parliament says of a policy."""
     return [str(finding) for finding in parliament.analyze_policy_string(json.dumps(policy)).findings]
@@ -46,5 +50,5 @@ if __name__ == "__main__":
     run([("lint: parliament finds what is wrong", parliament_finds_what_is_wrong)] + [
         (f"lint: {partition}: parliament finds nothing in the policies",
          lambda partition=partition: parliament_finds_nothing(partition))
-        for partition in resolve.PARTITIONS
+        for partition in KNOWN
     ])
