@@ -4,6 +4,7 @@ Each is a function that takes a stack's maker, and gives the stack after it ran 
 """
 
 import dataclasses
+import random
 from collections.abc import Callable, Iterator
 
 from cloud import Cloud, World
@@ -65,6 +66,19 @@ class Expect:
     def asleep(self) -> None:
         self.that(not self.cloud.service.tasks, f"{len(self.cloud.service.tasks)} tasks run at the end")
 
+    def never_woken_down(self) -> None:
+        """What sets the first task takes none away."""
+        lowered = self.cloud.lowered_by("WakePolicy")
+        self.that(not lowered, f"WakePolicy took tasks away {len(lowered)} times")
+
+    def told_once(self, name: str, *each: float) -> None:
+        """It tells once of each of these, within twenty-five minutes."""
+        raised = self.cloud.alarms[name].raised
+        hours = [round(time / HOUR, 2) for time in raised]
+        self.that(len(raised) == len(each), f"{name} told {len(raised)} times instead of {len(each)}: after {hours} h")
+        for since in each:
+            self.told_within(name, since, 25 * MINUTE)
+
     def outcome(self, pushed: float | None = None) -> Outcome:
         started = [time for time in self.cloud.service.started if pushed is None or time >= pushed]
         begin = pushed if pushed is not None else min(image.pushed for image in self.cloud.service.images)
@@ -95,6 +109,45 @@ def an_image_every_four_minutes(make: Make) -> Outcome:
     expect.all_done(within=6 * MINUTE)
     expect.that(len(cloud.service.started) == 1, f"{len(cloud.service.started)} tasks were started for one's work")
     expect.idles_a_quarter_of_an_hour()
+    expect.asleep()
+    expect.alarms()
+    return expect.outcome()
+
+
+def steady(make: Make, every: float, seconds: float, hours: float, changes: int) -> Outcome:
+    """As many images in work at any time as take more than one task, for hours."""
+    cloud = make(asleep=True)
+    for number in range(int(hours * HOUR / every)):
+        cloud.service.push(10 * MINUTE + number * every, Image(seconds))
+    expect = Expect(cloud.run((hours + 3) * HOUR))
+    expect.never_woken_down()
+    expect.all_done(within=35 * MINUTE)
+    found = len(cloud.changes())
+    expect.that(found <= changes, f"the number of tasks was changed {found} times instead of {changes}")
+    expect.asleep()
+    expect.alarms()
+    return expect.outcome()
+
+
+def an_image_a_minute_of_five(make: Make) -> Outcome:
+    # A task takes four at once and a ninth asks for a second task, so there is a second one now and then.
+    return steady(make, 60, 300, 6, 40)
+
+
+def three_images_a_minute_of_five(make: Make) -> Outcome:
+    return steady(make, 20, 280, 3, 24)
+
+
+def pushes_when_the_last_task_goes(make: Make) -> Outcome:
+    cloud = make(asleep=True)
+    chance, time = random.Random(5), 10.0 * MINUTE
+    while time < 16 * HOUR:
+        cloud.service.push(time, Image(20))
+        time += chance.uniform(14, 22) * MINUTE
+    expect = Expect(cloud.run(18 * HOUR))
+    # What told of the last task is old news for some minutes.
+    expect.all_done(within=12 * MINUTE)
+    expect.most(1)
     expect.asleep()
     expect.alarms()
     return expect.outcome()
@@ -191,6 +244,20 @@ def a_long_image_of_two_hours(make: Make) -> Outcome:
     return expect.outcome()
 
 
+def five_long_images_of_two_hours(make: Make) -> Outcome:
+    cloud = make(asleep=True)
+    for number in range(5):
+        cloud.service.push(10 * MINUTE + number, Image(2 * HOUR))
+    expect = Expect(cloud.run(8 * HOUR))
+    expect.all_done(within=5.2 * HOUR)
+    expect.done_once()
+    expect.asleep()
+    # One waits for hours and none is done, but the four in hand are worked on.
+    expect.told_within("OldestMessageAlarm", 10 * MINUTE, 75 * MINUTE)
+    expect.alarms("OldestMessageAlarm")
+    return expect.outcome()
+
+
 def an_image_that_fails_for_a_day(make: Make) -> Outcome:
     cloud = make(asleep=True)
     pushed = 10.0 * MINUTE
@@ -215,12 +282,38 @@ def two_letters_five_hours_apart(make: Make) -> Outcome:
     # Somebody looks at the first for some minutes, which hides it.
     cloud.service.look_at_letters(3.0 * HOUR, 150)
     expect = Expect(cloud.run(9 * HOUR))
-    # A queue of letters that was idle reports late, but what a worker sends counts from its first report on.
-    expect.told_within("DeadLetterAlarm", first, 20 * MINUTE)
-    expect.told_within("DeadLetterAlarm", second, 20 * MINUTE)
-    alarm = cloud.alarms["DeadLetterAlarm"]
-    expect.that(len(alarm.raised) == 2, f"DeadLetterAlarm told {len(alarm.raised)} times of two letters")
-    expect.that(alarm.state == "OK", "DeadLetterAlarm stays while letters are there that are not new")
+    # A queue of letters that was idle reports late.
+    expect.told_once("DeadLetterAlarm", first, second)
+    expect.that(
+        cloud.alarms["DeadLetterAlarm"].state == "OK", "DeadLetterAlarm stays while letters are there that are not new"
+    )
+    expect.alarms("DeadLetterAlarm")
+    return expect.outcome()
+
+
+def letters_that_sqs_moves(make: Make) -> Outcome:
+    cloud = make(asleep=True)
+    # The first comes to a queue that slept, the second beside the first.
+    first, second = 10.0 * MINUTE, 5.5 * HOUR
+    for time in (first, second):
+        cloud.service.move(time)
+    expect = Expect(cloud.run(9 * HOUR))
+    expect.told_once("DeadLetterAlarm", first, second)
+    expect.alarms("DeadLetterAlarm")
+    return expect.outcome()
+
+
+def five_letters_for_a_day(make: Make) -> Outcome:
+    cloud = make(asleep=True)
+    pushed = 10.0 * MINUTE
+    for number in range(5):
+        cloud.service.push(pushed + number, Image(20, "permanent"))
+    # The queues say nothing for some minutes, and are looked at more than once.
+    cloud.silences = [(20 * HOUR, 20 * HOUR + 4 * MINUTE), (24 * HOUR, 24 * HOUR + 16 * MINUTE)]
+    for hour in range(3, 30, 3):
+        cloud.service.look_at_letters(hour * HOUR + 77, 30 + hour * 5)
+    expect = Expect(cloud.run(32 * HOUR))
+    expect.told_once("DeadLetterAlarm", pushed)
     expect.alarms("DeadLetterAlarm")
     return expect.outcome()
 
@@ -297,7 +390,8 @@ def no_task_can_start(make: Make) -> Outcome:
     cloud = make()
     pushed = 8.0 * HOUR
     cloud.service.starts_from = pushed + 3 * HOUR
-    for number in range(10):
+    # One task's share: more would be a reason for a second one.
+    for number in range(8):
         cloud.service.push(pushed + number, Image(30), "backfill")
     expect = Expect(cloud.run(pushed + 5 * HOUR))
     expect.told_within("NoProgressAlarm", pushed, 95 * MINUTE)
@@ -323,14 +417,20 @@ def one_task_always(make: Make) -> Outcome:
 ALL: dict[str, Callable[[Make], Outcome]] = {
     "one image an hour": one_image_an_hour,
     "an image every four minutes": an_image_every_four_minutes,
+    "an image a minute of five minutes": an_image_a_minute_of_five,
+    "three images a minute of five minutes": three_images_a_minute_of_five,
+    "pushes when the last task goes": pushes_when_the_last_task_goes,
     "a burst of 1,000": a_burst_of_1000,
     "a backfill of 10,000": a_backfill_of_10000,
     "a backfill into a stack that slept a week": a_backfill_into_a_stack_that_slept_a_week,
     "a backfill that tells nobody": a_backfill_that_tells_nobody,
     "the index Lambda hands over": the_index_lambda_hands_over,
     "a long image of two hours": a_long_image_of_two_hours,
+    "five long images of two hours": five_long_images_of_two_hours,
     "an image that fails for a day": an_image_that_fails_for_a_day,
     "two letters five hours apart": two_letters_five_hours_apart,
+    "letters that SQS moves": letters_that_sqs_moves,
+    "five letters for a day": five_letters_for_a_day,
     "an image that kills its worker": an_image_that_kills_its_worker,
     "a lagging metric of ECS": a_lagging_metric_of_ecs,
     "nothing for a week, then one image": nothing_for_a_week,

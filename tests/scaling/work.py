@@ -201,14 +201,25 @@ class Service:
             pause = min(FIRST_PAUSE * 2**message.tries, LONGEST_PAUSE)
             self.send(Message(image, message.lane, now, message.tries + 1), pause)
         elif image.fault:
-            image.letter = now
-            self.letters.visible.append(message)
-            self.letters.sent += 1
-            self.letters.touched = now
+            self.letter(image)
         else:
             image.done = now
         self.on_job_end(message, image.fault != "transient" or old)
         self.dispatch()
+
+    def letter(self, image: Image, moved: bool = False) -> None:
+        """An image gets a letter: a worker writes it, or SQS moves a message, which does not count as sent."""
+        image.letter = self.clock.now
+        self.letters.visible.append(Message(image, "letters", self.clock.now))
+        self.letters.sent += not moved
+        self.letters.touched = self.clock.now
+
+    def move(self, at: float) -> Image:
+        """SQS moves the message of an image that was received too often, of which no worker says anything."""
+        image = Image(0, "moved", pushed=at)
+        self.images.append(image)
+        self.clock.at(at, lambda: self.letter(image, moved=True))
+        return image
 
     def leave(self, task: Task, message: Message) -> None:
         task.jobs.remove(message)
