@@ -476,6 +476,21 @@ fn logs_stay_when_the_stack_goes_and_a_new_one_does_not_meet_them() {
     let kinds: Vec<&str> = template.resources().values().map(|(kind, _)| *kind).collect();
     // An account has ten of these in a region.
     assert!(!kinds.contains(&"AWS::Logs::ResourcePolicy"));
+    // Where a group has none of its own, one of them says the same.
+    let elsewhere = Template::with(&[("AWS::Partition", "aws-us-gov")]);
+    let group = elsewhere.properties("TaskFailureLogGroup");
+    assert!(group.get("ResourcePolicyDocument").is_none());
+    let shared = elsewhere.properties("TaskFailureLogPolicy");
+    let shared: Value = serde_json::from_str(shared["PolicyDocument"].as_str().unwrap()).unwrap();
+    assert_eq!(shared["Statement"].as_array().unwrap().len(), 2);
+    for (number, statement) in shared["Statement"].as_array().unwrap().iter().enumerate() {
+        let own = &failures["ResourcePolicyDocument"]["Statement"][number];
+        assert_eq!(
+            (&statement["Action"], &statement["Principal"]),
+            (&own["Action"], &own["Principal"])
+        );
+        assert_eq!(statement.get("Condition").is_some(), own.get("Condition").is_some());
+    }
 }
 
 #[test]
@@ -486,8 +501,12 @@ fn an_update_does_not_wait_for_tasks_that_are_protected() {
     };
     let expected =
         json!({"Enable": true, "HealthyPercent": 100, "SourceServiceRevisionCleanup": "DEFERRED"});
-    assert_eq!(criteria("aws"), Some(expected));
-    assert_eq!(criteria("aws-iso"), None);
+    // Whose own documentation has it.
+    assert_eq!(criteria("aws"), Some(expected.clone()));
+    assert_eq!(criteria("aws-cn"), Some(expected));
+    for partition in ["aws-us-gov", "aws-eusc", "aws-iso"] {
+        assert_eq!(criteria(partition), None, "{partition}");
+    }
 }
 
 #[test]
