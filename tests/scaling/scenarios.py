@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from cloud import Cloud, World
+from core import CoreCloud
 from work import DAY, HOUR, MINUTE, Image
 
 Make = Callable[..., Cloud]
@@ -414,6 +415,33 @@ def one_task_always(make: Make) -> Outcome:
     return expect.outcome()
 
 
+def the_core_alone_an_image_that_fails(make: Make) -> Outcome:
+    cloud = make(asleep=True, kind=CoreCloud)
+    pushed = 10.0 * MINUTE
+    image = cloud.service.push(pushed, Image(20, "transient"))
+    for hour in range(5):
+        cloud.service.push(15 * MINUTE + hour * HOUR, Image(30))
+    expect = Expect(cloud.run(8 * HOUR))
+    expect.told_within("OldestMessageAlarm", pushed, 85 * MINUTE)
+    raised = len(cloud.notified().get("OldestMessageAlarm", []))
+    expect.that(raised <= 1, f"OldestMessageAlarm told {raised} times of one image")
+    expect.told_once("DeadLetterAlarm", image.letter or 0.0)
+    expect.alarms("DeadLetterAlarm", "OldestMessageAlarm")
+    return expect.outcome()
+
+
+def the_core_alone_an_image_that_kills(make: Make) -> Outcome:
+    cloud = make(asleep=True, kind=CoreCloud)
+    pushed = 10.0 * MINUTE
+    image = cloud.service.push(pushed, Image(40, "fatal"))
+    expect = Expect(cloud.run(6 * HOUR))
+    # SQS leaves it out from the third receive on, before it is old enough for OldestMessageAlarm.
+    expect.told_within("FunctionErrorAlarm", pushed, 65 * MINUTE + HOUR)
+    expect.told_once("DeadLetterAlarm", image.letter or 0.0)
+    expect.alarms("DeadLetterAlarm", "FunctionErrorAlarm")
+    return expect.outcome()
+
+
 ALL: dict[str, Callable[[Make], Outcome]] = {
     "one image an hour": one_image_an_hour,
     "an image every four minutes": an_image_every_four_minutes,
@@ -438,6 +466,8 @@ ALL: dict[str, Callable[[Make], Outcome]] = {
     "a deployment while protected": a_deployment_while_protected,
     "no task can start": no_task_can_start,
     "one task always": one_task_always,
+    "the core alone, an image that fails": the_core_alone_an_image_that_fails,
+    "the core alone, an image that kills the function": the_core_alone_an_image_that_kills,
 }
 
 
@@ -445,7 +475,7 @@ def makers(template, worlds: tuple[World, ...], seeds: range) -> Iterator[tuple[
     """Makers of stacks, one for each world and seed, with what to call them."""
     for world in worlds:
         for seed in seeds:
-            def make(asleep: bool = False, ecs_late=None, world=world, seed=seed, **parameters: str) -> Cloud:
+            def make(asleep=False, ecs_late=None, kind=Cloud, world=world, seed=seed, **parameters: str) -> Cloud:
                 late = ecs_late or world.ecs_late
-                return Cloud(template, dataclasses.replace(world, ecs_late=late), seed, asleep, **parameters)
+                return kind(template, dataclasses.replace(world, ecs_late=late), seed, asleep, **parameters)
             yield f"{world.name}, seed {seed}", make

@@ -150,14 +150,14 @@ impl Used {
 
 #[test]
 fn the_core_has_nothing_that_is_paid_by_the_hour() {
-    // Each of these is paid by what it does or keeps, if at all, but for alarms, of which ten are free in an account.
+    // Each of these is paid by what it does or keeps, if at all, but for alarms (docs/COST.md, "Nothing to do").
     let free = [
         "AWS::CloudWatch::Alarm",
         "AWS::Events::Rule",
         "AWS::IAM::ManagedPolicy",
         "AWS::IAM::Role",
         "AWS::Lambda::EventInvokeConfig",
-        // It asks its queue all the time, some 650,000 times a month, of which a million are free.
+        // It asks its queue all the time, some 650,000 times a month.
         "AWS::Lambda::EventSourceMapping",
         "AWS::Lambda::Function",
         "AWS::Lambda::Permission",
