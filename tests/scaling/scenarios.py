@@ -313,6 +313,7 @@ def five_letters_for_a_day(make: Make) -> Outcome:
     cloud.silences = [(20 * HOUR, 20 * HOUR + 4 * MINUTE), (24 * HOUR, 24 * HOUR + 16 * MINUTE)]
     for hour in range(3, 30, 3):
         cloud.service.look_at_letters(hour * HOUR + 77, 30 + hour * 5)
+    cloud.service.look_at_letters(28 * HOUR, 13 * MINUTE)
     expect = Expect(cloud.run(32 * HOUR))
     expect.told_once("DeadLetterAlarm", pushed)
     expect.alarms("DeadLetterAlarm")
