@@ -8,6 +8,7 @@ nothing is asked that nobody has thought of.
 """
 
 # As little as can be: it starts some thousand times, and a third of a start was the module for JSON.
+import ast
 import marshal
 import os
 import sys
@@ -89,7 +90,10 @@ def deploy_stack(state: State, given: dict[str, list[str]]) -> None:
                f"Stack:{name} is in {stack['status']} state and can only be updated without a roll-back.")
     parameters = dict(word.split("=", 1) for word in given.get("--parameter-overrides", []))
     wanted = stack["parameters"] | parameters
-    if stack["status"].endswith("_COMPLETE") and wanted == stack["parameters"] and stack["template"] == template:
+    # As `aws` does: those that are not given go.
+    tags = dict(word.split("=", 1) for word in given.get("--tags", []))
+    if stack["status"].endswith("_COMPLETE") and wanted == stack["parameters"] and stack["template"] == template \
+            and tags == stack.get("tags", {}):
         print(f"\nNo changes to deploy. Stack {name} is up to date")
         return
     if "ImageUri" in wanted and "@sha256:" not in wanted["ImageUri"]:
@@ -111,6 +115,10 @@ def deploy_stack(state: State, given: dict[str, list[str]]) -> None:
               f"up to the failure\naws cloudformation describe-stack-events --stack-name {name}", file=sys.stderr)
         sys.exit(255)
     stack.update(status=f"{verb}_COMPLETE", parameters=wanted, template=template)
+    if tags:
+        stack["tags"] = tags
+    if "--role-arn" in given:
+        stack["role"] = given["--role-arn"][0]
     if "RepositoryName" in wanted:
         state["repositories"].setdefault(wanted["RepositoryName"], {})
     event(stack, "CREATE_COMPLETE", "Queue", "AWS::SQS::Queue")
@@ -140,8 +148,11 @@ def describe_stacks(state: State, given: dict[str, list[str]]) -> None:
     stack = state["stacks"].get(name)
     if stack is None:
         refuse("DescribeStacks", "ValidationError", f"Stack with id {name} does not exist")
-    if "Parameters[]" in query:
-        defaults = {"SociRepositoryImageTagFilters": "*:*", "OutputTagSuffix": "-soci", "SociIndexVersion": "V2"}
+    if "Tags[]" in query:
+        for key, value in stack.get("tags", {}).items():
+            print(f"{key}\t{value}")
+    elif "Parameters[]" in query:
+        defaults = {"SociRepositoryImageTagFilters": "*:*", "OutputTagSuffix": "-soci", "SociIndexVersion": "V2", "VpcId": ""}
         for name, value in ({"StackStatus": stack["status"]} | defaults | stack["parameters"]).items():
             print(f"{name}\t{value}")
     elif "StackStatus" in query:
@@ -171,7 +182,10 @@ def call(state: State, service: str, operation: str, given: dict[str, list[str]]
         case "configure export-credentials":
             print("export AWS_ACCESS_KEY_ID=AKIAEXAMPLE\nexport AWS_SECRET_ACCESS_KEY=verysecret")
         case "service-quotas get-service-quota":
-            print(state.get("quota", "6.0"))
+            others = {"L-B99A9384": "1000.0", "L-F678F1CE": "5.0"} | state.get("quotas", {})
+            print(others.get(one["--quota-code"]) or state.get("quota", "6.0"))
+        case "ec2 describe-vpcs":
+            print("\t".join(state.get("vpcs", ["vpc-1"])))
         case "iam get-role":
             print(f"arn:aws:iam::{ACCOUNT}:role/path/{one['--role-name']}")
         case "iam simulate-principal-policy":
@@ -205,6 +219,8 @@ def call(state: State, service: str, operation: str, given: dict[str, list[str]]
             print(uri(state, name))
         case "ecr create-repository":
             state["repositories"][one["--repository-name"]] = {}
+            if "--tags" in one:
+                state["repository_tags"] = one["--tags"]
         case "ecr delete-repository":
             images(state, given)
             del state["repositories"][one["--repository-name"]]
@@ -233,6 +249,14 @@ def call(state: State, service: str, operation: str, given: dict[str, list[str]]
         case "s3api put-public-access-block" | "s3api put-bucket-encryption" | "s3api put-bucket-lifecycle-configuration":
             settings = state["buckets"][one["--bucket"]]
             settings += [] if operation in settings else [operation]
+        case "s3api get-bucket-tagging":
+            if one["--bucket"] not in state.get("bucket_tags", {}):
+                refuse("GetBucketTagging", "NoSuchTagSet", "The TagSet does not exist")
+            for key, value in state["bucket_tags"][one["--bucket"]].items():
+                print(f"{key}\t{value}")
+        case "s3api put-bucket-tagging":
+            listed = ast.literal_eval(one["--tagging"])["TagSet"]
+            state["bucket_tags"] = state.get("bucket_tags", {}) | {one["--bucket"]: {tag["Key"]: tag["Value"] for tag in listed}}
         case "s3api delete-bucket":
             if one["--bucket"] in state["filled_buckets"]:
                 refuse("DeleteBucket", "BucketNotEmpty", "The bucket you tried to delete is not empty")

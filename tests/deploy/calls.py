@@ -20,7 +20,7 @@ GLOBAL = {"--output", "--query", "--region", "--no-paginate", "--profile"}
 CUSTOM = {
     ("cloudformation", "deploy"): {
         "--stack-name", "--template-file", "--s3-bucket", "--s3-prefix", "--capabilities", "--parameter-overrides",
-        "--no-fail-on-empty-changeset", "--disable-rollback", "--tags",
+        "--no-fail-on-empty-changeset", "--disable-rollback", "--tags", "--role-arn",
     },
     ("s3", "rm"): {"--recursive"},
     ("configure", "get"): set(),
@@ -155,6 +155,9 @@ def check(session: Any, words: list[str]) -> list[str]:
                 problems.append(f"{name} has no value")
             parsed = [shorthand(value) for value in values]
             member = shape.members[members[name]]
+            if member.type_name == "list":
+                # A list may be one value, as JSON.
+                parsed = [one for value in parsed for one in (value if isinstance(value, list) else [value])]
             problems += problems_of(parsed if member.type_name == "list" else parsed[0], member, name)
     return problems
 

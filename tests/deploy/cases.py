@@ -14,6 +14,7 @@ import marshal
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -104,8 +105,8 @@ class Account:
     def fault(self, call: str, error: str, times: int = 1) -> None:
         (self.folder / "faults").write_bytes(marshal.dumps([{"call": call, "error": error, "times": times}]))
 
-    def deploy(self, *words: str, answer: str | None = None, **environment: str) -> Run:
-        """Runs it; with an answer as if somebody typed it at a terminal."""
+    def deploy(self, *words: str, answer: str | None = None, interrupt_at: str = "", **environment: str) -> Run:
+        """Runs it; with an answer as if somebody typed it at a terminal, or Ctrl-C when it has said something."""
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         variables = {
             "PATH": path, "HOME": str(self.folder), "FAKE_AWS": str(self.folder), "AWS_REGION": REGION,
@@ -114,11 +115,22 @@ class Account:
         script = str(self.folder / "release/deploy")
         ours, theirs = os.openpty()
         os.write(ours, f"{answer}\n".encode())
-        done = subprocess.run([*self.shell, script, *words], env=variables, capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL if answer is None else theirs, timeout=120, check=False)
+        process = subprocess.Popen([*self.shell, script, *words], env=variables, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, start_new_session=True,
+                                   stdin=subprocess.DEVNULL if answer is None else theirs)
+        said = ""
+        while interrupt_at and interrupt_at not in said:
+            assert process.stdout
+            line = process.stdout.readline()
+            assert line, f"it never said {interrupt_at}: {said}"
+            said += line
+        if interrupt_at:
+            # As a terminal does, which tells all that run in it.
+            os.killpg(process.pid, signal.SIGINT)
+        out, error = process.communicate(timeout=120)
         os.close(ours)
         os.close(theirs)
-        run = Run(done.returncode, done.stdout, done.stderr)
+        run = Run(process.returncode, said + out, error)
         assert "verysecret" not in run.text and "AKIAEXAMPLE" not in run.text, run.text
         left = [entry.name for entry in self.folder.iterdir() if entry.name.startswith("tmp.")]
         assert not left, f"left behind: {left}"
@@ -139,8 +151,8 @@ class Account:
         file = self.folder / "program"
         return [ast.literal_eval(line) for line in file.read_text().splitlines()] if file.exists() else []
 
-    def deployed(self, *words: str) -> Run:
-        run = self.deploy(*words)
+    def deployed(self, *words: str, **environment: str) -> Run:
+        run = self.deploy(*words, **environment)
         assert run.code == 0, run.text
         return run
 
@@ -330,8 +342,79 @@ def a_low_quota_is_a_warning_and_one_that_cannot_be_asked_is_a_note(account: Acc
     assert "16 vCPUs" in account.deployed(*THERE).error
     assert "vCPUs" not in account.deployed(*THERE, "MaxTasks=2", "TaskCpu=2048").error
     assert "L-36FBB829" in account.deployed(*THERE, "SpotShare=100", "MaxTasks=9").error
+    # Where no task fits, the one that a creation waits for would never start.
+    account.calls()
+    fails(account.deploy(*THERE, "TaskCpu=8192", "TaskMemory=16384"), "one task needs 8192 CPU units: none would start", "core.yaml")
+    assert account.changes() == []
     account.fault("get-service-quota", "An error occurred (AccessDeniedException)")
     assert "cannot be asked for" in account.deployed(*THERE).error
+
+
+@case
+def functions_that_a_new_account_does_not_run_are_told(account: Account) -> None:
+    account.set(quotas={"L-B99A9384": "10.0"})
+    assert "IndexLambda" not in account.deployed(*THERE).error, "what a stack has by itself fits into a new account"
+    run = account.deployed(*THERE, "IndexLambdaMaxConcurrency=10")
+    assert "may run 10 times at once, and Lambda runs 10 functions" in run.error and "L-B99A9384" in run.error, run.error
+    # The worker takes them all.
+    assert "may run" not in account.deployed(*THERE, "IndexLambdaMaxImageSize=0").error
+    account.calls()
+    fails(account.deploy(*THERE, "IndexLambdaReservedConcurrency=10"), "of which 10 cannot be reserved", "L-B99A9384")
+    assert account.changes() == []
+    account.set(stacks={}, quotas={"L-B99A9384": "12.0"})
+    core = account.folder / "core.yaml"
+    core.write_text((ROOT / "templates/core.yaml").read_text())
+    # Three queues.
+    assert "may run 12 times at once" in account.deployed(*THERE, "--template", str(core)).error
+
+
+@case
+def a_region_full_of_vpcs_is_told_before_anything_is_made(account: Account) -> None:
+    vpcs = [f"vpc-{number}" for number in range(5)]
+    account.set(vpcs=vpcs)
+    fails(account.deploy(*THERE), "eu-west-1 has 5 already", "SubnetIds=", "L-F678F1CE")
+    assert account.changes() == []
+    account.deployed(*THERE, "VpcId=vpc-1", "SubnetIds=subnet-1")
+    fails(account.deploy(*THERE, "VpcId=", "SubnetIds="), "has 5 already")
+    # One of the five is the stack's own.
+    account.set(vpcs=vpcs[1:], stacks={})
+    account.deployed(*THERE)
+    account.set(vpcs=vpcs)
+    account.deployed(*THERE)
+    account.fault("describe-vpcs", "An error occurred (UnauthorizedOperation)")
+    account.set(stacks={})
+    assert "how many VPCs" in account.deployed(*THERE).error
+
+
+@everywhere
+def tags_go_on_all_that_is_made_and_stay(account: Account) -> None:
+    account.deployed("--tag", "team=red", "--tag=cost center=4 7", "--tag", "team=blue")
+    wanted = {"team": "blue", "cost center": "4 7"}
+    for name in ("soci", "soci-index-builder-registry"):
+        assert account.state["stacks"][name]["tags"] == wanted, account.state["stacks"][name]
+    assert account.state["bucket_tags"] == {BUCKET: wanted}
+    # `aws` takes away what it is not given; another one is added.
+    account.deployed()
+    assert account.state["stacks"]["soci"]["tags"] == wanted
+    account.deployed(DEPLOY_TAGS="team=green\nempty=")
+    assert account.state["stacks"]["soci"]["tags"] == wanted | {"team": "green", "empty": ""}
+    assert account.state["bucket_tags"] == {BUCKET: wanted | {"team": "green", "empty": ""}}
+    account.deployed("--smoke", "--tag", "team=red")
+    assert json.loads(account.state["repository_tags"]) == [{"Key": "team", "Value": "red"}]
+    for tag in ("team", "=x", "aws:x=y", 'a="b"'):
+        fails(account.deploy("--tag", tag), f"--tag {tag}", code=2)
+
+
+@case
+def cloudformation_works_in_the_name_of_a_role(account: Account) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/path/cloudformation"
+    account.deployed("--role-arn", role)
+    assert {stack["role"] for stack in account.state["stacks"].values()} == {role}
+    account.calls()
+    account.deployed("--delete", "--all", "--yes", DEPLOY_ROLE_ARN=role)
+    deletions = [change for change in account.changes() if "delete-stack" in change]
+    assert len(deletions) == 2 and all(f"--role-arn {role}" in change for change in deletions), deletions
+    fails(account.deploy("--role-arn", "admin"), "--role-arn admin", code=2)
 
 
 @case
@@ -395,6 +478,8 @@ def a_failure_tells_the_first_reason_and_what_to_do(account: Account) -> None:
         ("Specified ReservedConcurrentExecutions decreases account's UnreservedConcurrentExecution", "leave IndexLambda"),
         ("The image manifest, config or layer media type for the source image is not supported", "for x86_64"),
         ("Error occurred during operation 'ECS Deployment Circuit Breaker was triggered': circuit breaker", "describe-log-groups"),
+        ("You are not authorized to perform: ec2:CreateInternetGateway with an explicit deny", "needs an internet gateway"),
+        ("Value (us-east-1e) for parameter availabilityZone is invalid. Fargate is not in that Availability Zone", "zones that have Fargate: VpcId="),
         ("Something else", "docs/DEPLOY.md"),
     ):
         account.set(stack_failure=reason, stacks={})
@@ -549,9 +634,9 @@ def smoke_pushes_waits_verifies_and_deletes_both(account: Account) -> None:
     before = account.state["repositories"]
     run = account.deployed("--smoke")
     place = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/prod/soci-smoke"
-    assert "It works" in run.out and f"verified {place}:vsoci-smoke-soci" in run.out, run.out
-    words = [call["words"] for call in account.program()]
-    assert ["sample-image", f"{place}:vsoci-smoke"] in words
+    [pushed] = [call["words"] for call in account.program() if call["words"][0] == "sample-image"]
+    assert len(pushed) == 2 and re.fullmatch(re.escape(place) + r":vsoci-smoke-[0-9]{10}", pushed[1]), pushed
+    assert "It works" in run.out and f"verified {pushed[1]}-soci" in run.out, run.out
     assert account.state["repositories"] == before
     changes = account.changes()
     assert changes == ["ecr create-repository --repository-name prod/soci-smoke",
@@ -575,12 +660,85 @@ def smoke_takes_a_repository_that_is_there_only_if_it_is_named(account: Account)
     account.calls()
     account.deployed("--smoke", "--smoke-repository", "app")
     assert account.state["repositories"]["app"] == {"1": DIGEST}
-    deleted = [change for change in account.changes() if "batch-delete-image" in change]
-    assert len(deleted) == 2 and "imageTag=soci-smoke-" in deleted[0], deleted
+    changes = account.changes()
+    deleted = [change for change in changes if "batch-delete-image" in change]
+    assert len(deleted) == len(changes) == 2 and "imageTag=soci-smoke-" in deleted[0], deleted
     assert f"imageDigest=sha256:{'c' * 64} imageDigest=sha256:{'d' * 64}" in deleted[1], deleted
     fails(account.deploy("--smoke", "--stack-name", "none"), "no stack none")
     account.deployed("Platforms=linux/arm64")
     fails(account.deploy("--smoke", "--smoke-repository", "app"), "linux/arm64 only")
+
+
+@case
+def smoke_takes_no_tag_that_somebody_has(account: Account) -> None:
+    account.deployed("--filters", "app:latest,team/*:latest,team/*:v*")
+    there = account.state["repositories"] | {"app": {"latest": DIGEST}, "team/a": {"latest": DIGEST}, "other": {}}
+    account.set(repositories=there)
+    account.calls()
+    # The first filter's repository is there, so nothing can be pushed under its tag, and nobody is told to allow it.
+    run = account.deploy("--smoke")
+    fails(run, "names a single tag", "Push an image of your own")
+    assert "--smoke-repository" not in run.error
+    fails(account.deploy("--smoke", "--smoke-repository", "app"), "app:latest names a single tag")
+    fails(account.deploy("--smoke", "--smoke-repository", "other"), "No filter of stack soci matches repository other")
+    assert account.changes() == [] and account.program()[-1]["words"][0] == "copy"
+    # Another filter of that repository has a star.
+    account.deployed("--smoke", "--smoke-repository", "team/a")
+    assert re.search(r"team/a:vsoci-smoke-[0-9]+$", account.program()[-2]["words"][1]), account.program()[-2]
+    assert account.state["repositories"] == there
+    # A repository that is made for it takes any tag.
+    account.deployed("SociRepositoryImageTagFilters=new:latest")
+    account.deployed("--smoke")
+    assert account.state["repositories"] == there
+
+
+@case
+def smoke_looks_for_tag_and_result_before_it_pushes(account: Account) -> None:
+    account.deployed("--filters", "app:*")
+    date = account.folder / "bin/date"
+    date.write_text("#!/bin/sh\necho 1700000000\n")
+    date.chmod(0o755)
+    for tag in ("soci-smoke-1700000000", "soci-smoke-1700000000-soci"):
+        there = account.state["repositories"] | {"app": {tag: DIGEST}}
+        account.set(repositories=there)
+        account.calls()
+        fails(account.deploy("--smoke", "--smoke-repository", "app"), f"app:{tag} is there already")
+        assert account.changes() == [] and account.state["repositories"] == there
+    account.set(repositories=account.state["repositories"] | {"app": {}})
+    account.fault("describe-images", "An error occurred (AccessDenied) when calling DescribeImages: not authorized")
+    fails(account.deploy("--smoke", "--smoke-repository", "app"), "cannot be looked at")
+    assert account.changes() == []
+
+
+@case
+def smoke_pushes_an_image_whose_layers_the_stack_indexes(account: Account) -> None:
+    for least, size in (("0", None), ("10MiB", None), ("11184811", "33554433"), ("20MiB", "62914560"), ("1GiB", "3221225472")):
+        account.deployed(*THERE, f"MinLayerSize={least}")
+        account.deployed("--smoke")
+        [words] = [call["words"] for call in account.program() if call["words"][0] == "sample-image"][-1:]
+        assert words[2:] == (["--size", size] if size else []), words
+    for least in ("2GiB", "99999999999999GiB"):
+        account.deployed(*THERE, f"MinLayerSize={least}")
+        account.calls()
+        fails(account.deploy("--smoke"), f"layers of {least} and more only", "of your own")
+        assert account.changes() == []
+
+
+@everywhere
+def smoke_that_is_interrupted_leaves_nothing(account: Account) -> None:
+    account.deployed("--filters", "made:*,app:*")
+    for words in ([], ["--smoke-repository", "app"]):
+        there = account.state["repositories"] | {"app": {"1": DIGEST}}
+        account.set(repositories=there, index_after=1000)
+        run = account.deploy("--smoke", *words, interrupt_at="waiting for")
+        assert run.code == 130 and "interrupted" in run.error and "deletes what --smoke has made" in run.error, run.text
+        assert account.state["repositories"] == there
+    account.fault("delete-repository", "An error occurred (AccessDenied): not authorized")
+    run = account.deploy("--smoke", interrupt_at="waiting for")
+    assert "aws --region eu-west-1 ecr delete-repository --repository-name made --force" in run.error, run.error
+    account.fault("batch-delete-image", "An error occurred (AccessDenied): not authorized")
+    run = account.deploy("--smoke", "--smoke-repository", "app", interrupt_at="waiting for")
+    assert re.search(r"ecr batch-delete-image --repository-name app --image-ids imageTag=soci-smoke-\d+-soci", run.error), run.error
 
 
 @case

@@ -40,9 +40,11 @@ NOT_NEEDED = re.compile(
 OWN = {
     "cloudformation:CreateChangeSet", "cloudformation:DescribeChangeSet", "cloudformation:ExecuteChangeSet",
     "cloudformation:DeleteChangeSet", "cloudformation:GetTemplateSummary", "cloudformation:ContinueUpdateRollback",
+    # Where a stack is made with tags, or gets other ones.
+    "cloudformation:TagResource", "cloudformation:UntagResource",
     # The bucket for the template: s3:ListBucket is what head-bucket takes.
     "s3:CreateBucket", "s3:ListBucket", "s3:PutBucketPublicAccessBlock", "s3:PutEncryptionConfiguration",
-    "s3:PutLifecycleConfiguration", "s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:DeleteBucket",
+    "s3:PutLifecycleConfiguration", "s3:GetBucketTagging", "s3:PutBucketTagging", "s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:DeleteBucket",
     # `soci-index-builder copy`, and the image of --smoke.
     "ecr:GetAuthorizationToken", "ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart",
     "ecr:CompleteLayerUpload", "ecr:PutImage", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer",
@@ -86,6 +88,8 @@ def actions() -> set[str]:
             raise SystemExit(f"cfn-lint has no handlers of {kind}")
         for handler in handlers.values():
             found |= set(handler.get("permissions", []))
+        # A stack's tags (--tag) go on all that can have some.
+        found |= set(known[kind].get("tagging", {}).get("permissions", []))
     recorded = ROOT / "target/deploy/calls.jsonl"
     if not recorded.exists():
         raise SystemExit("run tests/deploy/cases.py first: it records the calls of ./deploy")

@@ -117,7 +117,7 @@ fn tasks_learn_of_a_proxy_and_a_collector_and_get_to_them() {
 
 #[test]
 fn tasks_share_half_of_what_ecr_allows_an_account() {
-    for (tasks, rate) in [("1", "5"), ("2", "2"), ("3", "2"), ("4", "1"), ("50", "1")] {
+    for (tasks, rate) in [("1", "5"), ("2", "2"), ("3", "1"), ("4", "1"), ("50", "1")] {
         let task = Template::with(&[("MaxTasks", tasks)]).properties("WorkerTask");
         let variables = task["ContainerDefinitions"][0]["Environment"].as_array().unwrap().clone();
         assert!(variables.contains(&json!({"Name": "PUT_IMAGE_RATE", "Value": rate})), "{tasks}");
@@ -127,7 +127,7 @@ fn tasks_share_half_of_what_ecr_allows_an_account() {
     let function = &template.properties("IndexFunction")["Environment"]["Variables"];
     let mapping = template.properties("SmallImagesMapping");
     assert_eq!(function["PUT_IMAGE_RATE"], "1");
-    assert_eq!(mapping["ScalingConfig"]["MaximumConcurrency"], "10");
+    assert_eq!(mapping["ScalingConfig"]["MaximumConcurrency"], "5");
 }
 
 #[test]
