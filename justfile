@@ -85,7 +85,7 @@ deploy-test:
 terraform:
     tests/terraform/run
 
-# Rules, roles, functions and preflight against code and data of AWS. GROUPS as in tests/aws/run.
+# Rules, roles, functions, lifecycle policy and preflight against code and data of AWS. GROUPS as in tests/aws/run.
 aws *GROUPS:
     tests/aws/run {{GROUPS}}
 
