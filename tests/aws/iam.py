@@ -284,11 +284,11 @@ class World:
 
 
 def key_policy(world: World) -> dict[str, Any]:
-    """The policy of docs/DEPLOY.md beside the account's own statement, as it is for this stack."""
-    text = (resolve.ROOT / "docs/DEPLOY.md").read_text(encoding="utf-8")
+    """The policy of docs/NETWORK.md beside the account's own statement, as it is for this stack."""
+    text = (resolve.ROOT / "docs/NETWORK.md").read_text(encoding="utf-8")
     blocks = [block for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if '"kms:GenerateDataKey"' in block]
     if len(blocks) != 1:
-        raise Failed(f"docs/DEPLOY.md has {len(blocks)} policies of a key")
+        raise Failed(f"docs/NETWORK.md has {len(blocks)} policies of a key")
     text = blocks[0].replace("REGION", world.region).replace("ACCOUNT", ACCOUNT).replace("arn:aws:", f"arn:{world.partition}:")
     account = {"Effect": "Allow", "Principal": {"AWS": f"arn:{world.partition}:iam::{ACCOUNT}:root"}, "Action": "kms:*",
                "Resource": "*"}
@@ -421,7 +421,7 @@ def failures_of_tasks_are_logged(partition: str) -> None:
 
 
 def the_key_serves_queues_and_logs(partition: str) -> None:
-    """With the policy that docs/DEPLOY.md has, services can use the key for this stack, and others cannot."""
+    """With the policy that docs/NETWORK.md has, services can use the key for this stack, and others cannot."""
     world = World(partition, VARIANTS[WIDEST])
     world.documents["key"] = key_policy(world)
     # In China it ends in .cn, which the simulator takes for no service.

@@ -333,6 +333,16 @@ def roles_that_exist_are_fine_and_a_refusal_is_a_note(account: Account) -> None:
 
 
 @case
+def taskcats_workflow_creates_the_roles_that_the_script_creates(_: Account) -> None:
+    service = r"create-service-linked-role --aws-service-name (\S+)"
+    script = re.search(r"for service in (.+); do", (ROOT / "deploy").read_text())
+    workflow = (ROOT / ".github/workflows/taskcat.yml").read_text()
+    assert script and re.findall(service, workflow.split("taskcat test run")[0]) == script[1].split(), workflow
+    # None is made twice, and they have time to be known.
+    assert workflow.count("iam get-role --role-name") == 2 and "sleep" in workflow
+
+
+@case
 def a_low_quota_is_a_warning_and_one_that_cannot_be_asked_is_a_note(account: Account) -> None:
     account.set(quota="6.0")
     run = account.deployed(*THERE, "MaxTasks=16", "TaskCpu=1024", "TaskMemory=2048")
