@@ -743,6 +743,7 @@ def smoke_that_is_interrupted_leaves_nothing(account: Account) -> None:
         run = account.deploy("--smoke", *words, interrupt_at="waiting for")
         assert run.code == 130 and "interrupted" in run.error and "deletes what --smoke has made" in run.error, run.text
         assert account.state["repositories"] == there
+    assert "may still come: look for app:soci-smoke-" in run.error, run.error
     account.fault("delete-repository", "An error occurred (AccessDenied): not authorized")
     run = account.deploy("--smoke", interrupt_at="waiting for")
     assert "aws --region eu-west-1 ecr delete-repository --repository-name made --force" in run.error, run.error
