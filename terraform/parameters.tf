@@ -34,7 +34,7 @@ variable "platforms" {
 }
 
 variable "soci_index_version" {
-  description = "V2 pushes a converted image under a tag of its own, for Fargate and soci-snapshotter from 0.10 on. V1 attaches the index to the image. Default: V2."
+  description = "V2 pushes a converted image under a tag of its own, for Fargate and soci-snapshotter from 0.10 on. V1 attaches the index to the image. Fargate reads V1 only for accounts that used SOCI before V2 came; in others it does nothing there. Default: V2."
   type        = string
   default     = null
 
@@ -149,7 +149,7 @@ variable "index_lambda_memory" {
 }
 
 variable "index_lambda_max_concurrency" {
-  description = "Images that the index Lambda works on at most; others wait in its queue. ECR takes ten manifests a second from a whole account. Default: 10."
+  description = "Images that the index Lambda works on at most; others wait in its queue. ECR takes ten manifests a second from a whole account. Default: 5."
   type        = number
   default     = null
 
@@ -209,7 +209,7 @@ variable "log_level" {
 }
 
 variable "alarm_topic_arn" {
-  description = "SNS topic that alarms are sent to. Empty for alarms that only show. Default: \"\"."
+  description = "SNS topic that alarms are sent to. Empty for alarms that only show. Its policy has to let cloudwatch.amazonaws.com publish, and it may not be encrypted with the AWS managed key, or alarms get lost without a word (docs/NETWORK.md). Default: \"\"."
   type        = string
   default     = null
 
@@ -253,7 +253,7 @@ variable "backfill_archive_days" {
 }
 
 variable "kms_key_arn" {
-  description = "Customer managed key for queues and logs; docs/DEPLOY.md has its policy. Empty for keys of AWS. Default: \"\"."
+  description = "Customer managed key for queues and logs; docs/NETWORK.md has its policy. Empty for keys of AWS. Default: \"\"."
   type        = string
   default     = null
 
@@ -275,7 +275,7 @@ variable "iam_permissions_boundary_arn" {
 }
 
 variable "vpc_id" {
-  description = "VPC of the worker. Empty for a small one of its own with public subnets and no NAT gateway. Default: \"\"."
+  description = "VPC of the worker. Empty for a small one of its own with an internet gateway, public subnets in the first two zones, which have to have Fargate, and no NAT gateway. Default: \"\"."
   type        = string
   default     = null
 
@@ -297,7 +297,7 @@ variable "subnet_ids" {
 }
 
 variable "assign_public_ip" {
-  description = "Whether tasks in those subnets get public addresses. Without they need a NAT gateway or VPC endpoints (docs/DEPLOY.md). Default: DISABLED."
+  description = "Whether tasks in those subnets get public addresses. Without they need a NAT gateway or VPC endpoints (docs/NETWORK.md). Default: DISABLED."
   type        = string
   default     = null
 
@@ -414,7 +414,7 @@ variable "otlp_endpoint" {
 }
 
 variable "https_proxy" {
-  description = "Proxy through which tasks reach AWS, such as http://proxy.internal:3128. Empty for none. Default: \"\"."
+  description = "Proxy through which the program in tasks reaches AWS, such as http://proxy.internal:3128. Empty for none. Fargate fetches the task's image and writes its logs without it, so endpoints for ECR, S3 and logs are needed all the same. Default: \"\"."
   type        = string
   default     = null
 

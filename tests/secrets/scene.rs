@@ -11,10 +11,13 @@ use serde_json::value::RawValue;
 use soci_aws::sdk::SdkConfig;
 use soci_aws::{EcrCredentials, SqsQueue};
 use soci_config::Environment;
-use soci_index_lambda::{Answer, InvocationHandler, QueueIdentity, Settings, Worker};
+use soci_index_lambda::{
+    Answer, FunctionMetrics, InvocationHandler, QueueIdentity, Settings, Worker,
+};
 use soci_indexer::{Options, RemoteRepository};
 use soci_jobs::{EndpointOverride, RegistryOpener, Runner};
 use soci_lambda::{InvocationError, serve, start_logging};
+use soci_logs::EmfLines;
 use soci_manifest::{SociIndexSettings, Version};
 use soci_oci::{Digest, Repository, TagOrDigest};
 use soci_push::PushRules;
@@ -177,7 +180,10 @@ async fn function() {
         runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
-    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&settings.queue_url) };
+    let metrics =
+        Some(FunctionMetrics::new(EmfLines::new("soci-index-builder/stack".to_owned())).into());
+    let queue = QueueIdentity::of(&settings.queue_url);
+    let handler = InvocationHandler { worker, queue, metrics };
     let handle = |payload: Box<RawValue>, invocation| {
         let handler = &handler;
         let answer: Pin<Box<dyn Future<Output = Result<Answer, InvocationError>>>> =
