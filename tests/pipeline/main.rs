@@ -20,5 +20,6 @@ mod parallel_lists;
 mod partial;
 mod prefetch;
 mod reads;
+mod requests;
 mod support;
 mod verify;
