@@ -165,6 +165,10 @@ fuzz-smoke:
 fuzz SECONDS="600":
     fuzz/run {{SECONDS}}
 
+# Many random layers, decoded ahead and read as ever.
+ahead ROUNDS="100000":
+    AHEAD_ROUNDS={{ROUNDS}} cargo test --release -p soci-ztoc --test it random_layers
+
 # Speed and memory beside the reference, igzip and pigz.
 bench:
     tests/bench/run

@@ -17,6 +17,7 @@
 
 use std::io::{self, Read};
 
+use crate::ahead::Ahead;
 use crate::checkpoint::{Checkpoints, Cut};
 use crate::encode::{Encoded, ZtocParts, tar_zinfo};
 use crate::error::{BuildError, BuildFromReaderError};
@@ -260,11 +261,61 @@ impl Scanner {
             return Err(BuildError::Failed);
         }
         let scanned = self.scan(bytes);
-        self.failed = scanned.is_err();
-        scanned?;
-        self.cut_count += self.cuts.len();
-        self.compressed_size += bytes.len() as u64;
+        self.went(scanned, |()| bytes.len() as u64)?;
         Ok(&self.cuts)
+    }
+
+    /// The same for a chunk of which `ahead` was decoded, but that the bytes from which it was need not be inflated again. It
+    /// may reach beyond `bytes`: returns how many bytes of the layer have been taken then, with the cuts in them, and what follows
+    /// is the next byte behind those.
+    pub fn push_chunk(
+        &mut self,
+        bytes: &[u8],
+        ahead: &mut Ahead,
+    ) -> Result<(u64, &[Cut]), BuildError> {
+        if self.failed {
+            return Err(BuildError::Failed);
+        }
+        let taken = self.scan_chunk(bytes, ahead);
+        self.went(taken, |taken| *taken)?;
+        Ok((self.compressed_size, &self.cuts))
+    }
+
+    /// Counts what was taken.
+    fn went<T>(
+        &mut self,
+        taken: Result<T, BuildError>,
+        bytes: impl Fn(&T) -> u64,
+    ) -> Result<T, BuildError> {
+        self.failed = taken.is_err();
+        let taken = taken?;
+        self.cut_count += self.cuts.len();
+        self.compressed_size += bytes(&taken);
+        Ok(taken)
+    }
+
+    fn scan_chunk(&mut self, bytes: &[u8], ahead: &mut Ahead) -> Result<u64, BuildError> {
+        let Scan::Gzip(scan) = &mut self.scan else {
+            return self.scan(bytes).map(|()| bytes.len() as u64);
+        };
+        self.cuts.clear();
+        let (tar, kept, cuts) = (&mut self.tar, &mut self.kept, &mut self.cuts);
+        let mut taken = 0;
+        if let Some(end) = ahead.end() {
+            let mut skipped = scan.push_ahead(ahead, tar, kept, cuts)?;
+            if !skipped {
+                taken = scan.push_to(ahead.start(), bytes, tar, kept, cuts)? as u64;
+                skipped = scan.push_ahead(ahead, tar, kept, cuts)?;
+            }
+            if skipped {
+                taken = end.div_ceil(8) - self.compressed_size;
+            }
+        }
+        let rest = usize::try_from(taken).ok().and_then(|taken| bytes.get(taken..));
+        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+            scan.push(rest, tar, kept, cuts)?;
+        }
+        Ok(taken.max(bytes.len() as u64))
     }
 
     fn scan(&mut self, bytes: &[u8]) -> Result<(), BuildError> {

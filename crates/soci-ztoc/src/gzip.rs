@@ -21,12 +21,14 @@
 mod member;
 mod stream;
 
+use crate::WINDOW_SIZE;
+use crate::ahead::Ahead;
 use crate::checkpoint::{CHECKPOINT_SIZE, Cut};
 use crate::error::BuildError;
 use crate::inflate::Corrupt;
 use crate::limits::LayerLimits;
 use crate::members::GzipMembers;
-use crate::tar::TarReader;
+use crate::tar::{TarError, TarReader};
 use crate::toc::Kept;
 
 pub(crate) use stream::{GzipStream, Step};
@@ -74,30 +76,102 @@ impl GzipScan {
     /// Once an error is [set aside](Self::set_aside), only the gzip stream is looked at.
     pub(crate) fn push(
         &mut self,
-        mut input: &[u8],
+        input: &[u8],
         tar: &mut TarReader,
         kept: &mut Kept,
         cuts: &mut Vec<Cut>,
     ) -> Result<(), BuildError> {
+        self.push_to(u64::MAX, input, tar, kept, cuts).map(|_| ())
+    }
+
+    /// The same up to the first boundary of blocks from bit `bit` of the layer on. Says how many bytes were taken: all, if it is
+    /// not reached.
+    pub(crate) fn push_to(
+        &mut self,
+        bit: u64,
+        input: &[u8],
+        tar: &mut TarReader,
+        kept: &mut Kept,
+        cuts: &mut Vec<Cut>,
+    ) -> Result<usize, BuildError> {
+        let mut rest = input;
         while !self.trailing {
-            let (taken, step) = match self.stream.step(input, self.stop_at()) {
+            let stop_at = if bit == u64::MAX { self.stop_at() } else { 0 };
+            let (taken, step) = match self.stream.step(rest, stop_at) {
                 Ok(went) => went,
-                Err(corrupt) => return self.refuse(corrupt),
+                Err(corrupt) => return self.refuse(corrupt).map(|()| input.len()),
             };
-            input = &input[taken..];
+            rest = &rest[taken..];
             self.look_at_header(tar)?;
             self.read_archive(tar, kept)?;
             match step {
-                Step::Begun | Step::Boundary => self.take_checkpoint(kept, cuts)?,
+                Step::Begun | Step::Boundary => {
+                    let (position, out) = (self.stream.bit_position(), self.stream.total_out());
+                    if self.is_checkpoint(out) {
+                        let cut = self.checkpoint(kept, position, out)?;
+                        kept.add_checkpoint(cut, out, self.stream.window());
+                        cuts.push(cut);
+                    }
+                    let taken = input.len() - rest.len();
+                    if position >= bit
+                        && let Some(back) = self.stream.give_back(taken)
+                    {
+                        return Ok(taken - back);
+                    }
+                }
                 Step::Ended => {
                     self.members += 1;
                     self.member_start = self.position();
                 }
-                Step::NeedsInput if input.is_empty() => break,
+                Step::NeedsInput if rest.is_empty() => break,
                 Step::NeedsInput | Step::Went => {}
             }
         }
-        Ok(())
+        Ok(input.len())
+    }
+
+    /// Takes a piece that was decoded ahead in the place of the bytes it was decoded from, if the layer is read up to where it
+    /// begins. Does with it what [`GzipScan::push`] would do.
+    pub(crate) fn push_ahead(
+        &mut self,
+        piece: &mut Ahead,
+        tar: &mut TarReader,
+        kept: &mut Kept,
+        cuts: &mut Vec<Cut>,
+    ) -> Result<bool, BuildError> {
+        let before = self.stream.total_out();
+        let fits =
+            before.saturating_add(piece.bytes().len() as u64) <= self.limits.uncompressed_size;
+        if self.trailing
+            || piece.end().is_none()
+            || !fits
+            || !self.stream.may_skip_from(piece.start())
+        {
+            return Ok(false);
+        }
+        let crc = piece.resolve(self.stream.window());
+        let bytes = piece.bytes();
+        let mut read = 0;
+        for place in piece.places() {
+            if self.set_aside.is_none() {
+                let went = tar.push(&bytes[read..place.out], kept);
+                self.archive_went(went, place.bit.div_ceil(8), tar)?;
+            }
+            read = place.out;
+            let out = before + place.out as u64;
+            if self.is_checkpoint(out) {
+                let cut = self.checkpoint(kept, place.bit, out)?;
+                if let Some(from) = place.out.checked_sub(WINDOW_SIZE) {
+                    kept.add_checkpoint(cut, out, &bytes[from..place.out]);
+                } else {
+                    let window = [&self.stream.window()[place.out..], &bytes[..place.out]].concat();
+                    kept.add_checkpoint(cut, out, &window);
+                }
+                cuts.push(cut);
+            }
+        }
+        self.stream.skip(piece, &crc);
+        Ok(true)
     }
 
     /// Why there will be no ztoc whatever comes, if it is known by now.
@@ -156,19 +230,29 @@ impl GzipScan {
 
     /// Hands what was inflated to the archive.
     fn read_archive(&mut self, tar: &mut TarReader, kept: &mut Kept) -> Result<(), BuildError> {
-        let inflated = self.stream.output();
-        if self.set_aside.is_none()
-            && let Err(source) = tar.push(inflated, kept)
-        {
-            let error = BuildError::tar(source, tar, self.position());
-            if !error.is_set_aside() {
-                return Err(error);
-            }
-            self.put_aside(error);
+        if self.set_aside.is_none() {
+            let read = tar.push(self.stream.output(), kept);
+            self.archive_went(read, self.position(), tar)?;
         }
         if self.stream.total_out() > self.limits.uncompressed_size {
             return Err(BuildError::TooLarge { limit: self.limits.uncompressed_size });
         }
+        Ok(())
+    }
+
+    /// What the archive says to what comes from the `position` bytes of the layer: some errors are set aside.
+    fn archive_went(
+        &mut self,
+        read: Result<(), TarError>,
+        position: u64,
+        tar: &TarReader,
+    ) -> Result<(), BuildError> {
+        let Err(source) = read else { return Ok(()) };
+        let error = BuildError::tar(source, tar, position);
+        if !error.is_set_aside() {
+            return Err(error);
+        }
+        self.put_aside(error);
         Ok(())
     }
 
@@ -191,15 +275,19 @@ impl GzipScan {
         }
     }
 
-    fn take_checkpoint(&mut self, kept: &mut Kept, cuts: &mut Vec<Cut>) -> Result<(), BuildError> {
-        if self.set_aside.is_some() {
-            return Ok(());
-        }
-        let total_out = self.stream.total_out();
+    /// Whether a checkpoint is taken at a boundary with so much output before it.
+    fn is_checkpoint(&self, total_out: u64) -> bool {
         // A span that is exactly full is not over, as the reference has it.
-        if total_out != 0 && total_out - self.last_out <= self.span_size {
-            return Ok(());
-        }
+        self.set_aside.is_none() && (total_out == 0 || total_out - self.last_out > self.span_size)
+    }
+
+    /// The checkpoint at bit `position`, if there may be another one.
+    fn checkpoint(
+        &mut self,
+        kept: &Kept,
+        position: u64,
+        total_out: u64,
+    ) -> Result<Cut, BuildError> {
         if kept.checkpoints.len() >= self.limits.checkpoints {
             return Err(BuildError::TooManySpans { limit: self.limits.checkpoints });
         }
@@ -209,13 +297,9 @@ impl GzipScan {
             let limit = self.limits.ztoc_size;
             return Err(BuildError::ZtocTooLarge { size, limit, checkpoints: size });
         }
-        let position = self.stream.bit_position();
         let offset = position.div_ceil(8);
         let bits = (offset * 8 - position).to_le_bytes()[0];
-        let cut = Cut { offset, bits };
-        kept.add_checkpoint(cut, total_out, self.stream.window());
         self.last_out = total_out;
-        cuts.push(cut);
-        Ok(())
+        Ok(Cut { offset, bits })
     }
 }

@@ -18,25 +18,31 @@
 //! | `corrupt.rs` | what is said of a stream that is not valid |
 //! | `cursor.rs` | the bits of the stream |
 //! | `codes.rs` | Huffman codes as tables |
+//! | `enter.rs` | beginning in the middle of a stream |
+//! | `find.rs` | where blocks may begin in the middle of a stream |
 //! | `symbols.rs` | the loops over the symbols of a block |
 
 mod buffer;
 mod codes;
 mod corrupt;
 mod cursor;
+mod enter;
+mod find;
 mod symbols;
 
 use buffer::{BUFFER, Buffer, CAPACITY, LAST_OUTPUT, boxed};
-use codes::{DISTANCE_SIZE, DistanceTable, LITERAL_SIZE, LengthsTable, LiteralTable};
+use codes::{
+    DISTANCE_SIZE, DistanceTable, LENGTHS_ORDER, LITERAL_SIZE, LengthsTable, LiteralTable,
+};
 use cursor::Cursor;
 use symbols::{Block, Exit, INPUT_MARGIN, Symbol, careful, fast};
 
+pub(crate) use buffer::Unit;
 pub(crate) use corrupt::Corrupt;
+pub(crate) use enter::MARK;
+pub(crate) use find::find;
 
 use crate::WINDOW_SIZE;
-
-/// In which order the lengths of the code lengths' codes come (RFC 1951, section 3.2.7).
-const LENGTHS_ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 /// Why [`Inflate::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +90,7 @@ enum Tables {
 }
 
 /// The state of one stream after the other. After an error it must not be used again.
-pub(crate) struct Inflate {
+pub(crate) struct Inflate<U: Unit = u8> {
     cursor: Cursor,
     state: State,
     /// Whether the block is the last one.
@@ -105,10 +111,10 @@ pub(crate) struct Inflate {
     lengths_table: LengthsTable,
     literals: Box<LiteralTable>,
     distances: Box<DistanceTable>,
-    buffer: Box<Buffer>,
+    buffer: Box<Buffer<U>>,
 }
 
-impl std::fmt::Debug for Inflate {
+impl<U: Unit> std::fmt::Debug for Inflate<U> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inflate").field("state", &self.state).finish_non_exhaustive()
     }
@@ -117,6 +123,13 @@ impl std::fmt::Debug for Inflate {
 impl Inflate {
     /// At the start of a stream.
     pub(crate) fn new() -> Self {
+        Self::blank()
+    }
+}
+
+impl<U: Unit> Inflate<U> {
+    /// At the start of a stream, with nothing before it.
+    fn blank() -> Self {
         let cursor = Cursor { output: WINDOW_SIZE, ..Cursor::default() };
         Self {
             cursor,
@@ -133,7 +146,7 @@ impl Inflate {
             lengths_table: [0; 128],
             literals: boxed::<u32, LITERAL_SIZE>(),
             distances: boxed::<u32, DISTANCE_SIZE>(),
-            buffer: boxed::<u8, BUFFER>(),
+            buffer: boxed::<U, BUFFER>(),
         }
     }
 
@@ -146,26 +159,13 @@ impl Inflate {
         self.floor = self.cursor.output;
     }
 
-    /// Enters a stream in the middle: `window` is what came before, of which the last 32 KiB count, and the low `bits` bits of `value`
-    /// (at most seven) are the first of the stream.
-    pub(crate) fn enter(&mut self, window: &[u8], bits: u8, value: u8) {
-        let window = &window[window.len().saturating_sub(WINDOW_SIZE)..];
-        self.cursor.output = WINDOW_SIZE;
-        self.begin();
-        self.before = 0_u64.wrapping_sub(WINDOW_SIZE as u64);
-        self.floor = WINDOW_SIZE - window.len();
-        self.buffer[self.floor..WINDOW_SIZE].copy_from_slice(window);
-        self.cursor.held = u32::from(bits & 7);
-        self.cursor.bits = cursor::low(u64::from(value), self.cursor.held);
-    }
-
     /// What the last run has written.
-    pub(crate) fn output(&self) -> &[u8] {
+    pub(crate) fn output(&self) -> &[U] {
         &self.buffer[self.begun..self.cursor.output]
     }
 
     /// The last 32 KiB of output, of all streams; zeros where there was none yet.
-    pub(crate) fn window(&self) -> &[u8] {
+    pub(crate) fn window(&self) -> &[U] {
         &self.buffer[self.cursor.output - WINDOW_SIZE..self.cursor.output]
     }
 
@@ -177,6 +177,19 @@ impl Inflate {
     /// Bits, at most 63, that were taken from the input and are not decoded yet.
     pub(crate) fn unread_bits(&self) -> u32 {
         self.cursor.held
+    }
+
+    /// Whether the next bit begins a block, as far as is known.
+    pub(crate) fn is_at_boundary(&self) -> bool {
+        matches!(self.state, State::Header)
+    }
+
+    /// Gives back whole bytes that were taken from the input and are not decoded. Says how many.
+    pub(crate) fn give_back(&mut self) -> usize {
+        let whole = self.cursor.held / 8;
+        self.cursor.held %= 8;
+        self.cursor.bits = cursor::low(self.cursor.bits, self.cursor.held);
+        whole as usize
     }
 
     /// At the end of a stream, gives back the next whole byte that was taken from the input and does not belong to it.
@@ -308,7 +321,7 @@ impl Inflate {
     fn copy_stored(&mut self, mut left: usize, piece: &[u8]) -> usize {
         // First the whole bytes that are held. There are few of them.
         while left > 0 && self.cursor.held >= 8 && self.cursor.output < CAPACITY {
-            self.buffer[self.cursor.output] = self.cursor.take(8).to_le_bytes()[0];
+            self.buffer[self.cursor.output] = self.cursor.take(8).to_le_bytes()[0].into();
             self.cursor.output += 1;
             left -= 1;
         }
@@ -316,7 +329,10 @@ impl Inflate {
             self.cursor.bits = 0;
             let Cursor { input, output, .. } = self.cursor;
             let count = left.min(piece.len() - input).min(CAPACITY - output);
-            self.buffer[output..output + count].copy_from_slice(&piece[input..input + count]);
+            let to = &mut self.buffer[output..output + count];
+            for (unit, byte) in to.iter_mut().zip(&piece[input..input + count]) {
+                *unit = (*byte).into();
+            }
             self.cursor.input += count;
             self.cursor.output += count;
             left -= count;

@@ -16,6 +16,7 @@
 // The README follows. Its links lead to docs.rs; of two targets the first counts, so that here they stay here.
 #![doc = include_str!("../README.md")]
 
+mod ahead;
 mod build;
 mod checkpoint;
 mod encode;
@@ -37,6 +38,7 @@ mod toc;
 use std::fmt;
 use std::str::FromStr;
 
+pub use ahead::Ahead;
 pub use build::{Builder, Scanner, Ztoc, ZtocSettings};
 pub use checkpoint::Cut;
 pub use encode::Encoded;

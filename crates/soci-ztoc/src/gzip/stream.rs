@@ -3,6 +3,8 @@
 //! It is read as zlib reads it, so a zlib stream is a member, too. Sources: RFC 1952 and RFC 1950.
 
 use super::member::{MemberHeader, Wrapper};
+use crate::WINDOW_SIZE;
+use crate::ahead::Ahead;
 use crate::inflate::{Corrupt, Inflate, Status};
 
 /// Bytes behind the deflate stream of a gzip member: CRC-32 and length (RFC 1952, section 2.3.1).
@@ -131,6 +133,40 @@ impl GzipStream {
         self.inflate.enter(window, bits, value);
         self.part = Part::Stream(Trailer::new(Check::Nothing));
         self.wrote = false;
+    }
+
+    /// Gives back the whole bytes that were taken from the input and are not decoded, if those are at most `most`. Says how many.
+    pub(super) fn give_back(&mut self, most: usize) -> Option<usize> {
+        if self.inflate.unread_bits() as usize / 8 > most {
+            return None;
+        }
+        let back = self.inflate.give_back();
+        self.taken -= back as u64;
+        Some(back)
+    }
+
+    /// Whether a piece that was decoded ahead from this bit can take the place of what comes: a block of a gzip member begins
+    /// there, all input up to it was taken and no more, and nothing can refer to what is before the member.
+    pub(super) fn may_skip_from(&self, bit: u64) -> bool {
+        matches!(
+            &self.part,
+            Part::Stream(Trailer { check: Check::Crc(_), length, .. }) if *length >= WINDOW_SIZE as u64
+        ) && self.inflate.is_at_boundary()
+            && self.inflate.unread_bits() < 8
+            && self.bit_position() == bit
+    }
+
+    /// Goes on behind such a piece, which has this checksum.
+    pub(super) fn skip(&mut self, piece: &Ahead, piece_crc: &crc32fast::Hasher) {
+        let (Part::Stream(trailer), Some(end)) = (&mut self.part, piece.end()) else { return };
+        let (bits, value) = piece.end_bits();
+        self.inflate.skip(piece.bytes(), bits, value);
+        self.taken = end.div_ceil(8);
+        self.wrote = false;
+        trailer.length += piece.bytes().len() as u64;
+        if let Check::Crc(crc) = &mut trailer.check {
+            crc.combine(piece_crc);
+        }
     }
 
     /// What the last step has inflated.

@@ -12,6 +12,10 @@
 
 use super::corrupt::Corrupt;
 
+/// In which order the lengths of the code lengths' codes come (RFC 1951, section 3.2.7).
+pub(super) const LENGTHS_ORDER: [u8; 19] =
+    [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+
 /// Bits of the first level of literals and lengths. More would make the table slow to build, fewer leave fewer pairs.
 pub(super) const LITERAL_BITS: u32 = 12;
 /// Entries of that table. A second level of `n` bits has at least `n + 1` codes, so those of 3 bits that 286 symbols can

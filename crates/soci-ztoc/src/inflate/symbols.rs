@@ -14,7 +14,7 @@
 
 #![expect(clippy::inline_always, reason = "the loop is fast as one function")]
 
-use super::buffer::{Buffer, CAPACITY, LAST_OUTPUT};
+use super::buffer::{Buffer, CAPACITY, LAST_OUTPUT, Unit};
 use super::codes::{
     self, DISTANCE_BITS, DISTANCE_SIZE, DistanceTable, LITERAL_BITS, LITERAL_SIZE, LiteralTable,
     MATCH, OTHER, SPECIAL,
@@ -30,10 +30,10 @@ const NO_DISTANCE_CODE: Corrupt = Corrupt("invalid distance code");
 const TOO_FAR_BACK: Corrupt = Corrupt("invalid distance too far back");
 
 /// What the symbols of a block are decoded with and into.
-pub(super) struct Block<'a> {
+pub(super) struct Block<'a, U> {
     pub(super) literals: &'a LiteralTable,
     pub(super) distances: &'a DistanceTable,
-    pub(super) buffer: &'a mut Buffer,
+    pub(super) buffer: &'a mut Buffer<U>,
     /// No distance leads to what is before this place of the buffer.
     pub(super) floor: usize,
 }
@@ -50,14 +50,14 @@ pub(super) enum Exit {
 
 /// Loads `N` bytes of the buffer.
 #[inline(always)]
-fn load<const N: usize>(buffer: &Buffer, at: usize) -> [u8; N] {
+fn load<U: Unit, const N: usize>(buffer: &Buffer<U>, at: usize) -> [U; N] {
     // The slice has that length.
-    buffer[at..at + N].try_into().unwrap_or([0; N])
+    buffer[at..at + N].try_into().unwrap_or([U::default(); N])
 }
 
 /// Stores `N` bytes in the buffer.
 #[inline(always)]
-fn store<const N: usize>(buffer: &mut Buffer, at: usize, bytes: [u8; N]) {
+fn store<U: Unit, const N: usize>(buffer: &mut Buffer<U>, at: usize, bytes: [U; N]) {
     buffer[at..at + N].copy_from_slice(&bytes);
 }
 
@@ -68,10 +68,10 @@ fn store<const N: usize>(buffer: &mut Buffer, at: usize, bytes: [u8; N]) {
     clippy::too_many_lines,
     reason = "its state is in registers, which a function in it would spill"
 )]
-pub(super) fn fast(cursor: &mut Cursor, piece: &[u8], block: &mut Block<'_>) -> Exit {
+pub(super) fn fast<U: Unit>(cursor: &mut Cursor, piece: &[u8], block: &mut Block<'_, U>) -> Exit {
     let Cursor { mut bits, mut held, input: mut at, mut output } = *cursor;
     let Block { literals, distances, buffer, floor } = block;
-    let (floor, buffer): (usize, &mut Buffer) = (*floor, buffer);
+    let (floor, buffer): (usize, &mut Buffer<U>) = (*floor, buffer);
     let Some(last) = piece.len().checked_sub(INPUT_MARGIN) else { return Exit::Edge };
     if at > last {
         return Exit::Edge;
@@ -95,7 +95,7 @@ pub(super) fn fast(cursor: &mut Cursor, piece: &[u8], block: &mut Block<'_>) -> 
     // Both bytes are written, and as many kept as are literals.
     macro_rules! put {
         ($entry:expr) => {
-            store(buffer, output, codes::literal_bytes($entry));
+            store(buffer, output, U::pair(codes::literal_bytes($entry)));
             output += codes::literals($entry);
         };
     }
@@ -189,17 +189,17 @@ pub(super) fn fast(cursor: &mut Cursor, piece: &[u8], block: &mut Block<'_>) -> 
 /// Copies a match: `length` bytes from `from` to `to`, which is `back` bytes behind it, and some more. `to` is at most
 /// [`LAST_OUTPUT`] and a few, so the masks change nothing.
 #[inline(always)]
-fn copy(buffer: &mut Buffer, from: usize, to: usize, back: usize, length: usize) {
+fn copy<U: Unit>(buffer: &mut Buffer<U>, from: usize, to: usize, back: usize, length: usize) {
     const MASK: usize = CAPACITY - 1;
     if back >= 32 {
         // Always two of them: cheaper than a branch that is guessed wrong.
-        let first: [u8; 32] = load(buffer, from);
+        let first: [U; 32] = load(buffer, from);
         store(buffer, to, first);
-        let second: [u8; 32] = load(buffer, from + 32);
+        let second: [U; 32] = load(buffer, from + 32);
         store(buffer, to + 32, second);
         let mut done = 64;
         while done < length {
-            let bytes: [u8; 32] = load(buffer, (from + done) & MASK);
+            let bytes: [U; 32] = load(buffer, (from + done) & MASK);
             store(buffer, (to + done) & MASK, bytes);
             done += 32;
         }
@@ -219,7 +219,7 @@ fn copy(buffer: &mut Buffer, from: usize, to: usize, back: usize, length: usize)
         let mut at = to;
         let end = to + length;
         while at < end {
-            let bytes: [u8; 16] = load(buffer, at.wrapping_sub(period) & MASK);
+            let bytes: [U; 16] = load(buffer, at.wrapping_sub(period) & MASK);
             store(buffer, at & MASK, bytes);
             if period < 16 {
                 at += period;
@@ -244,10 +244,10 @@ pub(super) enum Symbol {
 /// Decodes one literal, one match or the end of the block. There has to be room for a match. `lengths` are those of the
 /// codes of the literals.
 #[expect(clippy::cast_possible_truncation, reason = "masks and shifts leave few bits")]
-pub(super) fn careful(
+pub(super) fn careful<U: Unit>(
     cursor: &mut Cursor,
     piece: &[u8],
-    block: &mut Block<'_>,
+    block: &mut Block<'_, U>,
     lengths: &[u8; 320],
 ) -> Result<Symbol, Corrupt> {
     cursor.fill(piece);
@@ -262,7 +262,7 @@ pub(super) fn careful(
             return Ok(Symbol::Incomplete);
         }
         next.take(length);
-        block.buffer[next.output] = literal;
+        block.buffer[next.output] = literal.into();
         next.output += 1;
         *cursor = next;
         return Ok(Symbol::Done);
@@ -287,7 +287,7 @@ pub(super) fn careful(
     }
     if entry & MATCH == 0 {
         let [literal, _] = codes::literal_bytes(entry);
-        block.buffer[next.output] = literal;
+        block.buffer[next.output] = literal.into();
         next.output += 1;
         *cursor = next;
         return Ok(Symbol::Done);

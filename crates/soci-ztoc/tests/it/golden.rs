@@ -1,9 +1,9 @@
 //! The reference builder's layers: the same bytes, or an error where it has one.
 
 use serde_json::Value;
-use soci_ztoc::{Compression, LayerLimits, Reader, ZtocHead, ZtocSettings};
+use soci_ztoc::{BuildError, Compression, LayerLimits, Reader, Ztoc, ZtocHead, ZtocSettings};
 
-use crate::support::{build, golden};
+use crate::support::{build, build_ahead, golden};
 
 struct Case {
     name: String,
@@ -43,9 +43,13 @@ fn case(value: &Value) -> Case {
 
 /// Differences between the cases and what is built from pieces of `size` bytes.
 fn differences(size: usize) -> Vec<String> {
+    differences_of(|layer, settings| build(layer, settings, || size))
+}
+
+fn differences_of(build: impl Fn(&[u8], ZtocSettings) -> Result<Ztoc, BuildError>) -> Vec<String> {
     let mut differences = Vec::new();
     for case in cases() {
-        let found = build(&case.layer, case.settings, || size).map(|ztoc| {
+        let found = build(&case.layer, case.settings).map(|ztoc| {
             (
                 format!("sha256:{}", hex::encode(ztoc.encoded.sha256())),
                 ztoc.encoded.size(),
@@ -72,6 +76,16 @@ fn every_layer_gives_the_references_ztoc_or_an_error_where_it_has_one() {
 #[test]
 fn every_layer_gives_the_same_in_pieces_of_seven_bytes() {
     assert_eq!(differences(7), Vec::<String>::new());
+}
+
+#[test]
+fn every_layer_gives_the_same_when_chunks_are_decoded_ahead() {
+    for size in [500, 64 << 10, 1 << 20] {
+        let build = |layer: &[u8], settings| {
+            build_ahead(layer, settings, || size, 16 << 20).map(|(ztoc, _)| ztoc)
+        };
+        assert_eq!(differences_of(build), Vec::<String>::new(), "{size}");
+    }
 }
 
 #[test]

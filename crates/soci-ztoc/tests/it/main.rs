@@ -6,6 +6,7 @@
     reason = "the numbers are the tests' own"
 )]
 
+mod ahead;
 mod encoding;
 mod golden;
 mod hostile;

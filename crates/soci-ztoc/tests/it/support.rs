@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use soci_ztoc::{BuildError, Builder, Compression, LayerLimits, Reader, Ztoc, ZtocSettings};
+use soci_ztoc::{
+    Ahead, BuildError, Builder, Compression, LayerLimits, Reader, Scanner, SpanHasher, Ztoc,
+    ZtocSettings,
+};
 
 /// The folder of the reference's layers and expected digests.
 pub(crate) fn golden() -> PathBuf {
@@ -27,6 +30,39 @@ pub(crate) fn build(
         rest = tail;
     }
     builder.finish()
+}
+
+/// Builds a ztoc from chunks of these sizes, each decoded ahead. Also says of how many chunks that was taken.
+pub(crate) fn build_ahead(
+    layer: &[u8],
+    settings: ZtocSettings,
+    mut chunk: impl FnMut() -> usize,
+    most: usize,
+) -> Result<(Ztoc, usize), BuildError> {
+    let mut chunks = Vec::new();
+    let mut rest = layer;
+    while !rest.is_empty() {
+        let (first, others) = rest.split_at(chunk().clamp(1, rest.len()));
+        chunks.push(first);
+        rest = others;
+    }
+    let (mut scanner, mut hasher) = (Scanner::new(settings)?, SpanHasher::new());
+    let mut ahead = Ahead::new(most);
+    let (mut offset, mut done, mut saved) = (0, 0, 0);
+    for (number, chunk) in chunks.iter().enumerate() {
+        let end = offset + chunk.len();
+        ahead.decode(offset as u64, chunk, chunks.get(number + 1).copied().unwrap_or_default());
+        offset = end;
+        if done >= end {
+            continue;
+        }
+        let (taken, cuts) = scanner.push_chunk(&layer[done..end], &mut ahead)?;
+        let taken = usize::try_from(taken).unwrap();
+        saved += usize::from(taken > end);
+        hasher.push(&layer[done..taken], cuts);
+        done = taken;
+    }
+    Ok((scanner.finish(hasher)?, saved))
 }
 
 /// Opens a ztoc that must be valid.

@@ -1,0 +1,96 @@
+//! Ztocs of layers whose pieces are decoded ahead are those of layers that are read as ever.
+
+use fastrand::Rng;
+use soci_ztoc::testing::{gzip, plain_archive, random_layer};
+use soci_ztoc::{BuildError, Compression, Ztoc, ZtocSettings};
+
+use crate::support::{build, build_ahead, settings};
+
+/// Digest, size of the archive and number of files, or the error: what does not depend on how a layer is cut.
+type Told = Result<([u8; 32], u64, usize), String>;
+
+fn told(result: Result<Ztoc, BuildError>) -> Told {
+    match result {
+        Ok(ztoc) => Ok((ztoc.encoded.sha256(), ztoc.uncompressed_size, ztoc.files)),
+        // How much of the layer had been read is said with "near".
+        Err(BuildError::Gzip { reason, .. }) => Err(format!("gzip: {reason}")),
+        Err(BuildError::Tar { source, archive_offset, .. }) => {
+            Err(format!("{source:?} at {archive_offset}"))
+        }
+        Err(other) => Err(format!("{other:?}")),
+    }
+}
+
+/// Holds what was found against the layer read as ever. Of two things that are wrong close to each other, it depends on the
+/// pieces which one is found first.
+fn is_as_ever(
+    found: Result<(Ztoc, usize), BuildError>,
+    layer: &[u8],
+    settings: &ZtocSettings,
+    seed: u64,
+) {
+    let found = told(found.map(|(ztoc, _)| ztoc));
+    let expected = |piece| told(build(layer, settings.clone(), || piece));
+    let large = expected(1 << 20);
+    if found != large {
+        let small = expected(1);
+        assert!(large.is_err() && found == small, "seed {seed}: {found:?}, as ever {large:?}");
+    }
+}
+
+/// Rounds of a test. `AHEAD_ROUNDS` makes more.
+fn rounds(most: u64) -> u64 {
+    std::env::var("AHEAD_ROUNDS").map_or(most, |rounds| rounds.parse().unwrap())
+}
+
+fn damage(layer: &mut [u8], random: &mut Rng) {
+    for _ in 0..random.usize(..3) {
+        let at = random.usize(..layer.len());
+        layer[at] ^= 1 << random.u8(..8);
+    }
+}
+
+#[test]
+fn random_layers_give_the_same_and_the_same_errors() {
+    for seed in 0..rounds(400) {
+        let mut random = Rng::with_seed(seed);
+        let mut layer = random_layer(seed);
+        let with = settings(layer.compression, layer.span_size);
+        if random.u8(..3) == 0 {
+            damage(&mut layer.bytes, &mut random);
+        }
+        let most = [1000, 100_000, 1 << 20, 1 << 24][random.usize(..4)];
+        let largest = [1000, 10_000, 64 << 10, 1 << 20][random.usize(..4)];
+        let chunk = || random.usize(largest / 8..=largest);
+        let found = build_ahead(&layer.bytes, with.clone(), chunk, most);
+        is_as_ever(found, &layer.bytes, &with, seed);
+    }
+}
+
+#[test]
+fn most_of_a_layer_is_taken_from_what_was_decoded_ahead() {
+    let layer = gzip(&plain_archive(3, 24 << 20));
+    for (chunk, span_size) in [(64 << 10, 1 << 20), (300_000, 4 << 20), (1 << 20, 10_000)] {
+        let with = settings(Compression::Gzip, span_size);
+        let (ztoc, ahead) = build_ahead(&layer, with.clone(), || chunk, 16 << 20).unwrap();
+        is_as_ever(Ok((ztoc, ahead)), &layer, &with, 3);
+        let chunks = layer.len() / chunk;
+        assert!(ahead * 4 >= chunks * 3, "{chunk}: {ahead} of {chunks}");
+    }
+}
+
+#[test]
+fn damaged_layers_fail_as_ever() {
+    let layer = gzip(&plain_archive(4, 3 << 20));
+    let with = settings(Compression::Gzip, 100_000);
+    for seed in 0..rounds(60) {
+        let mut random = Rng::with_seed(seed);
+        let mut layer = layer.clone();
+        damage(&mut layer, &mut random);
+        if random.u8(..4) == 0 {
+            layer.truncate(random.usize(..layer.len()));
+        }
+        let found = build_ahead(&layer, with.clone(), || 64 << 10, 1 << 24);
+        is_as_ever(found, &layer, &with, seed);
+    }
+}
