@@ -94,10 +94,12 @@ async fn try_build<S: ImageStore>(
     let LayerMemory { window, ztoc, beside: _beside } = memory;
     let (sender, mut receiver) = mpsc::channel(PIECES_TO_INFLATE);
     let mut building = tokio::task::spawn_blocking(move || {
-        build_ztoc_or_stop(settings, Box::new(ztoc), read_on, || match receiver.blocking_recv() {
-            Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),
-            Some(Piece::Verified) => Ok(None),
-            None => Err(Abandoned),
+        build_ztoc_or_stop(settings, Box::new(ztoc), None, read_on, || {
+            match receiver.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),
+                Some(Piece::Verified) => Ok(None),
+                None => Err(Abandoned),
+            }
         })
     });
     let mut blob = store.blob(digest, size, window);

@@ -15,6 +15,7 @@
 // The README follows. Its links lead to docs.rs; of two targets the first counts, so that here they stay here.
 #![doc = include_str!("../README.md")]
 
+mod ahead;
 mod budget;
 mod copy;
 mod error;
@@ -40,6 +41,7 @@ mod store;
 mod stored;
 mod verify;
 
+pub use ahead::Cores;
 pub use budget::Budget;
 pub use copy::{CopyOptions, CopyReport, copy_image};
 pub use error::{CopyError, IndexError, LayerError, LayoutError, StoreError};

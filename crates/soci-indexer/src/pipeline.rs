@@ -1,11 +1,14 @@
 //! Builds one ztoc on two threads: the calling one inflates and reads the archive, a second one
-//! hashes the spans behind it.
+//! hashes the spans behind it. With more cores others decode ahead of it (`ahead.rs`).
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
-use soci_ztoc::{BuildError, Cut, MemoryGrant, Scanner, SpanHasher, Ztoc, ZtocSettings};
+use soci_ztoc::{
+    BuildError, Compression, Cut, MemoryGrant, Scanner, SpanHasher, Ztoc, ZtocSettings,
+};
 
+use crate::ahead::{Chunk, Chunks, Cores, JobQueue};
 use crate::budget::PIECES_TO_HASH;
 
 /// Why a layer's ztoc was not built.
@@ -20,13 +23,14 @@ pub enum PipelineError<E> {
 }
 
 /// Builds the ztoc of the layer whose pieces `next` returns, until it returns none, in memory that `memory`
-/// gives. Blocks.
+/// gives, on `cores`. Blocks.
 pub fn build_ztoc<E>(
     settings: ZtocSettings,
     memory: Box<dyn MemoryGrant>,
+    cores: Cores,
     next: impl FnMut() -> Result<Option<Bytes>, E>,
 ) -> Result<Ztoc, PipelineError<E>> {
-    build_ztoc_or_stop(settings, memory, ReadOn::ToTheEnd, next)
+    build_ztoc_or_stop(settings, memory, Some(cores), ReadOn::ToTheEnd, next)
 }
 
 /// How far a layer is read of which it shows that no ztoc describes it.
@@ -38,25 +42,38 @@ pub(crate) enum ReadOn {
     No,
 }
 
-/// The same, no further than `read_on` says.
+/// The same, no further than `read_on` says. Without `cores` on two threads.
 pub(crate) fn build_ztoc_or_stop<E>(
     settings: ZtocSettings,
     memory: Box<dyn MemoryGrant>,
+    cores: Option<Cores>,
     read_on: ReadOn,
     mut next: impl FnMut() -> Result<Option<Bytes>, E>,
 ) -> Result<Ztoc, PipelineError<E>> {
+    let mut cores = cores.filter(|_| settings.compression == Compression::Gzip);
+    let decoders = cores.as_mut().map_or(0, Cores::decoders);
     let mut scanner = Scanner::with_memory(settings, memory)?;
     let (sender, receiver) = sync_channel(PIECES_TO_HASH);
-    std::thread::scope(|scope| {
+    let queue = JobQueue::default();
+    let built = std::thread::scope(|scope| {
         let hashing = scope.spawn(|| hash(receiver));
-        let result = scan(&mut scanner, read_on, &mut next, &sender);
+        let result = if decoders > 0 {
+            let chunks = Chunks::new(scope, &queue, decoders);
+            scan_chunks(&mut scanner, read_on, chunks, &mut next, &sender)
+        } else {
+            scan(&mut scanner, read_on, &mut next, &sender)
+        };
         // Hashing ends when there is no sender any more.
         drop(sender);
         // It does not panic; if it did, so should we.
         let hasher = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         result?;
         Ok(scanner.finish(hasher)?)
-    })
+    });
+    if let Some(cores) = &mut cores {
+        cores.memory.release();
+    }
+    built
 }
 
 fn scan<E>(
@@ -78,10 +95,167 @@ fn scan<E>(
     Ok(())
 }
 
+/// The same where chunks are decoded ahead.
+fn scan_chunks<E>(
+    scanner: &mut Scanner,
+    read_on: ReadOn,
+    mut chunks: Chunks<'_>,
+    next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
+    hasher: &SyncSender<(Bytes, Vec<Cut>)>,
+) -> Result<(), PipelineError<E>> {
+    // Bytes of the layer up to the chunk's end, and those that were taken, with the cuts in what the chunk does not have of them.
+    let (mut end, mut done) = (0, 0);
+    let mut later: Vec<Cut> = Vec::new();
+    while let Some(Chunk { bytes, mut ahead }) = chunks.next(next).map_err(PipelineError::Read)? {
+        let start = end;
+        end += bytes.len() as u64;
+        let mut cuts = std::mem::take(&mut later);
+        let mut was_of_use = true;
+        if done < end {
+            // Less than the chunk.
+            let taken = usize::try_from(done - start).unwrap_or_default();
+            let (taken, found) = scanner.push_chunk(&bytes[taken..], &mut ahead)?;
+            cuts.extend_from_slice(found);
+            was_of_use = taken > end || start == 0;
+            done = taken;
+        }
+        if let Some(error) = scanner.set_aside().filter(|_| read_on == ReadOn::No) {
+            return Err(error.clone().into());
+        }
+        chunks.was_read(ahead, was_of_use);
+        later = cuts.split_off(cuts.partition_point(|cut| cut.offset <= end));
+        if hasher.send((bytes, cuts)).is_err() {
+            // As above.
+            break;
+        }
+    }
+    Ok(())
+}
+
 fn hash(pieces: Receiver<(Bytes, Vec<Cut>)>) -> SpanHasher {
     let mut hasher = SpanHasher::new();
     for (piece, cuts) in pieces {
         hasher.push(&piece, &cuts);
     }
     hasher
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use soci_ztoc::testing::{gzip, plain_archive, random_layer};
+    use soci_ztoc::{Builder, Unbounded};
+
+    use super::*;
+    use crate::ahead::CHUNK;
+
+    /// Memory for so many times what is asked for first. How much of it is taken, and was.
+    #[derive(Clone, Debug, Default)]
+    struct Memory {
+        times: u64,
+        step: Arc<AtomicU64>,
+        taken: Arc<AtomicU64>,
+        most: Arc<AtomicU64>,
+    }
+
+    impl MemoryGrant for Memory {
+        fn grow(&mut self, bytes: u64) -> bool {
+            self.step.fetch_max(bytes, Ordering::Relaxed);
+            let taken = self.taken.load(Ordering::Relaxed) + bytes;
+            if taken > self.times * self.step.load(Ordering::Relaxed) {
+                return false;
+            }
+            self.taken.store(taken, Ordering::Relaxed);
+            self.most.fetch_max(taken, Ordering::Relaxed);
+            true
+        }
+
+        fn release(&mut self) {
+            self.taken.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn settings(compression: Compression) -> ZtocSettings {
+        ZtocSettings { span_size: 100_000, ..ZtocSettings::new(compression, "test") }
+    }
+
+    fn on_cores(
+        layer: &[u8],
+        compression: Compression,
+        count: usize,
+        memory: Memory,
+    ) -> Result<[u8; 32], PipelineError<&'static str>> {
+        let cores = Cores { count: NonZeroUsize::new(count).unwrap(), memory: Box::new(memory) };
+        let mut pieces = layer.chunks(10_000);
+        let next = || Ok(pieces.next().map(Bytes::copy_from_slice));
+        let ztoc = build_ztoc(settings(compression), Box::new(Unbounded), cores, next)?;
+        Ok(ztoc.encoded.sha256())
+    }
+
+    fn on_one(layer: &[u8], compression: Compression) -> Result<[u8; 32], BuildError> {
+        let mut builder = Builder::new(settings(compression))?;
+        for piece in layer.chunks(10_000) {
+            builder.push(piece)?;
+        }
+        Ok(builder.finish()?.encoded.sha256())
+    }
+
+    #[test]
+    fn a_layer_gives_the_same_on_any_number_of_cores_with_any_memory() {
+        let archive = plain_archive(5, 8 << 20);
+        let layer = gzip(&archive);
+        assert!(layer.len() > 20 * CHUNK);
+        let expected = on_one(&layer, Compression::Gzip).unwrap();
+        for (cores, times, decoders) in
+            [(1, 9, 0), (2, 9, 0), (3, 9, 3), (8, 5, 5), (8, 1, 1), (4, 0, 0), (16, 99, 16)]
+        {
+            let memory = Memory { times, ..Memory::default() };
+            let found = on_cores(&layer, Compression::Gzip, cores, memory.clone()).unwrap();
+            assert_eq!(found, expected, "{cores} {times}");
+            let load = |of: &AtomicU64| of.load(Ordering::Relaxed);
+            assert_eq!(load(&memory.most), decoders * load(&memory.step), "{cores} {times}");
+            assert_eq!(load(&memory.taken), 0, "{cores} {times}: all of it is back");
+        }
+        let plain = on_one(&archive, Compression::Uncompressed).unwrap();
+        let memory = Memory { times: 9, ..Memory::default() };
+        assert_eq!(on_cores(&archive, Compression::Uncompressed, 4, memory).unwrap(), plain);
+    }
+
+    #[test]
+    fn random_layers_give_the_same() {
+        for seed in 0..100 {
+            let layer = random_layer(seed);
+            let expected = on_one(&layer.bytes, layer.compression).unwrap();
+            let memory = Memory { times: 9, ..Memory::default() };
+            let found = on_cores(&layer.bytes, layer.compression, 4, memory).unwrap();
+            assert_eq!(found, expected, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_layer_that_cannot_be_read_or_is_broken_ends_at_once() {
+        let mut layer = gzip(&plain_archive(6, 4 << 20));
+        // The checksum.
+        let (middle, checksum) = (layer.len() / 2, layer.len() - 8);
+        layer[checksum] ^= 1;
+        let memory = Memory { times: 9, ..Memory::default() };
+        let broken = on_cores(&layer, Compression::Gzip, 4, memory.clone());
+        assert!(matches!(broken, Err(PipelineError::Build(BuildError::Gzip { .. }))), "{broken:?}");
+        layer[middle..middle + 100].fill(0xff);
+        let broken = on_cores(&layer, Compression::Gzip, 4, memory.clone());
+        assert!(matches!(broken, Err(PipelineError::Build(_))), "{broken:?}");
+        assert_eq!(memory.taken.load(Ordering::Relaxed), 0);
+
+        let pieces = Mutex::new(layer[..middle].chunks(10_000));
+        let next = || match pieces.lock().unwrap().next() {
+            Some(piece) => Ok(Some(Bytes::copy_from_slice(piece))),
+            None => Err("the connection broke"),
+        };
+        let cores = Cores { count: NonZeroUsize::new(4).unwrap(), memory: Box::new(memory) };
+        let cut = build_ztoc(settings(Compression::Gzip), Box::new(Unbounded), cores, next);
+        assert!(matches!(cut, Err(PipelineError::Read("the connection broke"))), "{cut:?}");
+    }
 }

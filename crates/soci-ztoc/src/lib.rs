@@ -1,5 +1,6 @@
 //! Builds and reads ztocs, the tables of contents that make a container image layer seekable.
 //!
+//! [`Ahead`]: Ahead
 //! [`Builder`]: Builder
 //! [`Encoded`]: Encoded
 //! [`LayerLimits`]: LayerLimits
@@ -11,6 +12,7 @@
 //! [`Reader::read_file_async`]: Reader::read_file_async
 //! [`Reader::spans`]: Reader::spans
 //! [`Scanner`]: Scanner
+//! [`Scanner::push_chunk`]: Scanner::push_chunk
 //! [`SpanHasher`]: SpanHasher
 //! [`Ztoc::build`]: Ztoc::build
 // The README follows. Its links lead to docs.rs; of two targets the first counts, so that here they stay here.

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::process;
+use std::{process, thread};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
-use soci_indexer::build_ztoc;
+use soci_indexer::{Cores, build_ztoc};
 use soci_oci::Digest;
 use soci_ztoc::{FetchError, LayerLimits, Reader, Unbounded, ZtocSettings};
 
@@ -28,7 +29,9 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
         span_size: args.span_size,
         ..ZtocSettings::new(args.compression, args.build_tool_identifier.clone())
     };
-    let ztoc = build_ztoc(settings, Box::new(Unbounded), || {
+    let count = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let cores = Cores { count, memory: Box::new(Unbounded) };
+    let ztoc = build_ztoc(settings, Box::new(Unbounded), cores, || {
         let mut piece = vec![0; READ_SIZE];
         let read = file.read(&mut piece)?;
         piece.truncate(read);

@@ -60,7 +60,12 @@ fn random_layers_give_the_same_and_the_same_errors() {
             damage(&mut layer.bytes, &mut random);
         }
         let most = [1000, 100_000, 1 << 20, 1 << 24][random.usize(..4)];
-        let largest = [1000, 10_000, 64 << 10, 1 << 20][random.usize(..4)];
+        let largest = match random.u8(..20) {
+            0 => 1000,
+            1..5 => 10_000,
+            5..15 => 64 << 10,
+            _ => 1 << 20,
+        };
         let chunk = || random.usize(largest / 8..=largest);
         let found = build_ahead(&layer.bytes, with.clone(), chunk, most);
         is_as_ever(found, &layer.bytes, &with, seed);
