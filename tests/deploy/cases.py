@@ -560,10 +560,10 @@ def mistakes_on_the_command_line_exit_with_2(account: Account) -> None:
 
 @case
 def less_concurrency_reserved_than_used_is_refused_before_anything_is_made(account: Account) -> None:
-    fails(account.deploy("IndexLambdaReservedConcurrency=9"), "is too small: 10 functions", "Reserve at least 10")
+    fails(account.deploy("IndexLambdaReservedConcurrency=4"), "is too small: 5 functions", "Reserve at least 5")
     fails(account.deploy("IndexLambdaReservedConcurrency=100", "IndexLambdaMaxConcurrency=101"), "101 functions")
     core = ("--template", str(ROOT / "templates/core.yaml"))
-    fails(account.deploy(*core, "IndexLambdaReservedConcurrency=21"), "22 functions")
+    fails(account.deploy(*core, "IndexLambdaReservedConcurrency=11"), "12 functions")
     assert account.changes() == []
     account.deployed("IndexLambdaReservedConcurrency=100", "IndexLambdaMaxConcurrency=100")
     # Against what the stack has.

@@ -180,8 +180,9 @@ async fn function() {
         runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
-    let metrics =
-        Some(FunctionMetrics::new(EmfLines::new("soci-index-builder/stack".to_owned())).into());
+    let metrics = Some(
+        FunctionMetrics::new(EmfLines::new("soci-index-builder/stack".parse().unwrap())).into(),
+    );
     let queue = QueueIdentity::of(&settings.queue_url);
     let handler = InvocationHandler { worker, queue, metrics };
     let handle = |payload: Box<RawValue>, invocation| {

@@ -66,7 +66,10 @@ impl Cores {
 /// A chunk of a layer, with what of it was decoded ahead.
 pub(crate) struct Chunk {
     pub(crate) bytes: Bytes,
+    /// Of nothing where it was not tried.
     pub(crate) ahead: Ahead,
+    /// Whether it was.
+    pub(crate) tried: bool,
 }
 
 /// A chunk to decode.
@@ -151,11 +154,13 @@ impl<'scope> Chunks<'scope> {
         };
         // If a thread ended in a panic, the scope tells.
         let ahead = decoded.and_then(|decoded| decoded.recv().ok());
+        let tried = ahead.is_some();
+        // Takes no memory before it is decoded.
         let ahead = ahead.unwrap_or_else(|| Ahead::new(MOST_OUTPUT));
-        Ok(Some(Chunk { bytes, ahead }))
+        Ok(Some(Chunk { bytes, ahead, tried }))
     }
 
-    /// A chunk was read, and whether what was decoded ahead of it was of use.
+    /// A chunk that was tried was read. What was decoded ahead of it was of use or not, and its memory is used again.
     pub(crate) fn was_read(&mut self, ahead: Ahead, was_of_use: bool) {
         self.misses = if was_of_use { 0 } else { self.misses + 1 };
         if self.misses >= MOST_MISSES {
@@ -223,5 +228,42 @@ impl JobQueue {
             // Whoever stopped in the middle does not wait for it.
             let _ = done.send(ahead);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_of_no_use_is_tried_again_and_again_and_takes_no_more_memory() {
+        const CHUNKS: usize = 400;
+        const DECODERS: usize = 3;
+        // Nothing in it begins a block.
+        let mut left = CHUNKS;
+        let mut pieces = || {
+            left = left.checked_sub(1)?;
+            Some(Bytes::from(vec![0xff; CHUNK]))
+        };
+        let queue = JobQueue::default();
+        let tried = std::thread::scope(|scope| {
+            let mut chunks = Chunks::new(scope, &queue, DECODERS);
+            let mut tried = Vec::new();
+            let mut next = || Ok::<_, ()>(pieces());
+            while let Some(chunk) = chunks.next(&mut next).unwrap() {
+                tried.push(chunk.tried);
+                if chunk.tried {
+                    chunks.was_read(chunk.ahead, false);
+                }
+                assert!(chunks.spare.len() <= DECODERS + 1, "{}", chunks.spare.len());
+            }
+            tried
+        });
+        assert_eq!(tried.len(), CHUNKS);
+        let times = tried.iter().filter(|tried| **tried).count();
+        // At most what is under way already beside those after which it pauses.
+        let most = MOST_MISSES + DECODERS + 1;
+        assert!(times >= CHUNKS / (PAUSE + most) * MOST_MISSES, "{times}: it stopped for good");
+        assert!(times <= (CHUNKS / PAUSE + 1) * most, "{times}: it does not pause");
     }
 }

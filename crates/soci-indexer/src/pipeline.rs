@@ -106,23 +106,28 @@ fn scan_chunks<E>(
     // Bytes of the layer up to the chunk's end, and those that were taken, with the cuts in what the chunk does not have of them.
     let (mut end, mut done) = (0, 0);
     let mut later: Vec<Cut> = Vec::new();
-    while let Some(Chunk { bytes, mut ahead }) = chunks.next(next).map_err(PipelineError::Read)? {
+    while let Some(Chunk { bytes, mut ahead, tried }) =
+        chunks.next(next).map_err(PipelineError::Read)?
+    {
         let start = end;
         end += bytes.len() as u64;
         let mut cuts = std::mem::take(&mut later);
+        // A chunk of which all is taken already was part of the one before.
         let mut was_of_use = true;
         if done < end {
             // Less than the chunk.
             let taken = usize::try_from(done - start).unwrap_or_default();
             let (taken, found) = scanner.push_chunk(&bytes[taken..], &mut ahead)?;
             cuts.extend_from_slice(found);
-            was_of_use = taken > end || start == 0;
+            was_of_use = taken > end;
             done = taken;
         }
         if let Some(error) = scanner.set_aside().filter(|_| read_on == ReadOn::No) {
             return Err(error.clone().into());
         }
-        chunks.was_read(ahead, was_of_use);
+        if tried {
+            chunks.was_read(ahead, was_of_use);
+        }
         later = cuts.split_off(cuts.partition_point(|cut| cut.offset <= end));
         if hasher.send((bytes, cuts)).is_err() {
             // As above.
