@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use soci_aws::{EcrCredentials, SqsQueue};
-use soci_indexer::{Budget, Options, OutputTag};
+use soci_indexer::{Budget, Options, OutputTag, Reuse};
 use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
 use soci_lambda::{InvocationError, block_on, serve, start_logging};
 use soci_logs::EmfLines;
@@ -61,6 +61,7 @@ async fn serve_invocations(settings: &Settings) -> Result<(), Box<dyn Error>> {
         platforms: index.platforms.clone(),
         output: OutputTag::Suffix(index.output_suffix.clone()),
         budget: Budget::new(settings.layers, settings.memory_budget),
+        reuse: Reuse::new(index.reuse),
         ..Options::default()
     };
     let worker = Worker {

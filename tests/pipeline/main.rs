@@ -21,5 +21,6 @@ mod partial;
 mod prefetch;
 mod reads;
 mod requests;
+mod reuse;
 mod support;
 mod verify;

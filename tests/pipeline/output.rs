@@ -231,14 +231,15 @@ async fn a_copy_that_was_interrupted_goes_on_where_it_was() {
     let error = run().await.unwrap_err();
     assert_eq!(error.reason(), Reason::Unauthorized, "{error:?}");
     // Of those that were sent beside the refused one, some may have been broken off.
-    let stored = other.blobs(OTHER).len();
-    assert!((1..=4).contains(&stored) && other.tags(OTHER).is_empty(), "{stored} blobs");
+    let stored = other.blobs(OTHER);
+    assert!((1..=4).contains(&stored.len()) && other.tags(OTHER).is_empty(), "{stored:?}");
     other.lift(refusal);
     other.clear_requests();
     indexed(run().await);
-    let sent = other.requests_of(RequestKind::UploadPut).len();
-    let all = other.blobs(OTHER).len();
-    assert!(sent > 0 && sent + stored <= all, "{sent} sent, {stored} of {all} there before");
+    // What was under way when the first run ended may be in the log as well.
+    let sent = other.requests_of(RequestKind::UploadPut);
+    let again = stored.iter().find(|blob| sent.iter().any(|put| put.query.contains(&blob.hex())));
+    assert!(!sent.is_empty() && again.is_none(), "{again:?} is sent again: {sent:?}");
 }
 
 #[tokio::test]

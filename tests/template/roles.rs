@@ -35,14 +35,15 @@ const CALLS: &[(&str, &str, &[&str])] = &[
     ("start_message_move_task", "sqs:StartMessageMoveTask", &[OPERATOR]),
 ];
 
-/// What the distribution protocol of the crate `registry` is to ECR: manifests, blobs, referrers, uploads. A list of
-/// referrers takes `ecr:BatchGetImage` (ECR API reference, ListImageReferrers).
+/// What the distribution protocol of the crate `registry` is to ECR: manifests, blobs, referrers, tags, uploads. A list of
+/// referrers takes `ecr:BatchGetImage` (ECR API reference, ListImageReferrers), one of tags `ecr:ListImages`.
 const REGISTRY: &[&str] = &[
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
     "ecr:CompleteLayerUpload",
     "ecr:GetDownloadUrlForLayer",
     "ecr:InitiateLayerUpload",
+    "ecr:ListImages",
     "ecr:PutImage",
     "ecr:UploadLayerPart",
 ];

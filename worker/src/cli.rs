@@ -169,6 +169,10 @@ pub(crate) struct IndexArgs {
     /// Build everything again, whatever is there already
     #[arg(long)]
     pub(crate) force: bool,
+    /// Build the ztocs of all layers, also of those that were indexed before under another tag. A result that is there
+    /// already stays
+    #[arg(long)]
+    pub(crate) no_reuse: bool,
     /// Fail where soci-snapshotter fails on the image, instead of indexing the platforms and layers that can be
     /// indexed and saying which are left out
     #[arg(long)]

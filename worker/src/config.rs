@@ -199,6 +199,7 @@ mod tests {
             (name::SPAN_SIZE, "4MB"),
             (name::MIN_LAYER_SIZE, "-1"),
             (name::COMPATIBLE_WITH, "0.14"),
+            (name::REUSE, "true"),
             (name::ANNOTATE_SPAN_SIZE, "1"),
             (name::REGISTRY_ENDPOINT_URL, "ftp://host"),
             (name::PUT_IMAGE_RATE, "0.5"),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soci_indexer::{CopyReport, LayerReport, Report, Verification};
+use soci_indexer::{CopyReport, LayerReport, Report, ReusedLayer, Verification};
 use soci_manifest::LayerPrefetch;
 use soci_oci::Digest;
 
@@ -45,6 +45,7 @@ pub(crate) fn index_json(image: &str, result: Result<&IndexResult, &str>) -> Val
         })).collect::<Vec<_>>(),
         "tag": report.and_then(|report| report.tag.as_ref()).map(ToString::to_string),
         "layers": layers.iter().map(layer_json).collect::<Vec<_>>(),
+        "reused_layers": report.map_or(&[][..], |report| &report.reused).iter().map(reused_json).collect::<Vec<_>>(),
         "skipped_layers": report.map_or(&[][..], |report| &report.skipped).iter().map(|layer| json!({
             "digest": layer.digest.to_string(),
             "size": layer.size,
@@ -93,6 +94,18 @@ fn layer_json(layer: &LayerReport) -> Value {
     })
 }
 
+fn reused_json(layer: &ReusedLayer) -> Value {
+    json!({
+        "digest": layer.digest.to_string(),
+        "size": layer.size,
+        "ztoc": layer.ztoc.to_string(),
+        "ztoc_size": layer.ztoc_size,
+        "files": layer.files,
+        "spans": layer.spans,
+        "from": layer.from.name(),
+    })
+}
+
 /// What `index` prints for people.
 pub(crate) fn index_text(image: &str, result: &IndexResult) -> String {
     match result {
@@ -104,8 +117,8 @@ pub(crate) fn index_text(image: &str, result: &IndexResult) -> String {
 
 fn report_text(outcome: &str, image: &str, report: &Report) -> String {
     let mut text = format!("{outcome} {image}\n");
-    if !report.layers.is_empty() {
-        let rows = report.layers.iter().map(|layer| {
+    if !(report.layers.is_empty() && report.reused.is_empty()) {
+        let built = report.layers.iter().map(|layer| {
             [
                 layer.digest.short(),
                 human_bytes(layer.size),
@@ -116,6 +129,18 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
                 format!("{:.1} s", seconds(layer.elapsed)),
             ]
         });
+        let reused = report.reused.iter().map(|layer| {
+            [
+                layer.digest.short(),
+                human_bytes(layer.size),
+                layer.ztoc.short(),
+                human_bytes(layer.ztoc_size),
+                layer.files.to_string(),
+                layer.spans.to_string(),
+                "reused".to_owned(),
+            ]
+        });
+        let rows = built.chain(reused);
         let head = ["layer", "size", "ztoc", "size", "files", "spans", "time"];
         text.push_str(&table(head, rows));
     }
@@ -332,7 +357,16 @@ mod tests {
         let value = index_json("r/i:1", Err("no"));
         assert_eq!(value["outcome"], "failed");
         assert_eq!(value["reason"], "no");
-        let keys = ["image", "index", "indexes", "tag", "layers", "bytes_read", "seconds"];
+        let keys = [
+            "image",
+            "index",
+            "indexes",
+            "tag",
+            "layers",
+            "reused_layers",
+            "bytes_read",
+            "seconds",
+        ];
         assert!(keys.iter().all(|key| value.get(key).is_some()));
     }
 }

@@ -74,6 +74,33 @@ fn an_image_is_indexed_found_indexed_and_verified() {
 }
 
 #[test]
+fn a_layer_that_was_indexed_before_is_not_read_unless_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = layout(folder.path());
+    let large = ["index", &image, "--min-layer-size", "100KiB"];
+    let all = ["index", &image, "--min-layer-size", "0"];
+    let (_, first) = run_json(&large);
+    assert_eq!(
+        (first["layers"].as_array().unwrap().len(), &first["outcome"]),
+        (1, &"indexed".into())
+    );
+    let (_, second) = run_json(&all);
+    let (built, reused) = (&second["layers"], &second["reused_layers"]);
+    assert_eq!((built.as_array().unwrap().len(), reused.as_array().unwrap().len()), (1, 1));
+    assert_eq!(second["bytes_read"], built[0]["size"]);
+    for key in ["digest", "size", "ztoc", "ztoc_size", "files", "spans"] {
+        assert_eq!(reused[0][key], first["layers"][0][key], "{key}");
+    }
+    assert_eq!(reused[0]["from"], "repository");
+    let (_, third) = run_json(&[&large[..], &["--no-reuse"]].concat());
+    assert_eq!(third["index"], first["index"]);
+    assert_eq!(third["layers"][0]["ztoc"], first["layers"][0]["ztoc"]);
+    assert!(third["reused_layers"].as_array().unwrap().is_empty());
+    let people = text(&run(&all).stdout);
+    assert!(people.starts_with("indexed oci:") && people.contains("reused"), "{people}");
+}
+
+#[test]
 fn options_decide_what_is_built() {
     let folder = tempfile::tempdir().unwrap();
     let image = layout(folder.path());

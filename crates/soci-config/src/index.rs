@@ -1,6 +1,8 @@
 //! The variables that say what is built.
 
-use soci_manifest::{Generation, Platforms, PrefetchSettings, SociIndexSettings, Version};
+use soci_manifest::{
+    Generation, Platforms, PrefetchSettings, ReuseScope, SociIndexSettings, Version,
+};
 use soci_push::{EventTypes, PushRules, TagFilters};
 
 use crate::parse::{self, suffix};
@@ -20,6 +22,8 @@ pub struct IndexSettings {
     pub settings: SociIndexSettings,
     /// What tags of converted images end in.
     pub output_suffix: String,
+    /// Whose ztocs of layers that were indexed before are taken over.
+    pub reuse: ReuseScope,
 }
 
 impl IndexSettings {
@@ -35,6 +39,7 @@ impl IndexSettings {
         let annotate_span_size = reader.flag(name::ANNOTATE_SPAN_SIZE);
         let optimize_xattrs = reader.parsed_or_empty(name::OPTIMIZATIONS, optimizations);
         let prefetch = reader.parsed(name::PREFETCH, prefetch);
+        let reuse = reader.from_str(name::REUSE);
         if generation == Some(Generation::Older)
             && prefetch.as_ref().is_some_and(PrefetchSettings::any)
         {
@@ -59,6 +64,7 @@ impl IndexSettings {
                 strict: false,
             },
             output_suffix,
+            reuse: reuse?,
         })
     }
 

@@ -94,6 +94,8 @@ pub mod name {
     pub const OPTIMIZATIONS: &str = "OPTIMIZATIONS";
     /// What is prefetched.
     pub const PREFETCH: &str = "PREFETCH";
+    /// Whose ztocs of layers that were indexed before are taken over.
+    pub const REUSE: &str = "REUSE";
     /// Whether the index names its span size.
     pub const ANNOTATE_SPAN_SIZE: &str = "ANNOTATE_SPAN_SIZE";
     /// A registry in the place of the jobs' own.
@@ -274,6 +276,14 @@ pub const VARIABLES: &[Variable] = &[
         values: "`true` or `false`",
         meaning: "name the span size in an index for `0.11` as well, as soci-snapshotter does from 0.12 on; part \
                   of every digest",
+    },
+    Variable {
+        name: name::REUSE,
+        programs: &[(Index, Default("repository")), (Worker, Default("repository"))],
+        values: "`repository`, `process` or `never`",
+        meaning: "whose ztocs are taken for layers that were indexed before, which are not read then. `repository`: also \
+                  those that SOCI indexes in the image's own repository name, whoever has pushed them. `process`: those \
+                  that this process has built itself. The digests are the same",
     },
     Variable {
         name: name::REGISTRY_ENDPOINT_URL,

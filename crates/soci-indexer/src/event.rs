@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use soci_oci::Digest;
 
+use crate::report::ZtocSource;
+
 /// Something that has happened to an image or to one of its layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +52,15 @@ pub enum ImageEvent<'a> {
         layer: &'a Digest,
         /// How many of its bytes were not read.
         unread: u64,
+    },
+    /// A layer's ztoc was there, as the layer had been indexed before. It was not begun, and will not be read.
+    LayerReused {
+        /// Its digest.
+        layer: &'a Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// Whose work the ztoc is.
+        from: ZtocSource,
     },
     /// A layer's ztoc is built and stored.
     LayerDone {

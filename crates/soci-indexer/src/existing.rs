@@ -29,6 +29,7 @@ use soci_manifest::{
 use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest};
 
 use crate::error::StoreError;
+use crate::last_member::fits_last_member;
 use crate::options::Options;
 use crate::prefetch::LookedInto;
 use crate::referrers_lists;
@@ -71,8 +72,9 @@ pub(crate) enum Looked {
     Found(Box<Found>),
     /// Another one, with prefetch artifacts that would be lost.
     Prefetch,
-    /// Nothing, or what may be replaced.
-    Nothing,
+    /// Nothing, or what may be replaced. SOCI indexes of the same tool and span size name these ztocs for layers that
+    /// are wanted, which nobody has looked into.
+    Nothing(HashMap<Digest, BuiltZtoc>),
 }
 
 /// What the store already holds of it. `roots` are the bytes of image indexes that may be or hold it (V2), the one that would
@@ -85,8 +87,9 @@ pub(crate) async fn find<S: ImageStore>(
     replaced: Option<&[u8]>,
     limit: usize,
 ) -> Result<Looked, FindError> {
-    let mut with_artifacts = Vec::new();
-    let found = find_result(store, plan, options, roots, &mut with_artifacts, limit).await?;
+    let (mut with_artifacts, mut ztocs) = (Vec::new(), HashMap::new());
+    let found =
+        find_result(store, plan, options, roots, (&mut with_artifacts, &mut ztocs), limit).await?;
     if let Some(found) = found {
         return Ok(Looked::Found(Box::new(found)));
     }
@@ -96,16 +99,17 @@ pub(crate) async fn find<S: ImageStore>(
     {
         return Ok(Looked::Prefetch);
     }
-    Ok(Looked::Nothing)
+    Ok(Looked::Nothing(ztocs))
 }
 
-/// The very result, if the store holds it; and the SOCI indexes with prefetch artifacts that were met.
+/// The very result, if the store holds it; and what was met: the SOCI indexes with prefetch artifacts, and the ztocs of
+/// wanted layers.
 async fn find_result<S: ImageStore>(
     store: &S,
     plan: &Plan,
     options: &Options,
     roots: &[(Digest, &[u8])],
-    with_artifacts: &mut Vec<(Digest, Manifest)>,
+    (with_artifacts, ztocs): (&mut Vec<(Digest, Manifest)>, &mut HashMap<Digest, BuiltZtoc>),
     limit: usize,
 ) -> Result<Option<Found>, FindError> {
     let settings = &options.settings;
@@ -115,7 +119,7 @@ async fn find_result<S: ImageStore>(
     };
     let layers = plan.layers_to_build();
     let wanted: HashSet<Digest> = layers.iter().map(|layer| layer.key.digest).collect();
-    let (mut ztocs, mut lists) = (HashMap::new(), Vec::new());
+    let mut lists = Vec::new();
     for digest in candidates.iter().take(MAX_CANDIDATES) {
         let target = TagOrDigest::Digest(*digest);
         let Some(manifest) = usable(store.manifest_within(&target, limit).await)?.flatten() else {
@@ -123,7 +127,7 @@ async fn find_result<S: ImageStore>(
         };
         let Ok(manifest) = Manifest::decode(&manifest.bytes) else { continue };
         if matches(store, &manifest, settings).await? {
-            let artifacts = collect(&manifest, &wanted, &mut ztocs);
+            let artifacts = collect(&manifest, &wanted, ztocs);
             if !artifacts.is_empty() {
                 lists.push(PrefetchList { index: *digest, artifacts });
             }
@@ -257,24 +261,18 @@ async fn has_one_member<S: ImageStore>(
     ztoc: BuiltZtoc,
 ) -> Result<bool, StoreError> {
     let size = layer.size;
-    if ztoc.size == 0 || size < 4 {
+    if ztoc.size == 0 {
         return Ok(false);
     }
     let head = store.blob_range(&ztoc.digest, 0..ztoc.size.min(SHORT_HEAD)).await;
     let Some(head) = usable(head)? else { return Ok(false) };
-    let tail = match store.blob_range_only(&layer.key.digest, size - 4..size).await {
-        Ok(tail) => tail,
-        Err(error) if error.is_transient() => return Err(error),
-        // Where no part of a layer can be read, no layer is mounted lazily either.
-        Err(_) => return Ok(true),
-    };
-    let (Ok(place), Ok(told)) = (soci_ztoc::ZtocHead::read(&head), tail[..].try_into()) else {
-        return Ok(false);
-    };
-    // RFC 1952: the length of the member's data, modulo 2^32. Behind an archive's end there may be zeros.
+    let Ok(place) = soci_ztoc::ZtocHead::read(&head) else { return Ok(false) };
     let archive = place.uncompressed_size();
-    let behind = u32::from_le_bytes(told).wrapping_sub(low_bits(archive));
-    Ok(behind < MOST_BEHIND_ARCHIVE)
+    match fits_last_member(store, &layer.key.digest, size, archive, MOST_BEHIND_ARCHIVE).await {
+        // Where no part of a layer can be read, no layer is mounted lazily either.
+        Err(error) if !error.is_transient() => Ok(true),
+        fits => fits,
+    }
 }
 
 /// What the image gets with these ztocs and without the layers that have none, if that may be.
@@ -389,10 +387,4 @@ fn collect(
         }
     }
     artifacts
-}
-
-/// A number modulo 2^32.
-fn low_bits(number: u64) -> u32 {
-    let [a, b, c, d, ..] = number.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }

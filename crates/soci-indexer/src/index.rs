@@ -17,10 +17,13 @@
 //! An image index that lists what is not there goes on listing it, as in the reference, whose user may have it elsewhere. A
 //! registry that refuses such an index gets one without these entries.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use soci_manifest::{Assembly, Generation, Image, ImageError, Plan, Planned, SkipReason, Version};
+use soci_manifest::{
+    Assembly, BuiltZtoc, Generation, Image, ImageError, LayerToBuild, Plan, Planned, SkipReason,
+    Version,
+};
 use soci_oci::{Digest, Tag, TagOrDigest, referrers};
 use soci_registry::VerifiedManifest;
 
@@ -28,12 +31,13 @@ use crate::error::{IndexError, StoreError};
 use crate::event::ImageEvent;
 use crate::existing::{self, FindError, Found, Looked};
 use crate::gather::{Gathered, gather};
-use crate::layers::{LayersRead, Purpose};
+use crate::layers::{LayersRead, Purpose, offers};
 use crate::options::{ImageName, Options, OutputTag};
 use crate::pipeline::ReadOn;
 use crate::prefetch::{LookedInto, look_into};
 use crate::publish::{Sending, publish};
 use crate::report::Report;
+use crate::reuse::Offers;
 use crate::source_tag::SourceTag;
 use crate::store::ImageStore;
 
@@ -137,6 +141,7 @@ async fn index_once<S: ImageStore>(
             tag: tag.clone(),
             bytes_read: layers.bytes,
             layers: layers.built.into_iter().map(|(_, layer)| layer).collect(),
+            reused: layers.reused.into_iter().map(|(_, layer)| layer).collect(),
             skipped: plan.skipped_layers(),
             left_out_platforms: plan.left_out_platforms().to_vec(),
             prefetch: assembly.prefetch.clone(),
@@ -147,10 +152,11 @@ async fn index_once<S: ImageStore>(
     let target = ResultTarget { store, tag: tag.as_ref(), source };
 
     // What is sent again is built again.
-    let found = if options.force || sending == Sending::Again {
-        None
+    let build_all = options.force || sending == Sending::Again;
+    let documents = image.supplied_bytes();
+    let (found, named) = if build_all {
+        (None, HashMap::new())
     } else {
-        let documents = image.supplied_bytes();
         look_for_result(store, &plan, &root, documents, tag.as_ref(), options).await?
     };
     let mut layers = LayersRead::default();
@@ -161,7 +167,7 @@ async fn index_once<S: ImageStore>(
             tell_plan(&plan, options);
             let left_out = std::mem::take(&mut found.left_out);
             let purpose = Purpose { sending, read_on: ReadOn::No, may_be_missing };
-            layers.build(store, left_out, options, purpose).await?;
+            layers.build(store, left_out, options, &Offers::nothing(), purpose).await?;
             (layers.built.is_empty() && layers.missing.is_empty()).then_some(found)
         }
         found => found,
@@ -170,7 +176,7 @@ async fn index_once<S: ImageStore>(
         layers.missing = missing;
         let plan = without(plan, &mut layers, root.digest)?;
         let report = report(&plan, &assembly, layers, looked);
-        if assembly.root.digest == root.digest && has_suffix(name, &options.output) {
+        if assembly.root.digest == root.digest && options.output.is_of_result(name.tag.as_ref()) {
             // The result of an earlier run was given as the image.
             return Ok(Report { tag: name.tag.clone(), ..report });
         }
@@ -185,9 +191,16 @@ async fn index_once<S: ImageStore>(
     if layers.is_empty() {
         tell_plan(&plan, options);
     }
-    let rest = plan.layers_to_build().into_iter().filter(|layer| !layers.has(&layer.key)).collect();
+    let rest: Vec<LayerToBuild> =
+        plan.layers_to_build().into_iter().filter(|layer| !layers.has(&layer.key)).collect();
+    let offers = if build_all {
+        Offers::nothing()
+    } else {
+        let near = if plan.version() == Version::V1 { name.tag.as_ref() } else { tag.as_ref() };
+        offers(store, &plan, &rest, near, (named, documents), options).await
+    };
     let purpose = Purpose { sending, read_on: ReadOn::ToTheEnd, may_be_missing };
-    layers.build(store, rest, options, purpose).await?;
+    layers.build(store, rest, options, &offers, purpose).await?;
     let plan = without(plan, &mut layers, root.digest)?;
     layers.sort_as(&plan);
     let mut ztocs = layers.ztocs();
@@ -261,7 +274,7 @@ impl<S: ImageStore> ResultTarget<'_, S> {
         };
         // What was built and not written, as somebody else had been faster, is there by the store's word
         // alone. What was found has been read.
-        let built = !report.layers.is_empty();
+        let built = !report.layers.is_empty() || !report.reused.is_empty();
         let stored = if written || built { self.look_whether_stored(report).await } else { Ok(()) };
         // If something else is there, that may be the result of a later push.
         if let Some(source) = source {
@@ -360,14 +373,6 @@ fn output_tag(name: &ImageName, digest: Digest, output: &OutputTag) -> Result<Ta
     text.parse().map_err(|source| IndexError::OutputTag { text, source })
 }
 
-/// Whether the image's own tag ends as tags of results do.
-fn has_suffix(name: &ImageName, output: &OutputTag) -> bool {
-    match (output, &name.tag) {
-        (OutputTag::Suffix(suffix), Some(tag)) => tag.as_str().ends_with(suffix.as_str()),
-        _ => false,
-    }
-}
-
 /// What the store gave under a tag. A document that is longer than any result could be is not looked at.
 fn within(
     found: Result<Option<VerifiedManifest>, StoreError>,
@@ -378,7 +383,8 @@ fn within(
     }
 }
 
-/// The result, if the store holds it already. `documents` is how many bytes the image's own have.
+/// The result, if the store holds it already; otherwise the ztocs that SOCI indexes of the image name. `documents` is how
+/// many bytes the image's own have.
 async fn look_for_result<S: ImageStore>(
     store: &S,
     plan: &Plan,
@@ -386,7 +392,7 @@ async fn look_for_result<S: ImageStore>(
     documents: u64,
     tag: Option<&Tag>,
     options: &Options,
-) -> Result<Option<Found>, IndexError> {
+) -> Result<(Option<Found>, HashMap<Digest, BuiltZtoc>), IndexError> {
     let (_memory, limit) = options.budget.result_documents(documents).await;
     let tagged = match tag {
         Some(tag) => {
@@ -414,13 +420,14 @@ async fn look_for_result<S: ImageStore>(
     let found = existing::find(store, plan, options, &roots, replaced, limit).await;
     let failed = |source| IndexError::Read { target: TagOrDigest::Digest(root.digest), source };
     match (found.map_err(|error| not_told(error, failed))?, tag) {
-        (Looked::Found(found), _) => Ok(Some(*found)),
+        (Looked::Found(found), _) => Ok((Some(*found), HashMap::new())),
         (Looked::Prefetch, Some(tag)) => {
             let reason = SkipReason::PrefetchKept { tag: tag.clone() };
             Err(IndexError::Nothing { image: root.digest, reason })
         }
         // Without a tag nothing is replaced.
-        (Looked::Prefetch, None) | (Looked::Nothing, _) => Ok(None),
+        (Looked::Prefetch, None) => Ok((None, HashMap::new())),
+        (Looked::Nothing(named), _) => Ok((None, named)),
     }
 }
 

@@ -11,10 +11,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use soci_manifest::{BuiltZtoc, LayerDecision, LayerKey, LayerToBuild, Plan, WhyLeftOut};
-use soci_oci::Digest;
+use soci_manifest::{
+    BuiltZtoc, Compression, LayerDecision, LayerKey, LayerToBuild, Plan, Version, WhyLeftOut,
+};
+use soci_oci::{Digest, Tag};
 use soci_registry::BlobSource;
-use soci_ztoc::{BuildError, MisreadEntries, TarError};
+use soci_ztoc::{BuildError, MisreadEntries, TarError, ZtocSettings};
 use tokio::task::JoinSet;
 
 use crate::error::{IndexError, LayerError};
@@ -23,7 +25,8 @@ use crate::layer::{BuiltLayer, LayerProgress, build_layer};
 use crate::options::Options;
 use crate::pipeline::ReadOn;
 use crate::publish::{Sending, push_blob};
-use crate::report::LayerReport;
+use crate::report::{LayerReport, ReusedLayer};
+use crate::reuse::{Offers, OwnZtoc, Wanted};
 use crate::store::ImageStore;
 
 /// What became of an image's layers.
@@ -31,6 +34,8 @@ use crate::store::ImageStore;
 pub(crate) struct LayersRead {
     /// Those that have a ztoc, which is stored.
     pub(crate) built: Vec<(LayerKey, LayerReport)>,
+    /// Those whose ztoc was there.
+    pub(crate) reused: Vec<(LayerKey, ReusedLayer)>,
     /// Those that get no ztoc, which showed when they were read.
     pub(crate) left_out: HashMap<LayerKey, LayerDecision>,
     /// Those that are not there.
@@ -43,24 +48,25 @@ pub(crate) struct LayersRead {
 
 impl LayersRead {
     pub(crate) fn is_empty(&self) -> bool {
-        self.built.is_empty() && self.left_out.is_empty() && self.missing.is_empty()
+        self.built.is_empty()
+            && self.reused.is_empty()
+            && self.left_out.is_empty()
+            && self.missing.is_empty()
     }
 
     pub(crate) fn has(&self, layer: &LayerKey) -> bool {
         self.left_out.contains_key(layer)
             || self.missing.contains(&layer.digest)
             || self.built.iter().any(|(key, _)| key == layer)
+            || self.reused.iter().any(|(key, _)| key == layer)
     }
 
     pub(crate) fn ztocs(&self) -> HashMap<LayerKey, BuiltZtoc> {
-        let built = self.built.iter();
+        let built = self.built.iter().map(|(key, layer)| (*key, layer.ztoc, layer.ztoc_size));
+        let reused = self.reused.iter().map(|(key, layer)| (*key, layer.ztoc, layer.ztoc_size));
         built
-            .map(|(key, layer)| {
-                (
-                    *key,
-                    BuiltZtoc { digest: layer.ztoc, size: layer.ztoc_size, without_xattrs: false },
-                )
-            })
+            .chain(reused)
+            .map(|(key, digest, size)| (key, BuiltZtoc { digest, size, without_xattrs: false }))
             .collect()
     }
 
@@ -68,22 +74,26 @@ impl LayersRead {
     pub(crate) fn sort_as(&mut self, plan: &Plan) {
         let order: HashMap<_, _> =
             plan.layers_to_build().into_iter().map(|layer| layer.key).zip(0..).collect();
-        self.built.sort_by_key(|(key, _)| order.get(key).copied().unwrap_or(usize::MAX));
+        let place = |key: &LayerKey| order.get(key).copied().unwrap_or(usize::MAX);
+        self.built.sort_by_key(|(key, _)| place(key));
+        self.reused.sort_by_key(|(key, _)| place(key));
     }
 
-    /// Builds and stores the ztocs of layers, the largest first so that none is left alone at the
-    /// end. The first failure ends the others.
+    /// Takes over what is offered of the ztocs of layers, and builds and stores the others, the largest first so that none
+    /// is left alone at the end. The first failure ends the others.
     pub(crate) async fn build<S: ImageStore>(
         &mut self,
         store: &S,
         mut layers: Vec<LayerToBuild>,
         options: &Options,
+        offers: &Offers,
         purpose: Purpose,
     ) -> Result<(), IndexError> {
         layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
         let mut tasks = JoinSet::new();
         for layer in layers {
-            tasks.spawn(build_and_store(store.clone(), layer, options.clone(), purpose));
+            let (store, options, offers) = (store.clone(), options.clone(), offers.clone());
+            tasks.spawn(build_and_store(store, layer, options, offers, purpose));
         }
         while let Some(joined) = tasks.join_next().await {
             match joined {
@@ -93,6 +103,7 @@ impl LayersRead {
                         self.bytes += report.size;
                         self.built.push((key, report));
                     }
+                    (key, LayerEnd::Reused(report)) => self.reused.push((key, report)),
                     (key, LayerEnd::LeftOut { decision, read }) => {
                         self.bytes += read;
                         self.left_out.insert(key, decision);
@@ -125,6 +136,8 @@ pub(crate) struct Purpose {
 enum LayerEnd {
     /// Its ztoc is built and stored.
     Built(LayerReport),
+    /// Its ztoc was there.
+    Reused(ReusedLayer),
     /// It gets none, which showed after so many bytes.
     LeftOut { decision: LayerDecision, read: u64 },
     /// It is not there.
@@ -150,30 +163,69 @@ fn left_out(error: &BuildError, strict: bool) -> Option<LayerDecision> {
     Some(LayerDecision::LeftOut(why))
 }
 
-/// Builds the ztoc of one layer and stores it at once, so that it need not be held until the last
-/// layer is done.
-async fn build_and_store<S: ImageStore>(
-    store: S,
-    layer: LayerToBuild,
-    options: Options,
-    Purpose { sending, read_on, may_be_missing }: Purpose,
-) -> Result<(LayerKey, LayerEnd), IndexError> {
-    let LayerToBuild { key, size, .. } = layer;
-    let digest = key.digest;
+/// What may be taken over for the layers `rest` of a plan. `near` is the tag whose neighbours are looked at, `named` what SOCI
+/// indexes of the image name, beside how many bytes its own documents have.
+pub(crate) async fn offers<S: ImageStore>(
+    store: &S,
+    plan: &Plan,
+    rest: &[LayerToBuild],
+    near: Option<&Tag>,
+    (named, documents): (HashMap<Digest, BuiltZtoc>, u64),
+    options: &Options,
+) -> Offers {
+    let suffix = match plan.version() {
+        Version::V1 => "",
+        Version::V2 => options.output.suffix(),
+    };
+    let wanted = Wanted { plan, layers: rest, near, suffix, documents };
+    let settings = |compression| ztoc_settings(options, compression);
+    Offers::find(store, wanted, named, &options.reuse, settings, &options.budget).await
+}
+
+/// What the ztocs of layers are built with.
+fn ztoc_settings(options: &Options, compression: Compression) -> ZtocSettings {
     let strict = options.settings.strict;
-    let settings = soci_ztoc::ZtocSettings {
-        compression: key.compression,
+    ZtocSettings {
+        compression,
         span_size: options.settings.span_size,
         build_tool_identifier: options.settings.build_tool_identifier.clone(),
         members: options.settings.generation.members(),
         // With strict settings the reference's bytes, be they of use or not.
         misread: if strict { MisreadEntries::Listed } else { MisreadEntries::Refused },
         limits: options.layer_limits,
-    };
+    }
+}
+
+/// Takes over the ztoc of one layer if it is offered, or builds it and stores it at once, so that it need not be held until
+/// the last layer is done.
+async fn build_and_store<S: ImageStore>(
+    store: S,
+    layer: LayerToBuild,
+    options: Options,
+    offers: Offers,
+    Purpose { sending, read_on, may_be_missing }: Purpose,
+) -> Result<(LayerKey, LayerEnd), IndexError> {
+    let LayerToBuild { key, size, .. } = layer;
+    let digest = key.digest;
+    let strict = options.settings.strict;
+    let settings = ztoc_settings(&options, key.compression);
     let failed = |source| IndexError::Layer { digest, size, source };
     let tell = |event| (options.on_event)(&event);
+    let reused = |reused: ReusedLayer| {
+        let (ztoc, from) = (reused.ztoc, reused.from);
+        tell(ImageEvent::LayerReused { layer: &digest, size, from });
+        let from = from.name();
+        tracing::debug!(layer = %digest, %ztoc, from, "ztoc taken over");
+        Ok((key, LayerEnd::Reused(reused)))
+    };
+    if let Some(own) = offers.own(&store, &layer, &settings).await {
+        return reused(own);
+    }
     // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
     let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
+    if let Some(other) = offers.other(&store, &layer, &settings, &options.budget).await {
+        return reused(other);
+    }
     tell(ImageEvent::LayerWaits { layer: &digest });
     let progress = ToldLayer::new(&digest, size, &options.on_event);
     let attempt = || {
@@ -214,6 +266,9 @@ async fn build_and_store<S: ImageStore>(
     };
     let pieces: Vec<Bytes> = ztoc.encoded.into_pieces().into_iter().map(Bytes::from).collect();
     push_blob(&store, "ztoc", &report.ztoc, &BlobSource::from(pieces), sending).await?;
+    let LayerReport { ztoc, ztoc_size, files, spans, .. } = report;
+    let own = OwnZtoc { digest: ztoc, size: ztoc_size, files, spans, places: Vec::new() };
+    options.reuse.remember(&store, digest, &settings, own);
     tell(ImageEvent::LayerDone { layer: &digest });
     tracing::debug!(layer = %digest, ztoc = %report.ztoc, files = report.files, "ztoc built");
     Ok((key, LayerEnd::Built(report)))

@@ -23,6 +23,7 @@ mod event;
 mod existing;
 mod gather;
 mod index;
+mod last_member;
 mod layer;
 mod layers;
 mod layout;
@@ -35,6 +36,7 @@ mod reason;
 mod referrers_lists;
 mod remote;
 mod report;
+mod reuse;
 mod source_tag;
 mod startup;
 mod store;
@@ -53,7 +55,8 @@ pub use output::{OutputPlace, index_image_to};
 pub use pipeline::{PipelineError, build_ztoc};
 pub use reason::Reason;
 pub use remote::RemoteRepository;
-pub use report::{LayerReport, Report};
+pub use report::{LayerReport, Report, ReusedLayer, ZtocSource};
+pub use reuse::Reuse;
 pub use store::{BlobStream, ImageStore};
 pub use verify::{LayerCheck, Misread, Verification, VerifyError, verify_image};
 
@@ -62,7 +65,8 @@ pub use bytes::Bytes;
 #[doc(inline)]
 pub use soci_manifest::{
     Generation, ImageLimits, LayerDecision, LeftOutPlatform, Platforms, PrefetchFile,
-    PrefetchSettings, SkipReason, SkippedLayer, SociIndex, SociIndexSettings, Version, WhyLeftOut,
+    PrefetchSettings, ReuseScope, SkipReason, SkippedLayer, SociIndex, SociIndexSettings, Version,
+    WhyLeftOut,
 };
 #[doc(inline)]
 pub use soci_oci::{Digest, Hasher, Platform, Reference, Repository, Tag, TagOrDigest};

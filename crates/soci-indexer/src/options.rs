@@ -9,6 +9,7 @@ use soci_oci::{Digest, Reference, Tag, TagOrDigest};
 
 use crate::budget::Budget;
 use crate::event::OnImageEvent;
+use crate::reuse::Reuse;
 
 /// Which image of a store. It is made from a [`Tag`], a [`Digest`], or the [`Reference`] of an image in a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,24 @@ pub enum OutputTag {
     Tag(Tag),
 }
 
+impl OutputTag {
+    /// What tags of results end with; empty where that is nothing.
+    pub(crate) fn suffix(&self) -> &str {
+        match self {
+            Self::Suffix(suffix) => suffix,
+            Self::Tag(_) => "",
+        }
+    }
+
+    /// Whether an image's own tag ends as tags of results do.
+    pub(crate) fn is_of_result(&self, tag: Option<&Tag>) -> bool {
+        match (self, tag) {
+            (Self::Suffix(suffix), Some(tag)) => tag.as_str().ends_with(suffix.as_str()),
+            _ => false,
+        }
+    }
+}
+
 /// How images are indexed. A later release may have more fields, so name those you set and take the others from
 /// [`Options::default`]:
 ///
@@ -67,7 +86,7 @@ pub struct Options {
     pub platforms: Platforms,
     /// Where the converted image goes. The default is the reference's suffix, `-soci`.
     pub output: OutputTag,
-    /// Builds everything, whatever is there already.
+    /// Builds everything, whatever is there already, and takes nothing over.
     pub force: bool,
     /// Whether the tag of an image that is named by digest and tag must still name it, in version
     /// V2: looked at before and again when the result is written, so that a later image's result
@@ -81,6 +100,8 @@ pub struct Options {
     /// Digest of an image index that may be this image's result (V2), for example under another
     /// tag. If it is, the ztocs in it are used.
     pub known_result: Option<Digest>,
+    /// Which ztocs of layers that were indexed before are taken over. Whoever indexes several images gives all the same.
+    pub reuse: Reuse,
     /// What an image may ask for.
     pub image_limits: ImageLimits,
     /// What a layer may claim.
@@ -101,6 +122,7 @@ impl Default for Options {
             follow_tag: false,
             ask_again_after: None,
             known_result: None,
+            reuse: Reuse::default(),
             image_limits: ImageLimits::DEFAULT,
             layer_limits: soci_ztoc::LayerLimits::DEFAULT,
             budget: Budget::of_this_machine(),
@@ -118,6 +140,7 @@ impl fmt::Debug for Options {
             .field("force", &self.force)
             .field("follow_tag", &self.follow_tag)
             .field("known_result", &self.known_result)
+            .field("reuse", &self.reuse.scope())
             .field("budget", &self.budget)
             .finish_non_exhaustive()
     }

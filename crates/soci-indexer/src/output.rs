@@ -20,7 +20,7 @@
 //! A blob is verified while it is copied, and its last piece is sent only when its digest was found to be right: so
 //! an upload of wrong bytes is never complete, whatever the registry checks.
 
-mod blob_copy;
+pub(crate) mod blob_copy;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -225,14 +225,25 @@ impl<S: ImageStore, T: ImageStore> ImageStore for WithOutput<S, T> {
         if self.0.is_in_output(digest) {
             return self.0.output.blob_bytes(digest, limit).await;
         }
-        self.0.source.blob_bytes(digest, limit).await
+        match self.0.source.blob_bytes(digest, limit).await {
+            // A ztoc that was taken over is in the output, and need not be known to be the result's yet.
+            Err(error) if !error.is_transient() => {
+                self.0.output.blob_bytes(digest, limit).await.map_err(|_| error)
+            }
+            found => found,
+        }
     }
 
     async fn blob_range(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes, StoreError> {
         if self.0.is_in_output(digest) {
             return self.0.output.blob_range(digest, range).await;
         }
-        self.0.source.blob_range(digest, range).await
+        match self.0.source.blob_range(digest, range.clone()).await {
+            Err(error) if !error.is_transient() => {
+                self.0.output.blob_range(digest, range).await.map_err(|_| error)
+            }
+            found => found,
+        }
     }
 
     async fn blob_range_only(
@@ -248,6 +259,18 @@ impl<S: ImageStore, T: ImageStore> ImageStore for WithOutput<S, T> {
 
     async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         self.0.output.has_blob(digest, size).await
+    }
+
+    async fn has_image_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        self.0.source.has_blob(digest, size).await
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        self.0.output.repository()
+    }
+
+    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        self.0.output.tags().await
     }
 
     async fn push_blob(&self, digest: &Digest, content: &BlobSource) -> Result<bool, StoreError> {

@@ -11,6 +11,9 @@ use soci_registry::{
 use crate::error::StoreError;
 use crate::store::{BlobStream, ImageStore};
 
+/// Pages of tags that are read, of 1,000 each: more would cost a job more than they bring.
+const PAGES_OF_TAGS: usize = 4;
+
 /// A repository in a registry.
 #[derive(Clone, Debug)]
 pub struct RemoteRepository {
@@ -68,6 +71,19 @@ impl ImageStore for RemoteRepository {
         let found = self.client.has_blob(&self.repository, digest).await?;
         // Not every registry states the size, which the client tells as 0.
         Ok(found.is_some_and(|found| found == size || found == 0))
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        Some(&self.repository)
+    }
+
+    fn in_repository(&self, repository: &Repository) -> Option<Self> {
+        let same = repository.registry() == self.repository.registry();
+        same.then(|| Self::new(self.client.clone(), repository.clone()))
+    }
+
+    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        Ok(self.client.tags(&self.repository, PAGES_OF_TAGS).await?)
     }
 
     async fn push_blob(&self, digest: &Digest, content: &BlobSource) -> Result<bool, StoreError> {

@@ -23,6 +23,9 @@ pub struct Report {
     pub tag: Option<Tag>,
     /// The layers that were built, in the order of the image.
     pub layers: Vec<LayerReport>,
+    /// The layers whose ztoc was there, as they had been indexed before, in the order of the image. Empty where the whole
+    /// result was.
+    pub reused: Vec<ReusedLayer>,
     /// The layers that have no ztoc, and why.
     pub skipped: Vec<SkippedLayer>,
     /// The platforms that have no SOCI index though the image has them, and why.
@@ -88,4 +91,45 @@ pub struct LayerReport {
     pub spans: usize,
     /// Time from the first request to the ztoc.
     pub elapsed: Duration,
+}
+
+/// A layer that was not read, as its ztoc was there.
+#[derive(Clone, Debug)]
+pub struct ReusedLayer {
+    /// Digest of the layer.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Digest of its ztoc.
+    pub ztoc: Digest,
+    /// Size of its ztoc in bytes.
+    pub ztoc_size: u64,
+    /// Entries in its table of contents.
+    pub files: usize,
+    /// Its spans.
+    pub spans: usize,
+    /// Whose work the ztoc is.
+    pub from: ZtocSource,
+    /// Time that it took to find it.
+    pub elapsed: Duration,
+}
+
+/// Whose work a ztoc is that was not built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ZtocSource {
+    /// This process has built it before.
+    Process,
+    /// A SOCI index in the image's repository names it.
+    Repository,
+}
+
+impl ZtocSource {
+    /// A stable name: `process` or `repository`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Repository => "repository",
+        }
+    }
 }

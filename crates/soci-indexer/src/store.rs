@@ -86,6 +86,33 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         size: u64,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Whether a blob of `size` bytes that is the image's own exists where the image is read from. That is elsewhere only
+    /// for stores that write to another place than they read from.
+    fn has_image_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        self.has_blob(digest, size)
+    }
+
+    /// The repository in a registry that this is, if it is one.
+    fn repository(&self) -> Option<&Repository> {
+        None
+    }
+
+    /// Another repository of the same registry, if this is a repository and can tell of others.
+    fn in_repository(&self, repository: &Repository) -> Option<Self> {
+        let _ = repository;
+        None
+    }
+
+    /// Tags that results may have, in any order; as many as can be had at little cost. Layers that were indexed before are
+    /// looked for under them. By default there are none, and such layers are found under the image's own tags only.
+    fn tags(&self) -> impl Future<Output = Result<Vec<Tag>, StoreError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
     /// Makes a blob exist; true if its bytes had to be written.
     fn push_blob(
         &self,

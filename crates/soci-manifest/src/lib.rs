@@ -19,6 +19,7 @@ mod generation;
 mod image;
 mod plan;
 mod prefetch;
+mod reuse_scope;
 mod settings;
 
 pub use assembly::{Assembly, BuiltZtoc, NewManifest, Referrer, Role, SociIndex};
@@ -33,5 +34,6 @@ pub use plan::{
 pub use prefetch::{
     FilesOfLayer, LayerPrefetch, Prefetch, PrefetchArtifact, PrefetchError, PrefetchFile,
 };
+pub use reuse_scope::{ReuseScope, ReuseScopeError};
 pub use settings::{ImageLimits, Platforms, PrefetchSettings, SociIndexSettings};
 pub use soci_ztoc::Compression;

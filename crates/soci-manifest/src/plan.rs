@@ -186,6 +186,11 @@ impl Plan {
         &self.left_out
     }
 
+    /// What it was made with.
+    pub fn settings(&self) -> &SociIndexSettings {
+        &self.settings
+    }
+
     /// Version of the SOCI indexes.
     pub fn version(&self) -> Version {
         self.settings.version

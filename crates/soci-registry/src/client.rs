@@ -5,6 +5,7 @@ pub(crate) mod blob;
 pub(crate) mod manifest;
 pub(crate) mod push;
 pub(crate) mod referrers;
+mod tags;
 mod upload;
 
 use std::fmt;

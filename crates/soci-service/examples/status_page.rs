@@ -384,6 +384,7 @@ fn report(tag: &str, layers: usize) -> Report {
         indexes: Vec::new(),
         tag: format!("{tag}-soci").parse().ok(),
         layers: vec![layer; layers],
+        reused: Vec::new(),
         skipped: Vec::new(),
         left_out_platforms: Vec::new(),
         prefetch: Vec::new(),

@@ -180,6 +180,10 @@ impl JobInHand {
                 self.unread.fetch_add(unread, Ordering::Relaxed);
                 self.finish_layer(layer);
             }
+            ImageEvent::LayerReused { size, .. } => {
+                self.unread.fetch_add(size, Ordering::Relaxed);
+                self.layers_done.fetch_add(1, Ordering::Relaxed);
+            }
             _ => {}
         }
     }

@@ -107,6 +107,7 @@ fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64, bytes: u6
         );
     }
     let layers_built = report.map(|report| report.layers.len());
+    let layers_reused = report.map(|report| report.reused.len());
     let layers_left_out = report.map(|report| report.skipped.len());
     let platforms_left_out = report.map(|report| report.left_out_platforms.len());
     let again_in = end.again_in().map(|again_in| again_in.as_secs_f64());
@@ -123,6 +124,7 @@ fn job_ended(end: &JobEnd, trouble: Option<&QueueError>, seconds: f64, bytes: u6
                 index,
                 output_tag,
                 layers_built,
+                layers_reused,
                 layers_left_out,
                 platforms_left_out,
                 bytes,

@@ -60,6 +60,7 @@ pub struct Metrics {
     job_seconds: Histograms<OutcomeLabel>,
     job_age: Histograms<LaneLabel>,
     layers_built: Counter,
+    layers_reused: Family<FromLabel, Counter>,
     layers_left_out: Family<ReasonLabel, Counter>,
     platforms_left_out: Family<ReasonLabel, Counter>,
     layer_read: Counter,
@@ -93,6 +94,7 @@ impl Metrics {
                 Family::new_with_constructor(histogram(|| Histogram::new(AGE_BOUNDS))),
             ),
             layers_built: add(registry, &names::LAYERS_BUILT, Counter::default()),
+            layers_reused: add(registry, &names::LAYERS_REUSED, Family::default()),
             layers_left_out: add(registry, &names::LAYERS_LEFT_OUT, Family::default()),
             platforms_left_out: add(registry, &names::PLATFORMS_LEFT_OUT, Family::default()),
             layer_read: add(registry, &names::LAYER_READ, Counter::default()),
@@ -128,6 +130,9 @@ impl Metrics {
         for reason in ["several-members", "global-header", "sparse-file", "trailing-bytes"] {
             let _ = metrics.layers_left_out.get_or_create(&ReasonLabel { reason });
         }
+        for from in ["process", "repository"] {
+            let _ = metrics.layers_reused.get_or_create(&FromLabel { from });
+        }
         for reason in ["manifest-missing", "layer-missing", "foreign-layer"] {
             let _ = metrics.platforms_left_out.get_or_create(&ReasonLabel { reason });
         }
@@ -155,6 +160,11 @@ struct JobLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FromLabel {
+    from: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -196,6 +206,9 @@ impl EventSink for Metrics {
             }
             Event::Image { event: ImageEvent::LayerDone { .. }, .. } => {
                 self.layers_built.inc();
+            }
+            Event::Image { event: ImageEvent::LayerReused { from, .. }, .. } => {
+                self.layers_reused.get_or_create(&FromLabel { from: from.name() }).inc();
             }
             Event::JobEnded { end, elapsed, .. } => {
                 let outcome = end.label();

@@ -62,6 +62,7 @@ pub struct StatusStore {
     past: Mutex<Past>,
     bytes_read: AtomicU64,
     layers_built: AtomicU64,
+    layers_reused: AtomicU64,
     /// When the receive loop last began a turn, in milliseconds since the start.
     turned: AtomicU64,
 }
@@ -78,6 +79,7 @@ impl StatusStore {
             past: Mutex::new(Past::new()),
             bytes_read: AtomicU64::new(0),
             layers_built: AtomicU64::new(0),
+            layers_reused: AtomicU64::new(0),
             turned: AtomicU64::new(0),
         }
     }
@@ -146,6 +148,7 @@ impl StatusStore {
             }),
             totals: Totals {
                 layers_built: self.layers_built.load(Ordering::Relaxed),
+                layers_reused: self.layers_reused.load(Ordering::Relaxed),
                 bytes_read,
                 ..past.totals.clone()
             },
@@ -287,6 +290,9 @@ impl EventSink for StatusStore {
             }
             Event::Image { event: ImageEvent::LayerDone { .. }, .. } => {
                 self.layers_built.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Image { event: ImageEvent::LayerReused { .. }, .. } => {
+                self.layers_reused.fetch_add(1, Ordering::Relaxed);
             }
             Event::JobEnded { job, end, elapsed, .. } => {
                 let mut in_hand = self.in_hand.write().unwrap_or_else(PoisonError::into_inner);

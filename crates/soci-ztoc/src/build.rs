@@ -31,7 +31,7 @@ use crate::toc::Kept;
 use crate::{Compression, DEFAULT_SPAN_SIZE};
 
 /// How a ztoc is to be built. The same layer and settings always give the same bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ZtocSettings {
     /// How the layer is compressed.
     pub compression: Compression,

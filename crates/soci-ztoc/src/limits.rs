@@ -8,7 +8,7 @@ pub(crate) const MAX_ZTOC_SIZE: usize = 1 << 30;
 /// variant of its own, never a truncated result.
 ///
 /// The defaults accept every layer of up to 1 TiB whose ztoc the reference can write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayerLimits {
     /// Most entries in the table of contents.
     pub entries: usize,

@@ -4,7 +4,7 @@
 ///
 /// Releases of soci-snapshotter before 0.14 inflate no further than to the end of the first member: with the
 /// ztoc of such a layer they give wrong bytes, in part without an error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum GzipMembers {
     /// However many it has, all of them are read.
     #[default]
@@ -19,7 +19,7 @@ pub enum GzipMembers {
 /// bytes are stored than this size: of a sparse file in PAX format, and of a link or a folder that claims a size. With
 /// another entry behind, no release loads the ztoc, and the layer is pulled whole after a failed mount; without one
 /// the file comes back as its stored pieces, or as an error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MisreadEntries {
     /// They are listed as the reference lists them.
     #[default]

@@ -13,6 +13,7 @@
 //! bytes are verified before anything of them is handed out.
 
 mod archive_path;
+mod as_built;
 mod error;
 mod extract;
 mod for_index;

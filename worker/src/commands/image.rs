@@ -15,8 +15,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Error as UsageError};
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, IndexError, Options, OutputPlace, OutputTag, Reason, Report, Verification, VerifyError,
-    index_image, index_image_to, verify_image,
+    Budget, IndexError, Options, OutputPlace, OutputTag, Reason, Report, Reuse, ReuseScope,
+    Verification, VerifyError, index_image, index_image_to, verify_image,
 };
 use soci_manifest::{
     Generation, Platforms, PrefetchFile, PrefetchSettings, SociIndexSettings, Version,
@@ -100,6 +100,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
             },
         },
         force: args.force,
+        reuse: Reuse::new(if args.no_reuse { ReuseScope::Never } else { ReuseScope::default() }),
         budget,
         on_event: {
             let bars = Arc::clone(&bars);

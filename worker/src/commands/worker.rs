@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use soci_aws::{CloudWatch, EcrCredentials, SqsQueue};
-use soci_indexer::{Budget, Options, OutputTag};
+use soci_indexer::{Budget, Options, OutputTag, Reuse};
 use soci_jobs::{RateLimiter, RegistryOpener, Runner};
 use soci_logs::EmfLines;
 use soci_registry::Client;
@@ -151,6 +151,7 @@ fn handler(
         platforms: index.platforms.clone(),
         output: OutputTag::Suffix(index.output_suffix.clone()),
         budget: Budget::new(layers, config.memory_budget),
+        reuse: Reuse::new(index.reuse),
         ..Options::default()
     };
     Ok(IndexHandler {

@@ -16,7 +16,7 @@ use crate::event::{ImageEvent, OnImageEvent};
 use crate::store::{BlobStream as _, ImageStore};
 
 /// A blob on its way from one store to another.
-pub(super) struct BlobCopy<S> {
+pub(crate) struct BlobCopy<S> {
     store: S,
     digest: Digest,
     size: u64,
@@ -30,7 +30,7 @@ pub(super) struct BlobCopy<S> {
 
 impl<S: ImageStore> BlobCopy<S> {
     /// The copy of a blob, once there is memory for it.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         store: S,
         blob: &Descriptor,
         budget: &Budget,
@@ -42,12 +42,12 @@ impl<S: ImageStore> BlobCopy<S> {
     }
 
     /// What is sent.
-    pub(super) fn content(self: &Arc<Self>) -> BlobSource {
+    pub(crate) fn content(self: &Arc<Self>) -> BlobSource {
         BlobSource::streamed(self.size, Arc::new(SharedCopy(Arc::clone(self))))
     }
 
     /// Why the last try to read it failed, if it did.
-    pub(super) fn take_failure(&self) -> Option<StoreError> {
+    pub(crate) fn take_failure(&self) -> Option<StoreError> {
         self.failure().take()
     }
 

@@ -72,7 +72,7 @@ pub(super) async fn check_layer<S: ImageStore>(
     let traits = Traits {
         members,
         needs_xattrs: reader.needs_xattrs(),
-        misread_entries: has_misread_entries(&reader),
+        misread_entries: reader.has_misread_entries(),
     };
     let check = LayerCheck {
         layer: layer_digest,
@@ -241,16 +241,6 @@ fn difference_between<A: AsRef<[u8]>, B: AsRef<[u8]>>(
     (0..theirs.span_count())
         .find(|index| theirs.checkpoint_window(*index) != built.checkpoint_window(*index))
         .map(|index| format!("the window of checkpoint {index} differs"))
-}
-
-/// Whether soci-snapshotter misreads an entry: see [`MisreadEntries`].
-fn has_misread_entries<B: AsRef<[u8]>>(reader: &Reader<B>) -> bool {
-    let mut end = 0;
-    reader.entries().any(|entry| {
-        let over = entry.offset < end;
-        end = entry.offset.saturating_add(entry.size.unsigned_abs());
-        over || entry.is_sparse()
-    })
 }
 
 fn is_sampled(entry: &Entry<'_>) -> bool {

@@ -45,6 +45,25 @@ async fn another_tag_of_the_same_image_costs_one_manifest() {
 }
 
 #[tokio::test]
+async fn layers_that_were_indexed_for_another_image_are_not_read() {
+    let fake = FakeRegistry::start().await;
+    let shared = gzip_layer(1, 1 << 20);
+    let with =
+        |seed| TestImage::index(&[("linux/amd64", &[shared.clone(), gzip_layer(seed, 200_000)])]);
+    let here = runner(&fake, Version::V2);
+    let first = indexed(run(&here, &job(&fake, with(2).put(&fake, NAME, "1"), "1")).await);
+    assert_eq!((first.layers.len(), first.reused.len()), (2, 0));
+    // The same worker, and then one that has just begun.
+    for (tag, seed, runner) in [("2", 3, here), ("3", 4, runner(&fake, Version::V2))] {
+        fake.clear_requests();
+        let report =
+            indexed(run(&runner, &job(&fake, with(seed).put(&fake, NAME, tag), tag)).await);
+        assert_eq!((report.layers.len(), report.reused.len()), (1, 1), "{tag}");
+        assert_eq!(report.bytes_read, report.layers[0].size, "{tag}");
+    }
+}
+
+#[tokio::test]
 async fn a_result_that_was_deleted_is_built_again() {
     let fake = FakeRegistry::start().await;
     let digest = image(1).put(&fake, NAME, "1");

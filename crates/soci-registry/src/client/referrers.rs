@@ -169,7 +169,7 @@ fn endless(call: &Call<'_>, what: &str) -> Error {
 }
 
 /// The target of a `Link` header with `rel="next"` (RFC 8288), resolved against `base`.
-fn next_link(headers: &HeaderMap, base: &Url) -> Option<Url> {
+pub(super) fn next_link(headers: &HeaderMap, base: &Url) -> Option<Url> {
     let values = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
     let (target, _) = values.flat_map(links).find(|(_, parameters)| is_next(parameters))?;
     base.join(target).ok()

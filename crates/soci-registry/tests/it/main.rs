@@ -22,6 +22,7 @@ mod redirect;
 mod referrers;
 mod servers;
 mod support;
+mod tags;
 mod tls;
 mod token;
 mod upload;

@@ -82,7 +82,9 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
         grouped(totals.retried),
     )?;
     let layers = count(totals.layers_built, "layer");
-    writeln!(text, "{:<9} {}, {layers} built", "read", size(totals.bytes_read))?;
+    let reused = grouped(totals.layers_reused);
+    let read = size(totals.bytes_read);
+    writeln!(text, "{:<9} {read}, {layers} built, {reused} reused", "read")?;
     letters(text, status)?;
     writeln!(text, "\nnow")?;
     if status.running.is_empty() {

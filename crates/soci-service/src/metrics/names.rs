@@ -101,6 +101,8 @@ metrics! {
         "Layers that are being read";
     LAYERS_BUILT: Counter "layers_built" []
         "Layers whose ztoc was built and stored";
+    LAYERS_REUSED: Counter "layers_reused" ["from"]
+        "Layers that were not read, as their ztoc was there, by whose work it is: `process`, this one's, or `repository`, that a SOCI index there names";
     LAYERS_LEFT_OUT: Counter "layers_left_out" ["reason"]
         "Layers that got no ztoc in an index that was built or found, by why, small ones not counted";
     PLATFORMS_LEFT_OUT: Counter "platforms_left_out" ["reason"]

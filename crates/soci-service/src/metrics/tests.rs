@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use soci_indexer::ZtocSource;
 use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::Digest;
 use soci_push::Job;
@@ -90,6 +91,8 @@ fn busy() -> Told {
     told.image(ImageEvent::LayerRead { layer: &layer(1), bytes: 10 });
     told.image(ImageEvent::LayerRead { layer: &layer(2), bytes: 4 });
     told.image(ImageEvent::LayerDone { layer: &layer(1) });
+    let from = ZtocSource::Process;
+    told.image(ImageEvent::LayerReused { layer: &layer(3), size: 99, from });
     told.events.tell(&Event::Heartbeat { ok: true });
     told.events.tell(&Event::Heartbeat { ok: false });
     told.events.tell(&Event::QueueFailed { queue: "jobs", operation: Operation::Receive });
@@ -112,6 +115,8 @@ fn a_job_is_followed_from_its_receive_to_its_end() {
     check(metrics, "images_in_flight", 1.0);
     check(metrics, "layers_in_flight", 1.0);
     check(metrics, "layers_built_total", 1.0);
+    check(metrics, "layers_reused_total{from=\"process\"}", 1.0);
+    check(metrics, "layers_reused_total{from=\"repository\"}", 0.0);
     check(metrics, "layer_read_bytes_total", 14.0);
     check(metrics, "job_age_seconds_count{lane=\"live\"}", 1.0);
     check(metrics, "job_age_seconds_bucket{le=\"60.0\",lane=\"live\"}", 0.0);

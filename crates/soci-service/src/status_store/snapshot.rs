@@ -206,6 +206,8 @@ pub struct Totals {
     pub abandoned: u64,
     /// Layers whose ztoc was built.
     pub layers_built: u64,
+    /// Layers that were not read, as their ztoc was there.
+    pub layers_reused: u64,
     /// Bytes of layers that were read.
     pub bytes_read: u64,
 }
@@ -298,6 +300,8 @@ pub struct EndedStatus {
     pub index_tag: Option<String>,
     /// Layers that were built, if there is an index.
     pub layers_built: Option<u64>,
+    /// Layers that were not read, as their ztoc was there, if there is an index.
+    pub layers_reused: Option<u64>,
     /// Layers that have no ztoc, if there is an index.
     pub layers_skipped: Option<u64>,
     /// Bytes of layers that were read.
@@ -399,6 +403,7 @@ impl Ended {
             index: report.map(|report| report.index.to_string()),
             index_tag: report.and_then(|report| report.tag.as_ref()).map(ToString::to_string),
             layers_built: report.map(|report| report.layers.len() as u64),
+            layers_reused: report.map(|report| report.reused.len() as u64),
             layers_skipped: report.map(|report| report.skipped.len() as u64),
             bytes_read: job.bytes_read(),
             again_in_seconds: end.again_in().map(seconds),

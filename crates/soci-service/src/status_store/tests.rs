@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use soci_indexer::Report;
+use soci_indexer::{Report, ReusedLayer, ZtocSource};
 use soci_jobs::{JobEnd, MessageAction, Outcome, Why};
 use soci_oci::Digest;
 use soci_push::Job;
@@ -80,6 +80,19 @@ fn indexed() -> JobEnd {
     JobEnd { outcome: Outcome::Indexed(report), action: MessageAction::Delete }
 }
 
+fn reused() -> ReusedLayer {
+    ReusedLayer {
+        digest: layer(1),
+        size: 600,
+        ztoc: layer(8),
+        ztoc_size: 6,
+        files: 1,
+        spans: 1,
+        from: ZtocSource::Repository,
+        elapsed: Duration::from_millis(1),
+    }
+}
+
 fn given_back() -> JobEnd {
     JobEnd { outcome: Outcome::Stopped, action: MessageAction::GiveBack }
 }
@@ -93,6 +106,7 @@ fn report() -> Report {
         indexes: Vec::new(),
         tag: Some("v1-soci".parse().unwrap()),
         layers: Vec::new(),
+        reused: Vec::new(),
         skipped: Vec::new(),
         left_out_platforms: Vec::new(),
         prefetch: Vec::new(),
@@ -126,6 +140,26 @@ async fn a_job_shows_its_progress_and_its_rate() {
     let layers: Vec<_> = run.layers.iter().map(|l| (l.size, l.read, l.done)).collect();
     assert_eq!(layers, [(600, 100, false), (400, 400, true)]);
     assert_eq!(status.service.state, ServiceState::Working);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_is_not_read_is_done_and_no_part_of_what_is_to_be_read() {
+    let store = store();
+    let job = begin(&store, 1);
+    tell(&store, &job, ImageEvent::Planned { layers: 2, bytes: 1000 });
+    let (first, from) = (layer(1), ZtocSource::Repository);
+    tell(&store, &job, ImageEvent::LayerReused { layer: &first, size: 600, from });
+    start(&store, &job, &layer(2), 400);
+    read(&store, &job, &layer(2), 100);
+    let status = store.snapshot();
+    let [run] = status.running.as_slice() else { panic!("{status:?}") };
+    assert_eq!((run.planned_layers, run.planned_bytes), (Some(2), Some(400)));
+    assert_eq!((run.layers_done, run.bytes_read, run.layers.len()), (1, 100, 1));
+    assert_eq!((status.totals.layers_reused, status.totals.layers_built), (1, 0));
+    assert_eq!(job.layers_open(), 1);
+    let outcome = Outcome::Indexed(Box::new(Report { reused: vec![reused()], ..report() }));
+    end(&store, &job, &JobEnd { outcome, action: MessageAction::Delete }, Duration::from_secs(1));
+    assert_eq!(store.snapshot().ended[0].layers_reused, Some(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,7 +404,7 @@ async fn the_shape_is_stable() {
     assert_eq!(
         names(&status["totals"]),
         "received indexed already_indexed skipped rejected retried doubted postponed given_back \
-         abandoned layers_built bytes_read"
+         abandoned layers_built layers_reused bytes_read"
     );
     assert_eq!(
         names(&status["running"][0]),
@@ -382,7 +416,7 @@ async fn the_shape_is_stable() {
     assert_eq!(
         names(&status["ended"][0]),
         "ticket message_id lane receive_count attempts repository digest tag outcome reason detail index \
-         index_tag layers_built layers_skipped bytes_read again_in_seconds ended_at \
+         index_tag layers_built layers_reused layers_skipped bytes_read again_in_seconds ended_at \
          ended_seconds_ago elapsed_seconds"
     );
     let now = status["now"].as_str().unwrap();

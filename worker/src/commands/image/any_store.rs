@@ -81,6 +81,25 @@ impl ImageStore for AnyStore {
         of_either!(self, store => store.has_blob(digest, size).await)
     }
 
+    async fn has_image_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        of_either!(self, store => store.has_image_blob(digest, size).await)
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        of_either!(self, store => store.repository())
+    }
+
+    fn in_repository(&self, repository: &Repository) -> Option<Self> {
+        match self {
+            Self::Registry(store) => store.in_repository(repository).map(Self::Registry),
+            Self::Layout(store) => store.in_repository(repository).map(Self::Layout),
+        }
+    }
+
+    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        of_either!(self, store => store.tags().await)
+    }
+
     async fn push_blob(&self, digest: &Digest, content: &BlobSource) -> Result<bool, StoreError> {
         of_either!(self, store => store.push_blob(digest, content).await)
     }

@@ -141,6 +141,7 @@ fn why(job: &EndedStatus, reader: &Reader) -> Markup {
 fn made(job: &EndedStatus) -> String {
     let parts = [
         job.layers_built.filter(|built| *built > 0).map(|n| count(n, "layer") + " built"),
+        job.layers_reused.filter(|reused| *reused > 0).map(|n| count(n, "layer") + " reused"),
         job.layers_skipped.filter(|skipped| *skipped > 0).map(|n| count(n, "layer") + " left out"),
         Some(job.bytes_read).filter(|read| *read > 0).map(|n| size(n) + " read"),
     ];

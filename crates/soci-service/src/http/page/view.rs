@@ -140,7 +140,9 @@ fn figures(status: &Status) -> Markup {
                     "{} tried again", grouped(retried)
                 ), if rejected > 0 { "bad" } else { "" }))
                 (figure("Read", &size(status.totals.bytes_read), &format!(
-                    "{} built", count(status.totals.layers_built, "layer")
+                    "{} built, {} reused",
+                    count(status.totals.layers_built, "layer"),
+                    grouped(status.totals.layers_reused)
                 ), ""))
             }
         }
