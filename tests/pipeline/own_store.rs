@@ -1,14 +1,18 @@
 //! Stores that others write: one with no more than it has to have, as somebody without this source would do it.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use soci_indexer::{
-    BlobSource, BlobStream, Bytes, Digest, ImageStore, IndexError, MemoryLease, Options, Reason,
-    StoreError, Tag, TagNames, TagOrDigest, VerifiedManifest, Version, index_image, verify_image,
+    BlobSource, BlobStream, Budget, Bytes, Digest, ImageStore, IndexError, MemoryLease, Options,
+    Reason, StoreError, Tag, TagNames, TagOrDigest, VerifiedManifest, Version, index_image,
+    verify_image,
 };
 use soci_tests::{TestImage, gzip_layer};
+use tokio::sync::Semaphore;
 
 use crate::support::{indexed, name, options};
 
@@ -23,14 +27,21 @@ struct Content {
     tags: HashMap<Tag, Digest>,
     /// What asking for a blob ends in, and whether it may pass.
     failing: Option<bool>,
+    /// Has a permit for each layer that was begun. The first blob that is stored takes two.
+    begun: Option<Arc<Semaphore>>,
 }
 
 impl Own {
     /// A store that holds an image of one layer under the tag `1`.
     fn with_image() -> Self {
+        Self::with_layers(1)
+    }
+
+    fn with_layers(count: u64) -> Self {
         let own = Self::default();
         let folder = tempfile::tempdir().unwrap();
-        let image = TestImage::index(&[("linux/amd64", &[gzip_layer(1, 1 << 20)])]);
+        let layers: Vec<_> = (1..=count).map(|seed| gzip_layer(seed, 1 << 20)).collect();
+        let image = TestImage::index(&[("linux/amd64", &layers)]);
         image.write_layout(folder.path(), "1").unwrap();
         let mut content = own.0.lock().unwrap();
         for file in std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap() {
@@ -84,6 +95,9 @@ impl ImageStore for Own {
     }
 
     fn blob(&self, digest: &Digest, _: u64, _: MemoryLease) -> Pieces {
+        if let Some(begun) = &self.0.lock().unwrap().begun {
+            begun.add_permits(1);
+        }
         Pieces(Some(self.blob_or_failure(digest)))
     }
 
@@ -102,6 +116,11 @@ impl ImageStore for Own {
     }
 
     async fn push_blob_again(&self, digest: &Digest, blob: &BlobSource) -> Result<(), StoreError> {
+        let begun = self.0.lock().unwrap().begun.clone();
+        if let Some(begun) = begun {
+            let two = tokio::time::timeout(Duration::from_mins(1), begun.acquire_many(2)).await;
+            drop(two.map_err(|_| StoreError::own("the next layer is not read meanwhile"))?);
+        }
         self.0.lock().unwrap().blobs.insert(*digest, blob.segments().concat().into());
         Ok(())
     }
@@ -182,4 +201,15 @@ async fn whether_a_failure_of_a_store_of_ones_own_may_pass_is_what_it_says() {
         let text = soci_text::error_chain(&error);
         assert!(text.ends_with("the store failed: the disk is on fire"), "{text}");
     }
+}
+
+/// With one slot, so that layers are read one after the other.
+#[tokio::test(start_paused = true)]
+async fn a_layer_is_read_while_the_ztoc_of_the_one_before_is_stored() {
+    let store = Own::with_layers(3);
+    store.0.lock().unwrap().begun = Some(Arc::new(Semaphore::new(0)));
+    let budget = Budget::new(NonZeroUsize::MIN, 64 << 20);
+    let options = Options { budget, ..options(Version::V2) };
+    let report = indexed(index_image(&store, &name("1"), &options).await);
+    assert_eq!(report.layers.len(), 3);
 }

@@ -91,6 +91,7 @@ const MOST_LAYERS: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Budget {
     slots: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
     documents: MemoryPool,
     results: MemoryPool,
     layers: MemoryPool,
@@ -127,6 +128,7 @@ impl Budget {
         let reserved = windows.min(MOST_RESERVED.max(of_layers));
         Self {
             slots: Arc::new(Semaphore::new(layers)),
+            uploads: Arc::new(Semaphore::new(layers)),
             documents: MemoryPool::new(documents, 0),
             results: MemoryPool::new(results, 0),
             layers: MemoryPool::new(for_layers, windows),
@@ -143,6 +145,12 @@ impl Budget {
     pub(crate) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed, so there is always a permit in the end.
         Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+
+    /// Waits until a ztoc that is built may be stored: as many are on their way as layers are built at once. Whoever has
+    /// this needs no slot any more, so that the next layer is read meanwhile; the ztoc's memory is held until it is stored.
+    pub(crate) async fn upload(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.uploads).acquire_owned().await.ok()
     }
 
     /// Waits until there is memory for a layer of `size` bytes whose ztoc takes at least `ztoc`. Alone, it

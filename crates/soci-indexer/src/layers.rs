@@ -221,8 +221,8 @@ async fn build_and_store<S: ImageStore>(
     if let Some(own) = offers.own(&store, &layer, &settings).await {
         return reused(own);
     }
-    // Held until the ztoc is stored, so that finished ones do not pile up behind a slow upload.
-    let _slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
+    // Held until the ztoc is on its way, so that finished ones do not pile up behind slow uploads.
+    let slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
     if let Some(other) = offers.other(&store, &layer, &settings, &options.budget).await {
         return reused(other);
     }
@@ -264,6 +264,8 @@ async fn build_and_store<S: ImageStore>(
         spans: ztoc.spans,
         elapsed,
     };
+    let _upload = options.budget.upload().await.ok_or_else(|| failed(LayerError::Interrupted))?;
+    drop(slot);
     let pieces: Vec<Bytes> = ztoc.encoded.into_pieces().into_iter().map(Bytes::from).collect();
     push_blob(&store, "ztoc", &report.ztoc, &BlobSource::from(pieces), sending).await?;
     let LayerReport { ztoc, ztoc_size, files, spans, .. } = report;
