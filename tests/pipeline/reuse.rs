@@ -158,6 +158,24 @@ async fn the_former_result_of_the_tag_is_looked_at_first() {
     same_result(&registry, &report, &full_build(&image, "latest", &options).await);
 }
 
+/// The former result could be the wanted one without the layer, as if that were left out for what is in it.
+#[tokio::test]
+async fn of_layers_that_are_indexed_from_now_on_too_only_these_are_read() {
+    for version in [Version::V1, Version::V2] {
+        let registry = FakeRegistry::start().await;
+        let options = options(version);
+        let layers = [gzip_layer(1, 300_000), gzip_layer(2, 20_000)];
+        let image = single(&layers);
+        image.put(&registry, REPOSITORY, "1");
+        let settings = SociIndexSettings { min_layer_size: 100_000, ..options.settings.clone() };
+        indexed(index(&registry, "1", &Options { settings, ..options.clone() }).await);
+        let report = indexed(index(&registry, "1", &fresh(&options)).await);
+        assert_eq!(counted(&report), (1, 0, 1), "{version}");
+        assert_eq!(report.bytes_read, layers[1].1.len() as u64);
+        same_result(&registry, &report, &full_build(&image, "1", &options).await);
+    }
+}
+
 #[tokio::test]
 async fn other_settings_take_nothing_over_that_differs() {
     let registry = FakeRegistry::start().await;

@@ -72,13 +72,15 @@ pub(crate) enum Looked {
     Found(Box<Found>),
     /// Another one, with prefetch artifacts that would be lost.
     Prefetch,
-    /// Nothing, or what may be replaced. SOCI indexes of the same tool and span size name these ztocs for layers that
-    /// are wanted, which nobody has looked into.
-    Nothing(HashMap<Digest, BuiltZtoc>),
+    /// Nothing, or what may be replaced.
+    Nothing,
 }
 
 /// What the store already holds of it. `roots` are the bytes of image indexes that may be or hold it (V2), the one that would
 /// be replaced by it as `replaced`, too. Documents of more than `limit` bytes are none of it.
+///
+/// Beside it are the ztocs that SOCI indexes of the same tool and span size name for layers that are wanted, which nobody
+/// has looked into.
 pub(crate) async fn find<S: ImageStore>(
     store: &S,
     plan: &Plan,
@@ -86,20 +88,20 @@ pub(crate) async fn find<S: ImageStore>(
     roots: &[(Digest, &[u8])],
     replaced: Option<&[u8]>,
     limit: usize,
-) -> Result<Looked, FindError> {
+) -> Result<(Looked, HashMap<Digest, BuiltZtoc>), FindError> {
     let (mut with_artifacts, mut ztocs) = (Vec::new(), HashMap::new());
     let found =
         find_result(store, plan, options, roots, (&mut with_artifacts, &mut ztocs), limit).await?;
     if let Some(found) = found {
-        return Ok(Looked::Found(Box::new(found)));
+        return Ok((Looked::Found(Box::new(found)), ztocs));
     }
     if let Some(replaced) = replaced.filter(|_| !with_artifacts.is_empty())
         && !options.settings.prefetch.any()
         && would_lose_artifacts(store, plan, replaced, &with_artifacts, limit).await?
     {
-        return Ok(Looked::Prefetch);
+        return Ok((Looked::Prefetch, ztocs));
     }
-    Ok(Looked::Nothing(ztocs))
+    Ok((Looked::Nothing, ztocs))
 }
 
 /// The very result, if the store holds it; and what was met: the SOCI indexes with prefetch artifacts, and the ztocs of

@@ -356,7 +356,7 @@ async fn find_older_result<S: ImageStore>(
     let Some(tagged) = tagged else { return Ok(false) };
     let roots = [(tagged.digest, &tagged.bytes[..])];
     let found = existing::find(store, &plan, options, &roots, None, limit).await;
-    let found = found.map_err(|error| not_told(error, failed))?;
+    let (found, _) = found.map_err(|error| not_told(error, failed))?;
     Ok(matches!(found, Looked::Found(_)))
 }
 
@@ -383,7 +383,7 @@ fn within(
     }
 }
 
-/// The result, if the store holds it already; otherwise the ztocs that SOCI indexes of the image name. `documents` is how
+/// The result, if the store holds it already, and the ztocs that SOCI indexes of the image name. `documents` is how
 /// many bytes the image's own have.
 async fn look_for_result<S: ImageStore>(
     store: &S,
@@ -419,15 +419,15 @@ async fn look_for_result<S: ImageStore>(
     let replaced = tagged.as_ref().map(|tagged| &tagged.bytes[..]);
     let found = existing::find(store, plan, options, &roots, replaced, limit).await;
     let failed = |source| IndexError::Read { target: TagOrDigest::Digest(root.digest), source };
-    match (found.map_err(|error| not_told(error, failed))?, tag) {
-        (Looked::Found(found), _) => Ok((Some(*found), HashMap::new())),
+    let (found, named) = found.map_err(|error| not_told(error, failed))?;
+    match (found, tag) {
+        (Looked::Found(found), _) => Ok((Some(*found), named)),
         (Looked::Prefetch, Some(tag)) => {
             let reason = SkipReason::PrefetchKept { tag: tag.clone() };
             Err(IndexError::Nothing { image: root.digest, reason })
         }
         // Without a tag nothing is replaced.
-        (Looked::Prefetch, None) => Ok((None, HashMap::new())),
-        (Looked::Nothing(named), _) => Ok((None, named)),
+        (Looked::Prefetch, None) | (Looked::Nothing, _) => Ok((None, named)),
     }
 }
 
