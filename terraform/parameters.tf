@@ -88,6 +88,17 @@ variable "min_layer_size" {
   }
 }
 
+variable "reuse_ztocs" {
+  description = "Whose ztocs are taken for layers that were indexed before. repository: also those that SOCI indexes in the image's own repository name, whoever pushed them. process: only those that the same task has built. Default: repository."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.reuse_ztocs == null ? true : contains(["repository", "process", "never"], var.reuse_ztocs)
+    error_message = "It is one of repository, process, never."
+  }
+}
+
 variable "compatible_with" {
   description = "Who reads the indexes: any soci-snapshotter (0.11), or those from 0.14 on (0.16). Default: 0.11."
   type        = string
@@ -447,6 +458,7 @@ locals {
     OutputTagSuffix                 = var.output_tag_suffix
     SpanSize                        = var.span_size
     MinLayerSize                    = var.min_layer_size
+    ReuseZtocs                      = var.reuse_ztocs
     CompatibleWith                  = var.compatible_with
     Prefetch                        = var.prefetch
     Architecture                    = var.architecture

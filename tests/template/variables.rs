@@ -13,8 +13,6 @@ const LEFT: &[(Program, &str, &str)] = &[
     (Program::Worker, "ANNOTATE_SPAN_SIZE", "COMPATIBLE_WITH decides"),
     (Program::Index, "OPTIMIZATIONS", "changes every digest for a mount that is a little faster"),
     (Program::Worker, "OPTIMIZATIONS", "changes every digest for a mount that is a little faster"),
-    (Program::Index, "REUSE", "who may push to a repository may push its results"),
-    (Program::Worker, "REUSE", "who may push to a repository may push its results"),
     (Program::Index, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
     (Program::Worker, "REGISTRY_ENDPOINT_URL", "jobs name their registry, ECR"),
     (Program::Index, "DEADLINE_MARGIN_SECONDS", "depends on nothing that the stack knows"),
