@@ -61,7 +61,7 @@ expect_result() {
     expect "index, compared with the reference's," "$index" "$(reference "$key" .root)"
     expect "the digest behind tag $tag" "$(manifest_digest "$server" "$repository" "$tag")" "$index"
     expect "the SOCI indexes" "$(soci_indexes "$result")" "$(soci_indexes "$RUN/reference/$key.json")"
-    expect "the ztocs" "$(jq -c '[.layers[].ztoc | select(.)] | unique' "$result")" \
+    expect "the ztocs" "$(jq -c '[(.layers + .reused_layers)[].ztoc | select(.)] | unique' "$result")" \
         "$(ztocs_in_registry "$result" "$server" "$repository")"
 }
 
