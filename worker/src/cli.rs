@@ -123,6 +123,7 @@ pub(crate) struct ImageArgs {
 }
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct IndexArgs {
     #[command(flatten)]
     pub(crate) image: ImageArgs,
