@@ -312,7 +312,7 @@ workers_throughput() {
     forget_outcomes worker
     began=$(date +%s%N)
     start_worker worker aws throughput plain MIN_LAYER_SIZE=1000 MAX_CONCURRENT_IMAGES=32
-    end=$((SECONDS + 90))
+    end=$((SECONDS + 300))
     until is_empty aws throughput; do
         in_flight=$(depth aws throughput | cut -d' ' -f2)
         [ "$in_flight" -le "$most" ] || most=$in_flight
