@@ -104,6 +104,7 @@ impl Campaign {
             registry: registry.host(),
             version,
             jobs,
+            read_again: false,
         };
         Stage {
             name: name.to_owned(),

@@ -43,6 +43,9 @@ pub(crate) struct WorkerPlan {
     pub(crate) version: IndexVersion,
     /// Most jobs at once.
     pub(crate) jobs: usize,
+    /// Whether layers that were indexed for another job are read again. Where they are not, few requests for layers are
+    /// left that faults could meet.
+    pub(crate) read_again: bool,
 }
 
 /// A worker that was started.
@@ -95,6 +98,7 @@ impl WorkerPlan {
 
     fn environment(&self, name: &str) -> Vec<(&'static str, String)> {
         let jobs = self.jobs.to_string();
+        let reuse = if self.read_again { "never" } else { "repository" };
         vec![
             ("AWS_ENDPOINT_URL", self.aws.endpoint()),
             ("AWS_REGION", "eu-west-1".to_owned()),
@@ -106,6 +110,7 @@ impl WorkerPlan {
             ("REGISTRY_ENDPOINT_URL", format!("http://{}", self.registry)),
             ("SOCI_INDEX_VERSION", format!("{:?}", self.version)),
             ("MIN_LAYER_SIZE", "0".to_owned()),
+            ("REUSE", reuse.to_owned()),
             ("PUT_IMAGE_RATE", "1000".to_owned()),
             ("MAX_CONCURRENT_IMAGES", jobs.clone()),
             // A layer that stands still must not keep others from being read.

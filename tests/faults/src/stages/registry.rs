@@ -45,6 +45,7 @@ pub(crate) async fn registry_faults(
     // All at once, so that none waits behind those that stand still.
     let mut stage = campaign.stage(&name, version, login, jobs.len().clamp(8, 1000)).await;
     stage.jobs = jobs;
+    stage.plan.read_again = matches!(which, RegistryStage::Passing(_));
     stage.prepare();
     stage.start_worker()?;
     stage.send(Duration::ZERO).await?;
