@@ -41,8 +41,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::breadth::Breadth;
-pub(crate) use self::breadth::FoundBreadths;
+use self::breadth::{Breadth, FIRST_PARTS};
 pub(crate) use part::{BlobTarget, Extent, PartReader, total_size};
 
 pub use self::queue::MAX_PIECE;
@@ -107,9 +106,9 @@ impl BlobReader {
     pub(crate) fn new(target: Arc<BlobTarget>, size: u64, lease: MemoryLease) -> Self {
         let hasher = Some(Hasher::new(target.digest.algorithm()));
         let window = Arc::new(Window::new(lease.guaranteed()));
-        let first = target.transport.found_breadths.of(target.repository.registry());
+        let found = target.transport.found_breadths.of(target.repository.registry());
         Self {
-            breadth: Breadth::new(first, lease.transfer().parallel_parts),
+            breadth: Breadth::new(found.unwrap_or(FIRST_PARTS), lease.transfer().parallel_parts),
             target,
             size,
             blocks: Arc::new(BlockPool::new(lease.transfer())),

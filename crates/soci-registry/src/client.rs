@@ -17,7 +17,6 @@ use tokio::time::Instant;
 
 use crate::auth::credentials::{Anonymous, CredentialProvider};
 use crate::auth::{Authorizer, Scope};
-use crate::blob::FoundBreadths;
 use crate::clients::{ClientSetup, HttpClients};
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry};
@@ -28,6 +27,7 @@ use crate::policy::{RetryPolicy, Timeouts, Transfer};
 use crate::proxy::ProxyRules;
 use crate::put_limit::PutLimit;
 use crate::reach::{HostTable, Reach};
+use crate::registry_table::RegistryTable;
 use crate::tls::TlsOptions;
 use crate::transport::{Call, Transport};
 use crate::upload_habits::UploadHabits;
@@ -240,7 +240,7 @@ impl ClientBuilder {
                 authorizer: Authorizer::new(self.credentials, product),
                 lacking: Lacking::default(),
                 upload_habits: UploadHabits::default(),
-                found_breadths: FoundBreadths::default(),
+                found_breadths: RegistryTable::default(),
                 started: Instant::now(),
             }),
         })

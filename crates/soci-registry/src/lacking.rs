@@ -8,14 +8,11 @@
 //! The names are those of registries and not those of the storages that they send to: whether it is worth asking
 //! has to be known before it is known where the registry sends to.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Registries that are remembered before all are forgotten, which costs each of them two questions more.
-const MAX_REMEMBERED: usize = 1024;
+use crate::registry_table::RegistryTable;
 
 /// Answers that are believed.
 const BELIEVED: u8 = 2;
@@ -38,7 +35,7 @@ pub(crate) struct Lacking {
 
 /// Registries that lack one thing, and how often each has said so.
 #[derive(Debug, Default)]
-pub(crate) struct LackingRegistries(Mutex<HashMap<String, Said>>);
+pub(crate) struct LackingRegistries(RegistryTable<Said>);
 
 /// How often a registry has said that it lacks something, and when last.
 #[derive(Clone, Copy, Debug)]
@@ -48,34 +45,26 @@ struct Said {
 }
 
 impl LackingRegistries {
-    fn said(&self) -> MutexGuard<'_, HashMap<String, Said>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn contains(&self, registry: &str) -> bool {
         let now = Instant::now();
-        self.said().get(registry).is_some_and(|said| {
+        self.0.of(registry).is_some_and(|said| {
             said.times >= BELIEVED && now.saturating_duration_since(said.last) < BELIEF
         })
     }
 
     /// Notes that the registry has said so.
     pub(crate) fn insert(&self, registry: &str) {
-        let mut said = self.said();
-        if said.len() >= MAX_REMEMBERED && !said.contains_key(registry) {
-            said.clear();
-        }
         let last = Instant::now();
-        let said = said.entry(registry.to_owned()).or_insert(Said { times: 0, last });
-        // What was said long ago has to be said twice again.
-        let before =
-            if last.saturating_duration_since(said.last) < BELIEF { said.times } else { 0 };
-        *said = Said { times: before.saturating_add(1), last };
+        self.0.update(registry, |said| {
+            // What was said long ago has to be said twice again.
+            let before = said.filter(|said| last.saturating_duration_since(said.last) < BELIEF);
+            Said { times: before.map_or(0, |said| said.times).saturating_add(1), last }
+        });
     }
 
     /// Notes that the registry has shown the contrary.
     pub(crate) fn remove(&self, registry: &str) {
-        self.said().remove(registry);
+        self.0.forget(registry);
     }
 }
 
@@ -110,9 +99,5 @@ mod tests {
         assert!(lacking.contains("a") && !lacking.contains("b") && !lacking.contains("c"));
         lacking.remove("a");
         assert!(!lacking.contains("a"));
-        for number in 0..MAX_REMEMBERED {
-            lacking.insert(&number.to_string());
-        }
-        assert!(lacking.said().len() <= MAX_REMEMBERED);
     }
 }

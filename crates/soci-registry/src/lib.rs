@@ -40,6 +40,7 @@ mod put_limit;
 mod reach;
 mod redact;
 mod redirect;
+mod registry_table;
 mod resolve;
 mod retry;
 mod setup;

@@ -20,7 +20,6 @@ use soci_oci::Repository;
 use tokio::time::Instant;
 
 use crate::auth::{Authorizer, Refusal, Scope};
-use crate::blob::FoundBreadths;
 use crate::error::Error;
 use crate::exchange::{HttpExchange, Payload, Registry, Reply};
 use crate::immutable_tag::immutable_tag;
@@ -31,6 +30,7 @@ use crate::policy::{RetryPolicy, Transfer};
 use crate::put_limit::PutLimit;
 use crate::redact::RequestLine;
 use crate::redirect::{self, MAX_REDIRECTS, Turn};
+use crate::registry_table::RegistryTable;
 use crate::retry::Retries;
 use crate::upload_habits::UploadHabits;
 use crate::verdict::{Asked, doubts_credentials};
@@ -56,7 +56,8 @@ pub(crate) struct Transport {
     pub(crate) authorizer: Authorizer,
     pub(crate) lacking: Lacking,
     pub(crate) upload_habits: UploadHabits,
-    pub(crate) found_breadths: FoundBreadths,
+    /// How many parts of a blob at once were of use.
+    pub(crate) found_breadths: RegistryTable<usize>,
     /// Origin of the times that retries are measured in.
     pub(crate) started: Instant,
 }

@@ -3,11 +3,7 @@
 //! Nothing is known of a registry at first, and a blob is sent by one PUT: that is what ECR takes best.
 //! What a refusal has shown is kept for the process, so that only the first blob meets it.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Registries that are remembered before all are forgotten, which costs each of them one refusal more.
-const MAX_REMEMBERED: usize = 1024;
+use crate::registry_table::RegistryTable;
 
 /// What a registry, or a proxy in front of it, takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,34 +27,8 @@ impl Default for UploadHabit {
     }
 }
 
-/// The habits of registries, by the names that users give those.
-#[derive(Debug, Default)]
-pub(crate) struct UploadHabits(Mutex<HashMap<String, UploadHabit>>);
-
-impl UploadHabits {
-    fn known(&self) -> MutexGuard<'_, HashMap<String, UploadHabit>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is known of a registry.
-    pub(crate) fn of(&self, registry: &str) -> UploadHabit {
-        self.known().get(registry).copied().unwrap_or_default()
-    }
-
-    /// Keeps what has worked with a registry.
-    pub(crate) fn learn(&self, registry: &str, habit: UploadHabit) {
-        let mut known = self.known();
-        if known.len() >= MAX_REMEMBERED && !known.contains_key(registry) {
-            known.clear();
-        }
-        known.insert(registry.to_owned(), habit);
-    }
-
-    /// Goes back to knowing nothing.
-    pub(crate) fn forget(&self, registry: &str) {
-        self.known().remove(registry);
-    }
-}
+/// The habits of registries.
+pub(crate) type UploadHabits = RegistryTable<UploadHabit>;
 
 #[cfg(test)]
 mod tests {
@@ -66,23 +36,9 @@ mod tests {
 
     #[test]
     fn what_fits_goes_by_one_put_as_long_as_one_is_taken() {
-        let habits = UploadHabits::default();
-        assert!(habits.of("r").takes_whole(u64::MAX));
-        habits.learn("r", UploadHabit { whole: true, largest: Some(10) });
-        assert!(habits.of("r").takes_whole(10) && !habits.of("r").takes_whole(11));
-        assert!(habits.of("s").takes_whole(11));
-        habits.learn("r", UploadHabit { whole: false, largest: None });
-        assert!(!habits.of("r").takes_whole(0));
-        habits.forget("r");
-        assert_eq!(habits.of("r"), UploadHabit::default());
-    }
-
-    #[test]
-    fn the_table_does_not_grow_for_ever() {
-        let habits = UploadHabits::default();
-        for number in 0..3 * MAX_REMEMBERED {
-            habits.learn(&number.to_string(), UploadHabit { whole: false, largest: None });
-        }
-        assert!(habits.known().len() <= MAX_REMEMBERED);
+        assert!(UploadHabit::default().takes_whole(u64::MAX));
+        let limited = UploadHabit { whole: true, largest: Some(10) };
+        assert!(limited.takes_whole(10) && !limited.takes_whole(11));
+        assert!(!UploadHabit { whole: false, largest: None }.takes_whole(0));
     }
 }

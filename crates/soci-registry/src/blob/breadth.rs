@@ -15,23 +15,18 @@
 //! How many there can be is the memory's to say ([`MemoryLease`](crate::MemoryLease)), which this asks for more but
 //! does not give.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// Parts under way at once while nothing is known.
-pub(crate) const FIRST_PARTS: usize = 8;
+pub(super) const FIRST_PARTS: usize = 8;
 
 /// Fewest: while one is handed out, the next one comes.
 const FEWEST_PARTS: usize = 2;
 
 /// Most rounds between two tries.
 const LONGEST_PATIENCE: u32 = 64;
-
-/// Registries that are remembered before all are forgotten, which costs each of them a few rounds.
-const MAX_REMEMBERED: usize = 1024;
 
 /// How many parts of one blob are under way at once.
 #[derive(Debug)]
@@ -135,27 +130,6 @@ impl Breadth {
             let fewer = self.parts - (self.parts / 8).max(1).min(self.parts);
             self.parts = fewer.max(FEWEST_PARTS.min(self.most));
         }
-    }
-}
-
-/// What readers have found, by the names that users give registries.
-#[derive(Debug, Default)]
-pub(crate) struct FoundBreadths(Mutex<HashMap<String, usize>>);
-
-impl FoundBreadths {
-    /// With how many parts to begin.
-    pub(crate) fn of(&self, registry: &str) -> usize {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        found.get(registry).copied().unwrap_or(FIRST_PARTS)
-    }
-
-    /// Keeps what was found.
-    pub(crate) fn learn(&self, registry: &str, parts: usize) {
-        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if found.len() >= MAX_REMEMBERED && !found.contains_key(registry) {
-            found.clear();
-        }
-        found.insert(registry.to_owned(), parts);
     }
 }
 
@@ -276,19 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_where_the_next_reader_begins() {
-        let found = FoundBreadths::default();
-        assert_eq!(found.of("r"), FIRST_PARTS);
+    fn what_was_found_is_what_proved_right() {
         let mut breadth = Breadth::new(FIRST_PARTS, 32);
         read(QUICK, 4, &mut breadth);
         assert_eq!(breadth.found(), None, "not even a round");
         read(World { connection: 5.0 * MB, ..QUICK }, 400, &mut breadth);
-        found.learn("r", breadth.found().unwrap());
-        assert_eq!(found.of("r"), 32);
-        for number in 0..3 * MAX_REMEMBERED {
-            found.learn(&number.to_string(), 3);
-        }
-        assert!(found.0.lock().unwrap().len() <= MAX_REMEMBERED);
+        assert_eq!(breadth.found(), Some(32));
+        breadth.trial = Some(Trial { parts: 16, rate: 1 });
+        assert_eq!(breadth.found(), Some(16), "the rest is only being tried");
     }
 
     #[test]

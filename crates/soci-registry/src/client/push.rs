@@ -131,7 +131,7 @@ impl Client {
         let size = sending.body.size();
         let habits = &self.transport.upload_habits;
         let registry = &sending.registry.name;
-        let habit = habits.of(registry);
+        let habit = habits.of(registry).unwrap_or_default();
         if !habit.takes_whole(size) {
             let error = match self.in_parts(sending, upload, habit, None).await {
                 Ok(learnt) => {
