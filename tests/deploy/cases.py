@@ -7,6 +7,7 @@ again does nothing new; every failure says what to do; no credential is printed.
 """
 
 import ast
+import contextlib
 import hashlib
 import io
 import json
@@ -124,10 +125,7 @@ class Account:
             line = process.stdout.readline()
             assert line, f"it never said {interrupt_at}: {said}"
             said += line
-        if interrupt_at:
-            # As a terminal does, which tells all that run in it.
-            os.killpg(process.pid, signal.SIGINT)
-        out, error = process.communicate(timeout=120)
+        out, error = self.interrupted(process) if interrupt_at else process.communicate(timeout=120)
         os.close(ours)
         os.close(theirs)
         run = Run(process.returncode, said + out, error)
@@ -135,6 +133,17 @@ class Account:
         left = [entry.name for entry in self.folder.iterdir() if entry.name.startswith("tmp.")]
         assert not left, f"left behind: {left}"
         return run
+
+    @staticmethod
+    def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
+        """What it says after Ctrl-C. That is pressed again where nothing comes of it: bash loses one that comes while it
+        reads what a `$(date)` says."""
+        for _ in range(12):
+            # As a terminal does, which tells all that run in it.
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=10)
+        raise AssertionError("Ctrl-C does not end it")
 
     def calls(self) -> list[dict[str, Any]]:
         """The calls since the last time."""
