@@ -20,6 +20,7 @@ use soci_oci::Digest;
 use soci_push::JobMessage;
 use soci_push::event::PushEvent;
 use soci_queue::{Group, MessageId, Outgoing, Queue, QueueError};
+use soci_text::size;
 use tokio::time::{Instant, timeout_at};
 
 use crate::size::{FetchedManifest, ImageSize, SizeError, SizeLimits};
@@ -90,7 +91,7 @@ pub enum Dispatched {
 #[non_exhaustive]
 pub enum Doubt {
     /// It is too large.
-    #[error("the image has {bytes} bytes of layers, more than {limit}")]
+    #[error("the image has {} of layers, more than {}", size(*bytes), size(*limit))]
     TooLarge {
         /// Bytes of its compressed layers.
         bytes: u64,

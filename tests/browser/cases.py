@@ -106,7 +106,7 @@ def content(page, server):
         "2nd try",
         "Indexed",
         "Already indexed",
-        "no layer is as large as the minimum of 10485760 bytes",
+        "no layer is as large as the minimum of 10.0 MiB",
         "Failed",
         "push it once more",
         "429 Too Many Requests",

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use soci_config::{bytes, suffix};
-use soci_manifest::Generation;
+use soci_manifest::{Generation, Version};
 use soci_oci::{Platform, Tag};
 
 pub(crate) use connection::ConnectionArgs;
@@ -24,7 +24,7 @@ pub(crate) use login::LoginArgs;
 #[cfg(feature = "aws")]
 pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WakeArgs, WorkArgs};
 pub(crate) use package::{CompletionsArgs, ManArgs};
-use values::span_size;
+use values::{memory, span_size, version};
 #[cfg(feature = "aws")]
 pub(crate) use variables::WorkerArgs;
 #[cfg(not(feature = "aws"))]
@@ -112,7 +112,7 @@ pub(crate) struct ImageArgs {
     #[command(flatten)]
     pub(crate) login: LoginArgs,
     /// Memory for manifests, downloads in flight and ztocs [default: three fifths of what there is]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub(crate) memory: Option<u64>,
     /// Layers worked on at once [default: the number of cores]
     #[arg(long, value_name = "N")]
@@ -129,8 +129,8 @@ pub(crate) struct IndexArgs {
     pub(crate) image: ImageArgs,
     /// Version of the SOCI index: v2 writes a converted image under a tag of its own, v1 attaches
     /// indexes to the image itself
-    #[arg(long, value_enum, value_name = "VERSION", default_value = "v2")]
-    pub(crate) index_version: IndexVersion,
+    #[arg(long, value_name = "VERSION", value_parser = version(), ignore_case = true, default_value = "v2")]
+    pub(crate) index_version: Version,
     /// What is added to the image's tag for the converted image (v2) [default: -soci]
     #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
     pub(crate) tag_suffix: Option<String>,
@@ -200,12 +200,6 @@ pub(crate) struct PrefetchArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Optimization {
     Xattr,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum IndexVersion {
-    V1,
-    V2,
 }
 
 #[derive(Debug, Args)]

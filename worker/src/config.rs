@@ -196,7 +196,7 @@ mod tests {
             (name::OUTPUT_TAG_SUFFIX, "+soci"),
             (name::EVENT_TYPES, "push"),
             (name::PLATFORMS, "linux/amd64,"),
-            (name::SPAN_SIZE, "4MB"),
+            (name::SPAN_SIZE, "0"),
             (name::MIN_LAYER_SIZE, "-1"),
             (name::COMPATIBLE_WITH, "0.14"),
             (name::REUSE, "true"),

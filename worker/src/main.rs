@@ -10,12 +10,11 @@ mod config;
 mod process;
 mod progress;
 mod report;
+mod usage;
 
 #[cfg(feature = "aws")]
 use std::path::Path;
 use std::process::ExitCode;
-
-use clap::Parser as _;
 
 fn main() -> ExitCode {
     #[cfg(feature = "aws")]
@@ -24,5 +23,5 @@ fn main() -> ExitCode {
         Some(name) if name == "index-lambda" => return soci_index_lambda::run(),
         _ => {}
     }
-    commands::run(cli::Cli::parse().command)
+    commands::run(usage::parse().command)
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use soci_indexer::{CopyReport, LayerReport, Report, ReusedLayer, Verification};
 use soci_manifest::LayerPrefetch;
 use soci_oci::Digest;
+use soci_text::size;
 
 /// How indexing an image came out for the command: an image that needs no index is no failure.
 pub(crate) type IndexResult = Result<Report, NothingToIndex>;
@@ -121,9 +122,9 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
         let built = report.layers.iter().map(|layer| {
             [
                 layer.digest.short(),
-                human_bytes(layer.size),
+                size(layer.size),
                 layer.ztoc.short(),
-                human_bytes(layer.ztoc_size),
+                size(layer.ztoc_size),
                 layer.files.to_string(),
                 layer.spans.to_string(),
                 format!("{:.1} s", seconds(layer.elapsed)),
@@ -132,9 +133,9 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
         let reused = report.reused.iter().map(|layer| {
             [
                 layer.digest.short(),
-                human_bytes(layer.size),
+                size(layer.size),
                 layer.ztoc.short(),
-                human_bytes(layer.ztoc_size),
+                size(layer.ztoc_size),
                 layer.files.to_string(),
                 layer.spans.to_string(),
                 "reused".to_owned(),
@@ -145,8 +146,8 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
         text.push_str(&table(head, rows));
     }
     for layer in &report.skipped {
-        let (digest, size) = (layer.digest.short(), human_bytes(layer.size));
-        let _ = writeln!(text, "  {digest}  {size}  no ztoc: {}", layer.decision);
+        let (digest, shown) = (layer.digest.short(), size(layer.size));
+        let _ = writeln!(text, "  {digest}  {shown}  no ztoc: {}", layer.decision);
     }
     for left_out in &report.left_out_platforms {
         let platform = left_out.platform.as_ref().map_or("-".to_owned(), ToString::to_string);
@@ -174,12 +175,8 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
             let _ = writeln!(text, "  attached to {}", report.image);
         }
     }
-    let _ = writeln!(
-        text,
-        "  read {} in {:.1} s",
-        human_bytes(report.bytes_read),
-        seconds(report.elapsed)
-    );
+    let _ =
+        writeln!(text, "  read {} in {:.1} s", size(report.bytes_read), seconds(report.elapsed));
     text
 }
 
@@ -215,12 +212,12 @@ pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
     let rows = verification.layers.iter().map(|layer| {
         [
             layer.layer.short(),
-            human_bytes(layer.size),
+            size(layer.size),
             layer.ztoc.short(),
             layer.spans.to_string(),
             layer.files.to_string(),
             layer.extracted.to_string(),
-            human_bytes(layer.bytes_fetched),
+            size(layer.bytes_fetched),
         ]
     });
     let head = ["layer", "size", "ztoc", "spans", "files", "extracted", "fetched"];
@@ -289,17 +286,6 @@ pub(crate) fn table<const COLUMNS: usize>(
     text
 }
 
-/// A number of bytes in the largest unit that leaves at least one.
-#[expect(clippy::cast_precision_loss, reason = "one decimal is printed")]
-pub(crate) fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1 << 10 {
-        return format!("{bytes} B");
-    }
-    let unit = (bytes.ilog2() / 10 - 1).min(4);
-    format!("{:.1} {}", bytes as f64 / (1u64 << (10 * (unit + 1))) as f64, UNITS[unit as usize])
-}
-
 /// Prints one line.
 pub(crate) fn line(line: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{line}")
@@ -336,15 +322,6 @@ fn seconds(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_are_told_in_a_unit_that_fits() {
-        assert_eq!(human_bytes(0), "0 B");
-        assert_eq!(human_bytes(1023), "1023 B");
-        assert_eq!(human_bytes(1536), "1.5 KiB");
-        assert_eq!(human_bytes(10 << 20), "10.0 MiB");
-        assert_eq!(human_bytes(u64::MAX), "16384.0 PiB");
-    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

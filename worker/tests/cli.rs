@@ -194,7 +194,7 @@ fn a_skipped_image_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let (code, skipped) = run_json(&["index", &layout(folder.path())]);
     assert_eq!((code, &skipped["outcome"]), (0, &"skipped".into()), "{skipped}");
-    assert!(skipped["reason"].as_str().unwrap().contains("smaller than 10485760 bytes"));
+    assert!(skipped["reason"].as_str().unwrap().contains("smaller than 10.0 MiB"));
 }
 
 #[test]
@@ -213,6 +213,68 @@ fn a_failure_is_told_on_both_channels_and_exits_with_1() {
     assert!(failed["reason"].as_str().unwrap().contains("no SOCI index"), "{failed}");
 }
 
+/// A queue that nobody is asked for.
+#[cfg(feature = "aws")]
+const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/live";
+
+/// A value is a mistake where it was written.
+#[cfg(feature = "aws")]
+#[test]
+fn a_mistake_in_a_variable_exits_with_64_and_names_it() {
+    for (command, variable, words) in [
+        (&["worker"][..], ("QUEUE_URL", "x"), "QUEUE_URL: "),
+        (&["status"], ("HTTP_ADDRESS", "x"), "HTTP_ADDRESS: "),
+        (
+            &["backfill", "--dry-run"],
+            ("SOCI_INDEX_VERSION", "3"),
+            "SOCI_INDEX_VERSION: \"3\" is wrong: v1 or v2",
+        ),
+        (&["queue"], ("QUEUE_URL", "x"), "QUEUE_URL: \"x\" is wrong: "),
+    ] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_soci-index-builder"));
+        let output = program.args(command).env(variable.0, variable.1).output().unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{command:?}: {told}");
+        assert!(
+            told.starts_with("error: the configuration is wrong:\n  ") && told.contains(words),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn versions_and_sizes_are_taken_however_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = layout(folder.path());
+    for (version, size) in [("V1", "100k"), ("v1", "100KB"), ("V2", "100kib"), ("v2", "100 KiB")] {
+        let (code, indexed) =
+            run_json(&["index", &image, "--index-version", version, "--min-layer-size", size]);
+        assert_eq!(code, 0, "{version} {size}: {indexed}");
+        assert_eq!(indexed["tag"].is_null(), version.ends_with('1'), "{indexed}");
+    }
+}
+
+#[test]
+fn an_image_whose_converted_image_is_beside_it_is_told_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = layout(folder.path());
+    let verify = |image: &str| text(&run(&["verify", image]).stderr);
+    assert!(!verify(&image).contains("-soci"));
+    run_json(&["index", &image, "--min-layer-size", "0"]);
+    assert!(verify(&image).contains("no SOCI index") && verify(&image).contains("is 1-soci"));
+}
+
+/// What `replay` says speaks of `replay`.
+#[cfg(feature = "aws")]
+#[test]
+fn help_speaks_of_its_own_command() {
+    let help = text(&run(&["replay", "--help"]).stdout);
+    assert!(
+        help.contains("<--from <URL>|--events <FILE>>") && !help.contains("backfill"),
+        "{help}"
+    );
+}
+
 #[test]
 fn a_mistake_on_the_command_line_exits_with_2() {
     for (arguments, words) in [
@@ -221,13 +283,30 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "r.example/app:-"], "not a tag"),
         (&["index", "oci:"], "folder is missing"),
         (&["index", "a", "--platform", "linux"], "platform"),
-        (&["index", "a", "--span-size", "4MB"], "not a unit"),
+        (&["index", "a", "--span-size", "4MX"], "not a unit"),
+        (&["index", "a", "--span-size", "0"], "1 byte to"),
+        (&["index", "a", "--memory", "1KiB"], "32 MiB to 1024 GiB"),
+        (&["local", "--memory", "0"], "32 MiB to 1024 GiB"),
+        (&["ztoc", "build", "l", "--output", "o", "--span-size", "0"], "1 byte to"),
+        (&["status", "--http-address", "x"], "--http-address: "),
+        (&["healthcheck", "--http-address", "x"], "--http-address: "),
+        (&["index", "./x"], "Usage: soci-index-builder index "),
+        #[cfg(feature = "aws")]
+        (&["worker", "--queue-url", "x"], "--queue-url: "),
+        #[cfg(feature = "aws")]
+        (&["replay", "--to", QUEUE], "<--from <URL>|--events <FILE>>"),
+        #[cfg(feature = "aws")]
+        (&["replay", "--to", QUEUE, "--from", QUEUE], "Usage: soci-index-builder replay "),
+        #[cfg(feature = "aws")]
+        (&["queue", "--queue-url", "x"], "--queue-url"),
+        #[cfg(feature = "aws")]
+        (&["queue"], "no queue"),
         (&["index", "a", "--min-layer-size=-1"], "whole number"),
         (&["index", "a", "--output-tag", "?"], "not a tag"),
         (&["index", "a", "--output-tag", "x", "--tag-suffix=y"], "cannot be used with"),
         (&["index", "a", "--index-version", "v3"], "v3"),
         (&["ztoc", "build", "l", "--output", "o", "--compression", "zstd"], "zstd"),
-        (&["index", "a", "--span-size", "9223372036854775808"], "2^63 - 1"),
+        (&["index", "a", "--span-size", "9223372036854775808"], "to 9223372036854775807 bytes"),
         (&["index", "a", "--tag-suffix", "+x"], "digits"),
         (&["index", "a", "--index-version", "v1", "--output-tag", "x"], "only v2"),
         (&["index", "dir:/x"], "skopeo copy"),

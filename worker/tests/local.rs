@@ -170,7 +170,7 @@ async fn status_prints_what_the_service_does_and_says_when_there_is_none() {
     let (code, text, complaint) = status(&page, &[]);
     assert_eq!((code, text.as_str()), (Some(1), ""));
     assert!(complaint.contains(&format!("no worker answers on {page}")), "{complaint}");
-    assert_eq!(status("nowhere", &[]).0, Some(64));
+    assert_eq!(status("nowhere", &[]).0, Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! The variables that say what is built.
 
+use std::ops::RangeInclusive;
+
 use soci_manifest::{
     Generation, Platforms, PrefetchSettings, ReuseScope, SociIndexSettings, Version,
 };
@@ -8,6 +10,9 @@ use soci_push::{EventTypes, PushRules, TagFilters};
 use crate::parse::{self, suffix};
 use crate::reader::VariableReader;
 use crate::table::name;
+
+/// Span sizes that a ztoc can have, in bytes: it holds them as signed numbers of 64 bits, and none is no size.
+pub const SPAN_SIZES: RangeInclusive<u64> = 1..=i64::MAX.unsigned_abs();
 
 /// What is built, of which images.
 #[derive(Clone, Debug)]
@@ -31,8 +36,7 @@ impl IndexSettings {
     pub fn read(reader: &mut VariableReader<'_>) -> Option<Self> {
         let rules = read_push_rules(reader);
         let platforms = reader.parsed(name::PLATFORMS, parse::platforms);
-        // A ztoc holds the span size as a signed number of 64 bits.
-        let span_size = reader.bytes(name::SPAN_SIZE, 0..=i64::MAX.unsigned_abs());
+        let span_size = reader.bytes(name::SPAN_SIZE, SPAN_SIZES);
         let min_layer_size = reader.bytes(name::MIN_LAYER_SIZE, 0..=u64::MAX);
         let build_tool_identifier = reader.text(name::BUILD_TOOL_IDENTIFIER);
         let generation = reader.from_str(name::COMPATIBLE_WITH);
@@ -101,11 +105,7 @@ fn prefetch(text: &str) -> Result<PrefetchSettings, &'static str> {
 /// Reads which pushes are work; `None` if a variable is wrong, which the reader notes.
 pub fn read_push_rules(reader: &mut VariableReader<'_>) -> Option<PushRules> {
     let filters = reader.from_str(name::FILTERS);
-    let version = reader.parsed(name::INDEX_VERSION, |text| match text.trim() {
-        "V1" | "v1" => Ok(Version::V1),
-        "V2" | "v2" => Ok(Version::V2),
-        _ => Err("V1 or V2 is expected"),
-    });
+    let version = reader.from_str::<Version>(name::INDEX_VERSION);
     let output_suffix = reader.parsed_or_empty(name::OUTPUT_TAG_SUFFIX, suffix);
     let event_types = reader.from_str(name::EVENT_TYPES);
     Some(PushRules {

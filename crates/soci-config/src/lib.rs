@@ -15,11 +15,11 @@ mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use index::{IndexSettings, read_push_rules};
+pub use index::{IndexSettings, SPAN_SIZES, read_push_rules};
 pub use memory::{
     LEAST_BUDGET, MOST_BUDGET, WITHOUT_IMAGES, budget_of_this_process, default_budget,
 };
-pub use parse::{bytes, suffix};
+pub use parse::{bytes, bytes_within, suffix};
 pub use reader::{Environment, Problems, Source, VariableProblem, VariableReader};
 pub use table::{Need, Program, VARIABLES, Variable, markdown, name};
 

@@ -1,24 +1,49 @@
 //! Values as people write them.
 
+use std::ops::RangeInclusive;
+
 use soci_manifest::Platforms;
 use soci_oci::Platform;
 
-/// A number of bytes, with an optional unit of 1024s: `4194304`, `4096KiB`, `4MiB`, `1GiB`.
+/// A number of bytes, with an optional unit, in any case, that is always one of 1024s: `4194304`, `4096k`, `4M`, `4MB`,
+/// `4mib`, `1GiB`.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit: u64 = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "K" | "KiB" => 1 << 10,
-        "M" | "MiB" => 1 << 20,
-        "G" | "GiB" => 1 << 30,
-        unit => {
+    let unit = &text[digits.len()..];
+    let scale: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => {
             // Far shorter than other quotations: whoever reports this repeats the whole value too.
             let unit: String = unit.chars().take(16).collect();
             return Err(format!("{unit:?} is not a unit (KiB, MiB or GiB)"));
         }
     };
     let number: u64 = digits.parse().map_err(|_| "a whole number is expected".to_owned())?;
-    number.checked_mul(unit).ok_or_else(|| "the number is too large".to_owned())
+    number.checked_mul(scale).ok_or_else(|| "the number is too large".to_owned())
+}
+
+/// A number of bytes within bounds. What is outside of them is told with the bounds.
+pub fn bytes_within(text: &str, bounds: &RangeInclusive<u64>) -> Result<u64, String> {
+    bytes(text).and_then(|number| {
+        if bounds.contains(&number) {
+            return Ok(number);
+        }
+        Err(format!("{} to {} are expected", amount(*bounds.start()), amount(*bounds.end())))
+    })
+}
+
+/// A number of bytes as [`bytes`] reads it, without a loss.
+fn amount(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let whole = units.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    match whole {
+        Some((unit, name)) => format!("{} {name}", bytes / unit),
+        None if bytes == 1 => "1 byte".to_owned(),
+        None => format!("{bytes} bytes"),
+    }
 }
 
 /// The end of a tag.
@@ -65,14 +90,34 @@ mod tests {
     }
 
     #[test]
-    fn sizes_take_binary_units() {
+    fn sizes_take_binary_units_however_they_are_written() {
         assert_eq!(bytes("0"), Ok(0));
-        assert_eq!(bytes("4194304"), Ok(4 << 20));
-        assert_eq!(bytes("4MiB"), Ok(4 << 20));
-        assert_eq!(bytes("1G"), Ok(1 << 30));
-        for broken in ["", "MiB", "-1", "1.5M", "4MB", "99999999999999999999", "17179869184GiB"] {
+        for four in
+            ["4194304", "4194304B", "4096K", "4096kib", "4M", "4m", "4MB", "4mib", "4 MiB", "4MiB"]
+        {
+            assert_eq!(bytes(four), Ok(4 << 20), "{four}");
+        }
+        for one in ["1G", "1gb", "1GiB"] {
+            assert_eq!(bytes(one), Ok(1 << 30), "{one}");
+        }
+        for broken in
+            ["", "MiB", "-1", "1.5M", "4MX", "4Mi", "4T", "99999999999999999999", "17179869184GiB"]
+        {
             assert!(bytes(broken).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_told_with_the_bounds() {
+        let within = |text| bytes_within(text, &(32 << 20..=(1 << 40)));
+        assert_eq!(within("32mib"), Ok(32 << 20));
+        for wrong in ["0", "1KiB", "2048GiB"] {
+            assert_eq!(within(wrong).unwrap_err(), "32 MiB to 1024 GiB are expected", "{wrong}");
+        }
+        assert_eq!(
+            bytes_within("0", &(1..=3000)).unwrap_err(),
+            "1 byte to 3000 bytes are expected"
+        );
     }
 
     #[test]

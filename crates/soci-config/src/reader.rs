@@ -132,12 +132,7 @@ impl<'a> VariableReader<'a> {
 
     /// A number of bytes within bounds, with an optional unit.
     pub fn bytes(&mut self, name: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
-        self.parsed(name, |text| match parse::bytes(text.trim()) {
-            Ok(number) if !bounds.contains(&number) => {
-                Err(format!("{} to {} bytes are expected", bounds.start(), bounds.end()))
-            }
-            result => result,
-        })
+        self.parsed(name, |text| parse::bytes_within(text.trim(), &bounds))
     }
 
     /// `true` or `false`.

@@ -211,7 +211,7 @@ fn the_past(scene: &Scene) {
             1,
             done(Outcome::Skipped(Why::new(
                 "nothing-to-index",
-                "no layer is as large as the minimum of 10485760 bytes",
+                "no layer is as large as the minimum of 10.0 MiB",
             ))),
             0.34,
         ),
@@ -261,7 +261,7 @@ fn the_past(scene: &Scene) {
 /// One image that fails again and again.
 fn the_same_failure(scene: &Scene) {
     let digest = digest(77);
-    let detail = format!("layer {digest} of 2.1 GB: the connection broke after 1,234 bytes");
+    let detail = format!("layer {digest} of 2.0 GiB: the connection broke after 1,234 bytes");
     for id in 30..36 {
         let job = scene.receive(id, QueueKind::Live, 1);
         let Ok(repository) = Repository::new(REGISTRY, "ml/training") else { return };

@@ -1,22 +1,6 @@
 //! Numbers in words that people read.
 
-/// A size with three significant digits, in powers of ten as registries and disks have them.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    let mut value = float(bytes) / 1e3;
-    let mut unit = 0;
-    // 999.5 would be written as 1000.
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1e3;
-        unit += 1;
-    }
-    // 99.95 and more would have four with one behind the point.
-    let digits = usize::from(value < 99.95);
-    format!("{value:.digits$} {}", UNITS[unit])
-}
+pub use soci_text::size;
 
 /// A duration with its two largest units.
 pub fn duration(seconds: f64) -> String {
@@ -74,11 +58,6 @@ pub fn percent(part: u64, whole: u64) -> u128 {
     (part * 100).checked_div(whole).unwrap_or(100)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-fn float(number: u64) -> f64 {
-    number as f64
-}
-
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -91,18 +70,6 @@ fn whole(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_three_digits() {
-        let sizes = [0, 999, 1_000, 99_949, 99_951, 999_499, 999_500, 1_600_000_000, u64::MAX];
-        assert_eq!(
-            sizes.map(size),
-            [
-                "0 B", "999 B", "1.0 kB", "99.9 kB", "100 kB", "999 kB", "1.0 MB", "1.6 GB",
-                "18447 PB"
-            ]
-        );
-    }
 
     #[test]
     fn durations_have_two_units() {

@@ -1,4 +1,4 @@
-//! How errors and foreign text are shown to people: in one line, bounded, and without characters that
+//! How errors, sizes and foreign text are shown to people: in one line, bounded, and without characters that
 //! a terminal or a log reader would obey; and where it says what to do about them.
 //!
 //! Pure, and below every other crate: it knows nothing of registries, queues or images.
@@ -53,6 +53,24 @@ fn is_disturbing(c: char) -> bool {
     c.is_control() || direction
 }
 
+/// A number of bytes in the largest unit of 1024s that leaves at least one, with one decimal: `10.0 MiB`. The
+/// command line, the page and messages all show sizes so, in the units in which the program takes them.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is printed")]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1 << 10 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // 1023.95 would be written as 1024.0.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
 /// Cuts `text` to at most `limit` bytes, and marks that there was more.
 pub fn truncate(text: &mut String, limit: usize) {
     if text.len() > limit {
@@ -94,6 +112,24 @@ mod tests {
     fn foreign_text_is_bounded_in_characters() {
         assert_eq!(clip(&"ü".repeat(500)).chars().count(), MAX_QUOTED);
         assert_eq!(clip("short"), "short");
+    }
+
+    #[test]
+    fn sizes_are_in_a_unit_that_fits() {
+        let sizes = [0, 1023, 1024, 1536, (1 << 20) - 1, 10 << 20, (1 << 30) + (3 << 28), u64::MAX];
+        assert_eq!(
+            sizes.map(size),
+            [
+                "0 B",
+                "1023 B",
+                "1.0 KiB",
+                "1.5 KiB",
+                "1.0 MiB",
+                "10.0 MiB",
+                "1.8 GiB",
+                "16384.0 PiB"
+            ]
+        );
     }
 
     #[test]

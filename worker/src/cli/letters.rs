@@ -9,7 +9,7 @@ use soci_service::dead_letters::{ImagePattern, Selection};
 use soci_text::Runbook;
 
 use super::ops::WakeArgs;
-use super::values::{age, letter_reason};
+use super::values::{age, letter_reason, queue_url};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLettersCommand {
@@ -27,7 +27,7 @@ pub(crate) enum DeadLettersCommand {
 #[derive(Debug, Args)]
 pub(crate) struct LetterQueueArgs {
     /// The queue of what failed for good
-    #[arg(long, env = name::DEAD_LETTER_QUEUE_URL, value_name = "URL")]
+    #[arg(long, env = name::DEAD_LETTER_QUEUE_URL, value_name = "URL", value_parser = queue_url)]
     pub(crate) dead_letter_queue_url: Option<String>,
     /// Where the runbook is, of which each reason has a section
     #[arg(long, env = name::RUNBOOK_URL, value_name = "URL", default_value = Runbook::DEFAULT)]
@@ -108,7 +108,7 @@ pub(crate) struct RetryArgs {
     #[arg(long, conflicts_with_all = ["id", "image", "reason", "older_than", "newer_than"])]
     pub(crate) all: bool,
     /// Queue to put them on
-    #[arg(long, env = name::QUEUE_URL, value_name = "URL")]
+    #[arg(long, env = name::QUEUE_URL, value_name = "URL", value_parser = queue_url)]
     pub(crate) to: String,
     /// Most letters a second
     #[arg(long, value_name = "N")]

@@ -10,7 +10,7 @@ use soci_manifest::Generation;
 use soci_oci::Platform;
 use soci_push::TagFilter;
 
-use super::values::span_size;
+use super::values::{memory, span_size};
 
 #[derive(Debug, Args)]
 pub(crate) struct LocalArgs {
@@ -39,7 +39,7 @@ pub(crate) struct LocalArgs {
     #[arg(long, value_name = "N", default_value = "2")]
     pub(crate) max_concurrent_images: NonZeroUsize,
     /// Memory for manifests, downloads in flight and ztocs [default: three fifths of what there is]
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub(crate) memory: Option<u64>,
     /// Smaller layers get no ztoc
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "10MiB")]

@@ -3,23 +3,19 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use soci_config::{name, suffix};
 use soci_manifest::Version;
 use soci_push::event::Timestamp;
 use soci_push::{EventTypes, TagFilter, TagFilters};
 
-use super::values::letter_reason;
+use super::values::{letter_reason, queue_url, version};
 
 /// Which pushes are work.
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
-    /// Only images that match; may be given several times [default: all, and for `backfill` the
-    /// filters of the service, SOCI_REPOSITORY_IMAGE_TAG_FILTERS]
-    #[arg(long, value_name = "REPO:TAG")]
-    pub(crate) filter: Vec<TagFilter>,
     /// Version of the SOCI indexes that the workers build
-    #[arg(long, env = name::INDEX_VERSION, value_name = "VERSION", default_value = "v2")]
+    #[arg(long, env = name::INDEX_VERSION, value_name = "VERSION", value_parser = version(), ignore_case = true, default_value = "v2")]
     pub(crate) index_version: Version,
     /// What the workers add to an image's tag for the converted image (V2)
     #[arg(long, env = name::OUTPUT_TAG_SUFFIX, value_name = "SUFFIX", value_parser = suffix,
@@ -33,6 +29,10 @@ pub(crate) struct BackfillArgs {
     /// [default: all]
     #[arg(long, value_name = "GLOB", value_parser = glob)]
     pub(crate) repository: Vec<TagFilter>,
+    /// Only images that match; may be given several times [default: the filters of the service,
+    /// SOCI_REPOSITORY_IMAGE_TAG_FILTERS, or all]
+    #[arg(long, value_name = "REPO:TAG")]
+    pub(crate) filter: Vec<TagFilter>,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
     /// The filters of the service, if no other is given
@@ -54,10 +54,10 @@ pub(crate) struct BackfillArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) resume_after: Option<String>,
     /// Where the jobs go [default: the live queue, QUEUE_URL]
-    #[arg(long, env = name::BACKFILL_QUEUE_URL, value_name = "URL")]
+    #[arg(long, env = name::BACKFILL_QUEUE_URL, value_name = "URL", value_parser = queue_url)]
     pub(crate) queue_url: Option<String>,
     /// The queue for the jobs if no other is given
-    #[arg(long, env = name::QUEUE_URL, value_name = "URL", hide = true)]
+    #[arg(long, env = name::QUEUE_URL, value_name = "URL", value_parser = queue_url, hide = true)]
     pub(crate) live_queue_url: Option<String>,
     #[command(flatten)]
     pub(crate) wake: WakeArgs,
@@ -69,10 +69,10 @@ pub(crate) struct BackfillArgs {
 impl BackfillArgs {
     /// With the filters of the service where no other is given.
     pub(crate) fn resolved(mut self) -> Self {
-        if self.work.filter.is_empty()
+        if self.filter.is_empty()
             && let Some(filters) = &self.service_filters
         {
-            self.work.filter = filters.as_slice().to_vec();
+            self.filter = filters.as_slice().to_vec();
         }
         self
     }
@@ -88,9 +88,10 @@ pub(crate) struct WakeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("messages").args(["from", "events"]).required(true))]
 pub(crate) struct ReplayArgs {
     /// Queue to take the messages from
-    #[arg(long, value_name = "URL", conflicts_with = "events", required_unless_present = "events")]
+    #[arg(long, value_name = "URL", value_parser = queue_url)]
     pub(crate) from: Option<String>,
     /// File of events or jobs to enqueue, one JSON object a line; `-` for standard input
     #[arg(long, value_name = "FILE")]
@@ -99,7 +100,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, env = name::EVENT_TYPES, value_name = "TYPES", default_value_t = EventTypes::default())]
     pub(crate) event_types: EventTypes,
     /// Queue to put the messages on
-    #[arg(long, env = name::QUEUE_URL, value_name = "URL")]
+    #[arg(long, env = name::QUEUE_URL, value_name = "URL", value_parser = queue_url)]
     pub(crate) to: String,
     /// Most messages a second, at most 500 where SQS moves them by itself
     #[arg(long, value_name = "N")]
@@ -107,6 +108,9 @@ pub(crate) struct ReplayArgs {
     /// Only messages that failed for this reason, as `queue` lists them; may be given several times
     #[arg(long, value_name = "REASON", value_parser = letter_reason(), hide_possible_values = true, conflicts_with = "events")]
     pub(crate) reason: Vec<String>,
+    /// Only events of images that match; may be given several times [default: all]
+    #[arg(long, value_name = "REPO:TAG")]
+    pub(crate) filter: Vec<TagFilter>,
     #[command(flatten)]
     pub(crate) work: WorkArgs,
     #[command(flatten)]
@@ -122,13 +126,13 @@ pub(crate) struct ReplayArgs {
 #[derive(Debug, Args)]
 pub(crate) struct QueueArgs {
     /// The live queue
-    #[arg(long, env = name::QUEUE_URL, value_name = "URL")]
+    #[arg(long, env = name::QUEUE_URL, value_name = "URL", value_parser = queue_url)]
     pub(crate) queue_url: Option<String>,
     /// The queue of jobs that can wait
-    #[arg(long, env = name::BACKFILL_QUEUE_URL, value_name = "URL")]
+    #[arg(long, env = name::BACKFILL_QUEUE_URL, value_name = "URL", value_parser = queue_url)]
     pub(crate) backfill_queue_url: Option<String>,
     /// The queue of what failed for good
-    #[arg(long, env = name::DEAD_LETTER_QUEUE_URL, value_name = "URL")]
+    #[arg(long, env = name::DEAD_LETTER_QUEUE_URL, value_name = "URL", value_parser = queue_url)]
     pub(crate) dead_letter_queue_url: Option<String>,
     /// Ask CloudWatch how old the oldest message of each queue is
     #[arg(long)]

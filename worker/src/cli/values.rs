@@ -1,6 +1,10 @@
 //! Values of flags that several commands take.
 
-use soci_config::bytes;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+#[cfg(feature = "aws")]
+use soci_aws::QueueUrl;
+use soci_config::{LEAST_BUDGET, MOST_BUDGET, SPAN_SIZES, bytes_within};
+use soci_manifest::Version;
 
 /// The code of a reason that a dead letter can have. One that is misspelled is told what it may have been.
 #[cfg(feature = "aws")]
@@ -10,10 +14,28 @@ pub(super) fn letter_reason() -> clap::builder::PossibleValuesParser {
 
 /// A number of bytes that a ztoc can hold as its span size.
 pub(super) fn span_size(text: &str) -> Result<u64, String> {
-    bytes(text).and_then(|size| match i64::try_from(size) {
-        Ok(_) => Ok(size),
-        Err(_) => Err("the largest span size is 2^63 - 1".to_owned()),
-    })
+    bytes_within(text, &SPAN_SIZES)
+}
+
+/// A number of bytes that is enough for images to be worked on.
+pub(super) fn memory(text: &str) -> Result<u64, String> {
+    bytes_within(text, &(LEAST_BUDGET..=MOST_BUDGET))
+}
+
+/// A version of the SOCI index. For its flag case is ignored.
+pub(super) fn version() -> impl TypedValueParser<Value = Version> {
+    let names = [PossibleValue::new("v1").alias("1"), PossibleValue::new("v2").alias("2")];
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Version>())
+}
+
+/// The URL of a queue. A variable that is set to nothing counts as not set.
+#[cfg(feature = "aws")]
+pub(super) fn queue_url(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if !text.is_empty() {
+        text.parse::<QueueUrl>().map_err(|error| soci_text::error_chain(&error))?;
+    }
+    Ok(text.to_owned())
 }
 
 /// A length of time as people write it: `90s`, `15m`, `2h`, `3d`.

@@ -11,6 +11,13 @@ pub(crate) struct WorkerArgs {
     given: HashMap<&'static str, String>,
 }
 
+impl WorkerArgs {
+    /// Whether a variable was given as a flag.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+}
+
 impl Source for WorkerArgs {
     fn get(&self, name: &str) -> Option<String> {
         self.given.get(name).cloned().or_else(|| Environment.get(name))

@@ -15,6 +15,7 @@ use super::enqueue::{self, CommandOutput, Counts, Enqueuer, Sink, progress};
 use super::wake::{Waker, Waking};
 use crate::cli::BackfillArgs;
 use crate::report::table;
+use crate::usage::usage;
 use survey::{INDEXED, Survey, SurveyRules, survey};
 
 pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
@@ -27,9 +28,9 @@ pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
         let waking = queue.as_ref().map(|queue| Waking { queue, waker: &waker });
         let sink = waking.as_ref().filter(|_| !args.dry_run);
         if sink.is_none() && !args.dry_run {
-            return Err("no queue: give --queue-url, BACKFILL_QUEUE_URL or QUEUE_URL, or \
-                        --dry-run to enqueue nothing"
-                .to_owned());
+            usage(
+                "no queue: give --queue-url, BACKFILL_QUEUE_URL or QUEUE_URL, or --dry-run to enqueue nothing",
+            );
         }
         let catalogue = Catalogue::new(&config);
         let mut tally = Tally::default();
@@ -78,7 +79,7 @@ async fn fill<L: Listing, S: Sink>(
             return;
         }
     };
-    let pushes = enqueue::push_rules(&args.work);
+    let pushes = enqueue::push_rules(&args.work, &args.filter);
     let rules =
         SurveyRules { pushes: &pushes, pushed_after: args.pushed_after, recheck: args.recheck };
     for (position, repository) in repositories.iter().enumerate() {
@@ -122,7 +123,7 @@ async fn repositories<L: Listing>(
         let (name, globs) = (entry.repository.name(), &args.repository);
         let wanted = globs.is_empty() || globs.iter().any(|glob| glob.matches(name, None));
         // What no filter names may be out of reach: the service's own role lists its images only.
-        let filters = &args.work.filter;
+        let filters = &args.filter;
         let named = filters.is_empty() || filters.iter().any(|filter| filter.names(name));
         wanted && named && args.resume_after.as_deref().is_none_or(|done| name > done)
     });

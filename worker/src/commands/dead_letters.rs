@@ -23,6 +23,7 @@ use super::enqueue::{self, CommandOutput, progress};
 use super::wake::{Listener, Waker};
 use crate::cli::{DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs};
 use crate::process::told_to_stop;
+use crate::usage::usage;
 pub(super) use told::Changed;
 use told::{Found, Told, letter_json};
 
@@ -85,9 +86,9 @@ async fn show(args: &ShowArgs) -> Result<CommandOutput, String> {
 async fn retry(args: &RetryArgs) -> Result<CommandOutput, String> {
     let (config, from) = open(&args.queue).await?;
     let to = enqueue::open(&config, Some(&args.to))?;
-    let to = to.ok_or("no queue to put them on: give --to or QUEUE_URL")?;
+    let to = to.unwrap_or_else(|| usage("no queue to put them on: give --to or QUEUE_URL"));
     if from.url() == to.url() {
-        return Err("--to is the dead-letter queue itself".to_owned());
+        usage("--to is the dead-letter queue itself");
     }
     let selection = args.which.selection();
     if args.dry_run {
@@ -138,7 +139,9 @@ async fn dry_run(
 async fn open(args: &LetterQueueArgs) -> Result<(sdk::SdkConfig, SqsQueue), String> {
     let config = sdk::load().await;
     let queue = enqueue::open(&config, args.dead_letter_queue_url.as_deref())?;
-    let queue = queue.ok_or("no queue: give --dead-letter-queue-url or DEAD_LETTER_QUEUE_URL")?;
+    let queue = queue.unwrap_or_else(|| {
+        usage("no queue: give --dead-letter-queue-url or DEAD_LETTER_QUEUE_URL")
+    });
     Ok((config, queue))
 }
 

@@ -10,7 +10,7 @@ use soci_aws::SqsQueue;
 use soci_aws::sdk::SdkConfig;
 use soci_jobs::RateLimiter;
 use soci_push::event::Timestamp;
-use soci_push::{EventTypes, JobMessage, PushRules, TagFilters};
+use soci_push::{EventTypes, JobMessage, PushRules, TagFilter, TagFilters};
 use soci_queue::{Group, Outgoing, QueueError};
 use soci_text::error_chain;
 
@@ -120,11 +120,11 @@ impl<'a, S: Sink> Enqueuer<'a, S> {
 }
 
 /// Which pushes are work, by these flags. They say nothing of images that came without a push.
-pub(super) fn push_rules(work: &WorkArgs) -> PushRules {
+pub(super) fn push_rules(work: &WorkArgs, filter: &[TagFilter]) -> PushRules {
     PushRules {
         version: work.index_version,
         output_suffix: work.tag_suffix.clone(),
-        filters: TagFilters::or_all(work.filter.clone()),
+        filters: TagFilters::or_all(filter.to_vec()),
         event_types: EventTypes::default(),
     }
 }

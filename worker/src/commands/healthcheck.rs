@@ -20,7 +20,7 @@ use crate::report;
 /// Most time for it all, below the timeout of a container's health check in ECS, 5 s.
 const TIME: Duration = Duration::from_secs(4);
 
-/// Asks. The exit code is 1 if the worker does not live, 64 if the configuration is wrong.
+/// Asks. The exit code is 1 if the worker does not live, 64 if the configuration is wrong, 2 if a flag is.
 pub(crate) fn healthcheck(args: &HealthcheckArgs) -> ExitCode {
     let address = match site::configured(args) {
         Ok(address) => address,

@@ -11,28 +11,27 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Error as UsageError};
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, IndexError, Options, OutputPlace, OutputTag, Reason, Report, Reuse, ReuseScope,
-    Verification, VerifyError, index_image, index_image_to, verify_image,
+    Budget, ImageStore, IndexError, Options, OutputPlace, OutputTag, Reason, Report, Reuse,
+    ReuseScope, Verification, VerifyError, index_image, index_image_to, verify_image,
 };
 use soci_manifest::{
     Generation, Platforms, PrefetchFile, PrefetchSettings, SociIndexSettings, Version,
 };
+use soci_oci::Tag;
 use soci_registry::{Client, CredentialProvider};
 use soci_text::error_chain;
 
 use super::credentials;
 use crate::cli::{
-    Cli, ConnectionArgs, ImageArgs, IndexArgs, IndexVersion, LoginArgs, Optimization, PrefetchArgs,
-    VerifyArgs,
+    ConnectionArgs, ImageArgs, IndexArgs, LoginArgs, Optimization, PrefetchArgs, VerifyArgs,
 };
 use crate::commands::connection;
 use crate::process;
 use crate::progress::Bars;
 use crate::report::{self, IndexResult, NothingToIndex};
+use crate::usage::usage;
 
 pub(crate) use copy::copy;
 pub(crate) use sample::sample_image;
@@ -60,8 +59,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     }
     let credentials = login(&args.image, &location, output.as_ref());
     let budget = budget(&args.image);
-    if matches!(args.index_version, IndexVersion::V1)
-        && (args.output_tag.is_some() || args.tag_suffix.is_some())
+    if args.index_version == Version::V1 && (args.output_tag.is_some() || args.tag_suffix.is_some())
     {
         usage("--output-tag and --tag-suffix name the converted image, which only v2 makes");
     }
@@ -75,10 +73,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     let bars = Arc::new(Bars::new());
     let options = Options {
         settings: SociIndexSettings {
-            version: match args.index_version {
-                IndexVersion::V1 => Version::V1,
-                IndexVersion::V2 => Version::V2,
-            },
+            version: args.index_version,
             span_size: args.span_size,
             min_layer_size: args.min_layer_size,
             build_tool_identifier: args.build_tool_identifier.clone(),
@@ -179,12 +174,6 @@ fn finish<T>(
     report::printed(printed)
 }
 
-/// Ends the program as other mistakes on the command line do.
-fn usage(message: impl std::fmt::Display) -> ! {
-    let mistake = UsageError::raw(ErrorKind::ValueValidation, format!("{message}\n"));
-    mistake.with_cmd(&Cli::command()).exit()
-}
-
 /// Parses the image's name; a mistake ends the program.
 fn locate(text: &str) -> Location {
     Location::parse(text, &is_layout).unwrap_or_else(|error| usage(format!("{text:?}: {error}")))
@@ -263,8 +252,26 @@ async fn verify_at(
     let remote = matches!(location, Location::Registry(_));
     let client = if remote { Some(client(&args.connection, credentials)?) } else { None };
     let OpenImage { store, name, .. } = OpenImage::open(location, client.as_ref()).await?;
-    let verification = verify_image(&store, &name.target, budget).await;
-    verification.map_err(|error: VerifyError| error_chain(&error))
+    let error = match verify_image(&store, &name.target, budget).await {
+        Ok(verification) => return Ok(verification),
+        Err(error) => error,
+    };
+    let VerifyError::NoIndex { .. } = &error else { return Err(error_chain(&error)) };
+    Err(match converted(&store, name.tag.as_ref()).await {
+        Some(tag) => format!(
+            "{} (the converted image is {tag}, which `index` makes: verify that)",
+            error_chain(&error)
+        ),
+        None => error_chain(&error),
+    })
+}
+
+/// The tag that the image has with the usual suffix, if there is one.
+async fn converted(store: &impl ImageStore, image: Option<&Tag>) -> Option<Tag> {
+    let OutputTag::Suffix(suffix) = Options::default().output else { return None };
+    let tag: Tag = format!("{}{suffix}", image?).parse().ok()?;
+    // It is a hint beside a failure that is told in any case.
+    store.tagged(&tag).await.ok().flatten().map(|_| tag)
 }
 
 /// What a person in front of the command can do.

@@ -15,6 +15,7 @@ use soci_text::error_chain;
 use super::enqueue::{self, CommandOutput, Counts};
 use crate::cli::QueueArgs;
 use crate::report::table;
+use crate::usage::usage;
 
 /// How long messages are hidden that are looked at, if giving them back fails.
 const VISIBILITY: Duration = Duration::from_mins(1);
@@ -50,9 +51,9 @@ pub(crate) fn queue(args: &QueueArgs) -> ExitCode {
             }
         }
         if standings.is_empty() && failures.is_empty() {
-            return Err("no queue: give --queue-url, --backfill-queue-url or \
-                        --dead-letter-queue-url, or the variables of these names"
-                .to_owned());
+            usage(
+                "no queue: give --queue-url, --backfill-queue-url or --dead-letter-queue-url, or the variables of these names",
+            );
         }
         let now = SystemTime::now();
         let text = if args.json {

@@ -16,13 +16,14 @@ use super::dead_letters::{Changed, interrupted, look, put_back};
 use super::enqueue::{self, CommandOutput, Enqueuer, progress};
 use super::wake::{Waker, Waking};
 use crate::cli::ReplayArgs;
+use crate::usage::usage;
 use redrive::Redrive;
 
 pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
     enqueue::run(async {
         let config = sdk::load().await;
         let to = enqueue::open(&config, Some(&args.to))?;
-        let to = to.ok_or("no queue: give --to or QUEUE_URL")?;
+        let to = to.unwrap_or_else(|| usage("no queue: give --to or QUEUE_URL"));
         let waker = Waker::of(&args.wake, &config)?;
         if let Some(path) = &args.events {
             let input = events::open(path)?;
@@ -34,15 +35,15 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
             };
             let rules = PushRules {
                 event_types: args.event_types.clone(),
-                ..enqueue::push_rules(&args.work)
+                ..enqueue::push_rules(&args.work, &args.filter)
             };
             let report = events::replay(input, &mut enqueuer, &rules).await;
             return Ok(finish(args, report.json(), report.to_string(), report.failures()));
         }
         let from = enqueue::open(&config, args.from.as_deref())?;
-        let from = from.ok_or("no queue: give --from")?;
+        let from = from.unwrap_or_else(|| usage("no queue: give --from"));
         if from.url() == to.url() {
-            return Err("--from and --to are the same queue".to_owned());
+            usage("--from and --to are the same queue");
         }
         let selection = Selection { reasons: args.reason.clone(), ..Selection::default() };
         if args.dry_run {

@@ -8,23 +8,23 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use soci_config::{Program, Source, VariableReader, name};
+use soci_config::{Program, VariableReader, name};
 use tokio::net::TcpStream;
 
-use crate::report;
+use crate::cli::HealthcheckArgs;
+use crate::usage::misconfigured;
 
 /// Most bytes of an answer. The status of a worker that is full of jobs with the longest names has two
 /// megabytes.
 const MOST_BYTES: usize = 16 << 20;
 
 /// Where the worker's site is configured to be. Where that is wrong it says so, and gives the exit code.
-pub(super) fn configured(source: &dyn Source) -> Result<SocketAddr, ExitCode> {
+pub(super) fn configured(source: &HealthcheckArgs) -> Result<SocketAddr, ExitCode> {
     let mut reader = VariableReader::new(Program::Worker, source);
     let address = reader.from_str::<SocketAddr>(name::HTTP_ADDRESS);
-    reader.finish(address).map_err(|problems| {
-        report::complain(problems.to_string());
-        ExitCode::from(soci_config::EXIT_CODE)
-    })
+    reader
+        .finish(address)
+        .map_err(|problems| misconfigured(&problems, |_| source.http_address.is_some()))
 }
 
 /// Asks for a path. Waits for as long as the server likes.

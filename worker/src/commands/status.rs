@@ -24,7 +24,7 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// Puts the cursor in the first place and clears what is there (ECMA-48: CUP, ED).
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// Prints. The exit code is 1 if there is no worker that answers, 64 if the configuration is wrong.
+/// Prints. The exit code is 1 if there is no worker that answers, 64 if the configuration is wrong, 2 if a flag is.
 pub(crate) fn status(args: &StatusArgs) -> ExitCode {
     let address = match site::configured(&args.site) {
         Ok(address) => site::reachable(address),

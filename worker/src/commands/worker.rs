@@ -26,17 +26,17 @@ use crate::cli::WorkerArgs;
 use crate::config::WorkerConfig;
 use crate::process::{block_on, told_to_stop};
 use crate::report;
+use crate::usage::misconfigured;
 
 /// Time to send the last traces.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Runs the worker. The exit code is 64 if the configuration is wrong.
+/// Runs the worker. The exit code is 64 if the configuration is wrong, 2 if a flag is.
 pub(crate) fn worker(args: &WorkerArgs) -> ExitCode {
     let config = match WorkerConfig::read(args) {
         Ok(config) => config,
         Err(problems) => {
-            report::complain(problems.to_string());
-            return ExitCode::from(soci_config::EXIT_CODE);
+            return misconfigured(&problems, |name| args.is_given(name));
         }
     };
     match block_on(run(config)).flatten() {

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use soci_indexer::{Cores, build_ztoc};
 use soci_oci::Digest;
+use soci_text::size;
 use soci_ztoc::{FetchError, LayerLimits, Reader, Unbounded, ZtocSettings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
-use crate::report::human_bytes;
 
 /// Bytes read from a layer at a time.
 const READ_SIZE: usize = 256 << 10;
@@ -102,9 +102,9 @@ pub(crate) fn info(args: &ZtocInfoArgs) -> Result<()> {
     }
     writeln!(out, "build tool         {}", reader.build_tool_identifier())?;
     writeln!(out, "compression        {}", reader.compression())?;
-    writeln!(out, "compressed size    {}", human_bytes(reader.compressed_size()))?;
-    writeln!(out, "uncompressed size  {}", human_bytes(reader.uncompressed_size()))?;
-    writeln!(out, "span size          {}", human_bytes(reader.span_size()))?;
+    writeln!(out, "compressed size    {}", size(reader.compressed_size()))?;
+    writeln!(out, "uncompressed size  {}", size(reader.uncompressed_size()))?;
+    writeln!(out, "span size          {}", size(reader.span_size()))?;
     writeln!(out, "spans              {}", reader.span_count())?;
     writeln!(out, "files              {}", reader.entry_count())?;
     writeln!(out)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use soci_oci::{Descriptor, Platform, Tag};
-use soci_text::clip;
+use soci_text::{clip, size};
 
 use super::LayerDecision;
 use crate::image::NotAnImage;
@@ -99,7 +99,7 @@ impl fmt::Display for SkipReason {
             } => {
                 let mut parts = Vec::new();
                 if *too_small > 0 {
-                    parts.push(format!("{too_small} smaller than {min_layer_size} bytes"));
+                    parts.push(format!("{too_small} smaller than {}", size(*min_layer_size)));
                 }
                 for (compression, layers) in unsupported {
                     parts.push(format!("{layers} with unsupported compression {compression}"));

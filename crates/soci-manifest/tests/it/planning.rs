@@ -105,7 +105,7 @@ fn nothing_to_index_tells_why() {
     let reason = skip(store.plan_by_default(&image));
     assert_eq!(
         reason.to_string(),
-        "no layer can be indexed: 2 smaller than 10485760 bytes, 1 with unsupported compression zstd"
+        "no layer can be indexed: 2 smaller than 10.0 MiB, 1 with unsupported compression zstd"
     );
     let empty = store.put_image("linux/amd64", vec![]);
     let reason = skip(store.plan(&empty, &v1(), &Platforms::All));

@@ -8,7 +8,7 @@ use soci_indexer::{RemoteRepository, Report, Verification, verify_image};
 use soci_oci::{Digest, Index, Repository, Tag, TagOrDigest, media_type};
 use soci_registry::Client;
 use soci_sandbox::sample_image::{LAYER_COUNT, PLATFORMS, PROBE};
-use soci_text::error_chain;
+use soci_text::{error_chain, size};
 use tokio::sync::mpsc;
 
 use super::job_output::JobSeen;
@@ -16,7 +16,6 @@ use super::lazy::{self, LazyFile};
 use super::output::say;
 use super::running::Running;
 use crate::commands::sample_platform::{platform, push_platform};
-use crate::report::human_bytes;
 
 /// The sample's repository.
 const REPOSITORY: &str = "demo/app";
@@ -148,13 +147,13 @@ fn bar(what: &'static str, length: u64) -> ProgressBar {
 }
 
 fn told_pushed(repository: &Repository, pushed: &Pushed) -> String {
-    let Pushed { size, layers, files, elapsed, .. } = pushed;
+    let Pushed { size: bytes, layers, files, elapsed, .. } = pushed;
     format!(
         "made and pushed {repository}:{TAG} in {}\n  \
          {} platforms, {layers} layers, {files} files, {}",
         seconds(*elapsed),
         PLATFORMS.len(),
-        human_bytes(*size)
+        size(*bytes)
     )
 }
 
@@ -169,7 +168,7 @@ fn told_indexed(report: &Report) -> String {
         "\n  image index {}\n  {} ztocs of {} together; {} layers need none",
         report.index,
         report.layers.len(),
-        human_bytes(ztocs),
+        size(ztocs),
         report.skipped.len()
     );
     text
@@ -189,12 +188,12 @@ fn told_read(file: &LazyFile, pushed: &Pushed, elapsed: Duration) -> String {
     format!(
         "read /{PROBE} ({}) lazily in {}\n  \
          read {} of {}: {} of the layer and {} of manifests and ztocs",
-        human_bytes(file.content.len() as u64),
+        size(file.content.len() as u64),
         seconds(elapsed),
-        human_bytes(file.layer_bytes + file.index_bytes),
-        human_bytes(pushed.platform_size),
-        human_bytes(file.layer_bytes),
-        human_bytes(file.index_bytes)
+        size(file.layer_bytes + file.index_bytes),
+        size(pushed.platform_size),
+        size(file.layer_bytes),
+        size(file.index_bytes)
     )
 }
 

@@ -13,11 +13,10 @@ use soci_queue::{Group, Outgoing, Queue};
 use soci_registry_server::Push;
 use soci_service::JobImage;
 use soci_service::event::{Event, EventSink};
-use soci_text::error_chain;
+use soci_text::{error_chain, size};
 use tokio::sync::mpsc;
 
 use super::output::say;
-use crate::report::human_bytes;
 
 /// Account in the events about this registry, which belongs to none.
 const ACCOUNT: &str = "000000000000";
@@ -169,7 +168,7 @@ fn line(image: &JobImage, end: &JobEnd, elapsed: Duration) -> String {
         (Outcome::Indexed(report), _) => format!(
             "indexed    {}, read {} in {:.1} s",
             result(report),
-            human_bytes(report.bytes_read),
+            size(report.bytes_read),
             elapsed.as_secs_f64()
         ),
         (Outcome::AlreadyIndexed(report), _) => format!("unchanged  {}", result(report)),
