@@ -24,3 +24,4 @@ mod requests;
 mod reuse;
 mod support;
 mod verify;
+mod wait;

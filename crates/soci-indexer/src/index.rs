@@ -361,7 +361,11 @@ async fn find_older_result<S: ImageStore>(
 }
 
 /// The tag that the converted image gets.
-fn output_tag(name: &ImageName, digest: Digest, output: &OutputTag) -> Result<Tag, IndexError> {
+pub(crate) fn output_tag(
+    name: &ImageName,
+    digest: Digest,
+    output: &OutputTag,
+) -> Result<Tag, IndexError> {
     let suffix = match output {
         OutputTag::Tag(tag) => return Ok(tag.clone()),
         OutputTag::Suffix(suffix) => suffix,
@@ -374,7 +378,7 @@ fn output_tag(name: &ImageName, digest: Digest, output: &OutputTag) -> Result<Ta
 }
 
 /// What the store gave under a tag. A document that is longer than any result could be is not looked at.
-fn within(
+pub(crate) fn within(
     found: Result<Option<VerifiedManifest>, StoreError>,
 ) -> Result<Option<VerifiedManifest>, StoreError> {
     match found {

@@ -42,6 +42,7 @@ mod startup;
 mod store;
 mod stored;
 mod verify;
+mod wait;
 
 pub use ahead::Cores;
 pub use budget::Budget;
@@ -59,6 +60,9 @@ pub use report::{LayerReport, Report, ReusedLayer, ZtocSource};
 pub use reuse::Reuse;
 pub use store::{BlobStream, ImageStore};
 pub use verify::{LayerCheck, Misread, Verification, VerifyError, verify_image};
+pub use wait::{
+    IndexThere, LastSeen, OnWaitEvent, WaitError, WaitEvent, WaitSettings, wait_for_index,
+};
 
 // What a caller names in order to index an image, so that nobody needs more crates than this one.
 pub use bytes::Bytes;

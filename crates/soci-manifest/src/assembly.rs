@@ -12,6 +12,7 @@
 //! it is. V2 (`v2.rs`) writes the image again: each manifest gets an annotation with the digest of
 //! its SOCI index, and a new image index lists the images and then the SOCI indexes.
 
+mod found;
 mod v1;
 mod v2;
 

@@ -245,6 +245,10 @@ impl IndexPlan {
         &self.manifest.config
     }
 
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     fn leave_out(&mut self, layers: &HashMap<LayerKey, LayerDecision>) {
         for (layer, decision) in self.manifest.layers().iter().zip(&mut self.decisions) {
             if let LayerDecision::Build(compression) = *decision

@@ -140,12 +140,7 @@ impl<'a> Rewriter<'a> {
         manifest: &Manifest,
         soci_index: Option<&Descriptor>,
     ) -> Result<(Descriptor, Arc<Annotations>), ImageError> {
-        let mut manifest = manifest.clone();
-        OCI_MANIFEST.clone_into(&mut manifest.media_type);
-        OCI_CONFIG.clone_into(&mut manifest.config.media_type);
-        if let Some(soci_index) = soci_index {
-            manifest.annotations.insert(INDEX_DIGEST.to_owned(), soci_index.digest.to_string());
-        }
+        let manifest = converted(manifest, soci_index.map(|soci_index| &soci_index.digest));
         let bytes = manifest.encode();
         let descriptor = self.plan.describe(OCI_MANIFEST, &bytes)?;
         self.written.push(NewManifest {
@@ -171,6 +166,17 @@ impl<'a> Rewriter<'a> {
         });
         summary.collect()
     }
+}
+
+/// What a manifest is rewritten to, with the digest of its SOCI index if it gets one.
+pub(super) fn converted(manifest: &Manifest, soci_index: Option<&Digest>) -> Manifest {
+    let mut manifest = manifest.clone();
+    OCI_MANIFEST.clone_into(&mut manifest.media_type);
+    OCI_CONFIG.clone_into(&mut manifest.config.media_type);
+    if let Some(soci_index) = soci_index {
+        manifest.annotations.insert(INDEX_DIGEST.to_owned(), soci_index.to_string());
+    }
+    manifest
 }
 
 /// The entry with the content that `content` names.
