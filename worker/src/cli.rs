@@ -27,6 +27,7 @@ pub(crate) use package::{CompletionsArgs, ManArgs};
 use values::{memory, span_size, version};
 #[cfg(feature = "aws")]
 pub(crate) use variables::WorkerArgs;
+pub(crate) use wait::WaitArgs;
 #[cfg(not(feature = "aws"))]
 use without_aws::{
     Ignored as BackfillArgs, Ignored as DeadLettersArgs, Ignored as QueueArgs,
@@ -45,6 +46,7 @@ mod package;
 mod values;
 #[cfg(feature = "aws")]
 mod variables;
+mod wait;
 #[cfg(not(feature = "aws"))]
 mod without_aws;
 
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Index(IndexArgs),
     /// Check that an image's SOCI indexes match its layers
     Verify(VerifyArgs),
+    /// Wait until an image's SOCI index is there, and print what to deploy
+    Wait(WaitArgs),
     /// Copy an image to another repository, registry, layout or archive
     Copy(CopyArgs),
     /// Put a sample image somewhere, as `deploy --smoke` does to try a deployment

@@ -19,6 +19,7 @@ mod replay;
 mod sample_platform;
 mod site;
 mod status;
+mod wait;
 #[cfg(feature = "aws")]
 mod wake;
 #[cfg(feature = "aws")]
@@ -48,6 +49,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Index(args) => return image::index(&args),
         Command::Verify(args) => return image::verify(&args),
         Command::Copy(args) => return image::copy(&args),
+        Command::Wait(args) => return wait::wait(&args),
         Command::SampleImage(args) => return image::sample_image(&args),
         #[cfg(feature = "aws")]
         Command::Worker(args) => return worker::worker(&args),

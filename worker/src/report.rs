@@ -315,7 +315,7 @@ pub(crate) fn printed(result: std::io::Result<()>) -> ExitCode {
 }
 
 /// Seconds to the millisecond.
-fn seconds(duration: Duration) -> f64 {
+pub(crate) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 

@@ -39,7 +39,6 @@ pub(super) fn queue_url(text: &str) -> Result<String, String> {
 }
 
 /// A length of time as people write it: `90s`, `15m`, `2h`, `3d`.
-#[cfg(feature = "aws")]
 pub(super) fn age(text: &str) -> Result<std::time::Duration, &'static str> {
     const WANTED: &str = "a number and a unit are expected, as in 90s, 15m, 2h or 3d";
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -55,7 +54,7 @@ pub(super) fn age(text: &str) -> Result<std::time::Duration, &'static str> {
     Ok(std::time::Duration::from_secs(u64::from(number) * seconds))
 }
 
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -179,6 +179,14 @@ fn locate(text: &str) -> Location {
     Location::parse(text, &is_layout).unwrap_or_else(|error| usage(format!("{text:?}: {error}")))
 }
 
+/// An image that has to be in a registry; a mistake ends the program.
+pub(crate) fn in_registry(text: &str) -> soci_oci::Reference {
+    match locate(text) {
+        Location::Registry(reference) => reference,
+        Location::Layout { .. } => usage(format!("{text:?}: an image in a registry is expected")),
+    }
+}
+
 /// Parses the name of an output likewise.
 fn locate_output(argument: &str, text: &str) -> OutputLocation {
     let output = OutputLocation::parse(text, &is_layout);

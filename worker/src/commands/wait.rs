@@ -1,0 +1,208 @@
+//! `wait`: tells a pipeline when an image can be deployed with its index.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use soci_config::budget_of_this_process;
+use soci_indexer::{
+    Budget, ImageName, IndexError, IndexThere, OnWaitEvent, Options, OutputTag, RemoteRepository,
+    WaitError, WaitEvent, WaitSettings, wait_for_index,
+};
+use soci_manifest::{Platforms, SociIndexSettings, Version};
+use soci_oci::{Digest, Reference};
+use soci_text::error_chain;
+
+use super::{connection, credentials, image};
+use crate::cli::WaitArgs;
+use crate::process;
+use crate::report;
+use crate::usage::usage;
+
+/// The image gets no index.
+const SKIPPED: u8 = 3;
+
+/// The index did not come in time.
+const TIMED_OUT: u8 = 4;
+
+pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
+    let names_tag = args.output_tag.is_some() || args.tag_suffix.is_some();
+    if args.index_version == Version::V1 && names_tag {
+        usage("--output-tag and --tag-suffix name the converted image, which only v2 makes");
+    }
+    let image = image::in_registry(&args.image);
+    let begun = Instant::now();
+    let waited = process::block_on(wait_for(args, &image));
+    let waited = waited.map_err(|error| Failed::because(error_chain(error.as_ref()))).flatten();
+    if args.json {
+        let object = json(&image, &waited, begun.elapsed());
+        let printed = report::printed(report::line(object));
+        return match &waited {
+            Ok(_) => printed,
+            Err(failed) => failed.complain(&image),
+        };
+    }
+    match &waited {
+        Ok(there) => {
+            for platform in &there.without_index {
+                let platform =
+                    platform.as_ref().map_or("one".to_owned(), |named| format!("{named}"));
+                report::warn(format_args!("platform {platform} has no index, and others have"));
+            }
+            report::printed(report::line(deployable(&image, &there.deploy)))
+        }
+        Err(failed) => {
+            if let (Some(digest), SKIPPED) = (&failed.image, failed.code) {
+                let printed = report::line(deployable(&image, digest));
+                if printed.is_err() {
+                    return report::printed(printed);
+                }
+            }
+            failed.complain(&image)
+        }
+    }
+}
+
+/// Why there is nothing to deploy with an index.
+struct Failed {
+    code: u8,
+    outcome: &'static str,
+    reason: Option<&'static str>,
+    detail: String,
+    image: Option<Digest>,
+}
+
+impl Failed {
+    /// Something that is not found at the image.
+    fn because(detail: String) -> Self {
+        Self { code: 1, outcome: "failed", reason: None, detail, image: None }
+    }
+
+    fn complain(&self, image: &Reference) -> ExitCode {
+        let Self { code, detail, .. } = self;
+        match *code {
+            SKIPPED => report::warn(format_args!("{image}: it gets no index: {detail}")),
+            _ => report::complain(format_args!("{image}: {detail}")),
+        }
+        ExitCode::from(*code)
+    }
+}
+
+impl From<WaitError> for Failed {
+    fn from(error: WaitError) -> Self {
+        let detail = error_chain(&error);
+        match &error {
+            WaitError::Image(IndexError::Nothing { image, .. }) => Self {
+                code: SKIPPED,
+                outcome: "skipped",
+                reason: reason(&error),
+                detail,
+                image: Some(*image),
+            },
+            WaitError::TimedOut { what, seen, .. } => {
+                let failure = seen.failure.as_ref();
+                let failure = failure.map(|failure| format!(": {}", error_chain(failure)));
+                Self {
+                    code: TIMED_OUT,
+                    outcome: "timed-out",
+                    reason: Some("timed-out"),
+                    detail: detail + &failure.unwrap_or_default(),
+                    image: match what {
+                        soci_oci::TagOrDigest::Digest(digest) => Some(*digest),
+                        soci_oci::TagOrDigest::Tag(_) => None,
+                    },
+                }
+            }
+            _ => Self { reason: reason(&error), ..Self::because(detail) },
+        }
+    }
+}
+
+fn reason(error: &WaitError) -> Option<&'static str> {
+    match error {
+        WaitError::Image(error) => Some(error.reason().code()),
+        _ => None,
+    }
+}
+
+async fn wait_for(args: &WaitArgs, reference: &Reference) -> Result<IndexThere, Failed> {
+    let tls = connection::tls_options(&args.connection);
+    let registry = reference.repository.registry();
+    let credentials = credentials::provider(&args.login, &tls, Some(registry))
+        .unwrap_or_else(|mistake| usage(mistake));
+    let client = connection::client_builder(&args.connection).credentials(credentials).build();
+    let client = client.map_err(|error| Failed::because(error_chain(&error)))?;
+    let store = RemoteRepository::new(client, reference.repository.clone());
+    let options = Options {
+        settings: SociIndexSettings {
+            version: args.index_version,
+            min_layer_size: args.min_layer_size,
+            ..SociIndexSettings::default()
+        },
+        platforms: match args.platform.as_slice() {
+            [] => Platforms::All,
+            platforms => Platforms::Only(platforms.to_vec()),
+        },
+        output: match (&args.output_tag, &args.tag_suffix) {
+            (Some(tag), _) => OutputTag::Tag(tag.clone()),
+            (None, Some(suffix)) => OutputTag::Suffix(suffix.clone()),
+            (None, None) => Options::default().output,
+        },
+        budget: Budget::new(std::num::NonZeroUsize::MIN, budget_of_this_process(None)),
+        ..Options::default()
+    };
+    let settings = WaitSettings { timeout: args.timeout, ..WaitSettings::default() };
+    let image = reference.clone();
+    let on_event: OnWaitEvent = Arc::new(move |event| match event {
+        WaitEvent::TagMoved { tag, now: Some(now) } => report::warn(format_args!(
+            "{image}: tag {tag} names {now} by now; the index of the image that was asked for is waited for"
+        )),
+        WaitEvent::TagMoved { tag, now: None } => report::warn(format_args!(
+            "{image}: tag {tag} is gone; the index of the image that was asked for is waited for"
+        )),
+        WaitEvent::Failed { error } => {
+            report::warn(format_args!("{image}: it is tried again: {}", error_chain(*error)));
+        }
+        _ => {}
+    });
+    let name = ImageName::from(reference);
+    let waited = Box::pin(wait_for_index(&store, &name, &options, &settings, &on_event)).await;
+    waited.map_err(Failed::from)
+}
+
+fn deployable(image: &Reference, digest: &Digest) -> String {
+    format!("{}@{digest}", image.repository)
+}
+
+fn json(reference: &Reference, waited: &Result<IndexThere, Failed>, elapsed: Duration) -> Value {
+    let there = waited.as_ref().ok();
+    let failed = waited.as_ref().err();
+    let image = there.map(|there| there.image).or(failed.and_then(|failed| failed.image));
+    let deploy = match (there, failed) {
+        (Some(there), _) => Some(deployable(reference, &there.deploy)),
+        (None, Some(failed)) if failed.code == SKIPPED => {
+            failed.image.map(|image| deployable(reference, &image))
+        }
+        _ => None,
+    };
+    json!({
+        "outcome": failed.map_or("indexed", |failed| failed.outcome),
+        "reason": failed.and_then(|failed| failed.reason),
+        "detail": failed.map(|failed| failed.detail.as_str()),
+        "image": reference.to_string(),
+        "image_digest": image.map(|image| image.to_string()),
+        "deploy": deploy,
+        "index": there.filter(|there| there.version == Version::V2).map(|there| there.deploy.to_string()),
+        "indexes": there.map_or(&[][..], |there| &there.indexes).iter().map(|index| json!({
+            "platform": index.platform.as_ref().map(ToString::to_string),
+            "image_manifest": index.image_manifest.to_string(),
+            "soci_index": index.digest.to_string(),
+        })).collect::<Vec<_>>(),
+        "without_index": there.map_or(&[][..], |there| &there.without_index).iter()
+            .map(|platform| platform.as_ref().map(ToString::to_string)).collect::<Vec<_>>(),
+        "tag": there.and_then(|there| there.tag.as_ref()).map(ToString::to_string),
+        "looks": there.map(|there| there.looks + 1),
+        "seconds": report::seconds(elapsed),
+    })
+}
