@@ -8,7 +8,7 @@
 //! - A sixteenth, at least 2 MiB and at most 64 MiB, is for looking at results that are there already, one
 //!   document after the other. One that takes more than that is no result of this program, and is not read.
 //! - The others are for layers. A layer has its window, what is on the way between its threads, and its ztoc, from the
-//!   first entry until it is pushed. Windows together take a half at most.
+//!   first entry until it is pushed. Windows together take a half at most. What is to spare lets free cores help (`cores.rs`).
 //!
 //! How much a ztoc or an image's documents take is known only when they have been read. They take what
 //! is free; where that is not enough, all that was held is given back, and the work begins again with as much
@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use soci_registry::{MAX_PIECE, MemoryHold, MemoryLease, MemoryPool, Transfer};
 use soci_ztoc::{MemoryGrant, Scanner};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::cores::Cores;
 
 /// Least memory for one layer's download: two parts of 1 MiB, so that one is on its way while the
 /// other is read. Requests for less cost more than they bring.
@@ -95,6 +97,8 @@ pub struct Budget {
     documents: MemoryPool,
     results: MemoryPool,
     layers: MemoryPool,
+    /// What the layers are built on.
+    cores: Cores,
     /// Window that a layer has in any case.
     window: u64,
 }
@@ -118,20 +122,22 @@ impl Budget {
     /// images hold at most `memory` bytes, which are at least [`Budget::LEAST_MEMORY`] and at most 4 TiB. Where
     /// memory is not enough for so many, fewer layers are built at once.
     pub fn new(layers: NonZeroUsize, memory: u64) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let layers = layers.get().min(MOST_LAYERS.max(4 * cores));
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let layers = layers.get().min(MOST_LAYERS.max(4 * cores.get()));
         let memory = memory.max(Self::LEAST_MEMORY);
         let (documents, results) = (for_documents(memory), for_results(memory));
         let for_layers = memory - documents - results;
         let of_layers = LAYERS_WINDOW * layers as u64;
         let windows = (for_layers / 2).min(MOST_WINDOWS.max(of_layers));
         let reserved = windows.min(MOST_RESERVED.max(of_layers));
+        let memory_of_layers = MemoryPool::new(for_layers, windows);
         Self {
             slots: Arc::new(Semaphore::new(layers)),
             uploads: Arc::new(Semaphore::new(layers)),
             documents: MemoryPool::new(documents, 0),
             results: MemoryPool::new(results, 0),
-            layers: MemoryPool::new(for_layers, windows),
+            cores: Cores::with_memory(cores, memory_of_layers.clone()),
+            layers: memory_of_layers,
             window: (reserved / layers as u64).clamp(SMALLEST_WINDOW, MOST_RESERVED),
         }
     }
@@ -160,6 +166,11 @@ impl Budget {
             self.layers.reserve(self.window.min(size), BESIDE + ztoc, Transfer::default()).await;
         let ztoc = ZtocMemory::new(beside.split(ztoc));
         LayerMemory { window, ztoc, beside }
+    }
+
+    /// What all layers share of the processor.
+    pub(crate) fn cores(&self) -> &Cores {
+        &self.cores
     }
 
     /// Waits until there is memory to look into what was stored, beside the layers that are being built. Whoever

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 
 use crate::budget::{Budget, LayerMemory, PIECES_TO_INFLATE, ZtocMemory};
+use crate::cores::Cores;
 use crate::error::LayerError;
 use crate::pipeline::{PipelineError, ReadOn, build_ztoc_or_stop};
 use crate::store::{BlobStream, ImageStore};
@@ -62,6 +63,7 @@ pub(crate) async fn build_layer<S: ImageStore>(
             progress.started();
         }
         let ztoc_memory = memory.ztoc.clone();
+        let memory = (memory, budget.cores().clone());
         match try_build(store, digest, size, settings.clone(), memory, read_on, progress).await {
             Ok(ztoc) => {
                 return Ok(BuiltLayer { ztoc, memory: ztoc_memory, elapsed: started.elapsed() });
@@ -87,14 +89,14 @@ async fn try_build<S: ImageStore>(
     digest: &Digest,
     size: u64,
     settings: ZtocSettings,
-    memory: LayerMemory,
+    (memory, cores): (LayerMemory, Cores),
     read_on: ReadOn,
     progress: &impl LayerProgress,
 ) -> Result<Ztoc, LayerError> {
     let LayerMemory { window, ztoc, beside: _beside } = memory;
     let (sender, mut receiver) = mpsc::channel(PIECES_TO_INFLATE);
     let mut building = tokio::task::spawn_blocking(move || {
-        build_ztoc_or_stop(settings, Box::new(ztoc), None, read_on, || {
+        build_ztoc_or_stop(settings, Box::new(ztoc), &cores, read_on, || {
             match receiver.blocking_recv() {
                 Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),
                 Some(Piece::Verified) => Ok(None),

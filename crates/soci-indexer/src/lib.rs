@@ -18,6 +18,7 @@
 mod ahead;
 mod budget;
 mod copy;
+mod cores;
 mod error;
 mod event;
 mod existing;
@@ -44,9 +45,9 @@ mod stored;
 mod verify;
 mod wait;
 
-pub use ahead::Cores;
 pub use budget::Budget;
 pub use copy::{CopyOptions, CopyReport, copy_image};
+pub use cores::Cores;
 pub use error::{CopyError, IndexError, LayerError, LayoutError, StoreError};
 pub use event::{ImageEvent, OnImageEvent};
 pub use index::index_image;

@@ -1,5 +1,5 @@
 //! Builds one ztoc on two threads: the calling one inflates and reads the archive, a second one
-//! hashes the spans behind it. With more cores others decode ahead of it (`ahead.rs`).
+//! hashes the spans behind it. Where cores are free others decode ahead of it (`ahead.rs`).
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -8,8 +8,9 @@ use soci_ztoc::{
     BuildError, Compression, Cut, MemoryGrant, Scanner, SpanHasher, Ztoc, ZtocSettings,
 };
 
-use crate::ahead::{Chunk, Chunks, Cores, JobQueue};
+use crate::ahead::{Chunk, Chunks, JobQueue};
 use crate::budget::PIECES_TO_HASH;
+use crate::cores::{Cores, Held};
 
 /// Why a layer's ztoc was not built.
 #[derive(Debug, thiserror::Error)]
@@ -27,10 +28,10 @@ pub enum PipelineError<E> {
 pub fn build_ztoc<E>(
     settings: ZtocSettings,
     memory: Box<dyn MemoryGrant>,
-    cores: Cores,
+    cores: &Cores,
     next: impl FnMut() -> Result<Option<Bytes>, E>,
 ) -> Result<Ztoc, PipelineError<E>> {
-    build_ztoc_or_stop(settings, memory, Some(cores), ReadOn::ToTheEnd, next)
+    build_ztoc_or_stop(settings, memory, cores, ReadOn::ToTheEnd, next)
 }
 
 /// How far a layer is read of which it shows that no ztoc describes it.
@@ -42,23 +43,23 @@ pub(crate) enum ReadOn {
     No,
 }
 
-/// The same, no further than `read_on` says. Without `cores` on two threads.
+/// The same, no further than `read_on` says.
 pub(crate) fn build_ztoc_or_stop<E>(
     settings: ZtocSettings,
     memory: Box<dyn MemoryGrant>,
-    cores: Option<Cores>,
+    cores: &Cores,
     read_on: ReadOn,
     mut next: impl FnMut() -> Result<Option<Bytes>, E>,
 ) -> Result<Ztoc, PipelineError<E>> {
-    let mut cores = cores.filter(|_| settings.compression == Compression::Gzip);
-    let decoders = cores.as_mut().map_or(0, Cores::decoders);
+    let cores = cores.layer();
+    let is_gzip = settings.compression == Compression::Gzip;
     let mut scanner = Scanner::with_memory(settings, memory)?;
     let (sender, receiver) = sync_channel(PIECES_TO_HASH);
-    let queue = JobQueue::default();
-    let built = std::thread::scope(|scope| {
+    let (jobs, queue) = JobQueue::new();
+    std::thread::scope(|scope| {
         let hashing = scope.spawn(|| hash(receiver));
-        let result = if decoders > 0 {
-            let chunks = Chunks::new(scope, &queue, decoders);
+        let result = if is_gzip {
+            let chunks = Chunks::new(scope, (jobs, &queue), cores);
             scan_chunks(&mut scanner, read_on, chunks, &mut next, &sender)
         } else {
             scan(&mut scanner, read_on, &mut next, &sender)
@@ -69,25 +70,29 @@ pub(crate) fn build_ztoc_or_stop<E>(
         let hasher = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         result?;
         Ok(scanner.finish(hasher)?)
-    });
-    if let Some(cores) = &mut cores {
-        cores.memory.release();
-    }
-    built
+    })
+}
+
+/// A part of the layer that was scanned, and what lies in it.
+struct Scanned {
+    bytes: Bytes,
+    cuts: Vec<Cut>,
+    /// What holds the memory of the bytes, unless it is a piece as it came.
+    _held: Option<Held>,
 }
 
 fn scan<E>(
     scanner: &mut Scanner,
     read_on: ReadOn,
     next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
-    hasher: &SyncSender<(Bytes, Vec<Cut>)>,
+    hasher: &SyncSender<Scanned>,
 ) -> Result<(), PipelineError<E>> {
-    while let Some(piece) = next().map_err(PipelineError::Read)? {
-        let cuts = scanner.push(&piece)?.to_vec();
+    while let Some(bytes) = next().map_err(PipelineError::Read)? {
+        let cuts = scanner.push(&bytes)?.to_vec();
         if let Some(error) = scanner.set_aside().filter(|_| read_on == ReadOn::No) {
             return Err(error.clone().into());
         }
-        if hasher.send((piece, cuts)).is_err() {
+        if hasher.send(Scanned { bytes, cuts, _held: None }).is_err() {
             // Only a panic of the hashing thread closes the channel, and joining it tells.
             break;
         }
@@ -95,18 +100,18 @@ fn scan<E>(
     Ok(())
 }
 
-/// The same where chunks are decoded ahead.
+/// The same where chunks may be decoded ahead.
 fn scan_chunks<E>(
     scanner: &mut Scanner,
     read_on: ReadOn,
-    mut chunks: Chunks<'_>,
+    mut chunks: Chunks<'_, '_>,
     next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
-    hasher: &SyncSender<(Bytes, Vec<Cut>)>,
+    hasher: &SyncSender<Scanned>,
 ) -> Result<(), PipelineError<E>> {
     // Bytes of the layer up to the chunk's end, and those that were taken, with the cuts in what the chunk does not have of them.
     let (mut end, mut done) = (0, 0);
     let mut later: Vec<Cut> = Vec::new();
-    while let Some(Chunk { bytes, mut ahead, tried }) =
+    while let Some(Chunk { bytes, held, mut decoded }) =
         chunks.next(next).map_err(PipelineError::Read)?
     {
         let start = end;
@@ -117,7 +122,7 @@ fn scan_chunks<E>(
         if done < end {
             // Less than the chunk.
             let taken = usize::try_from(done - start).unwrap_or_default();
-            let (taken, found) = scanner.push_chunk(&bytes[taken..], &mut ahead)?;
+            let (taken, found) = scanner.push_chunk(&bytes[taken..], &mut decoded.ahead)?;
             cuts.extend_from_slice(found);
             was_of_use = taken > end;
             done = taken;
@@ -125,11 +130,9 @@ fn scan_chunks<E>(
         if let Some(error) = scanner.set_aside().filter(|_| read_on == ReadOn::No) {
             return Err(error.clone().into());
         }
-        if tried {
-            chunks.was_read(ahead, was_of_use);
-        }
+        chunks.was_read(decoded, was_of_use);
         later = cuts.split_off(cuts.partition_point(|cut| cut.offset <= end));
-        if hasher.send((bytes, cuts)).is_err() {
+        if hasher.send(Scanned { bytes, cuts, _held: held }).is_err() {
             // As above.
             break;
         }
@@ -137,10 +140,10 @@ fn scan_chunks<E>(
     Ok(())
 }
 
-fn hash(pieces: Receiver<(Bytes, Vec<Cut>)>) -> SpanHasher {
+fn hash(scanned: Receiver<Scanned>) -> SpanHasher {
     let mut hasher = SpanHasher::new();
-    for (piece, cuts) in pieces {
-        hasher.push(&piece, &cuts);
+    for Scanned { bytes, cuts, .. } in scanned {
+        hasher.push(&bytes, &cuts);
     }
     hasher
 }
@@ -156,31 +159,46 @@ mod tests {
 
     use super::*;
     use crate::ahead::CHUNK;
+    use crate::cores::SpareMemory;
 
-    /// Memory for so many times what is asked for first. How much of it is taken, and was.
+    /// Memory for so many chunks. How much of it is taken, and was.
     #[derive(Clone, Debug, Default)]
     struct Memory {
-        times: u64,
-        step: Arc<AtomicU64>,
+        chunks: u64,
         taken: Arc<AtomicU64>,
         most: Arc<AtomicU64>,
     }
 
-    impl MemoryGrant for Memory {
-        fn grow(&mut self, bytes: u64) -> bool {
-            self.step.fetch_max(bytes, Ordering::Relaxed);
+    /// What one chunk takes: its bytes, and what they are decoded into.
+    const MEMORY_OF_CHUNK: u64 = 20 * CHUNK as u64 + (1 << 20);
+
+    /// Some of it.
+    struct Taken(Memory, u64);
+
+    impl Drop for Taken {
+        fn drop(&mut self) {
+            self.0.taken.fetch_sub(self.1, Ordering::Relaxed);
+        }
+    }
+
+    impl SpareMemory for Memory {
+        fn take(&self, bytes: u64) -> Option<Held> {
             let taken = self.taken.load(Ordering::Relaxed) + bytes;
-            if taken > self.times * self.step.load(Ordering::Relaxed) {
-                return false;
+            if taken > self.chunks * MEMORY_OF_CHUNK {
+                return None;
             }
-            self.taken.store(taken, Ordering::Relaxed);
+            self.taken.fetch_add(bytes, Ordering::Relaxed);
             self.most.fetch_max(taken, Ordering::Relaxed);
-            true
+            Some(Box::new(Taken(self.clone(), bytes)))
         }
 
-        fn release(&mut self) {
-            self.taken.store(0, Ordering::Relaxed);
+        fn is_short(&self) -> bool {
+            false
         }
+    }
+
+    fn memory(chunks: u64) -> Memory {
+        Memory { chunks, ..Memory::default() }
     }
 
     fn settings(compression: Compression) -> ZtocSettings {
@@ -193,10 +211,10 @@ mod tests {
         count: usize,
         memory: Memory,
     ) -> Result<[u8; 32], PipelineError<&'static str>> {
-        let cores = Cores { count: NonZeroUsize::new(count).unwrap(), memory: Box::new(memory) };
+        let cores = Cores::with_memory(NonZeroUsize::new(count).unwrap(), memory);
         let mut pieces = layer.chunks(10_000);
         let next = || Ok(pieces.next().map(Bytes::copy_from_slice));
-        let ztoc = build_ztoc(settings(compression), Box::new(Unbounded), cores, next)?;
+        let ztoc = build_ztoc(settings(compression), Box::new(Unbounded), &cores, next)?;
         Ok(ztoc.encoded.sha256())
     }
 
@@ -214,19 +232,41 @@ mod tests {
         let layer = gzip(&archive);
         assert!(layer.len() > 20 * CHUNK);
         let expected = on_one(&layer, Compression::Gzip).unwrap();
-        for (cores, times, decoders) in
-            [(1, 9, 0), (2, 9, 0), (3, 9, 3), (8, 5, 5), (8, 1, 1), (4, 0, 0), (16, 99, 16)]
-        {
-            let memory = Memory { times, ..Memory::default() };
+        for (cores, chunks) in [(1, 9), (2, 9), (3, 9), (8, 5), (8, 2), (8, 1), (4, 0), (16, 99)] {
+            let memory = memory(chunks);
             let found = on_cores(&layer, Compression::Gzip, cores, memory.clone()).unwrap();
-            assert_eq!(found, expected, "{cores} {times}");
-            let load = |of: &AtomicU64| of.load(Ordering::Relaxed);
-            assert_eq!(load(&memory.most), decoders * load(&memory.step), "{cores} {times}");
-            assert_eq!(load(&memory.taken), 0, "{cores} {times}: all of it is back");
+            assert_eq!(found, expected, "{cores} {chunks}");
+            let most = memory.most.load(Ordering::Relaxed) / MEMORY_OF_CHUNK;
+            // On three cores five chunks at once, and those that are being hashed.
+            let decodes = if cores > 2 && chunks > 1 { 1..=12 } else { 0..=0 };
+            assert!(decodes.contains(&most) || cores > 3 && most > 1, "{cores} {chunks}: {most}");
+            assert!(most <= chunks, "{cores} {chunks}: {most}");
+            let taken = memory.taken.load(Ordering::Relaxed);
+            assert_eq!(taken, 0, "{cores} {chunks}: all of it is back");
         }
         let plain = on_one(&archive, Compression::Uncompressed).unwrap();
-        let memory = Memory { times: 9, ..Memory::default() };
-        assert_eq!(on_cores(&archive, Compression::Uncompressed, 4, memory).unwrap(), plain);
+        assert_eq!(on_cores(&archive, Compression::Uncompressed, 4, memory(9)).unwrap(), plain);
+    }
+
+    #[test]
+    fn layers_at_once_share_cores_and_memory_and_give_the_same() {
+        let layers: Vec<_> = (0..6).map(|seed| gzip(&plain_archive(seed, 4 << 20))).collect();
+        let memory = memory(6);
+        let cores = Cores::with_memory(NonZeroUsize::new(6).unwrap(), memory.clone());
+        std::thread::scope(|scope| {
+            for layer in &layers {
+                let cores = &cores;
+                scope.spawn(move || {
+                    let mut pieces = layer.chunks(50_000);
+                    let next = || Ok::<_, ()>(pieces.next().map(Bytes::copy_from_slice));
+                    let settings = settings(Compression::Gzip);
+                    let ztoc = build_ztoc(settings, Box::new(Unbounded), cores, next).unwrap();
+                    let expected = on_one(layer, Compression::Gzip).unwrap();
+                    assert_eq!(ztoc.encoded.sha256(), expected);
+                });
+            }
+        });
+        assert_eq!(memory.taken.load(Ordering::Relaxed), 0, "all of it is back");
     }
 
     #[test]
@@ -234,8 +274,7 @@ mod tests {
         for seed in 0..100 {
             let layer = random_layer(seed);
             let expected = on_one(&layer.bytes, layer.compression).unwrap();
-            let memory = Memory { times: 9, ..Memory::default() };
-            let found = on_cores(&layer.bytes, layer.compression, 4, memory).unwrap();
+            let found = on_cores(&layer.bytes, layer.compression, 4, memory(9)).unwrap();
             assert_eq!(found, expected, "seed {seed}");
         }
     }
@@ -246,7 +285,7 @@ mod tests {
         // The checksum.
         let (middle, checksum) = (layer.len() / 2, layer.len() - 8);
         layer[checksum] ^= 1;
-        let memory = Memory { times: 9, ..Memory::default() };
+        let memory = memory(9);
         let broken = on_cores(&layer, Compression::Gzip, 4, memory.clone());
         assert!(matches!(broken, Err(PipelineError::Build(BuildError::Gzip { .. }))), "{broken:?}");
         layer[middle..middle + 100].fill(0xff);
@@ -259,8 +298,8 @@ mod tests {
             Some(piece) => Ok(Some(Bytes::copy_from_slice(piece))),
             None => Err("the connection broke"),
         };
-        let cores = Cores { count: NonZeroUsize::new(4).unwrap(), memory: Box::new(memory) };
-        let cut = build_ztoc(settings(Compression::Gzip), Box::new(Unbounded), cores, next);
+        let cores = Cores::with_memory(NonZeroUsize::new(4).unwrap(), memory);
+        let cut = build_ztoc(settings(Compression::Gzip), Box::new(Unbounded), &cores, next);
         assert!(matches!(cut, Err(PipelineError::Read("the connection broke"))), "{cut:?}");
     }
 }

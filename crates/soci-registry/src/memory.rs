@@ -77,6 +77,12 @@ impl MemoryPool {
         MemoryHold { free: Arc::clone(&self.free), permit }
     }
 
+    /// Holds `bytes` of the memory if they are free, and nobody who waits is to have them.
+    pub fn try_hold(&self, bytes: u64) -> Option<MemoryHold> {
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(units(bytes)).ok()?;
+        Some(MemoryHold { free: Arc::clone(&self.free), permit: Some(permit) })
+    }
+
     /// Waits likewise for `window` bytes, at most all that windows may take, which are reserved for one
     /// reader, and for `beside` more for what is made of its bytes. `transfer` bounds what the reader
     /// takes on top: no part is larger, and no more are under way.

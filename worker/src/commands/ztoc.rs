@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::{process, thread};
 
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use serde_json::json;
 use soci_indexer::{Cores, build_ztoc};
 use soci_oci::Digest;
@@ -18,10 +20,13 @@ use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
 /// Bytes read from a layer at a time.
 const READ_SIZE: usize = 256 << 10;
 
+/// Pieces that are read and not inflated yet.
+const READ_AHEAD: usize = 4;
+
 pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
     let layer = args.layer.display();
-    let mut file: Box<dyn Read> = if args.layer.as_os_str() == "-" {
-        Box::new(io::stdin().lock())
+    let file: Box<dyn Read + Send> = if args.layer.as_os_str() == "-" {
+        Box::new(io::stdin())
     } else {
         Box::new(File::open(&args.layer).with_context(|| format!("layer {layer}"))?)
     };
@@ -30,14 +35,10 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
         ..ZtocSettings::new(args.compression, args.build_tool_identifier.clone())
     };
     let count = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let cores = Cores { count, memory: Box::new(Unbounded) };
-    let ztoc = build_ztoc(settings, Box::new(Unbounded), cores, || {
-        let mut piece = vec![0; READ_SIZE];
-        let read = file.read(&mut piece)?;
-        piece.truncate(read);
-        Ok::<_, io::Error>((read > 0).then(|| piece.into()))
-    })
-    .with_context(|| format!("layer {layer}"))?;
+    let pieces = read_ahead(file);
+    let next = || pieces.recv().unwrap_or_else(|_| Err(io::Error::other("its reader ended")));
+    let ztoc = build_ztoc(settings, Box::new(Unbounded), &Cores::new(count), next)
+        .with_context(|| format!("layer {layer}"))?;
     write(&args.output, ztoc.encoded.pieces())
         .with_context(|| format!("ztoc {}", args.output.display()))?;
     Ok(writeln!(
@@ -46,6 +47,25 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
         Digest::from_sha256(ztoc.encoded.sha256()),
         ztoc.encoded.size()
     )?)
+}
+
+/// The pieces of a layer, and none at its end. A thread of its own reads them, so that the one that inflates never waits
+/// for a disk or a pipe.
+fn read_ahead(mut layer: impl Read + Send + 'static) -> Receiver<io::Result<Option<Bytes>>> {
+    let (sender, pieces) = sync_channel(READ_AHEAD);
+    thread::spawn(move || {
+        loop {
+            let mut piece = Vec::with_capacity(READ_SIZE);
+            let read = layer.by_ref().take(READ_SIZE as u64).read_to_end(&mut piece);
+            let next = read.map(|read| (read > 0).then(|| piece.into()));
+            let goes_on = matches!(next, Ok(Some(_)));
+            // Who does not want any more of it has closed the channel.
+            if sender.send(next).is_err() || !goes_on {
+                break;
+            }
+        }
+    });
+    pieces
 }
 
 fn write(path: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
