@@ -274,6 +274,61 @@ async fn another_repository_takes_over_what_this_process_has_built_and_nothing_e
 }
 
 #[tokio::test]
+async fn images_that_come_at_once_read_a_layer_that_they_share_once() {
+    let registry = FakeRegistry::start().await;
+    let layers = ten_layers();
+    let image = single(&layers);
+    let options = options(Version::V2);
+    let places = [REPOSITORY, OTHER, "third/place"];
+    for place in places {
+        image.put(&registry, place, "1");
+    }
+    // Another tag of the same layers comes with them.
+    let more = TestImage::single("linux/arm64", &layers);
+    more.put(&registry, REPOSITORY, "2");
+    let jobs = [(places[0], "1"), (places[1], "1"), (places[2], "1"), (REPOSITORY, "2")];
+    let ends = futures_util::future::join_all(jobs.map(|(place, tag)| {
+        let (registry, options) = (&registry, &options);
+        async move {
+            let remote = RemoteRepository::new(registry.client(), registry.repository(place));
+            indexed(index_image(&remote, &name(tag), options).await)
+        }
+    }))
+    .await;
+    let built: usize = ends.iter().map(|report| report.layers.len()).sum();
+    assert_eq!(built, layers.len());
+    let once: u64 = layers.iter().map(|(_, layer)| layer.len() as u64).sum();
+    assert_eq!(ends.iter().map(|report| report.bytes_read).sum::<u64>(), once);
+    assert_eq!(sent(&registry, &layers), once);
+    let full = full_build(&image, "1", &options).await;
+    for report in &ends[..3] {
+        assert_eq!(report.index, full.index);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_layer_builds_it_if_the_first_one_fails() {
+    let registry = FakeRegistry::start().await;
+    let layers = ten_layers();
+    let image = single(&layers);
+    let options = options(Version::V2);
+    for place in [REPOSITORY, OTHER] {
+        image.put(&registry, place, "1");
+    }
+    // The first repository lacks the last layer, so that its image fails in the middle.
+    registry.remove_blob(REPOSITORY, &Digest::sha256_of(&layers[9].1));
+    let [here, there] = [REPOSITORY, OTHER]
+        .map(|place| RemoteRepository::new(registry.client(), registry.repository(place)));
+    let of_tag = name("1");
+    let (failed, report) =
+        tokio::join!(index_image(&here, &of_tag, &options), index_image(&there, &of_tag, &options));
+    assert!(failed.is_err(), "{failed:?}");
+    let report = indexed(report);
+    assert_eq!(report.layers.len() + report.reused.len(), layers.len());
+    assert_eq!(report.index, full_build(&image, "1", &options).await.index);
+}
+
+#[tokio::test]
 async fn nobody_learns_what_is_in_a_layer_that_they_do_not_have() {
     let registry = FakeRegistry::start().await;
     let (secret, own) = (gzip_layer(1, 60_000), gzip_layer(2, 60_000));

@@ -221,6 +221,12 @@ async fn build_and_store<S: ImageStore>(
     if let Some(own) = offers.own(&store, &layer, &settings).await {
         return reused(own);
     }
+    let claim = offers.claim(&store, &layer, &settings).await;
+    if matches!(claim, Some((_, true)))
+        && let Some(own) = offers.own(&store, &layer, &settings).await
+    {
+        return reused(own);
+    }
     // Held until the ztoc is on its way, so that finished ones do not pile up behind slow uploads.
     let slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
     if let Some(other) = offers.other(&store, &layer, &settings, &options.budget).await {

@@ -44,7 +44,10 @@
 //! (`prefetch.rs`), whoever built them.
 //!
 //! What was taken from the repository is no own work: it is looked for and checked again the next time.
+//!
+//! Nor is a layer read twice because two images with it come at once: the second waits for the first (`reuse/claims.rs`).
 
+mod claims;
 mod neighbours;
 mod own_work;
 mod results;
@@ -65,6 +68,7 @@ use crate::output::blob_copy::BlobCopy;
 use crate::report::{ReusedLayer, ZtocSource};
 use crate::store::ImageStore;
 use crate::stored::ZTOC_FACTOR;
+use claims::{Claim, Claims};
 use neighbours::Near;
 use own_work::OwnWork;
 pub(crate) use own_work::OwnZtoc;
@@ -87,6 +91,7 @@ const MOST_TRIED: usize = 2;
 pub struct Reuse {
     scope: ReuseScope,
     own_work: OwnWork,
+    claims: Claims,
     looks: Looks,
     turns: Arc<Semaphore>,
 }
@@ -101,7 +106,8 @@ impl Reuse {
     /// Nothing is known yet.
     pub fn new(scope: ReuseScope) -> Self {
         let (own_work, looks) = (OwnWork::default(), Looks::default());
-        Self { scope, own_work, looks, turns: Arc::new(Semaphore::new(ASKED_AT_ONCE)) }
+        let turns = Arc::new(Semaphore::new(ASKED_AT_ONCE));
+        Self { scope, own_work, claims: Claims::default(), looks, turns }
     }
 
     /// Whose ztocs are taken.
@@ -231,6 +237,18 @@ impl Offers {
             }
         }
         None
+    }
+
+    /// Waits until no other image of this process builds the ztoc of this layer. The caller holds no slot and no memory of
+    /// layers, and keeps what is returned until the ztoc is stored. Says whether it may be had now from who built it.
+    pub(crate) async fn claim<S: ImageStore>(
+        &self,
+        store: &S,
+        layer: &LayerToBuild,
+        settings: &ZtocSettings,
+    ) -> Option<(Claim, bool)> {
+        let (reuse, repository) = (self.reuse.as_ref()?, store.repository()?);
+        Some(reuse.claims.claim(repository, layer.key.digest, settings).await)
     }
 
     fn known(&self, layer: &LayerToBuild, settings: &ZtocSettings) -> Option<(&Reuse, OwnZtoc)> {
