@@ -1,8 +1,10 @@
 //! Images in registries that can be read in fewer ways than the specification says: no referrers API, no HEAD, no
 //! ranges. What a plain GET gives is enough, and the second time nothing is written.
 
+use std::num::NonZeroUsize;
+
 use serde_json::Value;
-use soci_indexer::{Budget, IndexError, VerifyError, verify_image};
+use soci_indexer::{Budget, IndexError, Options, VerifyError, verify_image};
 use soci_manifest::Version;
 use soci_oci::{TagOrDigest, media_type, referrers};
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
@@ -223,4 +225,23 @@ async fn a_subject_is_listed_once_however_the_registry_refuses() {
     let (_, list) = registry.manifest(REPOSITORY, &tag).unwrap();
     let list: Value = serde_json::from_slice(&list).unwrap();
     assert_eq!(list["manifests"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_image_gets_the_same_index_on_any_number_of_cores() {
+    let sizes = [20 << 20, 9 << 20, 300_000];
+    let layers: Vec<_> = (1..).zip(sizes).map(|(seed, size)| gzip_layer(seed, size)).collect();
+    let image = TestImage::single("linux/amd64", &layers);
+    let mut found = Vec::new();
+    for (cores, at_once) in [(1, 1), (3, 1), (8, 3)] {
+        let registry = FakeRegistry::start().await;
+        image.put(&registry, REPOSITORY, "1");
+        let [cores, at_once] = [cores, at_once].map(|count| NonZeroUsize::new(count).unwrap());
+        let budget = Budget::on_cores(cores, at_once, 512 << 20);
+        let report =
+            indexed(index(&registry, "1", &Options { budget, ..options(Version::V2) }).await);
+        assert_eq!(report.layers.len(), sizes.len());
+        found.push((report.index, report.bytes_read));
+    }
+    assert!(found.iter().all(|index| *index == found[0]), "{found:?}");
 }

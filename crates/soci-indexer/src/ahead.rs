@@ -89,6 +89,9 @@ pub(crate) struct Chunks<'scope, 'env> {
     /// What is left of the piece that came last.
     piece: Bytes,
     offset: u64,
+    /// Whether all pieces have come.
+    last_came: bool,
+    /// Whether all of them are among the chunks.
     ended: bool,
     misses: usize,
     /// Nothing is decoded ahead in front of this place.
@@ -112,6 +115,7 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
             spare: Vec::new(),
             piece: Bytes::new(),
             offset: 0,
+            last_came: false,
             ended: false,
             misses: 0,
             // A layer begins with what cannot be decoded ahead.
@@ -138,7 +142,10 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
                 Some((held, ahead, room)) => {
                     (self.chunk(next)?, Some(held), Work::Later(ahead, room))
                 }
-                None => (self.next_piece(next)?, None, Work::None),
+                None if self.waiting.is_empty() => (self.next_piece(next)?, None, Work::None),
+                // The memory that a piece comes in is what the next one comes in: a piece that waits would keep out the others
+                // that are waited for.
+                None => (Bytes::copy_from_slice(&self.next_piece(next)?), None, Work::None),
             };
             self.ended = bytes.is_empty();
             self.decode_last(&bytes);
@@ -210,10 +217,11 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
         &mut self,
         next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
     ) -> Result<Bytes, E> {
-        while self.piece.is_empty() {
+        // Nobody is asked again after the last one: there might be no answer.
+        while self.piece.is_empty() && !self.last_came {
             match next()? {
                 Some(piece) => self.piece = piece,
-                None => break,
+                None => self.last_came = true,
             }
         }
         Ok(std::mem::take(&mut self.piece))

@@ -123,6 +123,11 @@ impl Budget {
     /// memory is not enough for so many, fewer layers are built at once.
     pub fn new(layers: NonZeroUsize, memory: u64) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self::on_cores(cores, layers, memory)
+    }
+
+    /// The same on so many cores, however many this machine has.
+    pub fn on_cores(cores: NonZeroUsize, layers: NonZeroUsize, memory: u64) -> Self {
         let layers = layers.get().min(MOST_LAYERS.max(4 * cores.get()));
         let memory = memory.max(Self::LEAST_MEMORY);
         let (documents, results) = (for_documents(memory), for_results(memory));

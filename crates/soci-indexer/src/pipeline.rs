@@ -212,8 +212,14 @@ mod tests {
         memory: Memory,
     ) -> Result<[u8; 32], PipelineError<&'static str>> {
         let cores = Cores::with_memory(NonZeroUsize::new(count).unwrap(), memory);
-        let mut pieces = layer.chunks(10_000);
-        let next = || Ok(pieces.next().map(Bytes::copy_from_slice));
+        let mut pieces = Some(layer.chunks(10_000));
+        let next = || {
+            let piece = pieces.as_mut().expect("nobody asks after the last one").next();
+            if piece.is_none() {
+                pieces = None;
+            }
+            Ok(piece.map(Bytes::copy_from_slice))
+        };
         let ztoc = build_ztoc(settings(compression), Box::new(Unbounded), &cores, next)?;
         Ok(ztoc.encoded.sha256())
     }

@@ -44,7 +44,8 @@ fn rounds(most: u64) -> u64 {
 }
 
 fn damage(layer: &mut [u8], random: &mut Rng) {
-    for _ in 0..random.usize(..3) {
+    let times = if layer.is_empty() { 0 } else { random.usize(..3) };
+    for _ in 0..times {
         let at = random.usize(..layer.len());
         layer[at] ^= 1 << random.u8(..8);
     }
