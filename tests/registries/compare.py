@@ -317,7 +317,7 @@ def why(said, errors):
     """What a client says of its failure: in its result, if it prints one, else in its last line."""
     try:
         result = json.loads(said)
-        return clean(result.get("reason") or result["error"])
+        return clean(result.get("detail") or result.get("reason") or result["error"])
     except (ValueError, KeyError, AttributeError):
         return last_line(errors or said)
 

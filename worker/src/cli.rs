@@ -8,13 +8,14 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use soci_config::{bytes, suffix};
-use soci_manifest::{Generation, Version};
-use soci_oci::{Platform, Tag};
+use clap::{Args, Parser, Subcommand};
+use soci_config::bytes;
+use soci_oci::Platform;
 
+pub(crate) use budget::BudgetArgs;
 pub(crate) use connection::ConnectionArgs;
 pub(crate) use healthcheck::{HealthcheckArgs, StatusArgs};
+pub(crate) use index::{IndexArgs, Optimization, PrefetchArgs};
 #[cfg(feature = "aws")]
 pub(crate) use letters::{
     DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs,
@@ -24,7 +25,8 @@ pub(crate) use login::LoginArgs;
 #[cfg(feature = "aws")]
 pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WakeArgs, WorkArgs};
 pub(crate) use package::{CompletionsArgs, ManArgs};
-use values::{memory, span_size, version};
+pub(crate) use result_args::ResultArgs;
+use values::span_size;
 #[cfg(feature = "aws")]
 pub(crate) use variables::WorkerArgs;
 pub(crate) use wait::WaitArgs;
@@ -34,8 +36,10 @@ use without_aws::{
     Ignored as ReplayArgs, Ignored as WorkerArgs,
 };
 
+mod budget;
 mod connection;
 mod healthcheck;
+mod index;
 #[cfg(feature = "aws")]
 mod letters;
 mod local;
@@ -43,6 +47,7 @@ mod login;
 #[cfg(feature = "aws")]
 mod ops;
 mod package;
+mod result_args;
 mod values;
 #[cfg(feature = "aws")]
 mod variables;
@@ -60,7 +65,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Build the SOCI index of an image and push it beside the image
+    /// Build the SOCI indexes of images and push them beside the images
     Index(IndexArgs),
     /// Check that an image's SOCI indexes match its layers
     Verify(VerifyArgs),
@@ -115,95 +120,11 @@ pub(crate) struct ImageArgs {
     pub(crate) connection: ConnectionArgs,
     #[command(flatten)]
     pub(crate) login: LoginArgs,
-    /// Memory for manifests, downloads in flight and ztocs [default: three fifths of what there is]
-    #[arg(long, value_name = "BYTES", value_parser = memory)]
-    pub(crate) memory: Option<u64>,
-    /// Layers worked on at once [default: the number of cores]
-    #[arg(long, value_name = "N")]
-    pub(crate) concurrency: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArgs,
     /// Print the result as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub(crate) struct IndexArgs {
-    #[command(flatten)]
-    pub(crate) image: ImageArgs,
-    /// Version of the SOCI index: v2 writes a converted image under a tag of its own, v1 attaches
-    /// indexes to the image itself
-    #[arg(long, value_name = "VERSION", value_parser = version(), ignore_case = true, default_value = "v2")]
-    pub(crate) index_version: Version,
-    /// What is added to the image's tag for the converted image (v2) [default: -soci]
-    #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
-    pub(crate) tag_suffix: Option<String>,
-    /// The tag of the converted image (v2)
-    #[arg(long, value_name = "TAG", conflicts_with = "tag_suffix")]
-    pub(crate) output_tag: Option<Tag>,
-    /// Where the result goes instead of beside the image, with what it needs of it: REGISTRY/REPOSITORY[:TAG],
-    /// oci:DIR[:NAME] or oci-archive:FILE[:NAME]
-    #[arg(long, value_name = "PLACE")]
-    pub(crate) output: Option<String>,
-    /// Index this platform only; may be given several times [default: all platforms]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Vec<Platform>,
-    /// Smaller layers get no ztoc
-    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "10MiB")]
-    pub(crate) min_layer_size: u64,
-    /// Bytes between checkpoints
-    #[arg(long, value_name = "BYTES", value_parser = span_size, default_value = "4MiB")]
-    pub(crate) span_size: u64,
-    /// Name of the building tool that the index carries; it changes all digests
-    #[arg(long, value_name = "STR", default_value = soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
-    pub(crate) build_tool_identifier: String,
-    /// The release of soci-snapshotter that can use the index. 0.11: every one, and layers of several gzip
-    /// members get no ztoc, as snapshotters before 0.14 would give wrong bytes. 0.16: those from 0.14 on,
-    /// with the bytes of the newest release [default: 0.11, and 0.16 where something is prefetched]
-    #[arg(long, value_name = "0.11|0.16")]
-    pub(crate) compatible_with: Option<Generation>,
-    #[command(flatten)]
-    pub(crate) prefetch: PrefetchArgs,
-    /// Say in the index which layers have no extended attributes, for faster mounts
-    #[arg(long, value_enum, value_name = "xattr", value_delimiter = ',')]
-    pub(crate) optimizations: Vec<Optimization>,
-    /// Name the span size in an index for 0.11 as well, as soci-snapshotter does from 0.12 on; it changes
-    /// the digests of all SOCI indexes
-    #[arg(long)]
-    pub(crate) annotate_span_size: bool,
-    /// Build everything again, whatever is there already
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Build the ztocs of all layers, also of those that were indexed before under another tag. A result that is there
-    /// already stays
-    #[arg(long)]
-    pub(crate) no_reuse: bool,
-    /// Fail where soci-snapshotter fails on the image, instead of indexing the platforms and layers that can be
-    /// indexed and saying which are left out
-    #[arg(long)]
-    pub(crate) strict: bool,
-}
-
-/// What a snapshotter fetches before it mounts a layer.
-#[derive(Debug, Args)]
-pub(crate) struct PrefetchArgs {
-    /// Have this file fetched before its layer is mounted; may be given several times, or with commas
-    #[arg(long = "prefetch-file", value_name = "PATH", value_delimiter = ',')]
-    pub(crate) files: Vec<String>,
-    /// The same for the files of a JSON list
-    #[arg(long = "prefetch-files-json", value_name = "FILE")]
-    pub(crate) json_list: Option<PathBuf>,
-    /// The same for the files that the image's label soci-index-builder.prefetch-files names
-    #[arg(long = "prefetch-label")]
-    pub(crate) label: bool,
-    /// The same for what the image's program needs to start: itself, its interpreter, the libraries it needs
-    #[arg(long = "prefetch-auto")]
-    pub(crate) auto: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Optimization {
-    Xattr,
 }
 
 #[derive(Debug, Args)]

@@ -36,13 +36,16 @@ use crate::{process, report};
 /// Runs a command. The exit code is 0 if it did its work or had none, 1 if it failed; mistakes on
 /// the command line end with 2. An I/O error without context is one of standard output.
 pub(crate) fn run(command: Command) -> ExitCode {
-    match command {
+    match &command {
         // What runs unattended logs as its configuration says.
         Command::Worker(_) => {}
         // It prints how each job ended, which the service would log once more.
         Command::Local(_) => {
             process::log_to_stderr("warn,soci_service::consumer=off,soci_service::job_log=off");
         }
+        // Of libraries only errors are heard in any case.
+        Command::Index(args) if args.told.verbose => process::log_to_stderr("debug"),
+        Command::Index(args) if args.told.quiet => process::log_to_stderr("error"),
         _ => process::log_to_stderr("warn"),
     }
     let result = match command {

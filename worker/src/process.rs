@@ -1,18 +1,24 @@
 //! The process: its logs, its threads, and the signals that end it.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 
 use anyhow::Context as _;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+use tokio::sync::oneshot;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+/// Exit code for a mistake on the command line, as clap has it.
+pub(crate) const MISTAKE: u8 = 2;
 
 /// Sets up logs for a command that people run: to standard error, what `RUST_LOG` says or else
 /// `default` lets through. Does nothing the second time.
 pub(crate) fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let layer = fmt::layer().with_writer(io::stderr).with_filter(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = layer.with_ansi(soci_logs::stderr_colours()).with_filter(filter);
     let _ = soci_logs::install(vec![layer.boxed()]);
 }
 
@@ -29,15 +35,56 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(result)
 }
 
-/// Done when the process is told to stop, by SIGTERM (ECS, `kill`) or SIGINT (Ctrl-C). From the call
-/// on, neither ends the process by itself. To be called on a runtime.
-pub(crate) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
+/// What told the process to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopSignal {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM: ECS, a runner of pipelines, `kill`.
+    Terminate,
+}
+
+impl StopSignal {
+    /// The exit code of what was ended by it, as shells have it: 128 and the signal's number.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+impl fmt::Display for StopSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        })
+    }
+}
+
+/// Done when the process is told to stop. From the call on, neither signal ends the process by itself, but for a Ctrl-C
+/// after that: whoever presses it again waits for nothing. SIGTERM may come again while a service finishes its work. To
+/// be called on a runtime.
+pub(crate) fn told_to_stop() -> io::Result<impl Future<Output = StopSignal>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let first = tokio::select! {
+            _ = terminate.recv() => StopSignal::Terminate,
+            _ = interrupt.recv() => StopSignal::Interrupt,
+        };
+        // Nobody may be listening any more.
+        let _ = tell.send(first);
+        interrupt.recv().await;
+        std::process::exit(StopSignal::Interrupt.exit_code().into());
+    });
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        match told.await {
+            Ok(signal) => signal,
+            // The runtime ends, and this with it.
+            Err(_) => std::future::pending().await,
         }
     })
 }

@@ -1,62 +1,177 @@
-//! Progress bars on a terminal.
+//! How far a command is, on standard error: bars on a terminal, and elsewhere, as in the log of a pipeline, a line every
+//! ten seconds. Where more is told than that, there are lines on a terminal too, as bars would be drawn over.
 
-use std::collections::HashMap;
+mod bars;
+mod lines;
+mod retries;
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use soci_indexer::ImageEvent;
-use soci_oci::Digest;
+use tokio::time::{Instant, interval_at};
 
-/// One bar for each layer that is being built and each blob that is being copied, on standard error.
-#[derive(Debug)]
-pub(crate) struct Bars {
-    all: MultiProgress,
-    layers: Mutex<HashMap<Digest, ProgressBar>>,
+use bars::Bars;
+use lines::{Lines, PERIOD};
+pub(crate) use retries::RetryNotes;
+
+/// How much is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Nothing.
+    Nothing,
+    /// How far the work is.
+    Progress,
+    /// The same beside a log.
+    BesideLog,
 }
 
-impl Bars {
-    /// Bars that are drawn only if standard error is a terminal.
-    pub(crate) fn new() -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        Self { all, layers: Mutex::default() }
+/// How far a command is.
+#[derive(Debug)]
+pub(crate) struct Progress(View);
+
+#[derive(Debug)]
+enum View {
+    Nothing,
+    Bars(Bars),
+    Lines(Mutex<Lines>),
+}
+
+impl Progress {
+    pub(crate) fn new(shown: Shown) -> Self {
+        Self(match shown {
+            Shown::Nothing => View::Nothing,
+            Shown::Progress if std::io::stderr().is_terminal() => View::Bars(Bars::new()),
+            Shown::Progress | Shown::BesideLog => View::Lines(Mutex::default()),
+        })
+    }
+
+    /// The next image is begun.
+    pub(crate) fn begin(&self, image: &str) {
+        match &self.0 {
+            View::Nothing => {}
+            View::Bars(bars) => bars.clear(),
+            View::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).begin(image),
+        }
+    }
+
+    /// Shows what has happened.
+    pub(crate) fn show(&self, event: &ImageEvent<'_>) {
+        match &self.0 {
+            View::Nothing => {}
+            View::Bars(bars) => bars.draw(event),
+            View::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).note(event),
+        }
+    }
+
+    /// Says something, which bars make room for.
+    pub(crate) fn say(&self, line: impl Display) {
+        match &self.0 {
+            View::Bars(bars) => bars.above(|| say(&line)),
+            View::Nothing | View::Lines(_) => say(&line),
+        }
+    }
+
+    /// Says something that belongs to the progress, and is not said where that is not shown.
+    pub(crate) fn note(&self, line: impl Display) {
+        if !matches!(self.0, View::Nothing) {
+            self.say(line);
+        }
     }
 
     /// Takes all bars off the terminal, those of layers that were not finished too.
     pub(crate) fn clear(&self) {
-        // A terminal that cannot be written to shows nothing anyway.
-        let _ = self.all.clear();
+        if let View::Bars(bars) = &self.0 {
+            bars.clear();
+        }
     }
 
-    fn with_bar(&self, layer: &Digest, act: impl FnOnce(&ProgressBar)) {
-        let layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bar) = layers.get(layer) {
-            act(bar);
+    /// Says the lines when their time has come, as long as it is polled.
+    pub(crate) async fn tell(&self) -> Infallible {
+        self.tell_to(say).await
+    }
+
+    async fn tell_to(&self, say: impl Fn(&String)) -> Infallible {
+        let View::Lines(lines) = &self.0 else { return std::future::pending().await };
+        let mut ticks = interval_at(Instant::now() + PERIOD, PERIOD);
+        loop {
+            ticks.tick().await;
+            let line = lines.lock().unwrap_or_else(PoisonError::into_inner).line();
+            if let Some(line) = line {
+                say(&line);
+            }
         }
     }
 }
 
-impl Bars {
-    /// Draws what has happened.
-    pub(crate) fn draw(&self, event: &ImageEvent<'_>) {
-        match *event {
-            ImageEvent::LayerStarted { layer, size } => self.begin(layer, size),
-            ImageEvent::LayerRead { layer, bytes } => self.with_bar(layer, |bar| bar.inc(bytes)),
-            ImageEvent::LayerRestarted { layer } => self.with_bar(layer, ProgressBar::reset),
-            ImageEvent::LayerDone { layer } | ImageEvent::LayerLeftOut { layer, .. } => {
-                self.with_bar(layer, ProgressBar::finish_and_clear);
+/// Nobody is left to tell if that fails.
+fn say(line: &impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use soci_oci::Digest;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_comes_every_ten_seconds_with_bytes_rate_and_layer() {
+        let progress = Progress::new(Shown::BesideLog);
+        let said = Mutex::new(Vec::new());
+        let layer = Digest::sha256_of(b"layer");
+        let begun = Instant::now();
+        let work = async {
+            // Between the lines, so that it is clear what comes first.
+            sleep(Duration::from_millis(500)).await;
+            progress.begin("r/app:1");
+            sleep(Duration::from_secs(10)).await;
+            progress.show(&ImageEvent::Planned { layers: 1, bytes: 50 << 20 });
+            progress.show(&ImageEvent::LayerStarted { layer: &layer, size: 50 << 20 });
+            for _ in 0..20 {
+                progress.show(&ImageEvent::LayerRead { layer: &layer, bytes: 2 << 20 });
+                sleep(Duration::from_secs(1)).await;
             }
-            ImageEvent::CopyStarted { blob, size } => self.begin(blob, size),
-            ImageEvent::CopyRead { blob, bytes } => self.with_bar(blob, |bar| bar.inc(bytes)),
-            ImageEvent::CopyDone { blob } => self.with_bar(blob, ProgressBar::finish_and_clear),
-            _ => {}
+            progress.show(&ImageEvent::LayerDone { layer: &layer });
+        };
+        let tell = progress.tell_to(|line| {
+            said.lock().unwrap().push((begun.elapsed().as_secs(), line.clone()));
+        });
+        tokio::select! {
+            _ = timeout(Duration::from_secs(35), tell) => panic!("the work takes 30.5 s"),
+            () = work => {}
         }
+        let short = layer.short();
+        assert_eq!(
+            *said.lock().unwrap(),
+            [
+                (10, "r/app:1: reading its manifests".to_owned()),
+                (
+                    20,
+                    format!(
+                        "r/app:1: read 20.0 MiB of 50.0 MiB, 2.0 MiB/s; layer {short} 20.0 MiB of 50.0 MiB"
+                    )
+                ),
+                (
+                    30,
+                    format!(
+                        "r/app:1: read 40.0 MiB of 50.0 MiB, 2.0 MiB/s; layer {short} 40.0 MiB of 50.0 MiB"
+                    )
+                ),
+            ]
+        );
     }
 
-    fn begin(&self, layer: &Digest, size: u64) {
-        let template = "{prefix} {bar:30} {binary_bytes:>11} of {binary_total_bytes:<11} {binary_bytes_per_sec} {eta}";
-        let style =
-            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = self.all.add(ProgressBar::new(size).with_style(style).with_prefix(layer.short()));
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer, bar);
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_said_where_nothing_is_wanted() {
+        let progress = Progress::new(Shown::Nothing);
+        progress.begin("r/app:1");
+        let tell = progress.tell_to(|line| panic!("{line}"));
+        assert!(timeout(Duration::from_mins(5), tell).await.is_err());
     }
 }

@@ -6,67 +6,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use soci_indexer::{CopyReport, LayerReport, Report, ReusedLayer, Verification};
+use soci_indexer::{CopyReport, Verification};
 use soci_manifest::LayerPrefetch;
-use soci_oci::Digest;
 use soci_text::size;
 
-/// How indexing an image came out for the command: an image that needs no index is no failure.
-pub(crate) type IndexResult = Result<Report, NothingToIndex>;
+mod index;
 
-/// Why an image needs no index.
-#[derive(Clone, Debug)]
-pub(crate) struct NothingToIndex {
-    pub(crate) image: Digest,
-    pub(crate) reason: String,
-}
-
-/// The one object that `index --json` prints. `failure` is the chain of errors.
-pub(crate) fn index_json(image: &str, result: Result<&IndexResult, &str>) -> Value {
-    let (outcome, reason, report) = match result {
-        Ok(Ok(report)) if report.already_there => ("already-indexed", None, Some(report)),
-        Ok(Ok(report)) => ("indexed", None, Some(report)),
-        Ok(Err(nothing)) => ("skipped", Some(nothing.reason.clone()), None),
-        Err(failure) => ("failed", Some(failure.to_owned()), None),
-    };
-    let layers = report.map_or(&[][..], |report| &report.layers);
-    json!({
-        "outcome": outcome,
-        "reason": reason,
-        "image": image,
-        "image_digest": match result {
-            Ok(Err(nothing)) => Some(nothing.image.to_string()),
-            _ => report.map(|report| report.image.to_string()),
-        },
-        "index": report.map(|report| report.index.to_string()),
-        "indexes": report.map_or(&[][..], |report| &report.indexes).iter().map(|index| json!({
-            "platform": index.platform.as_ref().map(ToString::to_string),
-            "image_manifest": index.image_manifest.to_string(),
-            "soci_index": index.digest.to_string(),
-        })).collect::<Vec<_>>(),
-        "tag": report.and_then(|report| report.tag.as_ref()).map(ToString::to_string),
-        "layers": layers.iter().map(layer_json).collect::<Vec<_>>(),
-        "reused_layers": report.map_or(&[][..], |report| &report.reused).iter().map(reused_json).collect::<Vec<_>>(),
-        "skipped_layers": report.map_or(&[][..], |report| &report.skipped).iter().map(|layer| json!({
-            "digest": layer.digest.to_string(),
-            "size": layer.size,
-            "reason": layer.decision.to_string(),
-            "code": layer.decision.code(),
-        })).collect::<Vec<_>>(),
-        "left_out_platforms": report.map_or(&[][..], |report| &report.left_out_platforms).iter().map(|left_out| json!({
-            "platform": left_out.platform.as_ref().map(ToString::to_string),
-            "image_manifest": left_out.image.map(|image| image.to_string()),
-            "reason": left_out.reason,
-            "code": left_out.code,
-        })).collect::<Vec<_>>(),
-        "unlike_reference": report.map(Report::unlike_reference).unwrap_or_default(),
-        "prefetch": report.map_or(&[][..], |report| &report.prefetch).iter().map(prefetch_json).collect::<Vec<_>>(),
-        "prefetch_files": report.map_or(&[][..], |report| &report.prefetch_files),
-        "warnings": report.map_or(&[][..], |report| &report.warnings),
-        "bytes_read": report.map_or(0, |report| report.bytes_read),
-        "seconds": report.map_or(0.0, |report| seconds(report.elapsed)),
-    })
-}
+pub(crate) use index::{IndexEnd, IndexFailure, IndexResult, NothingToIndex};
 
 fn prefetch_json(prefetch: &LayerPrefetch) -> Value {
     json!({
@@ -81,103 +27,6 @@ fn prefetch_text(prefetch: &LayerPrefetch) -> String {
     let spans = prefetch.artifact.span_count();
     let noun = if spans == 1 { "span" } else { "spans" };
     format!("  {}  prefetch of {spans} {noun}\n", prefetch.layer.short())
-}
-
-fn layer_json(layer: &LayerReport) -> Value {
-    json!({
-        "digest": layer.digest.to_string(),
-        "size": layer.size,
-        "ztoc": layer.ztoc.to_string(),
-        "ztoc_size": layer.ztoc_size,
-        "files": layer.files,
-        "spans": layer.spans,
-        "seconds": seconds(layer.elapsed),
-    })
-}
-
-fn reused_json(layer: &ReusedLayer) -> Value {
-    json!({
-        "digest": layer.digest.to_string(),
-        "size": layer.size,
-        "ztoc": layer.ztoc.to_string(),
-        "ztoc_size": layer.ztoc_size,
-        "files": layer.files,
-        "spans": layer.spans,
-        "from": layer.from.name(),
-    })
-}
-
-/// What `index` prints for people.
-pub(crate) fn index_text(image: &str, result: &IndexResult) -> String {
-    match result {
-        Ok(report) if report.already_there => report_text("already indexed", image, report),
-        Ok(report) => report_text("indexed", image, report),
-        Err(nothing) => format!("skipped {image}\n  {}\n", nothing.reason),
-    }
-}
-
-fn report_text(outcome: &str, image: &str, report: &Report) -> String {
-    let mut text = format!("{outcome} {image}\n");
-    if !(report.layers.is_empty() && report.reused.is_empty()) {
-        let built = report.layers.iter().map(|layer| {
-            [
-                layer.digest.short(),
-                size(layer.size),
-                layer.ztoc.short(),
-                size(layer.ztoc_size),
-                layer.files.to_string(),
-                layer.spans.to_string(),
-                format!("{:.1} s", seconds(layer.elapsed)),
-            ]
-        });
-        let reused = report.reused.iter().map(|layer| {
-            [
-                layer.digest.short(),
-                size(layer.size),
-                layer.ztoc.short(),
-                size(layer.ztoc_size),
-                layer.files.to_string(),
-                layer.spans.to_string(),
-                "reused".to_owned(),
-            ]
-        });
-        let rows = built.chain(reused);
-        let head = ["layer", "size", "ztoc", "size", "files", "spans", "time"];
-        text.push_str(&table(head, rows));
-    }
-    for layer in &report.skipped {
-        let (digest, shown) = (layer.digest.short(), size(layer.size));
-        let _ = writeln!(text, "  {digest}  {shown}  no ztoc: {}", layer.decision);
-    }
-    for left_out in &report.left_out_platforms {
-        let platform = left_out.platform.as_ref().map_or("-".to_owned(), ToString::to_string);
-        let _ = writeln!(text, "  {platform:<16} left out: {}", left_out.reason);
-    }
-    for unlike in report.unlike_reference() {
-        let _ = writeln!(text, "  unlike soci-snapshotter: {unlike}");
-    }
-    text.extend(report.prefetch.iter().map(prefetch_text));
-    for file in &report.prefetch_files {
-        let _ = writeln!(text, "  prefetched: {file}");
-    }
-    for warning in &report.warnings {
-        let _ = writeln!(text, "  warning: {warning}");
-    }
-    for index in &report.indexes {
-        let platform = index.platform.as_ref().map_or("-".to_owned(), ToString::to_string);
-        let _ = writeln!(text, "  {platform:<16} SOCI index {}", index.digest);
-    }
-    match &report.tag {
-        Some(tag) => {
-            let _ = writeln!(text, "  image index {} tagged {tag}", report.index);
-        }
-        None => {
-            let _ = writeln!(text, "  attached to {}", report.image);
-        }
-    }
-    let _ =
-        writeln!(text, "  read {} in {:.1} s", size(report.bytes_read), seconds(report.elapsed));
-    text
 }
 
 /// The one object that `verify --json` prints.
@@ -296,6 +145,11 @@ pub(crate) fn complain(message: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "error: {message}");
 }
 
+/// Tells on standard error what is going on.
+pub(crate) fn note(message: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
 /// Tells a warning on standard error.
 pub(crate) fn warn(message: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "warning: {message}");
@@ -327,23 +181,5 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["a".to_owned(), "10".to_owned()], ["bbb".to_owned(), "2".to_owned()]];
         assert_eq!(table(["x", "y"], rows.into_iter()), "  x     y\n  a    10\n  bbb   2\n");
-    }
-
-    #[test]
-    fn a_failure_is_an_object_with_all_keys() {
-        let value = index_json("r/i:1", Err("no"));
-        assert_eq!(value["outcome"], "failed");
-        assert_eq!(value["reason"], "no");
-        let keys = [
-            "image",
-            "index",
-            "indexes",
-            "tag",
-            "layers",
-            "reused_layers",
-            "bytes_read",
-            "seconds",
-        ];
-        assert!(keys.iter().all(|key| value.get(key).is_some()));
     }
 }

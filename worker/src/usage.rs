@@ -6,7 +6,7 @@
 //! | 1 | it failed |
 //! | 2 | a mistake on the command line: a flag, an argument, two that exclude each other, one that is missing |
 //! | 64 | a mistake in the configuration: a variable of the environment |
-//! | 130 | interrupted |
+//! | 130, 143 | interrupted by Ctrl-C (SIGINT), by SIGTERM |
 //!
 //! A value that a flag takes from a variable is a mistake where it was written: `--index-version 3` on the command line,
 //! `SOCI_INDEX_VERSION=3` in the configuration. Whatever a command finds out about its flags later on ends in
@@ -20,10 +20,8 @@ use clap::{Arg, Command, CommandFactory as _, Error, Parser as _};
 use soci_config::Problems;
 
 use crate::cli::Cli;
+use crate::process::MISTAKE;
 use crate::report;
-
-/// Exit code for a mistake on the command line, as clap has it.
-const MISTAKE: u8 = 2;
 
 /// The command line. A mistake in it, and help that it asks for, ends the program.
 pub(crate) fn parse() -> Cli {

@@ -44,7 +44,8 @@ fn an_image_is_indexed_found_indexed_and_verified() {
     assert_eq!((code, &first["outcome"]), (0, &"indexed".into()), "{first}");
     assert_eq!(first["image"], image);
     assert_eq!(first["tag"], "1-soci");
-    assert!(first["reason"].is_null());
+    assert!(first["reason"].is_null() && first["detail"].is_null());
+    assert_eq!((&first["built"], &first["reused"]), (&1.into(), &0.into()));
     assert!(first["index"].as_str().unwrap().starts_with("sha256:"));
     assert!(first["bytes_read"].as_u64().unwrap() > 0 && first["seconds"].is_f64());
     let platforms = first["indexes"].as_array().unwrap();
@@ -87,6 +88,7 @@ fn a_layer_that_was_indexed_before_is_not_read_unless_that_is_wanted() {
     let (_, second) = run_json(&all);
     let (built, reused) = (&second["layers"], &second["reused_layers"]);
     assert_eq!((built.as_array().unwrap().len(), reused.as_array().unwrap().len()), (1, 1));
+    assert_eq!((&second["built"], &second["reused"]), (&1.into(), &1.into()));
     assert_eq!(second["bytes_read"], built[0]["size"]);
     for key in ["digest", "size", "ztoc", "ztoc_size", "files", "spans"] {
         assert_eq!(reused[0][key], first["layers"][0][key], "{key}");
@@ -194,7 +196,10 @@ fn a_skipped_image_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     let (code, skipped) = run_json(&["index", &layout(folder.path())]);
     assert_eq!((code, &skipped["outcome"]), (0, &"skipped".into()), "{skipped}");
-    assert!(skipped["reason"].as_str().unwrap().contains("smaller than 10.0 MiB"));
+    assert_eq!(skipped["reason"], "nothing-to-index");
+    assert!(skipped["detail"].as_str().unwrap().contains("smaller than 10.0 MiB"));
+    let layers = skipped["skipped_layers"].as_array().unwrap();
+    assert_eq!((layers.len(), &layers[0]["code"]), (2, &"too-small".into()), "{skipped}");
 }
 
 #[test]
@@ -203,7 +208,8 @@ fn a_failure_is_told_on_both_channels_and_exits_with_1() {
     let image = format!("oci:{}:1", folder.path().display());
     let (code, failed) = run_json(&["index", &image]);
     assert_eq!((code, &failed["outcome"]), (1, &"failed".into()), "{failed}");
-    assert!(failed["reason"].as_str().unwrap().contains("oci-layout"), "{failed}");
+    assert_eq!(failed["reason"], "layout");
+    assert!(failed["detail"].as_str().unwrap().contains("oci-layout"), "{failed}");
     let people = run(&["index", &image]);
     assert_eq!(text(&people.stdout), "");
     assert!(text(&people.stderr).contains(&format!("error: {image}: ")));
@@ -313,6 +319,19 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "./x"], "oci:./x"),
         (&["verify", "x.tar"], "oci-archive:x.tar"),
         (&["index", "docker-archive:x.tar"], "--output"),
+        (&["index"], "REF"),
+        (&["index", "--from-file", "/gone"], "--from-file /gone: "),
+        (
+            &["index", "r.example/a:1", "r.example/b:1", "--output", "r.example/c"],
+            "of the same name",
+        ),
+        (&["index", "a:1", "a:2", "--output-tag", "x"], "of the same name"),
+        (&["index", "a", "-q", "-v"], "cannot be used with"),
+        (&["index", "a", "--timeout", "1"], "as in 90s"),
+        (
+            &["index", "a.example/a", "b.example/b", "--username", "u", "--password-stdin"],
+            "--username is for one registry",
+        ),
         (&["index", "a", "--output", "docker-archive:x.tar"], "oci-archive:"),
         (&["index", "a", "--output", "b:1", "--output-tag", "x"], "cannot be used with"),
         (&["index", "a", "--output", "oci:b:1", "--tag-suffix=-x"], "cannot be used with"),

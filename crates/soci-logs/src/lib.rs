@@ -7,6 +7,7 @@
 //!
 //! [`install`] makes a process log, and caps what libraries say. [`EmfLines`] writes metrics as such lines.
 
+mod colours;
 mod emf;
 mod process;
 #[cfg(any(test, feature = "testing"))]
@@ -28,6 +29,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+pub use colours::stderr_colours;
 pub use emf::{ENQUEUED, EmfDirective, EmfLines, EmfMetric, EmfNamespace, EmfNamespaceError};
 pub use process::{OWN_CRATES, capped, install};
 

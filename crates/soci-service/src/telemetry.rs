@@ -35,7 +35,8 @@ pub struct Telemetry {
 /// `otlp`, which sends on it.
 pub fn init(telemetry: &Telemetry) -> Result<Guard, TelemetryError> {
     let filter = logs::filter(&telemetry.level)?;
-    let logs = logs::layer(telemetry.format.resolve(), std::io::stderr, logs::stderr_colours());
+    let logs =
+        logs::layer(telemetry.format.resolve(), std::io::stderr, soci_logs::stderr_colours());
     let provider = telemetry.otlp.as_ref().map(otlp::provider).transpose()?;
     let mut layers = vec![logs.with_filter(filter).boxed()];
     layers.extend(provider.as_ref().map(otlp::layer));

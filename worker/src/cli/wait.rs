@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use soci_config::{bytes, suffix};
-use soci_manifest::Version;
-use soci_oci::{Platform, Tag};
+use soci_config::bytes;
 
 use super::values::age;
-use super::{ConnectionArgs, LoginArgs};
+use super::{ConnectionArgs, LoginArgs, ResultArgs};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -23,18 +21,8 @@ pub(crate) struct WaitArgs {
     /// How long to wait
     #[arg(long, value_name = "TIME", value_parser = age, default_value = "15m")]
     pub(crate) timeout: Duration,
-    /// Version of the SOCI index that is waited for
-    #[arg(long, value_name = "VERSION", default_value = "v2")]
-    pub(crate) index_version: Version,
-    /// What is added to the image's tag for the converted image (v2) [default: -soci]
-    #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
-    pub(crate) tag_suffix: Option<String>,
-    /// The tag of the converted image (v2)
-    #[arg(long, value_name = "TAG", conflicts_with = "tag_suffix")]
-    pub(crate) output_tag: Option<Tag>,
-    /// Wait for the index of this platform; may be given several times [default: all platforms]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    pub(crate) platform: Vec<Platform>,
+    #[command(flatten)]
+    pub(crate) result: ResultArgs,
     /// Smaller layers need no ztoc, as whoever makes the index is told: an image of such layers is not waited for
     #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "10MiB")]
     pub(crate) min_layer_size: u64,

@@ -14,6 +14,7 @@ use soci_text::error_chain;
 use super::enqueue::{self, CommandOutput, Counts, Enqueuer, Sink, progress};
 use super::wake::{Waker, Waking};
 use crate::cli::BackfillArgs;
+use crate::process::told_to_stop;
 use crate::report::table;
 use crate::usage::usage;
 use survey::{INDEXED, Survey, SurveyRules, survey};
@@ -34,9 +35,10 @@ pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
         }
         let catalogue = Catalogue::new(&config);
         let mut tally = Tally::default();
+        let told = told_to_stop().map_err(|error| format!("signals cannot be handled: {error}"))?;
         tokio::select! {
             () = fill(&catalogue, sink, args, &mut tally) => {}
-            _ = tokio::signal::ctrl_c() => tally.failures.push("interrupted".to_owned()),
+            _ = told => tally.failures.push("interrupted".to_owned()),
         }
         Ok(tally.finish(args))
     })

@@ -148,7 +148,7 @@ async fn open(args: &LetterQueueArgs) -> Result<(sdk::SdkConfig, SqsQueue), Stri
 /// Ctrl-C, or the end of a task, which end a walk early and in order.
 pub(super) async fn interrupted() {
     match told_to_stop() {
-        Ok(told) => told.await,
+        Ok(told) => drop(told.await),
         Err(_) => std::future::pending().await,
     }
 }

@@ -57,7 +57,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) fn local(args: &LocalArgs) -> ExitCode {
     let result = process::block_on(run(args)).map_err(|error| error_chain(error.as_ref()));
     match result.flatten() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             report::complain(failure);
             ExitCode::FAILURE
@@ -65,7 +65,7 @@ pub(crate) fn local(args: &LocalArgs) -> ExitCode {
     }
 }
 
-async fn run(args: &LocalArgs) -> Result<(), String> {
+async fn run(args: &LocalArgs) -> Result<ExitCode, String> {
     let told = process::told_to_stop();
     let told = told.map_err(|error| format!("signals cannot be handled: {error}"))?;
     let Started { running, registry, seen, stop, mut consuming, filtering } = start(args).await?;
@@ -80,8 +80,12 @@ async fn run(args: &LocalArgs) -> Result<(), String> {
         }
     };
     let result = tokio::select! {
-        result = attended => result,
-        () = told => if args.demo { Err("stopped".to_owned()) } else { Ok(()) },
+        result = attended => result.map(|()| ExitCode::SUCCESS),
+        signal = told => {
+            report::note("stopping; Ctrl-C again ends it at once");
+            // Without the demonstration it is the ordinary end.
+            Ok(if args.demo { ExitCode::from(signal.exit_code()) } else { ExitCode::SUCCESS })
+        }
         ended = &mut consuming => return Err(match worker_ended(ended) {
             Ok(_) => "the worker ended by itself".to_owned(),
             Err(error) => error,

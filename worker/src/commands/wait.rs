@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, ImageName, IndexError, IndexThere, OnWaitEvent, Options, OutputTag, RemoteRepository,
-    WaitError, WaitEvent, WaitSettings, wait_for_index,
+    Budget, ImageName, IndexError, IndexThere, OnWaitEvent, Options, RemoteRepository, WaitError,
+    WaitEvent, WaitSettings, wait_for_index,
 };
-use soci_manifest::{Platforms, SociIndexSettings, Version};
+use soci_manifest::{SociIndexSettings, Version};
 use soci_oci::{Digest, Reference};
 use soci_text::error_chain;
 
@@ -27,9 +27,8 @@ const SKIPPED: u8 = 3;
 const TIMED_OUT: u8 = 4;
 
 pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
-    let names_tag = args.output_tag.is_some() || args.tag_suffix.is_some();
-    if args.index_version == Version::V1 && names_tag {
-        usage("--output-tag and --tag-suffix name the converted image, which only v2 makes");
+    if let Some(mistake) = args.result.mistake() {
+        usage(mistake);
     }
     let image = image::in_registry(&args.image);
     let begun = Instant::now();
@@ -136,19 +135,12 @@ async fn wait_for(args: &WaitArgs, reference: &Reference) -> Result<IndexThere, 
     let store = RemoteRepository::new(client, reference.repository.clone());
     let options = Options {
         settings: SociIndexSettings {
-            version: args.index_version,
+            version: args.result.index_version,
             min_layer_size: args.min_layer_size,
             ..SociIndexSettings::default()
         },
-        platforms: match args.platform.as_slice() {
-            [] => Platforms::All,
-            platforms => Platforms::Only(platforms.to_vec()),
-        },
-        output: match (&args.output_tag, &args.tag_suffix) {
-            (Some(tag), _) => OutputTag::Tag(tag.clone()),
-            (None, Some(suffix)) => OutputTag::Suffix(suffix.clone()),
-            (None, None) => Options::default().output,
-        },
+        platforms: args.result.platforms(),
+        output: args.result.output(),
         budget: Budget::new(std::num::NonZeroUsize::MIN, budget_of_this_process(None)),
         ..Options::default()
     };

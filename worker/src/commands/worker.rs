@@ -62,7 +62,10 @@ async fn run(config: WorkerConfig) -> anyhow::Result<()> {
 
 async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     // Before anything is said of readiness, so that a signal during the start ends it as well.
-    let stop = told_to_stop()?;
+    let told = told_to_stop()?;
+    let stop = async move {
+        told.await;
+    };
     let address = config.http_address;
     let listener = TcpListener::bind(address).await;
     let listener = listener.with_context(|| format!("{address} cannot be listened on"))?;

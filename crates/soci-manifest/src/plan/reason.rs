@@ -6,7 +6,7 @@ use std::fmt;
 use soci_oci::{Descriptor, Platform, Tag};
 use soci_text::{clip, size};
 
-use super::LayerDecision;
+use super::{LayerDecision, SkippedLayer};
 use crate::image::NotAnImage;
 use crate::settings::SociIndexSettings;
 
@@ -36,6 +36,8 @@ pub enum SkipReason {
         left_out: BTreeMap<String, usize>,
         /// The minimum in bytes.
         min_layer_size: u64,
+        /// The layers, in the order of the image, each once.
+        layers: Vec<SkippedLayer>,
     },
     /// The image has none of the platforms that are wanted ([`Platforms::AnyOf`](crate::Platforms::AnyOf)).
     OtherPlatforms {
@@ -57,8 +59,9 @@ impl SkipReason {
     ) -> Self {
         let mut seen = HashSet::new();
         let (mut too_small, mut several_members, mut unsupported) = (0, 0, BTreeMap::new());
-        let mut left_out = BTreeMap::new();
-        for (_, decision) in layers.filter(|(layer, _)| seen.insert(layer.digest)) {
+        let (mut left_out, mut skipped) = (BTreeMap::new(), Vec::new());
+        for (layer, decision) in layers.filter(|(layer, _)| seen.insert(layer.digest)) {
+            skipped.push(SkippedLayer { digest: layer.digest, size: layer.size, decision });
             match decision {
                 LayerDecision::TooSmall => too_small += 1,
                 LayerDecision::Unsupported { compression } => {
@@ -69,8 +72,14 @@ impl SkipReason {
                 LayerDecision::Build(_) | LayerDecision::PrefetchArtifact => {}
             }
         }
-        let min_layer_size = settings.min_layer_size;
-        Self::NothingToIndex { too_small, unsupported, several_members, left_out, min_layer_size }
+        Self::NothingToIndex {
+            too_small,
+            unsupported,
+            several_members,
+            left_out,
+            min_layer_size: settings.min_layer_size,
+            layers: skipped,
+        }
     }
 }
 
@@ -96,6 +105,7 @@ impl fmt::Display for SkipReason {
                 several_members,
                 left_out,
                 min_layer_size,
+                layers: _,
             } => {
                 let mut parts = Vec::new();
                 if *too_small > 0 {

@@ -51,11 +51,6 @@ pub(super) fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
         .map_err(|source| TelemetryError::Level { level: level.to_owned(), source })
 }
 
-/// Whether stderr is a terminal whose user has not asked for plain text (<https://no-color.org>).
-pub(super) fn stderr_colours() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
-}
-
 /// Writes events to a writer.
 pub(super) fn layer<S, W>(
     output: LogOutput,

@@ -11,20 +11,21 @@ use super::location::{Location, OutputLocation};
 use super::place::{OpenImage, OpenOutput, finish as finish_store};
 use super::{block_on, budget, client, finish, help_for, locate, locate_output, login};
 use crate::cli::CopyArgs;
-use crate::progress::Bars;
+use crate::progress::{Progress, Shown};
 use crate::report;
 
 pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
     let location = locate(&args.image.image);
     let destination = locate_output("DESTINATION", &args.destination);
     let credentials = login(&args.image, &location, Some(&destination));
-    let bars = Arc::new(Bars::new());
+    let progress = Arc::new(Progress::new(Shown::Progress));
+    progress.begin(&args.image.image);
     let options = CopyOptions {
         platform: args.platform.clone(),
-        budget: budget(&args.image),
+        budget: budget(&args.image.budget),
         on_event: {
-            let bars = Arc::clone(&bars);
-            Arc::new(move |event| bars.draw(event))
+            let progress = Arc::clone(&progress);
+            Arc::new(move |event| progress.show(event))
         },
     };
     // What the copy is called without its tag.
@@ -32,8 +33,13 @@ pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
         OutputLocation::Registry { repository, .. } => repository.to_string(),
         OutputLocation::Layout { kind, path, .. } => format!("{}{}", kind.prefix(), path.display()),
     };
-    let result = block_on(copy_to(args, credentials, location, destination, options));
-    bars.clear();
+    let result = block_on(async {
+        tokio::select! {
+            copied = copy_to(args, credentials, location, destination, options) => copied,
+            never = progress.tell() => match never {},
+        }
+    });
+    progress.clear();
     finish(
         &args.image,
         &result,

@@ -1,0 +1,146 @@
+//! How far an image is, as a line.
+
+use std::time::Duration;
+
+use soci_indexer::ImageEvent;
+use soci_oci::Digest;
+use soci_text::size;
+
+/// Time between lines.
+pub(super) const PERIOD: Duration = Duration::from_secs(10);
+
+/// What is known of the image in hand.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    image: String,
+    /// Bytes that will be read, as far as it is known.
+    wanted: u64,
+    /// Those that have been.
+    read: u64,
+    /// Those that had been when the last line was said.
+    told: u64,
+    /// What is being read, in the order in which it was begun.
+    begun: Vec<Begun>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    what: &'static str,
+    blob: Digest,
+    size: u64,
+    read: u64,
+}
+
+impl Lines {
+    /// The next image is begun.
+    pub(super) fn begin(&mut self, image: &str) {
+        *self = Self { image: image.to_owned(), ..Self::default() };
+    }
+
+    /// Takes in what has happened.
+    pub(super) fn note(&mut self, event: &ImageEvent<'_>) {
+        match *event {
+            ImageEvent::Planned { bytes, .. } => self.wanted += bytes,
+            ImageEvent::LayerStarted { layer, size } => self.push("layer", layer, size),
+            ImageEvent::CopyStarted { blob, size } => {
+                // After a failure it comes again.
+                if self.begun.iter().any(|begun| begun.blob == *blob) {
+                    self.again(blob);
+                } else {
+                    self.wanted += size;
+                    self.push("copy of", blob, size);
+                }
+            }
+            ImageEvent::LayerRead { layer: blob, bytes } | ImageEvent::CopyRead { blob, bytes } => {
+                self.read += bytes;
+                if let Some(begun) = self.begun.iter_mut().find(|begun| begun.blob == *blob) {
+                    begun.read += bytes;
+                }
+            }
+            ImageEvent::LayerRestarted { layer } => self.again(layer),
+            ImageEvent::LayerReused { layer, size, .. } => self.drop(layer, size),
+            ImageEvent::LayerLeftOut { layer, unread } => self.drop(layer, unread),
+            ImageEvent::LayerDone { layer: blob } | ImageEvent::CopyDone { blob } => {
+                self.drop(blob, 0);
+            }
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, what: &'static str, blob: &Digest, size: u64) {
+        self.begun.push(Begun { what, blob: *blob, size, read: 0 });
+    }
+
+    fn again(&mut self, blob: &Digest) {
+        if let Some(begun) = self.begun.iter_mut().find(|begun| begun.blob == *blob) {
+            self.read = self.read.saturating_sub(begun.read);
+            begun.read = 0;
+        }
+    }
+
+    /// A blob is done with, so many bytes of which will not be read.
+    fn drop(&mut self, blob: &Digest, unread: u64) {
+        self.wanted = self.wanted.saturating_sub(unread);
+        self.begun.retain(|begun| begun.blob != *blob);
+    }
+
+    /// The line, a period after the last one; nothing before the first image.
+    pub(super) fn line(&mut self) -> Option<String> {
+        if self.image.is_empty() {
+            return None;
+        }
+        let image = &self.image;
+        if self.wanted == 0 {
+            return Some(format!("{image}: reading its manifests"));
+        }
+        let rate = self.read.saturating_sub(self.told) / PERIOD.as_secs();
+        self.told = self.read;
+        let now = match self.begun.as_slice() {
+            [] if self.read >= self.wanted => "writing the result".to_owned(),
+            [] => "waiting for memory, or for the registry".to_owned(),
+            [Begun { what, blob, size: all, read }, rest @ ..] => {
+                let more = if rest.is_empty() {
+                    String::new()
+                } else {
+                    format!(", and {} more", rest.len())
+                };
+                format!("{what} {} {} of {}{more}", blob.short(), size(*read), size(*all))
+            }
+        };
+        let (read, wanted, rate) = (size(self.read), size(self.wanted), size(rate));
+        Some(format!("{image}: read {read} of {wanted}, {rate}/s; {now}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use soci_indexer::ZtocSource;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_read_after_all_is_not_waited_for() {
+        let [a, b, c] = [b"a", b"b", b"c"].map(|bytes| Digest::sha256_of(bytes));
+        let mut lines = Lines::default();
+        assert_eq!(lines.line(), None);
+        lines.begin("app");
+        lines.note(&ImageEvent::Planned { layers: 3, bytes: 600 });
+        lines.note(&ImageEvent::LayerReused { layer: &a, size: 100, from: ZtocSource::Repository });
+        lines.note(&ImageEvent::LayerStarted { layer: &b, size: 200 });
+        lines.note(&ImageEvent::LayerStarted { layer: &c, size: 300 });
+        lines.note(&ImageEvent::LayerRead { layer: &b, bytes: 150 });
+        let short = b.short();
+        let told =
+            format!("app: read 150 B of 500 B, 15 B/s; layer {short} 150 B of 200 B, and 1 more");
+        assert_eq!(lines.line().unwrap(), told);
+        lines.note(&ImageEvent::LayerRestarted { layer: &b });
+        lines.note(&ImageEvent::LayerLeftOut { layer: &c, unread: 300 });
+        let told = format!("app: read 0 B of 200 B, 0 B/s; layer {short} 0 B of 200 B");
+        assert_eq!(lines.line().unwrap(), told);
+        lines.note(&ImageEvent::LayerRead { layer: &b, bytes: 200 });
+        lines.note(&ImageEvent::LayerDone { layer: &b });
+        assert_eq!(lines.line().unwrap(), "app: read 200 B of 200 B, 20 B/s; writing the result");
+        lines.begin("next");
+        assert_eq!(lines.line().unwrap(), "next: reading its manifests");
+    }
+}

@@ -1,0 +1,174 @@
+//! `index` as people and pipelines run it: several images, what is told while it works, and every way to end.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use soci_registry_server::testing::FakeRegistry;
+use soci_tests::{TestImage, gzip_layer};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_soci-index-builder"));
+    command
+        .arg("index")
+        .args(arguments)
+        .env("DOCKER_CONFIG", "/nonexistent")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// Exit code, standard output, standard error.
+async fn end(child: Child) -> (i32, String, String) {
+    let output = child.wait_with_output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+async fn run(arguments: &[&str]) -> (i32, String, String) {
+    end(program(arguments).spawn().unwrap()).await
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A registry with `app:1` and `app:2`, which have a layer in common; and its repository.
+async fn registry() -> (FakeRegistry, String) {
+    let registry = FakeRegistry::start().await;
+    let (common, own) = (gzip_layer(1, 1 << 20), gzip_layer(2, 1 << 19));
+    TestImage::single("linux/amd64", std::slice::from_ref(&common)).put(&registry, "app", "1");
+    TestImage::single("linux/amd64", &[common, own]).put(&registry, "app", "2");
+    let repository = registry.repository("app").to_string();
+    (registry, repository)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_arguments_and_a_list_are_indexed_and_one_failure_stops_no_other() {
+    let (_registry, app) = registry().await;
+    let names = ["1", "gone", "2"].map(|tag| format!("{app}:{tag}"));
+    let [one, gone, two] = names.each_ref().map(String::as_str);
+    let mut child = program(&[one, gone, "--from-file", "-", "--min-layer-size", "0", "--json"])
+        .spawn()
+        .unwrap();
+    let list = format!("# the second\n{two}\n{one} # again\nr.example/UPPER\n");
+    child.stdin.take().unwrap().write_all(list.as_bytes()).await.unwrap();
+    let (code, told, errors) = end(child).await;
+    let ends: Vec<_> = objects(&told)
+        .iter()
+        .map(|end| {
+            let text = |key: &str| end[key].as_str().unwrap_or_default().to_owned();
+            (text("image"), text("outcome"), text("reason"))
+        })
+        .collect();
+    let end = |image: &str, outcome: &str, reason: &str| {
+        (image.to_owned(), outcome.to_owned(), reason.to_owned())
+    };
+    assert_eq!(
+        ends,
+        [
+            end(one, "indexed", ""),
+            end(gone, "failed", "image-gone"),
+            end(two, "indexed", ""),
+            end("r.example/UPPER", "failed", "malformed"),
+        ]
+    );
+    // The worst of them: a name that is none.
+    assert_eq!(code, 2, "{errors}");
+    let second = &objects(&told)[2];
+    assert_eq!((&second["built"], &second["reused"]), (&1.into(), &1.into()), "{second}");
+    assert!(errors.contains("error: r.example/UPPER: "), "{errors}");
+
+    let (code, told, errors) = run(&[one, gone, two, "--min-layer-size", "0"]).await;
+    assert_eq!((code, told.matches("already indexed ").count()), (1, 2), "{told}");
+    assert!(
+        errors.contains("3 images: 0 indexed, 2 already indexed, 0 skipped, 1 failed"),
+        "{errors}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_none_has_an_object_too() {
+    let (code, told, errors) = run(&["r.example/UPPER", "--json"]).await;
+    let told = &objects(&told)[0];
+    assert_eq!((code, &told["outcome"]), (2, &"failed".into()), "{errors}");
+    assert_eq!((&told["reason"], &told["image"]), (&"malformed".into(), &"r.example/UPPER".into()));
+    assert!(told["detail"].as_str().unwrap().contains("not a repository name"), "{told}");
+}
+
+/// A registry that never answers, asked by `index`; the command when it has asked.
+async fn waiting(arguments: &[&str]) -> (Child, TcpListener) {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let image = format!("{}/app:1", silent.local_addr().unwrap());
+    let child = program(&[&[&image, "--plain-http"], arguments].concat()).spawn().unwrap();
+    // The connection is open as long as the listener is, though nobody takes it.
+    std::mem::forget(silent.accept().await.unwrap());
+    (child, silent)
+}
+
+async fn signal(child: &Child, name: &str) {
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_and_the_end_of_the_time_end_every_image_with_an_object() {
+    for (name, exit) in [("-INT", 130), ("-TERM", 143)] {
+        let (child, _silent) = waiting(&["r.example/next:1", "--json"]).await;
+        signal(&child, name).await;
+        let (code, told, errors) = end(child).await;
+        let told = objects(&told);
+        assert_eq!((code, told.len()), (exit, 2), "{errors}");
+        assert!(told.iter().all(|end| end["reason"] == "interrupted"), "{told:?}");
+        assert!(told[0]["seconds"].as_f64().unwrap() > 0.0);
+    }
+    let (child, _silent) = waiting(&["--json", "--timeout", "1s"]).await;
+    let (code, told, errors) = end(child).await;
+    let told = &objects(&told)[0];
+    assert_eq!((code, &told["reason"]), (1, &"too-long".into()), "{errors}");
+    assert!(told["seconds"].as_f64().unwrap() >= 1.0, "{told}");
+    assert!(errors.contains("it was not done within 1 s (--timeout)"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_is_told_where_that_is_wanted_and_requests_are_in_it() {
+    let (_registry, app) = registry().await;
+    let image = format!("{app}:1");
+    let (code, _, errors) = run(&[&image, "--min-layer-size", "0", "-v"]).await;
+    assert_eq!(code, 0, "{errors}");
+    assert!(errors.contains("/v2/app/manifests/1") && errors.contains("ztoc built"), "{errors}");
+    // A pipe has no colours.
+    assert!(!errors.contains('\u{1b}'), "{errors}");
+    let (code, told, errors) = run(&[&image, "--min-layer-size", "0", "-q"]).await;
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(told.starts_with("already indexed "), "{told}");
+}
+
+/// An address on which nothing listens.
+async fn closed() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_refuses_is_said_at_the_first_try() {
+    let address = closed().await;
+    let image = format!("{address}/app:1");
+    let (code, told, errors) = run(&[&image, "--timeout", "2s", "--json"]).await;
+    assert_eq!((code, &objects(&told)[0]["reason"]), (1, &"too-long".into()), "{errors}");
+    let first = errors.lines().next().unwrap();
+    assert!(
+        first.starts_with("warning: ")
+            && first.contains(&address)
+            && first.contains("trying again in"),
+        "{errors}"
+    );
+    let (_, _, errors) = run(&[&image, "--timeout", "2s", "--json", "-q"]).await;
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
