@@ -8,6 +8,7 @@
 
 mod copy;
 mod faults;
+mod forecast;
 mod golden;
 mod layout;
 mod layout_names;

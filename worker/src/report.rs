@@ -10,9 +10,12 @@ use soci_indexer::{CopyReport, Verification};
 use soci_manifest::LayerPrefetch;
 use soci_text::size;
 
+mod end;
+mod forecast;
 mod index;
 
-pub(crate) use index::{IndexEnd, IndexFailure, IndexResult, NothingToIndex};
+pub(crate) use end::{ImageResult, IndexEnd, IndexFailure, IndexResult, NothingToIndex};
+pub(crate) use forecast::{Forecast, Speed, Together};
 
 fn prefetch_json(prefetch: &LayerPrefetch) -> Value {
     json!({

@@ -172,3 +172,43 @@ async fn a_registry_that_refuses_is_said_at_the_first_try() {
     let (_, _, errors) = run(&[&image, "--timeout", "2s", "--json", "-q"]).await;
     assert_eq!(errors.lines().count(), 1, "{errors}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
+    let (registry, app) = registry().await;
+    let names = ["1", "2"].map(|tag| format!("{app}:{tag}"));
+    let [one, two] = names.each_ref().map(String::as_str);
+    let folder = tempfile::tempdir().unwrap();
+    let output = format!("oci:{}", folder.path().join("out").display());
+    let small = ["--min-layer-size", "0"];
+    let dry = [&[one, two, "--dry-run"], &small[..]].concat();
+    let (code, told, errors) = run(&[&dry[..], &["--json"]].concat()).await;
+    assert_eq!(code, 0, "{errors}");
+    let told = objects(&told);
+    let [first, second] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&first["outcome"], &first["dry_run"]), (&"would-index".into(), &true.into()));
+    assert_eq!((&first["to_read"], &first["to_reuse"]), (&1.into(), &0.into()), "{first}");
+    assert_eq!(first["bytes_to_read"], first["layers"][0]["size"]);
+    assert_eq!(first["estimate"]["bytes_per_second_and_core"], 100_000_000);
+    // What both have is read for the first of them.
+    assert_eq!((&second["to_read"], &second["to_reuse"]), (&1.into(), &1.into()), "{second}");
+    assert_eq!((&second["tag"], &second["index"]), (&"2-soci".into(), &Value::Null));
+    let (_, told, errors) = run(&dry).await;
+    assert!(
+        told.starts_with("would index ")
+            && told.contains("an estimate")
+            && told.contains("nothing was written"),
+        "{told}"
+    );
+    assert!(
+        errors.contains("2 images: 2 to index, 0 already indexed") && errors.contains("together "),
+        "{errors}"
+    );
+    let (code, _, errors) = run(&[&dry[..], &["--output", &output]].concat()).await;
+    assert_eq!(code, 0, "{errors}");
+    assert!(!folder.path().join("out").exists());
+    assert!(registry.tags("app").iter().all(|(tag, _)| !tag.ends_with("-soci")));
+    assert_eq!(run(&[&[one], &small[..]].concat()).await.0, 0);
+    let (_, told, _) = run(&dry).await;
+    assert!(told.starts_with("already indexed ") && told.contains("reuse ztoc "), "{told}");
+}

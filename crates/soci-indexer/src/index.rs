@@ -389,7 +389,7 @@ pub(crate) fn within(
 
 /// The result, if the store holds it already, and the ztocs that SOCI indexes of the image name. `documents` is how
 /// many bytes the image's own have.
-async fn look_for_result<S: ImageStore>(
+pub(crate) async fn look_for_result<S: ImageStore>(
     store: &S,
     plan: &Plan,
     root: &VerifiedManifest,

@@ -183,7 +183,7 @@ pub(crate) async fn offers<S: ImageStore>(
 }
 
 /// What the ztocs of layers are built with.
-fn ztoc_settings(options: &Options, compression: Compression) -> ZtocSettings {
+pub(crate) fn ztoc_settings(options: &Options, compression: Compression) -> ZtocSettings {
     let strict = options.settings.strict;
     ZtocSettings {
         compression,

@@ -101,7 +101,11 @@ pub async fn index_image_to<S: ImageStore, T: ImageStore>(
 }
 
 /// The tag of an image that is converted already and is named as one.
-fn kept_tag(root: &VerifiedManifest, name: &ImageName, output: &OutputTag) -> Option<Tag> {
+pub(crate) fn kept_tag(
+    root: &VerifiedManifest,
+    name: &ImageName,
+    output: &OutputTag,
+) -> Option<Tag> {
     let (OutputTag::Suffix(suffix), Some(tag)) = (output, &name.tag) else { return None };
     let index = Index::decode(&root.bytes).ok()?;
     let v2 = Version::V2.artifact_type();

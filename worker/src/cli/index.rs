@@ -32,6 +32,10 @@ pub(crate) struct IndexArgs {
     /// How long all images together may take, as in 90s, 15m or 2h; what is not done by then has failed
     #[arg(long, value_name = "TIME", value_parser = age)]
     pub(crate) timeout: Option<Duration>,
+    /// Say what would be done, and how long it may take: which layers would be read, whose ztocs are there already. Nothing is
+    /// written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) result: ResultArgs,
     /// Where the result goes instead of beside the image, with what it needs of it: REGISTRY/REPOSITORY[:TAG],

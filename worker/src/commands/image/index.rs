@@ -4,35 +4,33 @@
 //! An image that fails keeps no other from being indexed, and the exit code is the highest of all. A signal, and the end
 //! of the time, fail the image in hand and those that were not begun.
 
+mod forecast;
 mod images;
+mod work;
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use soci_indexer::{
     IndexError, Options, OutputPlace, OutputTag, Reason, Report, Reuse, ReuseScope, index_image,
     index_image_to,
 };
-use soci_jobs::reasons;
 use soci_manifest::{Generation, PrefetchFile, PrefetchSettings, SociIndexSettings};
 use soci_registry::Client;
 use soci_text::error_chain;
-use tokio::time::Instant;
 
 use super::location::{Location, OutputLocation};
 use super::place::{OpenImage, OpenOutput, finish as finish_store};
-use super::{budget, help_for, locate_output, login_to};
+use super::{budget, locate_output, login_to};
 use crate::cli::{IndexArgs, Optimization, PrefetchArgs};
 use crate::commands::connection;
-use crate::process::{self, StopSignal};
+use crate::process;
 use crate::progress::{Progress, RetryNotes, Shown};
-use crate::report::{self, IndexEnd, IndexFailure, IndexResult, NothingToIndex};
+use crate::report::{self, IndexFailure, IndexResult};
 use crate::usage::usage;
 use images::{Wanted, collision, wanted};
+use work::{Work, ended, of_layout};
 
 pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     let output = args.output.as_deref().map(|output| locate_output("--output", output));
@@ -66,7 +64,12 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
         ..settings
     };
     let work = Work { args, output, client, options, progress };
-    match process::block_on(work.run(images)) {
+    let ran = if args.dry_run {
+        process::block_on(forecast::run(&work, images))
+    } else {
+        process::block_on(work.run(images, async |location| index_one(&work, location).await))
+    };
+    match ran {
         Ok(code) => code,
         Err(error) => {
             report::complain(error_chain(error.as_ref()));
@@ -173,169 +176,28 @@ fn client(
     Some(client.map_err(|error| IndexFailure::new(Reason::Settings.code(), error_chain(&error))))
 }
 
-/// What is done with every image.
-struct Work<'a> {
-    args: &'a IndexArgs,
-    output: Option<OutputLocation>,
-    client: Option<Result<Client, IndexFailure>>,
-    options: Options,
-    progress: Arc<Progress>,
-}
-
-impl Work<'_> {
-    async fn run(&self, images: Vec<Wanted>) -> ExitCode {
-        let told = match process::told_to_stop() {
-            Ok(told) => told,
-            Err(error) => {
-                report::complain(format_args!("signals cannot be handled: {error}"));
-                return ExitCode::FAILURE;
+/// Indexes an image where it is, or into the output.
+async fn index_one(work: &Work<'_>, location: Location) -> IndexResult<Report> {
+    let client = work.client()?;
+    let OpenImage { store, name, repository } =
+        OpenImage::open(location, client).await.map_err(of_layout)?;
+    let mut options = work.options.clone();
+    let (result, written) = match &work.output {
+        None => (index_image(&store, &name, &options).await, store),
+        Some(output) => {
+            let output = OpenOutput::open(output.clone(), client).await.map_err(of_layout)?;
+            if let Some(tag) = &output.tag {
+                options.output = OutputTag::Tag(tag.clone());
             }
-        };
-        let (mut told, mut late) = (pin!(told), pin!(after(self.args.timeout)));
-        let mut lines = pin!(self.progress.tell());
-        let mut tally = Tally { images: images.len(), ..Tally::default() };
-        // Why nothing more is begun.
-        let mut ended: Option<IndexFailure> = None;
-        for Wanted { text, location } in images {
-            let begun = Instant::now();
-            let result = match (location, &ended) {
-                (Err(mistake), _) => Err(IndexFailure::mistake(mistake)),
-                (Ok(_), Some(ended)) => Err(ended.clone()),
-                (Ok(location), None) => {
-                    self.progress.begin(&text);
-                    tokio::select! {
-                        result = Box::pin(self.index(location)) => result,
-                        signal = &mut told => Err(ended.insert(stopped(signal)).clone()),
-                        time = &mut late => Err(ended.insert(too_long(time)).clone()),
-                        never = &mut lines => match never {},
-                    }
-                }
-            };
-            self.progress.clear();
-            let output = self.args.output.as_deref();
-            let end = IndexEnd { image: &text, output, result, elapsed: begun.elapsed() };
-            tally.count(&end);
-            if let Err(error) = self.print(&end) {
-                return report::printed(Err(error));
-            }
+            let image_tag = output.tag.or_else(|| name.tag.clone()).or(output.default_tag);
+            let place = OutputPlace { mount_from: repository, image_tag };
+            let result = index_image_to(&store, &output.store, &place, &name, &options).await;
+            (result, output.store)
         }
-        if tally.images > 1 && !self.args.told.quiet && !self.args.told.json {
-            self.progress.say(tally.text());
-        }
-        ExitCode::from(tally.exit)
+    };
+    let result = ended(result);
+    if matches!(result, Ok(Ok(_))) {
+        finish_store(&written).await.map_err(of_layout)?;
     }
-
-    fn print(&self, end: &IndexEnd<'_>) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if self.args.told.json {
-            writeln!(out, "{}", end.json())?;
-        } else {
-            write!(out, "{}", end.text())?;
-        }
-        out.flush()?;
-        if let Err(failure) = &end.result {
-            report::complain(format_args!("{}: {}", end.image, failure.detail));
-        }
-        Ok(())
-    }
-
-    /// Indexes an image where it is, or into the output.
-    async fn index(&self, location: Location) -> Result<IndexResult, IndexFailure> {
-        let client = self.client.as_ref().map(Result::as_ref).transpose().map_err(Clone::clone)?;
-        let OpenImage { store, name, repository } =
-            OpenImage::open(location, client).await.map_err(of_layout)?;
-        let mut options = self.options.clone();
-        let (result, written) = match &self.output {
-            None => (index_image(&store, &name, &options).await, store),
-            Some(output) => {
-                let output = OpenOutput::open(output.clone(), client).await.map_err(of_layout)?;
-                if let Some(tag) = &output.tag {
-                    options.output = OutputTag::Tag(tag.clone());
-                }
-                let image_tag = output.tag.or_else(|| name.tag.clone()).or(output.default_tag);
-                let place = OutputPlace { mount_from: repository, image_tag };
-                let result = index_image_to(&store, &output.store, &place, &name, &options).await;
-                (result, output.store)
-            }
-        };
-        let result = indexed(result);
-        if matches!(result, Ok(Ok(_))) {
-            finish_store(&written).await.map_err(of_layout)?;
-        }
-        result
-    }
-}
-
-/// How the images ended.
-#[derive(Default)]
-struct Tally {
-    images: usize,
-    indexed: usize,
-    there: usize,
-    skipped: usize,
-    /// The worst exit code.
-    exit: u8,
-}
-
-impl Tally {
-    fn count(&mut self, end: &IndexEnd<'_>) {
-        match &end.result {
-            Ok(Ok(report)) if report.already_there => self.there += 1,
-            Ok(Ok(_)) => self.indexed += 1,
-            Ok(Err(_)) => self.skipped += 1,
-            Err(failure) => self.exit = self.exit.max(failure.exit),
-        }
-    }
-
-    fn text(&self) -> String {
-        let Self { images, indexed, there, skipped, .. } = *self;
-        let failed = images - indexed - there - skipped;
-        format!(
-            "{images} images: {indexed} indexed, {there} already indexed, {skipped} skipped, {failed} failed"
-        )
-    }
-}
-
-/// Done after this time, or never.
-async fn after(time: Option<Duration>) -> Duration {
-    match time {
-        Some(time) => {
-            tokio::time::sleep(time).await;
-            time
-        }
-        None => std::future::pending().await,
-    }
-}
-
-fn stopped(signal: StopSignal) -> IndexFailure {
-    IndexFailure {
-        exit: signal.exit_code(),
-        ..IndexFailure::new(Reason::Interrupted.code(), format!("interrupted by {signal}"))
-    }
-}
-
-fn too_long(time: Duration) -> IndexFailure {
-    let detail = format!("it was not done within {} s (--timeout)", time.as_secs());
-    IndexFailure::new(reasons::TOO_LONG, detail)
-}
-
-/// A layout that cannot be opened or completed.
-fn of_layout(detail: String) -> IndexFailure {
-    IndexFailure::new(Reason::Layout.code(), detail)
-}
-
-/// How indexing came out for the command.
-fn indexed(result: Result<Report, IndexError>) -> Result<IndexResult, IndexFailure> {
-    match result {
-        Ok(report) => Ok(Ok(report)),
-        Err(IndexError::Nothing { image, reason }) => Ok(Err(NothingToIndex { image, reason })),
-        Err(error) => {
-            let chain = error_chain(&error);
-            let detail = match help_for(error.reason(), error.is_transient()) {
-                Some(advice) => format!("{chain} ({advice})"),
-                None => chain,
-            };
-            Err(IndexFailure::new(error.reason().code(), detail))
-        }
-    }
+    result
 }

@@ -1,0 +1,176 @@
+//! The work of `index` or its dry run: one image after the other, until a signal or the end of the time.
+//!
+//! These fail the image in hand and those that were not begun. The exit code is the highest of all.
+
+use std::io::Write as _;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use soci_indexer::{IndexError, Options, Reason};
+use soci_jobs::reasons;
+use soci_registry::Client;
+use soci_text::error_chain;
+use tokio::time::Instant;
+
+use super::super::help_for;
+use super::super::location::{Location, OutputLocation};
+use super::images::Wanted;
+use crate::cli::IndexArgs;
+use crate::process::{self, StopSignal};
+use crate::progress::Progress;
+use crate::report::{self, ImageResult, IndexEnd, IndexFailure, IndexResult, NothingToIndex};
+
+/// What is done with every image.
+pub(super) struct Work<'a> {
+    pub(super) args: &'a IndexArgs,
+    pub(super) output: Option<OutputLocation>,
+    /// If a place is in a registry.
+    pub(super) client: Option<Result<Client, IndexFailure>>,
+    pub(super) options: Options,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Work<'_> {
+    /// Does something with each image and prints how it ended.
+    pub(super) async fn run<T: ImageResult>(
+        &self,
+        images: Vec<Wanted>,
+        mut work: impl AsyncFnMut(Location) -> IndexResult<T>,
+    ) -> ExitCode {
+        let told = match process::told_to_stop() {
+            Ok(told) => told,
+            Err(error) => {
+                report::complain(format_args!("signals cannot be handled: {error}"));
+                return ExitCode::FAILURE;
+            }
+        };
+        let (mut told, mut late) = (pin!(told), pin!(after(self.args.timeout)));
+        let mut lines = pin!(self.progress.tell());
+        let mut tally = Tally { images: images.len(), ..Tally::default() };
+        // Why nothing more is begun.
+        let mut ended: Option<IndexFailure> = None;
+        for Wanted { text, location } in images {
+            let begun = Instant::now();
+            let result = match (location, &ended) {
+                (Err(mistake), _) => Err(IndexFailure::mistake(mistake)),
+                (Ok(_), Some(ended)) => Err(ended.clone()),
+                (Ok(location), None) => {
+                    self.progress.begin(&text);
+                    tokio::select! {
+                        result = Box::pin(work(location)) => result,
+                        signal = &mut told => Err(ended.insert(stopped(signal)).clone()),
+                        time = &mut late => Err(ended.insert(too_long(time)).clone()),
+                        never = &mut lines => match never {},
+                    }
+                }
+            };
+            self.progress.clear();
+            let output = self.args.output.as_deref();
+            let end = IndexEnd { image: &text, output, result, elapsed: begun.elapsed() };
+            tally.count(&end);
+            if let Err(error) = self.print(&end) {
+                return report::printed(Err(error));
+            }
+        }
+        if tally.images > 1 && !self.args.told.quiet && !self.args.told.json {
+            self.progress.say(tally.text(self.args.dry_run));
+        }
+        ExitCode::from(tally.exit)
+    }
+
+    fn print<T: ImageResult>(&self, end: &IndexEnd<'_, T>) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.args.told.json {
+            writeln!(out, "{}", end.json())?;
+        } else {
+            write!(out, "{}", end.text())?;
+        }
+        out.flush()?;
+        if let Err(failure) = &end.result {
+            report::complain(format_args!("{}: {}", end.image, failure.detail));
+        }
+        Ok(())
+    }
+
+    /// The client of registries.
+    pub(super) fn client(&self) -> Result<Option<&Client>, IndexFailure> {
+        self.client.as_ref().map(Result::as_ref).transpose().map_err(Clone::clone)
+    }
+}
+
+/// How the images ended.
+#[derive(Default)]
+struct Tally {
+    images: usize,
+    indexed: usize,
+    there: usize,
+    skipped: usize,
+    /// The worst exit code.
+    exit: u8,
+}
+
+impl Tally {
+    fn count<T: ImageResult>(&mut self, end: &IndexEnd<'_, T>) {
+        match &end.result {
+            Ok(Ok(found)) if found.is_there() => self.there += 1,
+            Ok(Ok(_)) => self.indexed += 1,
+            Ok(Err(_)) => self.skipped += 1,
+            Err(failure) => self.exit = self.exit.max(failure.exit),
+        }
+    }
+
+    fn text(&self, dry_run: bool) -> String {
+        let Self { images, indexed, there, skipped, .. } = *self;
+        let done = if dry_run { "to index" } else { "indexed" };
+        let failed = images - indexed - there - skipped;
+        format!(
+            "{images} images: {indexed} {done}, {there} already indexed, {skipped} skipped, {failed} failed"
+        )
+    }
+}
+
+/// Done after this time, or never.
+async fn after(time: Option<Duration>) -> Duration {
+    match time {
+        Some(time) => {
+            tokio::time::sleep(time).await;
+            time
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn stopped(signal: StopSignal) -> IndexFailure {
+    IndexFailure {
+        exit: signal.exit_code(),
+        ..IndexFailure::new(Reason::Interrupted.code(), format!("interrupted by {signal}"))
+    }
+}
+
+fn too_long(time: Duration) -> IndexFailure {
+    let detail = format!("it was not done within {} s (--timeout)", time.as_secs());
+    IndexFailure::new(reasons::TOO_LONG, detail)
+}
+
+/// A layout that cannot be opened or completed.
+pub(super) fn of_layout(detail: String) -> IndexFailure {
+    IndexFailure::new(Reason::Layout.code(), detail)
+}
+
+/// How it came out for the command.
+pub(super) fn ended<T>(result: Result<T, IndexError>) -> IndexResult<T> {
+    match result {
+        Ok(found) => Ok(Ok(found)),
+        Err(IndexError::Nothing { image, reason }) => Ok(Err(NothingToIndex { image, reason })),
+        Err(error) => {
+            let chain = error_chain(&error);
+            let detail = match help_for(error.reason(), error.is_transient()) {
+                Some(advice) => format!("{chain} ({advice})"),
+                None => chain,
+            };
+            Err(IndexFailure::new(error.reason().code(), detail))
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! How an image ended for `index` and its dry run, whatever was found out: what all ends have in common.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use soci_indexer::IndexError;
+use soci_jobs::reasons;
+use soci_manifest::{LeftOutPlatform, SkipReason, SkippedLayer};
+use soci_oci::Digest;
+
+use super::seconds;
+use crate::process::MISTAKE;
+
+/// Why an image needs no index.
+#[derive(Clone, Debug)]
+pub(crate) struct NothingToIndex {
+    pub(crate) image: Digest,
+    pub(crate) reason: SkipReason,
+}
+
+impl NothingToIndex {
+    /// Its code, as the service has it.
+    pub(crate) fn code(&self) -> &'static str {
+        let Self { image, reason } = self.clone();
+        IndexError::Nothing { image, reason }.reason().code()
+    }
+
+    fn skipped(&self) -> &[SkippedLayer] {
+        match &self.reason {
+            SkipReason::NothingToIndex { layers, .. } => layers,
+            _ => &[],
+        }
+    }
+}
+
+/// Why an image was not indexed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IndexFailure {
+    /// A code of those that the service has.
+    pub(crate) code: &'static str,
+    /// The same for people.
+    pub(crate) detail: String,
+    /// The exit code of a command that ends with it.
+    pub(crate) exit: u8,
+}
+
+impl IndexFailure {
+    /// A failure in general.
+    pub(crate) fn new(code: &'static str, detail: String) -> Self {
+        Self { code, detail, exit: 1 }
+    }
+
+    /// What names the image is no name of one.
+    pub(crate) fn mistake(detail: String) -> Self {
+        Self { code: reasons::MALFORMED, detail, exit: MISTAKE }
+    }
+}
+
+/// How a command came out for an image: one that needs no index is no failure.
+pub(crate) type IndexResult<T> = Result<Result<T, NothingToIndex>, IndexFailure>;
+
+/// What a command has found out of an image, or done.
+pub(crate) trait ImageResult: Sized {
+    /// Whether the very index was there before.
+    fn is_there(&self) -> bool;
+
+    /// The object of an image that ended so, without what all have.
+    fn json(found: Option<&Self>, skipped: &[SkippedLayer]) -> Value;
+
+    /// The outcome of an image that did not fail and was not skipped.
+    fn outcome(&self) -> &'static str;
+
+    /// What is printed of it for people, `image` as they named it.
+    fn text(&self, image: &str) -> String;
+}
+
+/// How one image ended.
+#[derive(Debug)]
+pub(crate) struct IndexEnd<'a, T> {
+    /// The image as it was named.
+    pub(crate) image: &'a str,
+    /// Where the result went instead, as it was named.
+    pub(crate) output: Option<&'a str>,
+    pub(crate) result: IndexResult<T>,
+    /// How long it took.
+    pub(crate) elapsed: Duration,
+}
+
+impl<T: ImageResult> IndexEnd<'_, T> {
+    /// The one object of an image that is printed with `--json`.
+    pub(crate) fn json(&self) -> Value {
+        let found = self.result.as_ref().ok().and_then(|result| result.as_ref().ok());
+        let nothing = self.result.as_ref().ok().and_then(|result| result.as_ref().err());
+        let failure = self.result.as_ref().err();
+        let outcome = match (found, nothing) {
+            (Some(found), _) => found.outcome(),
+            (None, Some(_)) => "skipped",
+            (None, None) => "failed",
+        };
+        let mut object = T::json(found, nothing.map(NothingToIndex::skipped).unwrap_or_default());
+        object["outcome"] = outcome.into();
+        object["reason"] =
+            nothing.map(NothingToIndex::code).or(failure.map(|failure| failure.code)).into();
+        let detail = nothing.map(|nothing| nothing.reason.to_string());
+        object["detail"] = detail.or(failure.map(|failure| failure.detail.clone())).into();
+        object["image"] = self.image.into();
+        object["output"] = self.output.into();
+        if let Some(nothing) = nothing {
+            object["image_digest"] = nothing.image.to_string().into();
+        }
+        object["seconds"] = seconds(self.elapsed).into();
+        object
+    }
+
+    /// What is printed for people; nothing of a failure, which is told elsewhere.
+    pub(crate) fn text(&self) -> String {
+        let image = match self.output {
+            Some(output) => format!("{} to {output}", self.image),
+            None => self.image.to_owned(),
+        };
+        match &self.result {
+            Ok(Ok(found)) => found.text(&image),
+            Ok(Err(nothing)) => format!("skipped {image}\n  {}\n", nothing.reason),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+/// A layer without a ztoc.
+pub(super) fn skipped_json(layer: &SkippedLayer) -> Value {
+    json!({
+        "digest": layer.digest.to_string(),
+        "size": layer.size,
+        "reason": layer.decision.to_string(),
+        "code": layer.decision.code(),
+    })
+}
+
+/// A platform without a SOCI index.
+pub(super) fn left_out_json(left_out: &LeftOutPlatform) -> Value {
+    json!({
+        "platform": left_out.platform.as_ref().map(ToString::to_string),
+        "image_manifest": left_out.image.map(|image| image.to_string()),
+        "reason": left_out.reason,
+        "code": left_out.code,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use soci_indexer::Report;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_an_object_with_all_keys() {
+        let end: IndexEnd<'_, Report> = IndexEnd {
+            image: "r/i:1",
+            output: None,
+            result: Err(IndexFailure::new("image-gone", "no".to_owned())),
+            elapsed: Duration::from_millis(1500),
+        };
+        let value = end.json();
+        assert_eq!((&value["outcome"], &value["reason"]), (&"failed".into(), &"image-gone".into()));
+        assert_eq!((&value["detail"], &value["seconds"]), (&"no".into(), &1.5.into()));
+        let keys = [
+            "image",
+            "output",
+            "index",
+            "indexes",
+            "tag",
+            "layers",
+            "built",
+            "reused",
+            "bytes_read",
+        ];
+        assert!(keys.iter().all(|key| value.get(key).is_some()));
+        assert_eq!(end.text(), "");
+    }
+}
