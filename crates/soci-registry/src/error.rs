@@ -1,24 +1,17 @@
 //! What can go wrong between the client and a registry, and whether trying again may help.
 //!
 //! [`Error::is_transient`] is the only place that decides the latter: the client's own retries and
-//! everybody above it go by it. Which error an answer is stands in `verdict`.
+//! everybody above it go by it. Which error an answer is stands in `verdict`, which one a failed connection in
+//! `connection_error`.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use http::StatusCode;
-use rustls::InvalidMessage;
 use soci_oci::{Digest, Tag};
 
 use crate::auth::credentials::CredentialsError;
-use crate::cause::{
-    breaks_off, fault_of, find_source, has_io_error, is_about_clients, is_about_handshakes,
-};
-use crate::certificate;
-use crate::proxy::{ProxyFault, ProxyUse};
-use crate::reach::ForbiddenAddress;
+use crate::proxy::ProxyFault;
 use crate::redact::{RedactedUrl, RequestLine};
-use crate::resolve::ResolveError;
 use crate::setup::SetupError;
 use crate::status::StatusError;
 
@@ -59,6 +52,18 @@ pub enum Error {
         /// What the HTTP library says, without the URL.
         source: reqwest::Error,
     },
+    /// Nothing takes connections where the server should be.
+    #[error(
+        "{host} refuses the connection ({request}): nothing listens there, or a firewall rejects it; are host and port right, and is the registry running?"
+    )]
+    Refused {
+        /// The request.
+        request: RequestLine,
+        /// Host and port.
+        host: String,
+        /// What the HTTP library says, without the URL. It says no more.
+        cause: reqwest::Error,
+    },
     /// The server sent nothing for too long.
     #[error("{request}: nothing was received for {waited:?}")]
     Stalled {
@@ -84,14 +89,16 @@ pub enum Error {
         min_rate: u64,
     },
     /// The host has no address, and had none before.
-    #[error("{request}: the host name {host} cannot be resolved; is it spelled correctly?")]
+    #[error("the host name {host} cannot be resolved ({request}): {why}; is it spelled correctly?")]
     UnknownHost {
         /// The request.
         request: RequestLine,
         /// The host, which is the proxy's if one is used.
         host: String,
-        /// What the HTTP library says, without the URL.
-        source: reqwest::Error,
+        /// What the system says.
+        why: String,
+        /// What the HTTP library says, without the URL. It says no more.
+        cause: reqwest::Error,
     },
     /// The server answers to TLS with something else.
     #[error(
@@ -313,7 +320,7 @@ pub enum Error {
         offset: u64,
     },
     /// The retry policy is used up; `source` is the last failure.
-    #[error("gave up after {failures} failed tries and {idle:.1?} without progress")]
+    #[error("{source} (gave up after {})", tries(*failures, *idle))]
     Exhausted {
         /// Tries that failed in all.
         failures: u32,
@@ -325,90 +332,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The failure of a response's body.
-    pub(crate) fn transport(request: RequestLine, source: reqwest::Error) -> Self {
-        Self::connection(request, source, None)
-    }
-
-    /// The failure of a request, which went through this proxy.
-    pub(crate) fn connection(
-        request: RequestLine,
-        source: reqwest::Error,
-        proxy: Option<ProxyUse>,
-    ) -> Self {
-        let source = source.without_url();
-        if let Some(forbidden) = find_source::<ForbiddenAddress>(&source) {
-            return Self::TargetRefused { request, reason: forbidden.to_string() };
-        }
-        if let Some(proxy) = proxy
-            && let Some(fault) = fault_of(&proxy, &source)
-        {
-            return Self::of_proxy(request, proxy, fault, Some(source));
-        }
-        let unknown =
-            find_source::<ResolveError>(&source).filter(|e| !e.known).map(|e| e.host.clone());
-        if let Some(host) = unknown {
-            return Self::UnknownHost { request, host, source };
-        }
-        // These come again however often they are tried, and a person can mend them.
-        match find_source::<rustls::Error>(&source) {
-            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType))
-                if source.is_connect() =>
-            {
-                Self::PlainHttp { request, source }
-            }
-            Some(rustls::Error::InvalidCertificate(error)) => {
-                Self::Certificate { advice: certificate::advice(error), request, source }
-            }
-            Some(rustls::Error::AlertReceived(alert)) if is_about_clients(*alert) => {
-                Self::ClientCertificate { request, source }
-            }
-            Some(rustls::Error::AlertReceived(alert)) if is_about_handshakes(*alert) => {
-                Self::Handshake { request, source }
-            }
-            _ => Self::Transport { request, source },
-        }
-    }
-
-    /// A proxy's answer that it wants a login.
-    pub(crate) fn proxy_login(request: RequestLine, proxy: ProxyUse) -> Self {
-        let fault = ProxyFault::Login(proxy.server.variable());
-        Self::of_proxy(request, proxy, fault, None)
-    }
-
-    fn of_proxy(
-        request: RequestLine,
-        proxy: ProxyUse,
-        fault: ProxyFault,
-        source: Option<reqwest::Error>,
-    ) -> Self {
-        let ProxyUse { server, worked } = proxy;
-        let variable = server.variable();
-        Self::Proxy { request, proxy: server.to_string(), variable, fault, worked, source }
-    }
-
-    /// Whether the server may be one without TLS, which was spoken to by https: it answered with something
-    /// else, broke off, or stayed silent. `or_closed` counts a port that is not open as well.
-    pub(crate) fn may_lack_tls(&self, or_closed: bool) -> bool {
-        match self {
-            Self::PlainHttp { .. } => true,
-            Self::Transport { source, .. } if source.is_connect() => {
-                source.is_timeout()
-                    || breaks_off(source)
-                    || (or_closed && has_io_error(source, &[ErrorKind::ConnectionRefused]))
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the server has spoken TLS, though nothing came of it.
-    pub(crate) fn speaks_tls(&self) -> bool {
-        matches!(
-            self,
-            Self::Certificate { .. } | Self::ClientCertificate { .. } | Self::Handshake { .. }
-        )
-    }
-
     pub(crate) fn mismatch(request: RequestLine, expected: Digest, actual: Digest) -> Self {
         Self::DigestMismatch { request, expected: Box::new(expected), actual: Box::new(actual) }
     }
@@ -423,6 +346,7 @@ impl Error {
             Self::Stalled { .. }
             | Self::TooSlow { .. }
             | Self::UnknownHost { .. }
+            | Self::Refused { .. }
             | Self::ShortBody { .. }
             | Self::UploadLost { .. }
             | Self::WriteNotFound { .. }
@@ -482,5 +406,27 @@ impl Error {
 
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.status().and_then(|status| status.retry_after)
+    }
+}
+
+/// How long it was tried, as far as somebody wants to know.
+fn tries(failures: u32, idle: Duration) -> String {
+    let noun = if failures == 1 { "try" } else { "tries" };
+    match idle.as_secs_f64().round() {
+        0.0..1.0 => format!("{failures} {noun}"),
+        seconds => format!("{failures} {noun} in {seconds:.0} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_tries_are_rounded() {
+        let times = [0, 499, 500, 13_013].map(Duration::from_millis);
+        let told = times.map(|idle| tries(7, idle));
+        assert_eq!(told, ["7 tries", "7 tries", "7 tries in 1 s", "7 tries in 13 s"]);
+        assert_eq!(tries(1, Duration::ZERO), "1 try");
     }
 }

@@ -26,6 +26,7 @@ mod cause;
 mod certificate;
 mod client;
 mod clients;
+mod connection_error;
 mod error;
 mod exchange;
 mod immutable_tag;

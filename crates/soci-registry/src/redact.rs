@@ -104,6 +104,14 @@ impl From<&Url> for RedactedUrl {
     }
 }
 
+impl RedactedUrl {
+    /// Host and port, as they are written in it.
+    pub(crate) fn host(&self) -> &str {
+        let rest = self.0.split_once("://").map_or(&*self.0, |(_, rest)| rest);
+        rest.split('/').next().unwrap_or(rest)
+    }
+}
+
 impl fmt::Display for RedactedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

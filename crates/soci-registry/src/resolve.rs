@@ -41,6 +41,14 @@ pub(crate) struct ResolveError {
     source: std::io::Error,
 }
 
+impl ResolveError {
+    /// What the system says, without the name of its function.
+    pub(crate) fn why(&self) -> String {
+        let said = self.source.to_string();
+        said.strip_prefix("failed to lookup address information: ").unwrap_or(&said).to_owned()
+    }
+}
+
 impl Resolver {
     /// A resolver that goes by what `hosts` says of a name, and notes there what it finds.
     pub(crate) fn new(hosts: Arc<HostTable>) -> Self {

@@ -17,16 +17,18 @@ pub const MAX_QUOTED: usize = 160;
 const CUT: &str = " [...]";
 
 /// An error and its sources in one line, joined by colons. A source that the error above it has
-/// quoted already is not repeated.
+/// quoted already, at its beginning or its end, is not repeated.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
+    let mut above = text.clone();
     let mut source = error.source();
     while let Some(error) = source {
         let cause = error.to_string();
-        if !text.ends_with(&cause) {
+        if !text.ends_with(&cause) && !above.starts_with(&cause) {
             // Writing to a string does not fail.
             let _ = write!(text, ": {cause}");
         }
+        above = cause;
         source = error.source();
     }
     text.replace(char::is_control, " ")
@@ -106,6 +108,10 @@ mod tests {
         let quoting = Layered("connect: refused\nby host", Some(Box::new(root)));
         let top = Layered("push failed", Some(Box::new(quoting)));
         assert_eq!(error_chain(&top), "push failed: connect: refused by host");
+        let refused = Layered("refused", None);
+        let given_up = Layered("refused (gave up after 7 tries)", Some(Box::new(refused)));
+        let top = Layered("push failed", Some(Box::new(given_up)));
+        assert_eq!(error_chain(&top), "push failed: refused (gave up after 7 tries)");
     }
 
     #[test]

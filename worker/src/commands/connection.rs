@@ -1,16 +1,18 @@
 //! How commands on images reach registries: what their flags say, and what people have configured for docker and
 //! podman.
 
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use soci_registry::{Client, ClientBuilder, TlsOptions, default_certs_dirs};
 
 use crate::cli::ConnectionArgs;
+use crate::progress::RetryNotes;
 use crate::report;
 
-/// A builder of the client that these flags ask for, without credentials.
+/// A builder of the client that these flags ask for, without credentials. What it tries again is said on standard error.
 pub(crate) fn client_builder(args: &ConnectionArgs) -> ClientBuilder {
     Client::builder()
+        .observer(Arc::new(RetryNotes::new(report::note)))
         .plain_http(args.plain_http)
         .tls(tls_options(args))
         .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))

@@ -107,7 +107,7 @@ fn status_label(status: StatusCode) -> &'static str {
 /// Why an operation is tried again.
 fn retry_label(error: &Error) -> &'static str {
     match error {
-        Error::Transport { .. } => "connection",
+        Error::Transport { .. } | Error::Refused { .. } => "connection",
         Error::Stalled { .. } => "stalled",
         Error::TooSlow { .. } => "too-slow",
         Error::UnknownHost { .. } => "unknown-host",
