@@ -36,13 +36,7 @@ impl Local {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in out.lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
+        let lines = lines(child.stdout.take().unwrap());
         let address = |beginning| {
             let line = next_line(&lines, beginning);
             line.split("http://").nth(1).unwrap().trim_end_matches('/').to_owned()
@@ -60,8 +54,7 @@ impl Local {
     }
 
     fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        signal(&self.child, "-TERM");
         self.child.wait().unwrap()
     }
 }
@@ -71,6 +64,22 @@ impl Drop for Local {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+}
+
+/// The lines that a program writes, as they come.
+fn lines(out: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    lines
 }
 
 /// The next line that begins so.
@@ -241,10 +250,110 @@ fn the_demonstration_reads_little_and_leaves_nothing_behind() {
         "6 ztocs built again are equal",
         "lazily",
         "done in",
+        "What next?",
+        "soci-index-builder index REF",
     ] {
         assert!(told.contains(words), "{words:?} is missing in\n{told}");
     }
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+}
+
+/// A demonstration with files in this folder.
+fn demo(arguments: &[&str], temporary: &std::path::Path) -> Child {
+    program()
+        .args(["--demo", "--min-layer-size", "1MiB"])
+        .args(arguments)
+        .env("TMPDIR", temporary)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn an_interrupted_demonstration_says_so_by_its_exit_code_and_leaves_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    for (name, code) in [("-INT", 130), ("-TERM", 143)] {
+        let mut child = demo(&["--demo-size", "2GiB"], temporary.path());
+        let out = lines(child.stdout.take().unwrap());
+        next_line(&out, "registry http://");
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_demonstration_that_is_kept_serves_its_page_until_ctrl_c() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = demo(&["--demo-size", "8MiB", "--keep"], temporary.path());
+    let out = lines(child.stdout.take().unwrap());
+    next_line(&out, "done in");
+    let line = next_line(&out, "The registry http://");
+    let page = line.split("status page http://").nth(1).unwrap().split('/').next().unwrap();
+    assert_eq!(status(page, &[]).0, Some(0));
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_second_ctrl_c_waits_for_nothing() {
+    use std::io::Write as _;
+
+    let mut child = program()
+        .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (out, errors) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+    let line = next_line(&out, "registry");
+    let registry = line.split("http://").nth(1).unwrap();
+    // A request whose body does not come, which the registry gives some time.
+    let mut stream = std::net::TcpStream::connect(registry).unwrap();
+    let head = "PUT /v2/app/manifests/1 HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    next_line(&out, "Ctrl-C stops.");
+    signal(&child, "-INT");
+    next_line(&errors, "stopping; Ctrl-C again");
+    signal(&child, "-INT");
+    // With time for all that is to be finished it is 0.
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_versions_and_other_suffixes_are_made() {
+    let client = client();
+    let local = Local::start(&["--index-version", "V1"]);
+    let repository = local.repository("app");
+    push(&client, &repository, &image(1), "1").await;
+    local.line("indexed");
+    assert_eq!(tagged(&client, &repository, "1-soci").await, None);
+    assert_eq!(local.terminate().code(), Some(0));
+
+    let local = Local::start(&["--tag-suffix=-lazy"]);
+    let repository = local.repository("app");
+    push(&client, &repository, &image(1), "1").await;
+    local.line("indexed");
+    assert!(tagged(&client, &repository, "1-lazy").await.is_some());
+    assert_eq!(local.terminate().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn index_works_on_it_without_flags_about_the_connection() {
+    let local = Local::start(&["--filter", "nothing:*"]);
+    let repository = local.repository("app");
+    push(&client(), &repository, &image(1), "1").await;
+    let output = Command::new(env!("CARGO_BIN_EXE_soci-index-builder"))
+        .args(["index", &format!("{repository}:1"), "--min-layer-size", "10KiB"])
+        .env("DOCKER_CONFIG", "/nonexistent")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), told.starts_with("indexed ")), (Some(0), true), "{told}");
+    assert_eq!(output.stderr, b"");
+    assert_eq!(local.terminate().code(), Some(0));
 }
 
 #[test]

@@ -5,18 +5,21 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use soci_config::bytes;
-use soci_manifest::Generation;
+use soci_config::{bytes, suffix};
+use soci_manifest::{Generation, Version};
 use soci_oci::Platform;
 use soci_push::TagFilter;
 
-use super::values::{memory, span_size};
+use super::values::{memory, span_size, version};
 
 #[derive(Debug, Args)]
 pub(crate) struct LocalArgs {
     /// Make a sample image, index it, read a file of it lazily, report, and exit
     #[arg(long)]
     pub(crate) demo: bool,
+    /// Let registry and status page stay when the demonstration is over, until Ctrl-C
+    #[arg(long, requires = "demo")]
+    pub(crate) keep: bool,
     /// Address of the registry; port 0 takes a free one [default: 127.0.0.1:5000, with --demo a
     /// free port]
     #[arg(long, value_name = "ADDRESS")]
@@ -32,6 +35,13 @@ pub(crate) struct LocalArgs {
     /// Index only images that match; may be given several times [default: all]
     #[arg(long, value_name = "REPO:TAG")]
     pub(crate) filter: Vec<TagFilter>,
+    /// Version of the SOCI indexes: v2 are converted images under tags of their own, v1 indexes attached
+    /// to the images themselves
+    #[arg(long, value_name = "VERSION", value_parser = version(), ignore_case = true, default_value = "v2")]
+    pub(crate) index_version: Version,
+    /// What is added to the tags of images for the converted images (v2) [default: -soci]
+    #[arg(long, value_name = "SUFFIX", value_parser = suffix, allow_hyphen_values = true)]
+    pub(crate) tag_suffix: Option<String>,
     /// Index this platform only, in images that have it; may be given several times [default: all platforms]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Vec<Platform>,

@@ -1,6 +1,7 @@
 //! `local`: a registry, a queue and a worker in this process. What is pushed to the registry is
 //! indexed, on the same way that a push to ECR goes.
 
+mod counted;
 mod demo;
 mod job_output;
 mod lazy;
@@ -11,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use soci_config::budget_of_this_process;
@@ -34,6 +36,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::cli::LocalArgs;
 use crate::process;
 use crate::report;
+use crate::usage::usage;
 use job_output::{JobLines, JobSeen};
 use output::say;
 use running::Running;
@@ -55,6 +58,14 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM, or until the demonstration is over.
 pub(crate) fn local(args: &LocalArgs) -> ExitCode {
+    if args.index_version == Version::V1 {
+        if args.tag_suffix.is_some() {
+            usage("--tag-suffix names the converted image, which only v2 makes");
+        }
+        if args.demo {
+            usage("--demo shows v2");
+        }
+    }
     let result = process::block_on(run(args)).map_err(|error| error_chain(error.as_ref()));
     match result.flatten() {
         Ok(code) => code,
@@ -69,13 +80,23 @@ async fn run(args: &LocalArgs) -> Result<ExitCode, String> {
     let told = process::told_to_stop();
     let told = told.map_err(|error| format!("signals cannot be handled: {error}"))?;
     let Started { running, registry, seen, stop, mut consuming, filtering } = start(args).await?;
+    let shown = AtomicBool::new(false);
     let attended = async {
         if args.demo {
-            demo::run(&running, args.demo_size, seen).await
+            demo::run(&running, args.demo_size, seen).await?;
+            if !args.keep {
+                return Ok(());
+            }
+            shown.store(true, Ordering::Relaxed);
+            say(&format!(
+                "\nThe registry http://{} and the status page http://{}/ stay. Ctrl-C stops.",
+                running.registry, running.page
+            ));
+            std::future::pending().await
         } else {
             // What nobody receives is not kept.
             drop(seen);
-            greet(&running);
+            greet(&running, args);
             std::future::pending().await
         }
     };
@@ -83,8 +104,9 @@ async fn run(args: &LocalArgs) -> Result<ExitCode, String> {
         result = attended => result.map(|()| ExitCode::SUCCESS),
         signal = told => {
             report::note("stopping; Ctrl-C again ends it at once");
-            // Without the demonstration it is the ordinary end.
-            Ok(if args.demo { ExitCode::from(signal.exit_code()) } else { ExitCode::SUCCESS })
+            // It is the ordinary end, unless the demonstration was not over.
+            let early = args.demo && !shown.load(Ordering::Relaxed);
+            Ok(if early { ExitCode::from(signal.exit_code()) } else { ExitCode::SUCCESS })
         }
         ended = &mut consuming => return Err(match worker_ended(ended) {
             Ok(_) => "the worker ended by itself".to_owned(),
@@ -198,11 +220,16 @@ fn worker_ended(
     }
 }
 
+/// What is added to the tags of results.
+fn suffix(args: &LocalArgs) -> String {
+    args.tag_suffix.clone().unwrap_or_else(|| "-soci".to_owned())
+}
+
 /// Which pushes are work.
 fn rules(args: &LocalArgs) -> PushRules {
     PushRules {
-        version: Version::V2,
-        output_suffix: "-soci".to_owned(),
+        version: args.index_version,
+        output_suffix: suffix(args),
         filters: TagFilters::or_all(args.filter.clone()),
         event_types: soci_push::EventTypes::default(),
     }
@@ -253,13 +280,17 @@ async fn listen(flag: &str, wanted: Option<SocketAddr>, port: u16) -> Result<Tcp
 }
 
 /// Says what to do next.
-fn greet(running: &Running) {
+fn greet(running: &Running, args: &LocalArgs) {
     let (registry, page) = (running.registry, running.page);
+    let appears = match args.index_version {
+        Version::V1 => "is attached to it".to_owned(),
+        Version::V2 => format!("appears as <tag>{}", suffix(args)),
+    };
     say(&format!(
         "registry     http://{registry}\n\
          status page  http://{page}/\n\
          \n\
-         Push an image, and its index appears as <tag>-soci:\n\
+         Push an image, and its index {appears}:\n\
          \n  docker push {registry}/app:1\
          \n  skopeo copy --all docker://SOURCE docker://{registry}/app:1 --dest-tls-verify=false\n\
          \n\

@@ -11,6 +11,7 @@ use soci_sandbox::sample_image::{LAYER_COUNT, PLATFORMS, PROBE};
 use soci_text::{error_chain, size};
 use tokio::sync::mpsc;
 
+use super::counted::Counted;
 use super::job_output::JobSeen;
 use super::lazy::{self, LazyFile};
 use super::output::say;
@@ -22,6 +23,15 @@ const REPOSITORY: &str = "demo/app";
 
 /// Its tag.
 const TAG: &str = "1.0";
+
+/// What somebody can do who has seen it.
+const NEXT: &str = "
+What next?
+
+  soci-index-builder local               the same registry, for images of your own: push, and they are indexed
+  soci-index-builder index REF           index an image in a registry, beside it
+  soci-index-builder index REF --dry-run say what that would read, and write nothing
+  ./deploy                               index what is pushed to ECR (docs/DEPLOY.md)";
 
 /// Longest wait for the index. The sample takes seconds.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -61,7 +71,13 @@ pub(super) async fn run(
 
     let store = RemoteRepository::new(running.client.clone(), repository);
     let target = TagOrDigest::Digest(report.index);
-    let verification = verify_image(&store, &target, &running.budget).await;
+    let bar = bar("verifying", report.layers.iter().map(|layer| layer.size).sum());
+    let counted = Counted::new(store.clone(), {
+        let bar = bar.clone();
+        move |bytes| bar.inc(bytes)
+    });
+    let verification = verify_image(&counted, &target, &running.budget).await;
+    bar.finish_and_clear();
     let verification = verification.map_err(|error| error_chain(&error))?;
     say(&told_verified(&verification));
 
@@ -75,6 +91,7 @@ pub(super) async fn run(
     }
     say(&told_read(&file, &pushed, reading.elapsed()));
     say(&format!("done in {}", seconds(started.elapsed())));
+    say(NEXT);
     Ok(())
 }
 
