@@ -184,7 +184,7 @@ pub(crate) struct ZtocBuildArgs {
     /// Name of the building tool that the ztoc carries
     #[arg(long, value_name = "STR", default_value = soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER)]
     pub(crate) build_tool_identifier: String,
-    /// Where the ztoc is written
+    /// Where the ztoc is written, `-` for standard output; then its digest and size go to standard error
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 }

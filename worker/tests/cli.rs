@@ -293,6 +293,9 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "a", "--span-size", "0"], "1 byte to"),
         (&["index", "a", "--memory", "1KiB"], "32 MiB to 1024 GiB"),
         (&["local", "--memory", "0"], "32 MiB to 1024 GiB"),
+        (&["local", "--index-version", "v1", "--tag-suffix=-x"], "only v2"),
+        (&["local", "--demo", "--index-version", "v1"], "--demo shows v2"),
+        (&["local", "--keep"], "--demo"),
         (&["ztoc", "build", "l", "--output", "o", "--span-size", "0"], "1 byte to"),
         (&["status", "--http-address", "x"], "--http-address: "),
         (&["healthcheck", "--http-address", "x"], "--http-address: "),
@@ -400,6 +403,11 @@ fn a_ztoc_is_built_described_and_used() {
     assert_eq!(text(&built.stdout), expected);
     assert_eq!(std::fs::metadata(ztoc).unwrap().len(), 100_584);
 
+    let piped = run(&["ztoc", "build", layer, "--span-size", "32768", "--output", "-"]);
+    assert_eq!(text(&piped.stderr), expected);
+    assert!(piped.status.success() && piped.stdout == std::fs::read(ztoc).unwrap());
+    assert!(!Path::new("-").exists());
+
     let (code, info) = run_json_pretty(&["ztoc", "info", ztoc, "--json"]);
     assert_eq!(code, 0);
     assert_eq!(info["span_size"], 32768);
@@ -500,6 +508,23 @@ fn it_writes_completions_and_manual_pages_of_itself() {
     let output = run(&["man", "/dev/null"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).starts_with("error: pages in /dev/null: "));
+}
+
+/// What git says of the clone that this is.
+fn commit() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+    output.status.success().then(|| text(&output.stdout).trim().to_owned())
+}
+
+#[test]
+fn a_build_from_a_clone_knows_its_commit() {
+    let told = option_env!("SOCI_INDEX_BUILDER_COMMIT").filter(|told| !told.is_empty());
+    let Some(commit) = told.map(str::to_owned).or_else(commit) else {
+        println!("skipped: no git, or no clone");
+        return;
+    };
+    let version = text(&run(&["--version"]).stdout);
+    assert!(version.ends_with(&format!("(commit {commit})\n")), "{version}");
 }
 
 #[test]

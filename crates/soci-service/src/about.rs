@@ -12,8 +12,8 @@ pub struct About {
 }
 
 impl About {
-    /// What this build knows of itself. The commit is taken from the environment variable
-    /// `SOCI_INDEX_BUILDER_COMMIT` when it is compiled.
+    /// What this build knows of itself. The commit is what the environment variable
+    /// `SOCI_INDEX_BUILDER_COMMIT` says when it is compiled, or else git of the clone (`build.rs`).
     pub const THIS: Self = Self {
         version: env!("CARGO_PKG_VERSION"),
         commit: match option_env!("SOCI_INDEX_BUILDER_COMMIT") {

@@ -16,6 +16,7 @@ use soci_text::size;
 use soci_ztoc::{FetchError, LayerLimits, Reader, Unbounded, ZtocSettings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
+use crate::report;
 
 /// Bytes read from a layer at a time.
 const READ_SIZE: usize = 256 << 10;
@@ -39,14 +40,17 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
     let next = || pieces.recv().unwrap_or_else(|_| Err(io::Error::other("its reader ended")));
     let ztoc = build_ztoc(settings, Box::new(Unbounded), &Cores::new(count), next)
         .with_context(|| format!("layer {layer}"))?;
+    let told = format!("{} {}", Digest::from_sha256(ztoc.encoded.sha256()), ztoc.encoded.size());
+    if args.output.as_os_str() == "-" {
+        let mut out = io::stdout().lock();
+        ztoc.encoded.pieces().iter().try_for_each(|piece| out.write_all(piece))?;
+        out.flush()?;
+        report::note(told);
+        return Ok(());
+    }
     write(&args.output, ztoc.encoded.pieces())
         .with_context(|| format!("ztoc {}", args.output.display()))?;
-    Ok(writeln!(
-        io::stdout(),
-        "{} {}",
-        Digest::from_sha256(ztoc.encoded.sha256()),
-        ztoc.encoded.size()
-    )?)
+    Ok(writeln!(io::stdout(), "{told}")?)
 }
 
 /// The pieces of a layer, and none at its end. A thread of its own reads them, so that the one that inflates never waits
