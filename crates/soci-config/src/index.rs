@@ -7,9 +7,9 @@ use soci_manifest::{
 };
 use soci_push::{EventTypes, PushRules, TagFilters};
 
+use crate::name;
 use crate::parse::{self, suffix};
 use crate::reader::VariableReader;
-use crate::table::name;
 
 /// Span sizes that a ztoc can have, in bytes: it holds them as signed numbers of 64 bits, and none is no size.
 pub const SPAN_SIZES: RangeInclusive<u64> = 1..=i64::MAX.unsigned_abs();

@@ -9,6 +9,7 @@
 
 mod index;
 mod memory;
+pub mod name;
 mod parse;
 mod reader;
 mod table;
@@ -21,7 +22,7 @@ pub use memory::{
 };
 pub use parse::{bytes, bytes_within, suffix};
 pub use reader::{Environment, Problems, Source, VariableProblem, VariableReader};
-pub use table::{Need, Program, VARIABLES, Variable, markdown, name};
+pub use table::{Need, Program, VARIABLES, Variable, markdown};
 
 /// Exit code of a program whose configuration is wrong: `EX_USAGE` of `sysexits.h`.
 pub const EXIT_CODE: u8 = 64;
