@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use soci_jobs::{MessageAction, Outcome, RepositoryOpener};
+use soci_announce::Outboxes;
+use soci_jobs::{EndedImage, MessageAction, Outcome, RepositoryOpener, announcement};
 use soci_lambda::{Invocation, InvocationError};
+use soci_push::Task;
 use soci_queue::{JobHistory, Queue};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -12,7 +14,10 @@ use tracing::{error, info, warn};
 use crate::answer::{Answer, BatchAnswer, ItemFailure, is_settled, sentence};
 use crate::metrics::FunctionMetrics;
 use crate::payload::{Batch, Payload, QueueIdentity};
-use crate::work::{Delivery, Handled, Incoming, Worker};
+use crate::work::{ANSWER_TIME, Delivery, Handled, Incoming, Worker};
+
+/// Longest time that an invocation waits for what it announces.
+const ANNOUNCING_TIME: Duration = Duration::from_secs(3);
 
 /// Handles invocations.
 #[derive(Clone, Debug)]
@@ -23,12 +28,26 @@ pub struct InvocationHandler<S, Q> {
     pub queue: QueueIdentity,
     /// Tells CloudWatch, if it is told.
     pub metrics: Option<Arc<FunctionMetrics>>,
+    /// Where it is announced how images end.
+    pub outboxes: Outboxes,
 }
 
 impl<S: RepositoryOpener, Q: Queue> InvocationHandler<S, Q> {
     /// Handles the invocation with `payload`, and logs one line about every message in it. Messages
     /// of a queue are handled one after the other, each with all the memory there is.
     pub async fn handle(
+        &self,
+        payload: &str,
+        invocation: &Invocation,
+    ) -> Result<Answer, InvocationError> {
+        let answer = self.answer(payload, invocation).await;
+        // The process stands still from the answer to the next invocation, and with it what it has to say.
+        let left = invocation.deadline.saturating_duration_since(Instant::now());
+        self.outboxes.flush(ANNOUNCING_TIME.min(left.saturating_sub(ANSWER_TIME))).await;
+        answer
+    }
+
+    async fn answer(
         &self,
         payload: &str,
         invocation: &Invocation,
@@ -82,11 +101,29 @@ impl<S: RepositoryOpener, Q: Queue> InvocationHandler<S, Q> {
     async fn one(&self, message: &Incoming<'_>, invocation: &Invocation) -> Handled {
         let begun = Instant::now();
         let handled = self.worker.work(message, invocation).await;
+        self.announce(&handled, begun.elapsed());
         if let Some(metrics) = &self.metrics {
             metrics.handled(&handled, message);
         }
         log(&handled, message, &invocation.request_id, begun.elapsed());
         handled
+    }
+
+    /// Announces how an image ended, unless somebody else has it now. A push that is no work is no image of the function's.
+    fn announce(&self, handled: &Handled, elapsed: Duration) {
+        let (Ok(Task::Index(job)), Some(end)) = (&handled.asked, handled.end()) else { return };
+        let image = EndedImage {
+            registry: job.repository.registry(),
+            repository: job.repository.name(),
+            digest: &job.digest,
+            tag: job.tag.as_ref().map(soci_oci::Tag::as_str),
+            bytes_read: handled.bytes_read,
+            elapsed,
+            at: SystemTime::now(),
+        };
+        if let Some(announcement) = announcement(&image, &end) {
+            self.outboxes.send(&announcement);
+        }
     }
 }
 

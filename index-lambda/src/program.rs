@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
-use soci_aws::{EcrCredentials, SqsQueue};
+use soci_announce::{Destination, LossLines, OutboxLimits, OutboxObserver, Outboxes};
+use soci_aws::sdk::SdkConfig;
+use soci_aws::{EcrCredentials, EventBus, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag, Reuse};
 use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
 use soci_lambda::{InvocationError, block_on, serve, start_logging};
@@ -72,13 +74,27 @@ async fn serve_invocations(settings: &Settings) -> Result<(), Box<dyn Error>> {
         runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
+    let outboxes = outboxes(settings, &sdk);
     let metrics = settings.emf_namespace.clone();
     let metrics = metrics.map(|namespace| FunctionMetrics::new(EmfLines::new(namespace)).into());
     let queue = QueueIdentity::of(&settings.queue_url);
-    let handler = InvocationHandler { worker, queue, metrics };
+    let handler = InvocationHandler { worker, queue, metrics, outboxes };
     let handle = |payload: Box<RawValue>, invocation| -> Handled<'_> {
         let handler = &handler;
         Box::pin(async move { handler.handle(payload.get(), &invocation).await })
     };
     Ok(serve(handle).await?)
+}
+
+/// Where it is announced how images end.
+fn outboxes(settings: &Settings, sdk: &SdkConfig) -> Outboxes {
+    let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
+    if let Some(name) = &settings.event_bus {
+        destinations.push(Arc::new(EventBus::new(sdk, name.clone())));
+    }
+    let mut observers: Vec<Arc<dyn OutboxObserver>> = Vec::new();
+    if let Some(name) = &settings.emf_namespace {
+        observers.push(Arc::new(LossLines::new(EmfLines::new(name.clone()))));
+    }
+    Outboxes::to(destinations, OutboxLimits::default(), &observers)
 }

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use soci_aws::QueueUrl;
+use soci_aws::{EventBusName, QueueUrl};
 use soci_config::{
     IndexSettings, LEAST_BUDGET, MOST_BUDGET, Problems, Program, Source, VariableReader,
     budget_of_this_process, name,
@@ -36,6 +36,8 @@ pub struct Settings {
     pub layers: NonZeroUsize,
     /// Under which name CloudWatch is told of messages, if it is.
     pub emf_namespace: Option<EmfNamespace>,
+    /// Where it is announced how images end, if it is.
+    pub event_bus: Option<EventBusName>,
     /// How logs look.
     pub logs: LogSettings,
 }
@@ -59,6 +61,7 @@ impl Settings {
         let memory_budget = reader.bytes(name::MEMORY_BUDGET, LEAST_BUDGET..=MOST_BUDGET);
         let logs = LogSettings::read(&mut reader);
         let emf_namespace = reader.parsed(name::EMF_NAMESPACE, str::parse);
+        let event_bus = reader.from_str(name::EVENT_BUS);
         let settings = || {
             Some(Self {
                 index: index?,
@@ -71,6 +74,7 @@ impl Settings {
                 memory_budget: memory_budget.unwrap_or_else(|| budget_of_this_process(memory)),
                 layers: cores,
                 emf_namespace,
+                event_bus,
                 logs: logs?,
             })
         };
@@ -140,6 +144,7 @@ mod tests {
             (name::MEMORY_BUDGET, "1"),
             (name::LOG_LEVEL, "loud"),
             (name::EMF_NAMESPACE, "AWS/x"),
+            (name::EVENT_BUS, "a bus"),
         ];
         let problems = read(&wrong).unwrap_err();
         let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();

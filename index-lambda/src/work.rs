@@ -11,12 +11,13 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use soci_indexer::Reason;
+use soci_indexer::{ImageEvent, Reason};
 use soci_jobs::{
-    EndKind, JobEnd, JobFacts, MessageAction, NextStep, Outcome, RepositoryOpener, RetryRule,
-    Runner, SECOND_LOOK_AFTER, Why, reasons,
+    JobEnd, JobFacts, MessageAction, NextStep, Outcome, RepositoryOpener, RetryRule, Runner,
+    SECOND_LOOK_AFTER, Why, reasons,
 };
 use soci_lambda::Invocation;
 use soci_push::event::Timestamp;
@@ -28,7 +29,7 @@ use soci_text::{Runbook, error_chain};
 use tokio::time::{Instant, timeout_at};
 
 /// What has to be left of an invocation after a message was sent, to answer and to log.
-const ANSWER_TIME: Duration = Duration::from_millis(500);
+pub(crate) const ANSWER_TIME: Duration = Duration::from_millis(500);
 
 /// Reason of a try for which an invocation had too little time.
 const DEADLINE: &str = "deadline";
@@ -84,6 +85,8 @@ pub struct Handled {
     pub asked: Result<Task, JobError>,
     /// How that ended here.
     pub outcome: Outcome,
+    /// Bytes of layers that were read for it.
+    pub bytes_read: u64,
     /// Where it is now.
     pub delivery: Delivery,
 }
@@ -124,15 +127,23 @@ impl Handled {
     /// What became of it, as log and metrics tell: in the worker's words ([`EndKind::label`]) where these fit, else
     /// `handed-over`, or, where a queue had to take it and did not, `stuck` if it can never be done and `left` if it can.
     pub fn label(&self) -> &'static str {
-        let end = |action| JobEnd { outcome: self.outcome.clone(), action }.label();
-        match &self.delivery {
-            Delivery::NotNeeded => end(MessageAction::Delete),
-            Delivery::ComesAgain { action, .. } => end(*action),
-            Delivery::DeadLettered(_) => EndKind::Rejected.label(),
-            Delivery::HandedOver(_) => "handed-over",
-            Delivery::Failed { .. } if matches!(self.outcome, Outcome::Rejected(_)) => "stuck",
-            Delivery::Failed { .. } => "left",
+        match (self.end(), &self.outcome) {
+            (Some(end), _) => end.label(),
+            (None, _) if matches!(self.delivery, Delivery::HandedOver(_)) => "handed-over",
+            (None, Outcome::Rejected(_)) => "stuck",
+            (None, _) => "left",
         }
+    }
+
+    /// The same as the worker has it; nothing where somebody else has the job now, or has to be found for it.
+    pub(crate) fn end(&self) -> Option<JobEnd> {
+        let action = match &self.delivery {
+            Delivery::NotNeeded => MessageAction::Delete,
+            Delivery::ComesAgain { action, .. } => *action,
+            Delivery::DeadLettered(_) => MessageAction::DeadLetter,
+            Delivery::HandedOver(_) | Delivery::Failed { .. } => return None,
+        };
+        Some(JobEnd { outcome: self.outcome.clone(), action })
     }
 }
 
@@ -140,8 +151,9 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
     /// Does what a message asks for, as long as the invocation has time.
     pub async fn work(&self, message: &Incoming<'_>, invocation: &Invocation) -> Handled {
         let asked = understand(message.body.as_bytes(), &self.rules);
+        let read = Arc::new(AtomicU64::new(0));
         let outcome = match &asked {
-            Ok(Task::Index(job)) => self.index(job, invocation).await,
+            Ok(Task::Index(job)) => self.index(job, invocation, &read).await,
             Ok(Task::Skip { why, .. }) => Outcome::Skipped(Why::new(why.label(), why.to_string())),
             Err(error) => Outcome::Rejected(Why::new(reasons::MALFORMED, error_chain(error))),
         };
@@ -151,7 +163,7 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         };
         if message.is_own {
             let (outcome, delivery) = self.settle(message, job, outcome, invocation).await;
-            return Handled { asked, outcome, delivery };
+            return Handled { asked, outcome, bytes_read: read.load(Ordering::Relaxed), delivery };
         }
         let delivery = match (&outcome, job) {
             // Only a registry says that it has ended: a worker has a second look, some time later.
@@ -170,7 +182,7 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             }
             _ => Delivery::NotNeeded,
         };
-        Handled { asked, outcome, delivery }
+        Handled { asked, outcome, bytes_read: read.load(Ordering::Relaxed), delivery }
     }
 
     /// Does with a message of the function's own queue what the outcome of its job asks for.
@@ -217,15 +229,22 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         }
     }
 
-    /// Indexes an image while there is time. What is not finished is a failure that may pass.
-    async fn index(&self, job: &Job, invocation: &Invocation) -> Outcome {
+    /// Indexes an image while there is time, and counts the bytes of layers that it reads. What is not finished is a failure
+    /// that may pass.
+    async fn index(&self, job: &Job, invocation: &Invocation, read: &Arc<AtomicU64>) -> Outcome {
         let stop_at = invocation.deadline.checked_sub(self.margin);
         let Some(stop_at) = stop_at.filter(|stop_at| Instant::now() < *stop_at) else {
             let detail = "the invocation has no time left to begin";
             return Outcome::Postponed(Why::new(DEADLINE, detail));
         };
         // Boxed because it is by far the largest part of this future.
-        let run = Box::pin(self.runner.run(job, Arc::new(|_| {})));
+        let read = read.clone();
+        let count = move |event: &ImageEvent<'_>| {
+            if let ImageEvent::LayerRead { bytes, .. } = event {
+                read.fetch_add(*bytes, Ordering::Relaxed);
+            }
+        };
+        let run = Box::pin(self.runner.run(job, Arc::new(count)));
         let outcome = timeout_at(stop_at, run).await;
         outcome.unwrap_or_else(|_| {
             let detail = "the invocation has no time left to finish";

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use soci_announce::{Announcement, Delivering, Destination, OutboxLimits, Outboxes};
 use soci_aws::sdk::SdkConfig;
 use soci_aws::{EcrCredentials, SqsQueue};
 use soci_config::Environment;
@@ -23,11 +24,11 @@ use soci_oci::{Digest, Repository, TagOrDigest};
 use soci_push::PushRules;
 use soci_queue::{Queue as _, Receipt, Receive};
 use soci_registry::{Client, ClientBuilder, RetryPolicy};
-use soci_service::Service;
 use soci_service::consumer::{ConsumerSettings, Queues};
 use soci_service::event::{Event, EventSink};
 use soci_service::handler::IndexHandler;
 use soci_service::telemetry::{self, LogFormat, Otlp, Telemetry};
+use soci_service::{Announcer, Service};
 use soci_text::error_chain;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -101,6 +102,27 @@ impl EventSink for Ends {
     }
 }
 
+/// Prints what is announced.
+struct Printer;
+
+impl Destination for Printer {
+    fn name(&self) -> &'static str {
+        "printer"
+    }
+
+    fn deliver<'a>(&'a self, announcement: &'a Announcement) -> Delivering<'a> {
+        Box::pin(async move {
+            println!("announced: {}", announcement.json());
+            Ok(())
+        })
+    }
+}
+
+fn outboxes() -> Outboxes {
+    let printer: Arc<dyn Destination> = Arc::new(Printer);
+    Outboxes::to([printer], OutboxLimits::default(), &[])
+}
+
 /// The worker, until it has dealt with all messages. Then its pages are printed.
 async fn worker() {
     let format = match variable("LOG_FORMAT").as_str() {
@@ -143,11 +165,14 @@ async fn worker() {
     let runner = Runner::new(RegistryOpener::new(client, Some(endpoint())), options());
     let (sender, mut ends) = mpsc::unbounded_channel();
     let handler = IndexHandler { rules, runner };
-    let sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(Ends(sender))];
+    let outboxes = outboxes();
+    let announcer = Announcer::new(outboxes.clone());
+    let sinks: Vec<Arc<dyn EventSink>> = vec![Arc::new(announcer), Arc::new(Ends(sender))];
     tokio::spawn(service.run(queues, handler, sinks, std::future::pending()));
     for _ in 0..MESSAGES {
         ends.recv().await.unwrap();
     }
+    outboxes.close(Duration::from_secs(20)).await;
     for path in ["/", "/status", "/metrics", "/livez", "/nothing"] {
         println!("{}", tokio::task::spawn_blocking(move || page(site, path)).await.unwrap());
     }
@@ -184,7 +209,7 @@ async fn function() {
         FunctionMetrics::new(EmfLines::new("soci-index-builder/stack".parse().unwrap())).into(),
     );
     let queue = QueueIdentity::of(&settings.queue_url);
-    let handler = InvocationHandler { worker, queue, metrics };
+    let handler = InvocationHandler { worker, queue, metrics, outboxes: outboxes() };
     let handle = |payload: Box<RawValue>, invocation| {
         let handler = &handler;
         let answer: Pin<Box<dyn Future<Output = Result<Answer, InvocationError>>>> =

@@ -1,6 +1,8 @@
 //! Images for tests of the whole: made from layers, put into a registry or an OCI layout. And this
 //! product's client of a registry for tests.
 
+mod json_schema;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use serde_json::{Value, json};
 use soci_oci::{Digest, media_type};
 use soci_registry::{Client, ClientBuilder, RetryPolicy, Timeouts};
 use soci_registry_server::testing::FakeRegistry;
+
+pub use json_schema::violations;
 
 /// An image with all its blobs and manifests, the root last.
 #[derive(Clone, Debug, Default)]

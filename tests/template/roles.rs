@@ -28,6 +28,8 @@ const CALLS: &[(&str, &str, &[&str])] = &[
     ("get_queue_attributes", "sqs:GetQueueAttributes", &[WORKER, OPERATOR]),
     ("list_message_move_tasks", "sqs:ListMessageMoveTasks", &[OPERATOR]),
     ("put_metric_data", "cloudwatch:PutMetricData", &[OPERATOR]),
+    // Only where EventBus says so.
+    ("put_events", "events:PutEvents", &[]),
     ("receive_message", "sqs:ReceiveMessage", &[WORKER, OPERATOR]),
     ("send_message", "sqs:SendMessage", &[FILTER, INDEX, WORKER, OPERATOR]),
     // SQS has no action of its own for it (service authorization reference).

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use soci_aws::QueueUrl;
+use soci_aws::{EventBusName, QueueUrl};
 use soci_config::{
     IndexSettings, LEAST_BUDGET, MOST_BUDGET, Problems, Program, Source, VariableReader,
     budget_of_this_process, name,
@@ -42,6 +42,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     pub(crate) emf_namespace: Option<EmfNamespace>,
+    pub(crate) event_bus: Option<EventBusName>,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) ecs_agent_uri: Option<String>,
 }
@@ -88,6 +89,7 @@ impl WorkerConfig {
         let log_format = reader.parsed(name::LOG_FORMAT, log_format);
         let log_level = reader.parsed(name::LOG_LEVEL, log_level);
         let emf_namespace = reader.parsed(name::EMF_NAMESPACE, str::parse);
+        let event_bus = reader.from_str(name::EVENT_BUS);
         let otlp_endpoint = reader.parsed(name::OTLP_ENDPOINT, http_url);
         let ecs_agent_uri = reader.parsed(name::ECS_AGENT_URI, http_url);
         // Everything has been read by now, so a missing value hides no other problem.
@@ -113,6 +115,7 @@ impl WorkerConfig {
                 log_format: log_format?,
                 log_level: log_level?,
                 emf_namespace,
+                event_bus,
                 otlp_endpoint,
                 ecs_agent_uri,
             })
@@ -218,6 +221,7 @@ mod tests {
             (name::LOG_LEVEL, "a=b=c"),
             (name::EMF_NAMESPACE, ":x"),
             (name::EMF_NAMESPACE, "AWS/x"),
+            (name::EVENT_BUS, "arn:aws:sqs:eu-west-1:1:bus"),
             (name::OTLP_ENDPOINT, "collector:4318"),
             (name::ECS_AGENT_URI, "http://"),
         ] {

@@ -68,6 +68,8 @@ pub const DEAD_LETTERS_ON_PAGE: &str = "DEAD_LETTERS_ON_PAGE";
 pub const LOG_FORMAT: &str = "LOG_FORMAT";
 /// What is logged.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
+/// Where it is announced how images end.
+pub const EVENT_BUS: &str = "EVENT_BUS";
 /// Namespace of the CloudWatch metrics.
 pub const EMF_NAMESPACE: &str = "EMF_NAMESPACE";
 /// Where traces go.

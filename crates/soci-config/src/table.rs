@@ -347,6 +347,13 @@ pub const VARIABLES: &[Variable] = &[
                   Embedded Metric Format; commands that enqueue tell CloudWatch of it there",
     },
     Variable {
+        name: name::EVENT_BUS,
+        programs: &[(Index, Optional), (Worker, Optional)],
+        values: "name or ARN of an event bus of EventBridge",
+        meaning: "where it is announced how each image ends, which takes `events:PutEvents` there. See \
+                  `docs/ANNOUNCEMENTS.md`",
+    },
+    Variable {
         name: name::OTLP_ENDPOINT,
         programs: &[(Worker, Optional)],
         values: "URL of a collector",

@@ -23,9 +23,10 @@ use tracing_subscriber::{Layer, Registry};
 
 /// The crates of this workspace as the targets of their events name them. These alone are free to say
 /// what a filter asks for.
-pub const OWN_CRATES: [&str; 24] = [
+pub const OWN_CRATES: [&str; 25] = [
     "filter_lambda",
     "index_lambda",
+    "soci_announce",
     "soci_aws",
     "soci_config",
     "soci_faults",

@@ -5,7 +5,7 @@ use std::fmt;
 
 use http::Method;
 use reqwest::Url;
-use soci_text::disarmed;
+use soci_text::{disarmed, without_url_secrets};
 
 /// Most characters kept of a text that a server or another program sends.
 pub(crate) const MAX_TEXT: usize = 300;
@@ -13,33 +13,8 @@ pub(crate) const MAX_TEXT: usize = 300;
 /// Text of a server as a log line may hold it: without control characters and without what URLs in it carry,
 /// shortened.
 pub(crate) fn sanitize(text: &str) -> String {
-    let mut clean = disarmed(&without_secrets_of_urls(text), MAX_TEXT, ' ', &[]);
+    let mut clean = disarmed(&without_url_secrets(text), MAX_TEXT, ' ', &[]);
     clean.truncate(clean.trim_end().len());
-    clean
-}
-
-/// A text in which every URL has lost its user information, its query and its fragment: a proxy or a cache may
-/// repeat the URL that it was asked for, which is signed.
-fn without_secrets_of_urls(text: &str) -> String {
-    const SCHEME_END: &str = "://";
-    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(SCHEME_END) {
-        let (before, url) = rest.split_at(at + SCHEME_END.len());
-        clean.push_str(before);
-        let (url, after) = url.split_at(url.find(ends).unwrap_or(url.len()));
-        let query = url.find(['?', '#']).unwrap_or(url.len());
-        let place = &url[..query];
-        let host = place.find('/').unwrap_or(place.len());
-        let user = place[..host].rfind('@').map_or(0, |at| at + 1);
-        clean.push_str(&place[user..]);
-        if query < url.len() {
-            clean.push_str("?[...]");
-        }
-        rest = after;
-    }
-    clean.push_str(rest);
     clean
 }
 

@@ -14,6 +14,9 @@ use crate::job_in_hand::JobInHand;
 
 /// Handles messages.
 pub trait Handler: Send + Sync + 'static {
+    /// Names the image of a message that is not handled, for those who are told how its job ended.
+    fn name_image(&self, job: &JobInHand, message: &Message);
+
     /// Handles a message. The same one may come again, also after it was done and while another
     /// process has it. Dropping the future stops the work.
     ///
@@ -39,6 +42,13 @@ pub struct IndexHandler<S> {
 }
 
 impl<S: RepositoryOpener> Handler for IndexHandler<S> {
+    fn name_image(&self, job: &JobInHand, message: &Message) {
+        if let Ok(Task::Index(asked)) = understand(message.body.as_bytes(), &self.rules) {
+            record(&asked);
+            job.name_image(&asked);
+        }
+    }
+
     async fn handle(
         &self,
         job: &Arc<JobInHand>,

@@ -1,6 +1,7 @@
 //! The running service: takes jobs off queues, runs them, and tells how that goes.
 
 mod about;
+mod announcer;
 pub mod consumer;
 pub mod dead_letters;
 pub mod event;
@@ -24,6 +25,7 @@ pub mod telemetry;
 pub mod words;
 
 pub use about::About;
+pub use announcer::Announcer;
 pub use job_in_hand::{JobId, JobImage, JobInHand};
 pub use job_log::JobLog;
 pub use service::Service;

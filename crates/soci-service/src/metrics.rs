@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
+use soci_announce::{DeliveryEnd, OutboxObserver};
 use soci_indexer::{ImageEvent, LayerDecision, Report};
 use soci_queue::{Backlog, Operation};
 use soci_registry::{Observer, RequestDone, RetryScheduled};
@@ -72,6 +73,7 @@ pub struct Metrics {
     registry_requests: Family<RequestLabels, Counter>,
     registry_seconds: Histograms<LatencyLabels>,
     registry_retries: Family<RetryLabels, Counter>,
+    announcements: Family<AnnouncementLabels, Counter>,
     draining: Gauge,
 }
 
@@ -110,6 +112,7 @@ impl Metrics {
                 Family::new_with_constructor(histogram(|| Histogram::new(REQUEST_BOUNDS))),
             ),
             registry_retries: add(registry, &names::REGISTRY_RETRIES, Family::default()),
+            announcements: add(registry, &names::ANNOUNCEMENTS, Family::default()),
             draining: add(registry, &names::DRAINING, Gauge::default()),
             registry: Registry::default(),
         };
@@ -190,8 +193,27 @@ struct QueueLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnnouncementLabels {
+    destination: &'static str,
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
+}
+
+impl OutboxObserver for Metrics {
+    fn begins(&self, destination: &'static str) {
+        for end in DeliveryEnd::ALL {
+            self.ended(destination, end, 0);
+        }
+    }
+
+    fn ended(&self, destination: &'static str, end: DeliveryEnd, announcements: u64) {
+        let labels = AnnouncementLabels { destination, end: end.label() };
+        self.announcements.get_or_create(&labels).inc_by(announcements);
+    }
 }
 
 impl EventSink for Metrics {

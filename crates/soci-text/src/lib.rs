@@ -47,6 +47,31 @@ pub fn disarmed(text: &str, limit: usize, stand_in: char, kept: &[char]) -> Stri
     text.chars().take(limit).map(disarm).collect()
 }
 
+/// A text in which every URL has lost its user information, its query and its fragment: a proxy or a cache may
+/// repeat the URL that it was asked for, which is signed.
+pub fn without_url_secrets(text: &str) -> String {
+    const SCHEME_END: &str = "://";
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '`');
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(SCHEME_END) {
+        let (before, url) = rest.split_at(at + SCHEME_END.len());
+        clean.push_str(before);
+        let (url, after) = url.split_at(url.find(ends).unwrap_or(url.len()));
+        let query = url.find(['?', '#']).unwrap_or(url.len());
+        let place = &url[..query];
+        let host = place.find('/').unwrap_or(place.len());
+        let user = place[..host].rfind('@').map_or(0, |at| at + 1);
+        clean.push_str(&place[user..]);
+        if query < url.len() {
+            clean.push_str("?[...]");
+        }
+        rest = after;
+    }
+    clean.push_str(rest);
+    clean
+}
+
 /// Control characters, which a terminal obeys, and the explicit directional formatting characters
 /// (Unicode Standard Annex 9, section 2), which can make a line read as another one.
 fn is_disturbing(c: char) -> bool {
@@ -154,5 +179,13 @@ mod tests {
         let mut short = "whole".to_owned();
         truncate(&mut short, 5);
         assert_eq!(short, "whole");
+    }
+
+    #[test]
+    fn urls_lose_what_may_be_secret_and_nothing_else() {
+        let said = "GET https://user:pass@s3.example/b/k?X-Amz-Signature=abc#x: 403, see \"http://h/p\" (50% of a?b)";
+        let clean = without_url_secrets(said);
+        let expected = "GET https://s3.example/b/k?[...] 403, see \"http://h/p\" (50% of a?b)";
+        assert_eq!(clean, expected);
     }
 }

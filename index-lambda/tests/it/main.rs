@@ -2,6 +2,7 @@
 //! and through the program as Lambda runs it.
 #![expect(clippy::unwrap_used, reason = "a helper of a test that cannot go on fails the test")]
 
+mod announcing;
 mod batch;
 mod direct;
 mod process;

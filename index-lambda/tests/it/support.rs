@@ -4,6 +4,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use soci_announce::Outboxes;
 use soci_index_lambda::{Answer, FunctionMetrics, InvocationHandler, QueueIdentity, Worker};
 use soci_indexer::{Budget, Options};
 use soci_jobs::{RegistryOpener, Runner};
@@ -74,7 +75,8 @@ pub(crate) async fn world_of(
     let told = WrittenLines::default();
     let lines = EmfLines::to("soci-index-builder/test".parse().unwrap(), told.clone());
     let metrics = Some(FunctionMetrics::new(lines).into());
-    let handler = InvocationHandler { worker, queue: QueueIdentity::of(&url), metrics };
+    let (queue, outboxes) = (QueueIdentity::of(&url), Outboxes::default());
+    let handler = InvocationHandler { worker, queue, metrics, outboxes };
     World { registry, live, dead, told, handler }
 }
 

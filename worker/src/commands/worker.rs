@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use soci_aws::{CloudWatch, EcrCredentials, SqsQueue};
+use soci_announce::{Destination, LossLines, OutboxLimits, OutboxObserver, Outboxes};
+use soci_aws::{CloudWatch, EcrCredentials, EventBus, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag, Reuse};
 use soci_jobs::{RateLimiter, RegistryOpener, Runner};
 use soci_logs::EmfLines;
@@ -18,7 +19,7 @@ use soci_service::health_socket::HealthSocket;
 use soci_service::metrics::Metrics;
 use soci_service::protection::EcsAgent;
 use soci_service::telemetry::{self, Emf, Otlp, Telemetry};
-use soci_service::{About, Service};
+use soci_service::{About, Announcer, Service};
 use soci_text::error_chain;
 use tokio::net::TcpListener;
 
@@ -30,6 +31,9 @@ use crate::usage::misconfigured;
 
 /// Time to send the last traces.
 const FLUSH: Duration = Duration::from_secs(5);
+
+/// Time to announce how the last images ended. It counts against the task's `stopTimeout`, as draining and the traces do.
+const LAST_ANNOUNCEMENTS: Duration = Duration::from_secs(3);
 
 /// Runs the worker. The exit code is 64 if the configuration is wrong, 2 if a flag is.
 pub(crate) fn worker(args: &WorkerArgs) -> ExitCode {
@@ -99,9 +103,14 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     service.health = health;
     service.agent = config.ecs_agent_uri.as_deref().map(EcsAgent::new).transpose()?;
     let handler = handler(&config, &sdk, service.metrics.clone())?;
-    let emf = config
-        .emf_namespace
-        .map(|name| Arc::new(Emf::new(EmfLines::new(name))) as Arc<dyn EventSink>);
+    let outboxes = outboxes(&config, &sdk, service.metrics.clone());
+    let mut others: Vec<Arc<dyn EventSink>> = Vec::new();
+    if let Some(name) = config.emf_namespace {
+        others.push(Arc::new(Emf::new(EmfLines::new(name))));
+    }
+    if !outboxes.is_empty() {
+        others.push(Arc::new(Announcer::new(outboxes.clone())));
+    }
     tracing::info!(
         version = About::THIS.version,
         commit = About::THIS.commit,
@@ -113,10 +122,30 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         index_version = ?config.index.settings.version,
         filters = %config.index.filters,
         event_types = %config.index.event_types,
+        event_bus = config.event_bus.as_ref().map(soci_aws::EventBusName::as_str),
         "worker started"
     );
-    service.run(queues, handler, emf.into_iter().collect(), stop).await?;
+    let served = service.run(queues, handler, others, stop).await;
+    outboxes.close(LAST_ANNOUNCEMENTS).await;
+    served?;
     Ok(())
+}
+
+/// Where it is announced how images end.
+fn outboxes(
+    config: &WorkerConfig,
+    sdk: &soci_aws::sdk::SdkConfig,
+    metrics: Arc<Metrics>,
+) -> Outboxes {
+    let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
+    if let Some(name) = &config.event_bus {
+        destinations.push(Arc::new(EventBus::new(sdk, name.clone())));
+    }
+    let mut observers: Vec<Arc<dyn OutboxObserver>> = vec![metrics];
+    if let Some(name) = &config.emf_namespace {
+        observers.push(Arc::new(LossLines::new(EmfLines::new(name.clone()))));
+    }
+    Outboxes::to(destinations, OutboxLimits::default(), &observers)
 }
 
 /// The way of `healthcheck`, which finds it by the configured address. Without one it goes through the site.

@@ -82,7 +82,6 @@ impl Fake {
     }
 
     /// The hosts that were asked, in order.
-    #[cfg(feature = "commands")]
     pub(crate) fn hosts(&self) -> Vec<String> {
         self.0.hosts.lock().unwrap().clone()
     }

@@ -6,6 +6,7 @@
 mod any_region;
 mod catalogue;
 mod credentials;
+mod eventbridge;
 mod fake;
 mod moves;
 mod queue;

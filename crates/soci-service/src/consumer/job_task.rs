@@ -106,7 +106,10 @@ async fn work<Q: Queue, H: Handler>(
 ) -> Outcome {
     let alone = match entry {
         // What needs no work is not put off by the end of the service.
-        Entry::Refused(outcome) => return outcome,
+        Entry::Refused(outcome) => {
+            context.handler.name_image(job, message);
+            return outcome;
+        }
         _ if *stop.borrow() => return Outcome::Stopped,
         Entry::Slot => None,
         Entry::Alone(alone) => Some(alone),

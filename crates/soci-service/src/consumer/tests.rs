@@ -1,5 +1,6 @@
 //! The consumer on queues in memory, in time that is held.
 
+mod announcing;
 mod crashes;
 mod drain;
 mod endings;

@@ -125,6 +125,8 @@ metrics! {
         "Time from sending a request to a registry to the head of its response";
     REGISTRY_RETRIES: Counter "registry_retries" ["reason"]
         "Operations on registries that failed in passing and were tried again";
+    ANNOUNCEMENTS: Counter "announcements" ["destination", "end"]
+        "Announcements of ended images, by where they go and what became of them: delivered, dropped or given-up";
     DRAINING: Gauge "draining" []
         "1 once the service has been told to stop, else 0";
     RESIDENT_MEMORY: Gauge "resident_memory" (Bytes) []

@@ -213,6 +213,7 @@ async fn requests_and_retries_of_the_registry_client_are_counted() {
 fn the_text_is_open_metrics_and_names_what_the_table_names() {
     let told = busy();
     let metrics = &told.metrics;
+    metrics.begins("eventbridge");
     told.end(&rejected(), Duration::from_secs(1));
     let text = metrics.render();
     assert!(text.ends_with("# EOF\n"), "{text}");
@@ -243,4 +244,16 @@ fn the_text_is_open_metrics_and_names_what_the_table_names() {
     }
     let seen: std::collections::HashSet<&str> = types.iter().copied().collect();
     assert_eq!(seen.len(), types.len(), "no family is told twice");
+}
+
+#[test]
+fn announcements_are_counted_by_where_they_go_and_what_became_of_them() {
+    let told = Told::of(&About::THIS, 0);
+    told.metrics.begins("eventbridge");
+    told.metrics.ended("eventbridge", DeliveryEnd::Delivered, 1);
+    told.metrics.ended("eventbridge", DeliveryEnd::Dropped, 3);
+    let series = |end| format!("announcements_total{{destination=\"eventbridge\",end=\"{end}\"}}");
+    check(&told.metrics, &series("delivered"), 1.0);
+    check(&told.metrics, &series("dropped"), 3.0);
+    check(&told.metrics, &series("given-up"), 0.0);
 }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use soci_indexer::Reason;
+use soci_announce::Outboxes;
+use soci_indexer::{Reason, Report};
 use soci_jobs::{JobSlot, Outcome, WaitsFor, Why};
 use soci_oci::{Digest, Repository};
 use soci_push::Job;
@@ -18,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::about::About;
+use crate::announcer::Announcer;
 use crate::consumer::{Backoff, ConsumerError, ConsumerSettings, Drained, Queues, run};
 use crate::event::{Event, EventSink, Events, QueueKind};
 use crate::handler::Handler;
@@ -44,6 +46,8 @@ pub(super) struct Setup {
     pub(super) backfill: bool,
     pub(super) dead_letters: bool,
     pub(super) settings: ConsumerSettings,
+    /// Where ends of images are announced.
+    pub(super) outboxes: Outboxes,
 }
 
 impl Default for Setup {
@@ -54,6 +58,7 @@ impl Default for Setup {
             backfill: true,
             dead_letters: true,
             settings: settings(),
+            outboxes: Outboxes::default(),
         }
     }
 }
@@ -86,7 +91,7 @@ impl Setup {
     /// The same on the same queues, as a service that starts after this one has.
     pub(super) fn again(&self) -> Self {
         let (live, dead) = (self.live.clone(), self.dead.clone());
-        Self { live, dead, ..*self }
+        Self { live, dead, outboxes: self.outboxes.clone(), ..*self }
     }
 
     /// The service runs on queues that behave like those of a server.
@@ -111,7 +116,12 @@ impl Setup {
         let (stop, stopped) = oneshot::channel::<()>();
         let (handler, sink): (_, Arc<dyn EventSink>) = (Script(seen.clone()), seen.clone());
         let status_store = Arc::new(StatusStore::new(About::THIS));
-        let events = Events::to([sink, status_store.clone(), Arc::new(JobLog)]);
+        let events = Events::to([
+            sink,
+            status_store.clone(),
+            Arc::new(JobLog),
+            Arc::new(Announcer::new(self.outboxes)),
+        ]);
         let running = tokio::spawn(run(queues, handler, events, self.settings, async move {
             stopped.await.unwrap_or_default();
         }));
@@ -329,19 +339,13 @@ impl EventSink for Seen {
 }
 
 /// Does what a message says: works for some seconds, then ends so. `done 10` has nothing to do after
-/// ten seconds. The others are `reject`, `fail` and `panic`; `index`, which needs the registry;
+/// ten seconds, `built` and `there` have an index then. The others are `reject`, `fail` and `panic`; `index`, which needs the registry;
 /// `gone` and `refused`, which it says of an image, and `gone-once`, which it says the first time;
 /// `wait`, which waits for another job before it works; and `poison`, which kills the process.
 struct Script(Arc<Seen>);
 
 impl Handler for Script {
-    async fn handle(
-        &self,
-        job: &Arc<JobInHand>,
-        message: &Message,
-        _: &Events,
-        slot: &dyn JobSlot,
-    ) -> Outcome {
+    fn name_image(&self, job: &JobInHand, message: &Message) {
         job.name_image(&Job {
             repository: Repository::new("r.example", "app").unwrap(),
             digest: Digest::sha256_of(message.body.as_bytes()),
@@ -349,6 +353,16 @@ impl Handler for Script {
             event_id: None,
             since: None,
         });
+    }
+
+    async fn handle(
+        &self,
+        job: &Arc<JobInHand>,
+        message: &Message,
+        _: &Events,
+        slot: &dyn JobSlot,
+    ) -> Outcome {
+        self.name_image(job, message);
         let before = self.0.starts().iter().filter(|(_, body)| *body == message.body).count();
         let at = self.0.now();
         self.0.starts.lock().unwrap().push((at, message.body.clone()));
@@ -375,6 +389,8 @@ impl Handler for Script {
         guard.is_done = true;
         let detail = format!("{what} after {seconds} s");
         match what {
+            "built" => report(false).into(),
+            "there" => report(true).into(),
             "reject" => Outcome::Rejected(Why::new("bad", detail)),
             "fail" => Outcome::Failed(Why::new("weak", detail)),
             "panic" => panic!("{detail}"),
@@ -387,6 +403,27 @@ impl Handler for Script {
             "refused" => Outcome::Rejected(Why::found(Reason::RegistryRefused, detail)),
             _ => Outcome::Skipped(Why::new("no-work", detail)),
         }
+    }
+}
+
+/// What is said of an index.
+fn report(already_there: bool) -> Report {
+    Report {
+        already_there,
+        image: Digest::sha256_of(b"image"),
+        version: soci_manifest::Version::V2,
+        index: Digest::sha256_of(b"index"),
+        indexes: Vec::new(),
+        tag: Some("1-soci".parse().unwrap()),
+        layers: Vec::new(),
+        reused: Vec::new(),
+        skipped: Vec::new(),
+        left_out_platforms: Vec::new(),
+        prefetch: Vec::new(),
+        prefetch_files: Vec::new(),
+        warnings: Vec::new(),
+        bytes_read: 30,
+        elapsed: Duration::from_secs(3),
     }
 }
 

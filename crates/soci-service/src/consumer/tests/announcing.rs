@@ -1,0 +1,155 @@
+//! What others are told of ended images, and that nobody waits for them.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use soci_announce::{Announcement, Delivering, DeliveryError, Destination, OutboxLimits, Outboxes};
+use soci_oci::Digest;
+
+use super::support::{Setup, send};
+
+/// Takes announcements, or does not.
+#[derive(Clone, Default)]
+struct Bus(Arc<Mutex<Taken>>);
+
+#[derive(Default)]
+struct Taken {
+    announcements: Vec<Announcement>,
+    refuses: Option<DeliveryError>,
+    hangs: bool,
+}
+
+impl Destination for Bus {
+    fn name(&self) -> &'static str {
+        "bus"
+    }
+
+    fn deliver<'a>(&'a self, announcement: &'a Announcement) -> Delivering<'a> {
+        Box::pin(async move {
+            if self.0.lock().unwrap().hangs {
+                std::future::pending::<()>().await;
+            }
+            let mut taken = self.0.lock().unwrap();
+            if let Some(error) = taken.refuses.clone() {
+                return Err(error);
+            }
+            taken.announcements.push(announcement.clone());
+            Ok(())
+        })
+    }
+}
+
+impl Bus {
+    fn outboxes(&self) -> Outboxes {
+        let destination: Arc<dyn Destination> = Arc::new(self.clone());
+        Outboxes::to([destination], OutboxLimits::default(), &[])
+    }
+
+    /// What was announced: status, digest of the image and reason.
+    fn told(&self) -> Vec<(String, String, Option<String>)> {
+        let taken = self.0.lock().unwrap();
+        let told = taken.announcements.iter().map(|one| {
+            let value: Value = serde_json::from_str(&one.json()).unwrap();
+            let status = value["status"].as_str().unwrap().to_owned();
+            (status, one.image_digest.clone(), one.reason.clone())
+        });
+        told.collect()
+    }
+}
+
+/// What is announced of a job with this message.
+fn end(status: &str, body: &str, reason: Option<&str>) -> (String, String, Option<String>) {
+    let digest = Digest::sha256_of(body.as_bytes()).to_string();
+    (status.to_owned(), digest, reason.map(str::to_owned))
+}
+
+fn announcing(slots: usize, bus: &Bus) -> Setup {
+    Setup { outboxes: bus.outboxes(), ..Setup::slots(slots) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_end_is_announced_once_and_what_comes_again_is_not() {
+    let bus = Bus::default();
+    let setup = announcing(8, &bus);
+    let bodies = ["built 1", "there 2", "done 3", "reject 4", "fail 5", "gone 6", "panic 7"];
+    send(&setup.live, &bodies).await;
+    let service = setup.start();
+    service.until(20).await;
+    let first = [
+        end("indexed", "built 1", None),
+        end("already-indexed", "there 2", None),
+        end("skipped", "done 3", Some("no-work")),
+        end("failed", "reject 4", Some("bad")),
+    ];
+    assert_eq!(bus.told(), first, "what failed in passing, and what is doubted, has not ended");
+    // The second look is a minute later, and the tries go on for a day.
+    service.until(12 * 3600).await;
+    assert_eq!(bus.told()[4..], [end("skipped", "gone 6", Some("image-gone"))]);
+    service.until(25 * 3600).await;
+    let mut last = bus.told().split_off(5);
+    last.sort();
+    let mut expected =
+        [end("failed", "fail 5", Some("weak")), end("failed", "panic 7", Some("panic"))];
+    expected.sort();
+    assert_eq!(last, expected);
+    let announcements = bus.0.lock().unwrap().announcements.clone();
+    let (built, failed) = (&announcements[0], &announcements[5]);
+    assert_eq!((&*built.registry, &*built.repository), ("r.example", "app"));
+    assert_eq!(built.deploy, Some(format!("r.example/app@{}", Digest::sha256_of(b"index"))));
+    assert!((1.0..1.1).contains(&built.seconds), "{}", built.seconds);
+    assert!(failed.message.as_deref().unwrap().starts_with("given up after 24 h"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_given_up_as_the_process_died_is_announced_with_its_image() {
+    let bus = Bus::default();
+    let setup = Setup { outboxes: bus.outboxes(), ..Setup::as_deployed(1) };
+    send(&setup.live, &["poison"]).await;
+    for _ in 0..4 {
+        let service = setup.again().start();
+        service.seen.poisoned.notified().await;
+        service.kill().await;
+        tokio::time::sleep(Duration::from_mins(2)).await;
+    }
+    let service = setup.again().start();
+    service.pass(3600).await;
+    assert_eq!(bus.told(), [end("failed", "poison", Some("process-ended"))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_announces_nothing_of_what_is_given_back() {
+    let bus = Bus::default();
+    let setup = announcing(1, &bus);
+    send(&setup.live, &["built 5000"]).await;
+    let service = setup.start();
+    service.pass(5).await;
+    assert_eq!(service.end().await.given_back, 1);
+    assert_eq!(bus.told(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_end_alike_whatever_becomes_of_their_announcements() {
+    let ends = async |bus: &Bus, announced: bool| {
+        let mut setup = Setup::slots(2);
+        if announced {
+            setup.outboxes = bus.outboxes();
+        }
+        send(&setup.live, &["built 1", "done 2", "reject 3", "there 4"].repeat(5)).await;
+        let service = setup.start();
+        service.until(600).await;
+        let (outcomes, left) = (service.seen.outcomes(), service.live.messages().len());
+        let letters = service.dead.messages().len();
+        (outcomes, left, letters)
+    };
+    let plain = ends(&Bus::default(), false).await;
+    assert_eq!((plain.0.len(), plain.1, plain.2), (20, 0, 5));
+    let (refusing, throttling, hanging) = (Bus::default(), Bus::default(), Bus::default());
+    refusing.0.lock().unwrap().refuses = Some(DeliveryError::lasting("no"));
+    throttling.0.lock().unwrap().refuses = Some(DeliveryError::passing("slow down"));
+    hanging.0.lock().unwrap().hangs = true;
+    for bus in [refusing, throttling, hanging] {
+        assert_eq!(ends(&bus, true).await, plain);
+        assert_eq!(bus.told(), []);
+    }
+}
