@@ -219,6 +219,22 @@ variable "log_level" {
   }
 }
 
+variable "event_bus" {
+  description = "Event bus that is told how each image ends, its name in this region and account or its ARN. Empty for none. Default: \"\"."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.event_bus == null ? true : length(var.event_bus) <= 160
+    error_message = "It has at most 160 characters."
+  }
+
+  validation {
+    condition     = var.event_bus == null ? true : can(regex("^(arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?[A-Za-z0-9._/-]*$", var.event_bus))
+    error_message = "The template's AllowedPattern does not take it."
+  }
+}
+
 variable "alarm_topic_arn" {
   description = "SNS topic that alarms are sent to. Empty for alarms that only show. Its policy has to let cloudwatch.amazonaws.com publish, and it may not be encrypted with the AWS managed key, or alarms get lost without a word (docs/NETWORK.md). Default: \"\"."
   type        = string
@@ -469,6 +485,7 @@ locals {
     FilterLambdaReservedConcurrency = var.filter_lambda_reserved_concurrency
     LogRetentionDays                = var.log_retention_days == null ? null : tostring(var.log_retention_days)
     LogLevel                        = var.log_level
+    EventBus                        = var.event_bus
     AlarmTopicArn                   = var.alarm_topic_arn
     RunbookUrl                      = var.runbook_url
     OldestMessageAlarmSeconds       = var.oldest_message_alarm_seconds == null ? null : tostring(var.oldest_message_alarm_seconds)

@@ -215,6 +215,8 @@ class World:
             found |= {(action, self.key) for action in OF_KEY}
         if self.stack.values["QueueAges"] == "true" and role == "WorkerRole":
             found.add(("cloudwatch:GetMetricData", "*"))
+        if self.stack.values["EventBus"] and role in ("IndexRole", "WorkerRole"):
+            found.add(("events:PutEvents", self.arn("events", f"event-bus/{self.stack.values['EventBus']}")))
         if self.stack.values["DeadLettersOnPage"] == "true" and role == "WorkerRole":
             letters = self.queue(variables["DEAD_LETTER_QUEUE_URL"])
             found |= {("sqs:ReceiveMessage", letters), ("sqs:ChangeMessageVisibility", letters)}
@@ -300,7 +302,8 @@ def key_policy(world: World) -> dict[str, Any]:
 WIDEST = "everything that can be asked for"
 VARIANTS: dict[str, dict[str, str]] = {
     "defaults": {},
-    WIDEST: {"QueueAges": "true", "DeadLettersOnPage": "true", "KmsKeyArn": "KEY", "IamPermissionsBoundaryArn": "BOUNDARY"},
+    WIDEST: {"QueueAges": "true", "DeadLettersOnPage": "true", "EventBus": "images", "KmsKeyArn": "KEY",
+             "IamPermissionsBoundaryArn": "BOUNDARY"},
     "no index Lambda": {"IndexLambdaMaxImageSize": "0"},
     "blanks between filters": {"SociRepositoryImageTagFilters": "prod*:v*, team/*:*"},
 }

@@ -14,7 +14,7 @@ from cases import Failed, none, run
 TEMPLATE = resolve.load()
 GIVEN = {
     "SociRepositoryImageTagFilters": "prod*:v*,team/*:*", "QueueAges": "true", "DeadLettersOnPage": "true",
-    "BackfillArchiveDays": "7",
+    "BackfillArchiveDays": "7", "EventBus": "images",
 }
 
 

@@ -73,6 +73,7 @@ fn the_longest_filters_fit_into_what_is_made_of_them() {
         ("EventTypes", &soci_push::EventTypes::all().to_string()),
         ("OutputTagSuffix", &"s".repeat(64)),
         ("RunbookUrl", &"u".repeat(500)),
+        ("EventBus", &"b".repeat(160)),
         ("Platforms", "linux/amd64,linux/arm64/v8"),
         ("LogLevel", "info,soci_registry=debug"),
         ("AWS::Partition", "aws-us-gov"),

@@ -181,6 +181,47 @@ fn a_worker_may_ask_for_more_only_where_somebody_wants_that() {
 }
 
 #[test]
+fn only_a_bus_that_is_named_is_told_and_only_by_those_who_index() {
+    let arn = "arn:aws:events:us-east-2:111122223333:event-bus/team/images";
+    let own = "arn:aws:events:eu-west-1:123456789012:event-bus/images";
+    for (bus, resource) in [("images", own), (arn, arn)] {
+        let given = [("EventBus", bus)];
+        let (template, core) = (Template::with(&given), Template::core(&given));
+        let indexing = [(&template, INDEX), (&template, WORKER), (&core, INDEX)];
+        for (template, role) in indexing {
+            let more: BTreeSet<String> =
+                actions(template, role).difference(&plain(template, role)).cloned().collect();
+            assert_eq!(more, BTreeSet::from(["events:PutEvents".to_owned()]), "{role}");
+            let resources = resources(template, role, "events:PutEvents");
+            assert_eq!(resources, BTreeSet::from([resource.to_owned()]), "{role}");
+        }
+        for role in [FILTER, OPERATOR, "ExecutionRole"] {
+            assert!(!actions(&template, role).contains("events:PutEvents"), "{role}");
+        }
+        let function = &template.properties("IndexFunction")["Environment"]["Variables"];
+        assert_eq!(function["EVENT_BUS"], bus);
+        // The program takes what the template does.
+        assert!(bus.parse::<soci_aws::EventBusName>().is_ok());
+    }
+    let template = Template::with(&[]);
+    assert!(!template.resources().contains_key("AnnouncePolicy"));
+    let pattern = template.json["Parameters"]["EventBus"]["AllowedPattern"].as_str().unwrap();
+    let pattern = Regex::new(pattern).unwrap();
+    for good in ["", "default", "team/images.1_a-b", arn] {
+        assert!(pattern.is_match(good), "{good}");
+    }
+    for bad in ["a b", "a:b", "arn:aws:sqs:us-east-2:111122223333:images", "*", "a*"] {
+        assert!(!pattern.is_match(bad), "{bad}");
+    }
+}
+
+/// What a role may do if no bus is named.
+fn plain(template: &Template, role: &str) -> BTreeSet<String> {
+    let core = !template.resources().contains_key("WorkerTask");
+    actions(&if core { Template::core(&[]) } else { Template::with(&[]) }, role)
+}
+
+#[test]
 fn each_queue_is_open_to_those_who_use_it() {
     let (live, backfill, dead) = ("<Queue.Arn>", "<BackfillQueue.Arn>", "<DeadLetterQueue.Arn>");
     let small = "<SmallImagesQueue.Arn>";

@@ -23,8 +23,6 @@ const LEFT: &[(Program, &str, &str)] = &[
     (Program::Worker, "MAX_JOB_SECONDS", "the most that SQS allows"),
     (Program::Worker, "MAX_JOB_AGE_SECONDS", "a day of patience is a choice of the program"),
     (Program::Worker, "HTTP_ADDRESS", "the port of the container is the default"),
-    (Program::Index, "EVENT_BUS", "nobody is told unless somebody wants that"),
-    (Program::Worker, "EVENT_BUS", "nobody is told unless somebody wants that"),
     (Program::Filter, "LOG_FORMAT", "JSON by default"),
     (Program::Index, "LOG_FORMAT", "JSON by default"),
     (Program::Worker, "OTEL_EXPORTER_OTLP_ENDPOINT", "only with OtlpEndpoint"),

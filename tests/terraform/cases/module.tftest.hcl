@@ -85,6 +85,7 @@ run "every_parameter_arrives" {
     spot_share                         = "75"
     max_concurrent_images              = 8
     target_backlog_per_task            = 16
+    event_bus                          = "images"
     queue_ages                         = true
     dead_letters_on_page               = false
     log_format                         = "text"
@@ -114,6 +115,7 @@ run "every_parameter_arrives" {
       LogRetentionDays                = "3653"
       LogLevel                        = "info,registry=debug"
       AlarmTopicArn                   = "arn:aws:sns:eu-west-1:123456789012:alarms"
+      EventBus                        = "images"
       RunbookUrl                      = "https://wiki.example/runbook?a=$${b}"
       OldestMessageAlarmSeconds       = "300"
       BackfillArchiveDays             = "7"
