@@ -48,6 +48,9 @@ async fn route(context: Arc<Context>, head: Parts, body: Body) -> Result<Respons
         Route::Manifest(name, target) if head.method == Method::PUT => {
             manifests::put(context, head, body, name, target).await
         }
+        Route::Manifest(name, target) if head.method == Method::DELETE => {
+            manifests::delete(&context, name, target).await
+        }
         Route::Referrers(name, subject) if read => {
             lists::referrers(&context, &head, name, subject).await
         }

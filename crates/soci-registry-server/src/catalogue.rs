@@ -62,6 +62,17 @@ impl Catalogue {
         content.manifests.insert(digest, record);
     }
 
+    /// Forgets a manifest, and that it refers to another one.
+    pub(crate) fn remove_manifest(&mut self, name: &Name, digest: &Digest) {
+        let content = self.content(name);
+        let subject = content.manifests.remove(digest).and_then(|record| record.subject);
+        if let Some(subject) = subject
+            && let Some(referrers) = content.referrers.get_mut(&subject)
+        {
+            referrers.remove(digest);
+        }
+    }
+
     pub(crate) fn set_tag(&mut self, name: &Name, tag: &Tag, digest: Digest) {
         self.content(name).tags.insert(tag.as_str().to_owned(), digest);
     }

@@ -1,6 +1,6 @@
-//! Manifests: reading and writing.
+//! Manifests: reading, writing and deleting.
 //!
-//! Source: OCI distribution specification 1.1, "Pulling Manifests" and "Pushing Manifests".
+//! Source: OCI distribution specification 1.1, "Pulling Manifests", "Pushing Manifests" and "Content Management".
 
 use std::sync::Arc;
 
@@ -61,6 +61,27 @@ pub(crate) async fn put(
         Ok(response)
     })
     .await
+}
+
+/// `DELETE /v2/<name>/manifests/<reference>`: by digest the manifest and all tags that name it, by tag only that. Blobs
+/// stay.
+pub(crate) async fn delete(
+    context: &Arc<Context>,
+    name: Name,
+    target: TagOrDigest,
+) -> Result<Response, ApiError> {
+    let unknown = || ApiError::new(Code::ManifestUnknown, format!("{name} has no {target}"));
+    let (name, target) = (&name, &target);
+    if context.store.catalogue().manifest(name, target).is_none() {
+        return Err(unknown());
+    }
+    let (repository, reference) = (name.clone(), target.clone());
+    let remove = move |context: &Context| {
+        let removed = context.store.remove_manifest(&repository, &reference);
+        removed.map_err(|error| ApiError::disk(&error))
+    };
+    blocking(context, remove).await?;
+    Ok(empty(StatusCode::ACCEPTED))
 }
 
 /// Checks a manifest and stores it. Blocks.

@@ -188,6 +188,30 @@ impl Store {
         })
     }
 
+    /// Forgets a manifest and the tags that name it, or a tag alone. The bytes stay in their place.
+    pub(crate) fn remove_manifest(&self, name: &Name, target: &TagOrDigest) -> io::Result<()> {
+        let folder = self.folder.join("repositories").join(name.as_str());
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let tags: Vec<String> = match target {
+            TagOrDigest::Tag(tag) => vec![tag.as_str().to_owned()],
+            TagOrDigest::Digest(digest) => {
+                let mut catalogue = self.catalogue();
+                let tags = catalogue.content(name).tags.iter();
+                tags.filter(|(_, named)| *named == digest).map(|(tag, _)| tag.clone()).collect()
+            }
+        };
+        for tag in tags {
+            let hash = Digest::sha256_of(tag.as_bytes()).hex();
+            remove_record(&folder.join(TAGS).join(hash))?;
+            self.catalogue().content(name).tags.remove(&tag);
+        }
+        if let TagOrDigest::Digest(digest) = target {
+            remove_record(&folder.join(MANIFESTS).join(file_name(digest)))?;
+            self.catalogue().remove_manifest(name, digest);
+        }
+        Ok(())
+    }
+
     /// The bytes of a manifest.
     pub(crate) fn read(&self, digest: &Digest) -> io::Result<Vec<u8>> {
         fs::read(self.path_of(digest))
@@ -301,6 +325,14 @@ impl Drop for Incoming {
             // What is left is removed at the next start.
             let _ = self.remove();
         }
+    }
+}
+
+/// Removes a record that may be gone.
+fn remove_record(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

@@ -219,6 +219,15 @@ impl FakeRegistry {
         self.fake().context.store.catalogue().content(&parsed(name)).tags.remove(tag);
     }
 
+    /// Removes a manifest, and the tags that name it.
+    ///
+    /// # Panics
+    /// If the disk fails.
+    pub fn remove_manifest(&self, name: &str, digest: &Digest) {
+        let target = TagOrDigest::Digest(*digest);
+        done(self.fake().context.store.remove_manifest(&parsed(name), &target));
+    }
+
     /// A stored blob.
     pub fn blob(&self, name: &str, digest: &Digest) -> Option<Bytes> {
         let store = &self.fake().context.store;

@@ -2,10 +2,11 @@
 //! content.
 
 pub(crate) mod blob;
+mod delete;
 pub(crate) mod manifest;
 pub(crate) mod push;
 pub(crate) mod referrers;
-mod tags;
+pub(crate) mod tags;
 mod upload;
 
 use std::fmt;

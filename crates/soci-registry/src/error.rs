@@ -389,6 +389,17 @@ impl Error {
         }
     }
 
+    /// Whether the registry has said that it does no such thing, as those that delete nothing do.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Self::Status(status) => {
+                status.has_code("UNSUPPORTED") || matches!(status.status.as_u16(), 405 | 501)
+            }
+            Self::Exhausted { source, .. } => source.is_unsupported(),
+            _ => false,
+        }
+    }
+
     /// Most tries that this failure is worth, whatever the policy says.
     pub(crate) fn max_tries(&self) -> u32 {
         match self {

@@ -64,6 +64,7 @@ pub use blob::{BlobReader, MAX_PIECE};
 pub use client::manifest::{ManifestHead, PutManifest, TagNames, VerifiedManifest};
 pub use client::push::PushedBlob;
 pub use client::referrers::{Referrers, ReferrersSource};
+pub use client::tags::TagList;
 pub use client::{Client, ClientBuilder, MANIFEST_LIMIT};
 pub use clients::http_client;
 pub use error::Error;

@@ -135,3 +135,38 @@ fn a_damaged_record_is_named() {
     let refused = Store::open(folder.path(), true).unwrap_err();
     assert!(matches!(&refused, OpenError::Damaged { path } if path.ends_with("_tags/x")));
 }
+
+#[test]
+fn a_manifest_that_was_removed_is_gone_with_its_tags_and_stays_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (subject, manifest) = (Digest::sha256_of(b"subject"), Digest::sha256_of(b"manifest"));
+    let app = name("app");
+    let tags = |store: &Store| {
+        let page = Page { after: None, max: 9 };
+        store.catalogue().tags(&app, &page).unwrap().entries
+    };
+    let store = open(&folder);
+    for tag in ["1", "2"] {
+        let record = record_of(Some(subject));
+        store
+            .put_manifest(&app, manifest, record, b"manifest", Some(&tag.parse().unwrap()))
+            .unwrap();
+    }
+    let other = Digest::sha256_of(b"other");
+    store
+        .put_manifest(&app, other, record_of(None), b"other", Some(&"3".parse().unwrap()))
+        .unwrap();
+    store.remove_manifest(&app, &TagOrDigest::Tag("1".parse().unwrap())).unwrap();
+    assert_eq!(tags(&store), ["2", "3"]);
+    assert!(store.has_manifest(&app, &manifest));
+    store.remove_manifest(&app, &manifest.into()).unwrap();
+    store.remove_manifest(&app, &manifest.into()).unwrap();
+    let check = |store: &Store| {
+        assert!(!store.has_manifest(&app, &manifest) && store.has_manifest(&app, &other));
+        assert_eq!(tags(store), ["3"]);
+        assert!(store.catalogue().referrers(&app, &subject).is_empty());
+    };
+    check(&store);
+    drop(store);
+    check(&open(&folder));
+}

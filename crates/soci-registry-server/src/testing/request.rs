@@ -34,6 +34,8 @@ pub enum RequestKind {
     ManifestGet,
     /// PUT of a manifest.
     ManifestPut,
+    /// DELETE of a manifest or tag.
+    ManifestDelete,
     /// GET of a list of referrers.
     Referrers,
     /// GET of a list of tags.
@@ -173,6 +175,7 @@ fn kind(method: &Method, path: &str, route: Option<&Route>, host: Host) -> Reque
         ("HEAD", _, Some(Route::Manifest(..))) => RequestKind::ManifestHead,
         ("GET", _, Some(Route::Manifest(..))) => RequestKind::ManifestGet,
         ("PUT", _, Some(Route::Manifest(..))) => RequestKind::ManifestPut,
+        ("DELETE", _, Some(Route::Manifest(..))) => RequestKind::ManifestDelete,
         ("GET", _, Some(Route::Referrers(..))) => RequestKind::Referrers,
         ("GET", _, Some(Route::Tags(_))) => RequestKind::Tags,
         ("GET", _, Some(Route::Version)) => RequestKind::Version,

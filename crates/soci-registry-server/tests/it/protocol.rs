@@ -74,7 +74,8 @@ async fn what_is_not_there_is_told_by_its_code() {
         ("GET", "/v2/App/tags/list".to_owned(), 400, "NAME_INVALID"),
         ("GET", "/v2/app/blobs/sha256:x".to_owned(), 400, "DIGEST_INVALID"),
         ("PATCH", "/v2/app/blobs/uploads/1".to_owned(), 404, "BLOB_UPLOAD_UNKNOWN"),
-        ("DELETE", "/v2/app/manifests/1".to_owned(), 405, "UNSUPPORTED"),
+        ("DELETE", "/v2/app/manifests/2".to_owned(), 404, "MANIFEST_UNKNOWN"),
+        ("DELETE", format!("/v2/app/manifests/{digest}"), 404, "MANIFEST_UNKNOWN"),
         ("POST", "/v2/".to_owned(), 405, "UNSUPPORTED"),
         ("GET", "/v2/app/else".to_owned(), 404, "UNSUPPORTED"),
     ] {

@@ -19,6 +19,11 @@ impl Scope {
         Self { repository: name.to_owned(), list: vec![format!("repository:{name}:pull,push")] }
     }
 
+    /// Reading the repository `name` and deleting manifests of it.
+    pub(crate) fn delete(name: &str) -> Self {
+        Self { repository: name.to_owned(), list: vec![format!("repository:{name}:pull,delete")] }
+    }
+
     /// Reading another repository of the registry as well.
     pub(crate) fn and_pull(mut self, name: &str) -> Self {
         self.list.push(format!("repository:{name}:pull"));

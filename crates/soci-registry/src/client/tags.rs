@@ -1,6 +1,8 @@
 //! The tags of a repository.
 //!
-//! For those who look for something that may be there, and can do without. So each page is asked for once, and the first
+//! [`Client::tag_list`] is for those who have to know all of them, and fails if a page does.
+//!
+//! [`Client::tags`] is for those who look for something that may be there, and can do without. So each page is asked for once, and the first
 //! one that does not come, or is none, ends the list: registries limit the listing by permissions of its own, answer it
 //! slowly where there are many tags, or lack it.
 
@@ -30,7 +32,58 @@ struct TagPage {
     tags: Option<Vec<String>>,
 }
 
+/// The tags of a repository, as far as they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagList {
+    /// The tags in the registry's order.
+    pub tags: Vec<Tag>,
+    /// Whether there are no others.
+    pub complete: bool,
+}
+
+impl TagPage {
+    /// All of them, if each is a tag.
+    fn parsed(self) -> Option<Vec<Tag>> {
+        self.tags.unwrap_or_default().iter().map(|tag| tag.parse().ok()).collect()
+    }
+}
+
 impl Client {
+    /// The tags of a repository, at most 1,000 times `pages` of them. A failure that may pass is tried again.
+    ///
+    /// # Errors
+    /// If a page does not come or is none, or lists what is no tag.
+    pub async fn tag_list(&self, repository: &Repository, pages: usize) -> Result<TagList, Error> {
+        let registry = self.transport.registry(repository)?;
+        let mut call = Self::read(&registry, repository, Method::GET, "tags/list")?;
+        call.url.query_pairs_mut().append_pair("n", &PAGE.to_string());
+        let mut list = TagList { tags: Vec::new(), complete: false };
+        let mut retries = self.transport.retries();
+        let mut read = 0;
+        while read < pages {
+            let (bytes, next) = match self.tag_page(&call).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.transport.pause(&mut retries, error).await?;
+                    continue;
+                }
+            };
+            let page = serde_json::from_slice(&bytes).ok().and_then(TagPage::parsed);
+            let page = page.ok_or_else(|| Error::Protocol {
+                request: RequestLine::new(&call.method, &call.url),
+                what: "no list of tags".to_owned(),
+            })?;
+            list.tags.extend(page);
+            read += 1;
+            let Some(next) = next else {
+                list.complete = true;
+                break;
+            };
+            call.url = next;
+        }
+        Ok(list)
+    }
+
     /// The first tags of a repository in the registry's order, at most 1,000 times `pages` of them. What is no tag is
     /// left out, and so are pages behind one that failed. Nothing is tried twice.
     ///

@@ -275,3 +275,34 @@ async fn every_put_that_goes_out_waits_for_its_turn_and_nothing_else_does() {
     assert_eq!(turns.0.load(Ordering::Relaxed), 3);
     assert_eq!(fake.requests_of(RequestKind::ManifestPut).len(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_is_deleted_with_its_tags_and_once() {
+    let fake = start().await;
+    let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
+    let other = fake.put_manifest(NAME, Some("2"), INDEX, empty("b"));
+    let (client, repository) = (fake.client(), fake.repository(NAME));
+    fake.quirk(Quirk::on(RequestKind::ManifestDelete, Effect::status(503)));
+    assert!(client.delete_manifest(&repository, &digest).await.unwrap());
+    assert_eq!(fake.requests_of(RequestKind::ManifestDelete).len(), 2);
+    assert!(!client.delete_manifest(&repository, &digest).await.unwrap());
+    assert_eq!((fake.manifests(NAME), fake.tags(NAME).len()), (vec![other], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_deletes_nothing_says_so() {
+    let fake = start().await;
+    let digest = fake.put_manifest(NAME, Some("1"), INDEX, empty("a"));
+    for (effect, unsupported) in [
+        (Effect::status(405), true),
+        (Effect::error(StatusCode::BAD_REQUEST, "UNSUPPORTED", "no"), true),
+        (Effect::error(StatusCode::BAD_REQUEST, "DENIED", "no"), false),
+        (Effect::status(403), false),
+    ] {
+        let order = fake.quirk(Quirk::on(RequestKind::ManifestDelete, effect).always());
+        let error = fake.client().delete_manifest(&fake.repository(NAME), &digest).await;
+        assert_eq!(error.unwrap_err().is_unsupported(), unsupported);
+        fake.lift(order);
+    }
+    assert_eq!(fake.manifests(NAME), [digest]);
+}

@@ -79,3 +79,27 @@ async fn a_list_that_leads_elsewhere_or_in_a_circle_ends() {
     fake.quirk(Quirk::on(RequestKind::Tags, link(&format!("/v2/{NAME}/tags/list"))).always());
     assert_eq!(listed(&fake, 3).await.unwrap().len(), 3 * names.len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_list_is_whole_or_fails() {
+    let options = FakeOptions { referrers_page: Some(3), ..FakeOptions::default() };
+    let fake = start_with(options).await;
+    let names = tagged(&fake, 10);
+    let list = async |pages| fake.client().tag_list(&fake.repository(NAME), pages).await;
+    // A failure that passes costs another try.
+    fake.quirk(Quirk::on(RequestKind::Tags, Effect::status(503)).after(2));
+    let whole = list(100).await.unwrap();
+    let tags: Vec<String> = whole.tags.iter().map(ToString::to_string).collect();
+    assert_eq!((tags, whole.complete), (names, true));
+    let part = list(2).await.unwrap();
+    assert_eq!((part.tags.len(), part.complete), (6, false));
+    let order = fake.quirk(Quirk::on(RequestKind::Tags, Effect::status(403)).after(2).always());
+    assert!(list(100).await.is_err());
+    fake.lift(order);
+    let page = |body: &str| Effect::page(200, "application/json", body);
+    for body in ["<html>", r#"{"tags":["a","../b"]}"#] {
+        let order = fake.quirk(Quirk::on(RequestKind::Tags, page(body)).always());
+        assert!(list(100).await.is_err(), "{body}");
+        fake.lift(order);
+    }
+}
