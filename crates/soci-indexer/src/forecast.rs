@@ -144,9 +144,9 @@ pub async fn forecast_index<S: ImageStore>(
         };
         let plan = if missing.is_empty() { Some(plan) } else { plan.without_missing(&missing) };
         let plan = plan.ok_or(soci_manifest::ImageError::NothingPlanned)?;
-        let work = |layer: &LayerToBuild| match left_out.iter().any(|out| out.key == layer.key) {
-            true => LayerWork::LookInto,
-            false => LayerWork::There,
+        let work = |layer: &LayerToBuild| {
+            let out = left_out.iter().any(|out| out.key == layer.key);
+            if out { LayerWork::LookInto } else { LayerWork::There }
         };
         let layers = plan.layers_to_build().iter().map(|layer| told(layer, work(layer))).collect();
         let forecast = forecast(&plan, layers);

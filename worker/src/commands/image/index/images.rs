@@ -26,11 +26,11 @@ pub(super) struct Wanted {
 
 /// The images that are wanted, each once. The error says why the list cannot be read.
 pub(super) fn wanted(
-    named: &[String],
+    given: &[String],
     list: Option<&Path>,
     output: Option<&OutputLocation>,
 ) -> Result<Vec<Wanted>, String> {
-    let mut names = named.to_vec();
+    let mut names = given.to_vec();
     if let Some(list) = list {
         let text =
             read(list).map_err(|error| format!("--from-file {}: {error}", list.display()))?;
