@@ -27,7 +27,8 @@ pub(crate) struct Speed {
 }
 
 impl Speed {
-    /// The time for layers of these sizes in bytes, of which each takes one core.
+    /// The time for layers of these sizes in bytes, each on a core of its own. That cores without a layer help with the last
+    /// large ones (`soci-indexer`'s `cores.rs`) is left out, as it depends on the layers: what is said is rather too long.
     pub(crate) fn estimate(self, layers: impl Iterator<Item = u64>) -> Duration {
         let (mut largest, mut sum) = (0, 0u64);
         for layer in layers {
