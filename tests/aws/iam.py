@@ -56,6 +56,9 @@ MAPPING = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 OF_NOTHING = {"cloudwatch:GetMetricData", "cloudwatch:PutMetricData", "ecr:GetAuthorizationToken"}
 OF_REGISTRY = {"ecr:DescribeRepositories"}
 OF_KEY = {"kms:Decrypt", "kms:GenerateDataKey"}
+# Who indexes announces how images end, where a bus is named.
+OF_BUS = {"events:PutEvents"}
+BUS = "images"
 
 # The simulator knows no encryption contexts: another key for ARNs stands in, in policies and in requests.
 CONTEXT = ("kms:EncryptionContext:aws:logs:arn", "aws:PrincipalArn")
@@ -155,6 +158,10 @@ class World:
             if action == "ecs:DeleteCluster":
                 return [self.stack.arn("Cluster")]
             return [self.arn("ecs", f"task/{cluster}/0123456789abcdef") for cluster in (self.stack.name("Cluster"), "other")]
+        if action in OF_BUS:
+            names = (BUS, "default", "other")
+            return [self.arn("events", f"event-bus/{name}") for name in names] + [
+                self.arn("events", f"event-bus/{BUS}", OTHER_ACCOUNT)]
         if service == "kms":
             return [self.key, self.arn("kms", "key/other")]
         raise Failed(f"what has {action} as its resource?")
@@ -216,7 +223,7 @@ class World:
         if self.stack.values["QueueAges"] == "true" and role == "WorkerRole":
             found.add(("cloudwatch:GetMetricData", "*"))
         if self.stack.values["EventBus"] and role in ("IndexRole", "WorkerRole"):
-            found.add(("events:PutEvents", self.arn("events", f"event-bus/{self.stack.values['EventBus']}")))
+            found |= {(action, self.arn("events", f"event-bus/{self.stack.values['EventBus']}")) for action in OF_BUS}
         if self.stack.values["DeadLettersOnPage"] == "true" and role == "WorkerRole":
             letters = self.queue(variables["DEAD_LETTER_QUEUE_URL"])
             found |= {("sqs:ReceiveMessage", letters), ("sqs:ChangeMessageVisibility", letters)}
@@ -246,7 +253,7 @@ class World:
         """Every call on every resource, and every disaster, in the name of a role."""
         allowed = self.allowed(role)
         principal = self.stack.arn(role)
-        actions = {action for calls in CALLS.values() for action in calls} | OF_KEY | set(DISASTERS)
+        actions = {action for calls in CALLS.values() for action in calls} | OF_KEY | OF_BUS | set(DISASTERS)
         tried = [(action, resource) for action in sorted(actions) for resource in self.everything(action)]
         where = {"partition": self.partition, "region": self.region, "account": ACCOUNT}
         tried += [(action, resource.format(**where)) for action, resource in DISASTERS_ELSEWHERE.items()]
@@ -302,7 +309,7 @@ def key_policy(world: World) -> dict[str, Any]:
 WIDEST = "everything that can be asked for"
 VARIANTS: dict[str, dict[str, str]] = {
     "defaults": {},
-    WIDEST: {"QueueAges": "true", "DeadLettersOnPage": "true", "EventBus": "images", "KmsKeyArn": "KEY",
+    WIDEST: {"QueueAges": "true", "DeadLettersOnPage": "true", "EventBus": BUS, "KmsKeyArn": "KEY",
              "IamPermissionsBoundaryArn": "BOUNDARY"},
     "no index Lambda": {"IndexLambdaMaxImageSize": "0"},
     "blanks between filters": {"SociRepositoryImageTagFilters": "prod*:v*, team/*:*"},
@@ -342,7 +349,7 @@ def roles_allow_what_is_called_and_nothing_else(partition: str) -> None:
 def policies_name_single_actions() -> None:
     """No wildcard lets in what nobody calls."""
     world = World("aws", VARIANTS[WIDEST])
-    known = {action for calls in CALLS.values() for action in calls} | OF_KEY | MAPPING
+    known = {action for calls in CALLS.values() for action in calls} | OF_KEY | OF_BUS | MAPPING
     for name, document in world.documents.items():
         for statement in document["Statement"]:
             none(f"{name} has {member}" for member in ("NotAction", "NotResource") if member in statement)
