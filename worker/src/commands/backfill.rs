@@ -1,5 +1,6 @@
 //! `backfill`: enqueues jobs for the images that events missed.
 
+mod estimate;
 mod survey;
 
 use std::fmt::Write as _;
@@ -8,6 +9,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use soci_aws::ecr::{ImageEntry, RepositoryEntry};
 use soci_aws::{Catalogue, EcrError, sdk};
+use soci_oci::Tag;
+use soci_push::TagFilter;
 use soci_queue::QueueError;
 use soci_text::error_chain;
 
@@ -17,6 +20,7 @@ use crate::cli::BackfillArgs;
 use crate::process::told_to_stop;
 use crate::report::table;
 use crate::usage::usage;
+use estimate::Estimate;
 use survey::{INDEXED, Survey, SurveyRules, survey};
 
 pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
@@ -63,6 +67,8 @@ struct Row {
     skipped: Counts,
     /// Jobs that were enqueued, or would have been.
     enqueued: u64,
+    /// Bytes of the images that they are for.
+    bytes: u64,
 }
 
 /// Goes through the repositories in the order of their names. A repository that fails is told and
@@ -74,13 +80,15 @@ async fn fill<L: Listing, S: Sink>(
     tally: &mut Tally,
 ) {
     tally.stopped = true;
-    let repositories = match repositories(listing, args).await {
+    let repositories = match listing.repositories().await {
         Ok(repositories) => repositories,
         Err(error) => {
             tally.failures.push(error_chain(&error));
             return;
         }
     };
+    let mut unmatched = Unmatched::of(args);
+    let repositories = unmatched.leave(repositories, args);
     let pushes = enqueue::push_rules(&args.work, &args.filter);
     let rules =
         SurveyRules { pushes: &pushes, pushed_after: args.pushed_after, recheck: args.recheck };
@@ -93,7 +101,8 @@ async fn fill<L: Listing, S: Sink>(
                 continue;
             }
         };
-        let Survey { images, mut skipped, jobs } =
+        unmatched.see(name, &images);
+        let Survey { images, mut skipped, jobs, bytes } =
             survey(repository, images, rules, enqueue::now());
         let (enqueued, result) = match sink {
             Some(sink) => enqueue(sink, &jobs, args).await,
@@ -103,7 +112,7 @@ async fn fill<L: Listing, S: Sink>(
         progress(format_args!("{done} {name}: {images} images, {enqueued} jobs"));
         let indexed = skipped.remove(INDEXED);
         let repository = name.to_owned();
-        tally.rows.push(Row { repository, images, indexed, skipped, enqueued });
+        tally.rows.push(Row { repository, images, indexed, skipped, enqueued, bytes });
         if let Err(error) = result {
             tally.failures.push(error_chain(&error));
             return;
@@ -113,14 +122,59 @@ async fn fill<L: Listing, S: Sink>(
         }
     }
     tally.stopped = false;
+    tally.failures.extend(unmatched.failures());
+}
+
+/// Patterns that were given and have matched nothing so far. Those of the service are for what is pushed later, too.
+struct Unmatched<'a> {
+    globs: Vec<&'a TagFilter>,
+    filters: Vec<&'a TagFilter>,
+}
+
+impl<'a> Unmatched<'a> {
+    fn of(args: &'a BackfillArgs) -> Self {
+        let of_service = args.service_filters.as_ref();
+        let given = of_service.is_none_or(|filters| filters.as_slice() != args.filter);
+        // Behind a place to go on at, what matched may have been in front.
+        let given = given && args.resume_after.is_none();
+        Self {
+            globs: args.repository.iter().collect(),
+            filters: if given { args.filter.iter().collect() } else { Vec::new() },
+        }
+    }
+
+    /// The repositories that are wanted, in the order of their names.
+    fn leave(&mut self, all: Vec<RepositoryEntry>, args: &BackfillArgs) -> Vec<RepositoryEntry> {
+        self.globs
+            .retain(|glob| !all.iter().any(|entry| glob.matches(entry.repository.name(), None)));
+        wanted(all, args)
+    }
+
+    fn see(&mut self, repository: &str, images: &[ImageEntry]) {
+        let tags: Vec<Option<&Tag>> = images
+            .iter()
+            .flat_map(|image| match image.tags.as_slice() {
+                [] => vec![None],
+                tags => tags.iter().map(Some).collect(),
+            })
+            .collect();
+        self.filters.retain(|filter| !tags.iter().any(|tag| filter.matches(repository, *tag)));
+    }
+
+    fn failures(&self) -> impl Iterator<Item = String> {
+        let globs = self.globs.iter().map(|glob| {
+            let glob = glob.to_string();
+            let glob = glob.strip_suffix(":*").unwrap_or(&glob);
+            format!("--repository {glob}: no repository has such a name")
+        });
+        let filters =
+            self.filters.iter().map(|filter| format!("--filter {filter}: no image matches"));
+        globs.chain(filters)
+    }
 }
 
 /// The repositories that are wanted, in the order of their names.
-async fn repositories<L: Listing>(
-    listing: &L,
-    args: &BackfillArgs,
-) -> Result<Vec<RepositoryEntry>, EcrError> {
-    let mut repositories = listing.repositories().await?;
+fn wanted(mut repositories: Vec<RepositoryEntry>, args: &BackfillArgs) -> Vec<RepositoryEntry> {
     repositories.retain(|entry| {
         let (name, globs) = (entry.repository.name(), &args.repository);
         let wanted = globs.is_empty() || globs.iter().any(|glob| glob.matches(name, None));
@@ -130,7 +184,7 @@ async fn repositories<L: Listing>(
         wanted && named && args.resume_after.as_deref().is_none_or(|done| name > done)
     });
     repositories.sort_by(|a, b| a.repository.name().cmp(b.repository.name()));
-    Ok(repositories)
+    repositories
 }
 
 /// What there is.
@@ -193,12 +247,14 @@ impl Tally {
             indexed: 0,
             skipped: Counts::default(),
             enqueued: 0,
+            bytes: 0,
         };
         for row in &self.rows {
             total.images += row.images;
             total.indexed += row.indexed;
             total.skipped.merge(&row.skipped);
             total.enqueued += row.enqueued;
+            total.bytes = total.bytes.saturating_add(row.bytes);
         }
         total
     }
@@ -217,6 +273,7 @@ impl Tally {
         });
         let mut text = table(["repository", "images", "indexed", enqueued, "skipped"], rows);
         if args.dry_run {
+            text.push_str(&total.estimate().text());
             let _ = writeln!(text, "  nothing was enqueued");
         }
         text
@@ -230,6 +287,7 @@ impl Tally {
                 "indexed": row.indexed,
                 "skipped": row.skipped.json(),
                 "enqueued": row.enqueued,
+                "bytes": row.bytes,
             })
         };
         let total = self.total();
@@ -242,8 +300,23 @@ impl Tally {
             "indexed": total.indexed,
             "skipped": total.skipped.json(),
             "enqueued": total.enqueued,
+            "bytes": total.bytes,
+            "estimate": {
+                "vcpu_hours": total.estimate().vcpu_hours(),
+                "hours": total.estimate().hours(),
+                "dollars": total.estimate().dollars(),
+                "spot_dollars": total.estimate().spot_dollars(),
+                "ztoc_bytes": total.estimate().ztoc_bytes(),
+                "dollars_a_month": total.estimate().dollars_a_month(),
+            },
             "failures": self.failures,
         })
+    }
+}
+
+impl Row {
+    fn estimate(&self) -> Estimate {
+        Estimate { images: self.enqueued, bytes: self.bytes }
     }
 }
 
@@ -344,13 +417,14 @@ mod tests {
     async fn repositories_that_no_filter_names_are_not_listed() {
         let mut repositories = three();
         repositories.0.insert("secret", None);
-        for flags in
-            [&["--filter", "a:*", "--filter", "b:9"][..], &["--service-filters", "a:*,b:9"]]
-        {
+        for (flags, jobs) in [
+            (&["--filter", "a:*", "--filter", "b:3"][..], 2),
+            (&["--service-filters", "a:*,b:9"], 1),
+        ] {
             let queue = MemoryQueue::named("jobs");
             let (tally, _) = run(&repositories, &queue, flags).await;
             assert!(tally.failures.is_empty(), "{:?}", tally.failures);
-            assert_eq!((names(&tally), visible(&queue).await), (vec!["a", "b"], 1));
+            assert_eq!((names(&tally), visible(&queue).await), (vec!["a", "b"], jobs));
         }
     }
 
@@ -359,7 +433,32 @@ mod tests {
         let queue = MemoryQueue::named("jobs");
         let (tally, args) = run(&three(), &queue, &["--dry-run"]).await;
         assert_eq!((tally.total().enqueued, visible(&queue).await), (3, 0));
-        assert!(tally.finish(&args).text.contains("nothing was enqueued"));
+        let json = tally.json(&args);
+        assert_eq!(json["bytes"], 3);
+        assert!(json["estimate"]["vcpu_hours"].as_f64().unwrap() > 0.0);
+        let text = tally.finish(&args).text;
+        assert!(text.contains("about 3 images with 3 B of layers: less than a minute"), "{text}");
+        assert!(text.contains("nothing was enqueued"));
+    }
+
+    #[tokio::test]
+    async fn a_pattern_that_matches_nothing_is_a_failure_and_the_others_are_done() {
+        let failures = async |flags: &[&str]| {
+            let queue = MemoryQueue::named("jobs");
+            let (tally, args) = run(&three(), &queue, flags).await;
+            (tally.total().enqueued, tally.finish(&args).failures)
+        };
+        let (enqueued, failed) = failures(&["--repository", "a", "--repository", "z*"]).await;
+        assert_eq!(
+            (enqueued, failed),
+            (1, vec!["--repository z*: no repository has such a name".to_owned()])
+        );
+        let (enqueued, failed) = failures(&["--filter", "b:*", "--filter", "a:9"]).await;
+        assert_eq!((enqueued, failed), (1, vec!["--filter a:9: no image matches".to_owned()]));
+        assert_eq!(failures(&["--filter", "z:*", "--dry-run"]).await.1.len(), 1);
+        // What the service waits for may come.
+        assert!(failures(&["--service-filters", "a:*,z:*"]).await.1.is_empty());
+        assert!(failures(&["--filter", "a:*", "--resume-after", "a"]).await.1.is_empty());
     }
 
     #[tokio::test]

@@ -35,6 +35,8 @@ pub(super) struct Survey {
     pub(super) skipped: Counts,
     /// The others, those pushed last first.
     pub(super) jobs: Vec<JobMessage>,
+    /// Bytes of the layers of these, each image once; of an image index those of its largest manifest.
+    pub(super) bytes: u64,
 }
 
 /// Judges all images of a repository. Text alone decides, as with the event of a push:
@@ -52,9 +54,10 @@ pub(super) fn survey(
 ) -> Survey {
     images.sort_by(|a, b| b.pushed_at.cmp(&a.pushed_at).then_with(|| a.tags.cmp(&b.tags)));
     let evidence = IndexedEvidence::of(&images);
-    let mut survey = Survey { images: 0, skipped: Counts::default(), jobs: Vec::new() };
+    let mut survey = Survey { images: 0, skipped: Counts::default(), jobs: Vec::new(), bytes: 0 };
     for image in &images {
         let tags: Vec<_> = image.tags.iter().map(Some).collect();
+        let before = survey.jobs.len();
         for tag in if tags.is_empty() { vec![None] } else { tags } {
             survey.images += 1;
             let push = push(repository, image, tag);
@@ -62,6 +65,9 @@ pub(super) fn survey(
                 Some(reason) => survey.skipped.add(reason),
                 None => survey.jobs.push(JobMessage::from_push(&push, now)),
             }
+        }
+        if survey.jobs.len() > before {
+            survey.bytes = survey.bytes.saturating_add(image.size);
         }
     }
     survey
@@ -189,6 +195,7 @@ mod tests {
         assert_eq!(job.digest, Digest::sha256_of(b"old"));
         assert_eq!(job.repository.name(), "team/app");
         assert_eq!(job.enqueued_at.unix_seconds(), 7);
+        assert_eq!(survey.bytes, 2, "an image with two tags counts once");
         assert_eq!(survey.skipped, Counts::default());
     }
 
