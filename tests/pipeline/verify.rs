@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use soci_indexer::{Budget, VerifyError, verify_image};
+use soci_indexer::{Budget, VerifyError, VerifySettings, verify_image, verify_image_with};
 use soci_manifest::Version;
 use soci_oci::{Digest, media_type};
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
@@ -154,5 +154,71 @@ async fn a_layer_that_is_gone_or_changed_fails() {
     for _ in 0..2 {
         let error = verify_image(&store(&registry), &name("1-soci").target, &budget).await;
         assert!(matches!(error, Err(VerifyError::Read { .. })), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_quick_check_reads_no_layer_whole_and_says_so() {
+    for version in [Version::V1, Version::V2] {
+        let registry = FakeRegistry::start().await;
+        image().put(&registry, REPOSITORY, "1");
+        let report = indexed(index(&registry, "1", &options(version)).await);
+        let target = name(if version == Version::V1 { "1" } else { "1-soci" }).target;
+        let (settings, budget) = (
+            VerifySettings { quick: true, ..VerifySettings::default() },
+            Budget::of_this_machine(),
+        );
+        registry.clear_requests();
+        let store = store(&registry);
+        let found = verify_image_with(&store, &target, &settings, &budget).await.unwrap();
+        assert!(found.quick && found.layers.iter().all(|layer| !layer.rebuilt));
+        let layers: u64 = found.layers.iter().map(|layer| layer.size).sum();
+        let fetched: u64 = found.layers.iter().map(|layer| layer.bytes_fetched).sum();
+        assert!(fetched > 0 && fetched < layers, "{fetched} of {layers}");
+        assert!(found.layers.iter().all(|layer| layer.extracted == 2));
+        for layer in &report.layers {
+            let whole = registry.requests_of(RequestKind::BlobGet).into_iter().filter(|request| {
+                request.path.ends_with(&layer.digest.to_string()) && request.range.is_none()
+            });
+            assert_eq!(whole.count(), 0);
+        }
+        // What it looks at it holds against what should be there.
+        registry.remove_blob(REPOSITORY, &report.layers[0].digest);
+        let error = verify_image_with(&store, &target, &settings, &budget).await.unwrap_err();
+        assert!(matches!(error, VerifyError::NotFound { what: "layer", .. }), "{error:?}");
+        registry.remove_blob(REPOSITORY, &report.layers[0].ztoc);
+        let error = verify_image_with(&store, &target, &settings, &budget).await.unwrap_err();
+        assert!(matches!(error, VerifyError::Read { what: "ztoc", .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_platforms_that_are_asked_for_are_checked() {
+    for (version, several) in
+        [(Version::V1, true), (Version::V1, false), (Version::V2, true), (Version::V2, false)]
+    {
+        let registry = FakeRegistry::start().await;
+        let layers = [gzip_layer(1, 300_000), gzip_layer(2, 200_000)];
+        let image = if several {
+            TestImage::index(&[("linux/amd64", &layers[..1]), ("linux/arm64", &layers[1..])])
+        } else {
+            TestImage::single("linux/amd64", &layers[..1])
+        };
+        image.put(&registry, REPOSITORY, "1");
+        indexed(index(&registry, "1", &options(version)).await);
+        let target = name(if version == Version::V1 { "1" } else { "1-soci" }).target;
+        let check = async |platforms: &[&str]| {
+            let platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
+            let settings = VerifySettings { platforms, quick: false };
+            let budget = Budget::of_this_machine();
+            verify_image_with(&store(&registry), &target, &settings, &budget).await
+        };
+        let found = check(&["linux/amd64"]).await.unwrap();
+        assert_eq!((found.indexes.len(), found.layers.len()), (1, 1));
+        assert_eq!(found.layers[0].layer, Digest::sha256_of(&layers[0].1));
+        let both = check(&["linux/x86_64", "linux/arm64/v8"]).await.unwrap();
+        assert_eq!(both.layers.len(), if several { 2 } else { 1 });
+        let error = check(&["linux/s390x"]).await.unwrap_err().to_string();
+        assert!(error.contains("linux/amd64"), "{error}");
     }
 }

@@ -16,15 +16,18 @@ pub(crate) use budget::BudgetArgs;
 pub(crate) use connection::ConnectionArgs;
 pub(crate) use healthcheck::{HealthcheckArgs, StatusArgs};
 pub(crate) use index::{IndexArgs, Optimization, PrefetchArgs};
+pub(crate) use inspect::InspectArgs;
 #[cfg(feature = "aws")]
 pub(crate) use letters::{
     DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs,
 };
 pub(crate) use local::LocalArgs;
 pub(crate) use login::LoginArgs;
+pub(crate) use ls::LsArgs;
 #[cfg(feature = "aws")]
 pub(crate) use ops::{BackfillArgs, QueueArgs, ReplayArgs, WakeArgs, WorkArgs};
 pub(crate) use package::{CompletionsArgs, ManArgs};
+pub(crate) use prune::PruneArgs;
 pub(crate) use result_args::ResultArgs;
 use values::span_size;
 #[cfg(feature = "aws")]
@@ -40,13 +43,16 @@ mod budget;
 mod connection;
 mod healthcheck;
 mod index;
+mod inspect;
 #[cfg(feature = "aws")]
 mod letters;
 mod local;
 mod login;
+mod ls;
 #[cfg(feature = "aws")]
 mod ops;
 mod package;
+mod prune;
 mod result_args;
 mod values;
 #[cfg(feature = "aws")]
@@ -71,6 +77,12 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Wait until an image's SOCI index is there, and print what to deploy
     Wait(WaitArgs),
+    /// Tell whether an image is indexed, by what and how
+    Inspect(InspectArgs),
+    /// List the images of a repository, and whether they are indexed
+    Ls(LsArgs),
+    /// Delete indexes whose image is gone
+    Prune(PruneArgs),
     /// Copy an image to another repository, registry, layout or archive
     Copy(CopyArgs),
     /// Put a sample image somewhere, as `deploy --smoke` does to try a deployment
@@ -128,10 +140,22 @@ pub(crate) struct ImageArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = VERIFY_NOTES)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) image: ImageArgs,
+    /// Only check the SOCI index of this platform; may be given several times [default: all platforms]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Vec<Platform>,
+    /// Read no layer whole: check the documents, that all blobs are there, and the spans of two files of each layer
+    #[arg(long)]
+    pub(crate) quick: bool,
 }
+
+const VERIFY_NOTES: &str = "\
+Each layer that has a ztoc is read once, whole, and its ztoc built again; then eight files of it are extracted as a
+snapshotter does, by fetching the spans that they lie in. These are fetched a second time, and whole, so that for small layers
+it may be twice what they have.";
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {

@@ -51,6 +51,9 @@ pub(crate) fn run(command: Command) -> ExitCode {
     let result = match command {
         Command::Index(args) => return image::index(&args),
         Command::Verify(args) => return image::verify(&args),
+        Command::Inspect(args) => return image::inspect(&args),
+        Command::Ls(args) => return image::ls(&args),
+        Command::Prune(args) => return image::prune(&args),
         Command::Copy(args) => return image::copy(&args),
         Command::Wait(args) => return wait::wait(&args),
         Command::SampleImage(args) => return image::sample_image(&args),

@@ -39,6 +39,7 @@ pub(crate) fn verify_json(image: &str, result: Result<&Verification, &str>) -> V
         "outcome": if verification.is_some() { "verified" } else { "failed" },
         "reason": result.err(),
         "image": image,
+        "quick": verification.is_some_and(|v| v.quick),
         "indexes": verification.map_or(&[][..], |v| &v.indexes)
             .iter().map(ToString::to_string).collect::<Vec<_>>(),
         "layers": verification.map_or(&[][..], |v| &v.layers).iter().map(|layer| json!({
@@ -47,7 +48,9 @@ pub(crate) fn verify_json(image: &str, result: Result<&Verification, &str>) -> V
             "ztoc": layer.ztoc.to_string(),
             "spans": layer.spans,
             "files": layer.files,
-            "members": layer.members,
+            "members": layer.rebuilt.then_some(layer.members),
+            "rebuilt": layer.rebuilt,
+            "ztoc_size": layer.ztoc_size,
             "extracted": layer.extracted,
             "bytes_fetched": layer.bytes_fetched,
         })).collect::<Vec<_>>(),
@@ -60,7 +63,8 @@ pub(crate) fn verify_json(image: &str, result: Result<&Verification, &str>) -> V
 
 /// What `verify` prints for people.
 pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
-    let mut text = format!("verified {image}\n");
+    let quick = if verification.quick { " in part" } else { "" };
+    let mut text = format!("verified{quick} {image}\n");
     let rows = verification.layers.iter().map(|layer| {
         [
             layer.layer.short(),
@@ -74,6 +78,7 @@ pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
     });
     let head = ["layer", "size", "ztoc", "spans", "files", "extracted", "fetched"];
     text.push_str(&table(head, rows));
+    text.push_str(&fetched_text(verification));
     text.extend(verification.prefetch.iter().map(prefetch_text));
     for index in &verification.indexes {
         let _ = writeln!(text, "  SOCI index {index}");
@@ -82,6 +87,26 @@ pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
         let _ = writeln!(text, "  warning: {misread}");
     }
     text
+}
+
+/// What a check has fetched, and why that may be more than there is.
+fn fetched_text(verification: &Verification) -> String {
+    let sum = |of: &dyn Fn(&soci_indexer::LayerCheck) -> u64| -> u64 {
+        verification.layers.iter().map(of).sum()
+    };
+    let layers = sum(&|layer| if layer.rebuilt { layer.size } else { 0 });
+    let (ztocs, spans) = (sum(&|layer| layer.ztoc_size), sum(&|layer| layer.bytes_fetched));
+    let all = size(layers + ztocs + spans);
+    let (ztocs, spans) = (size(ztocs), size(spans));
+    if verification.quick {
+        return format!(
+            "  quick: fetched {all}: ztocs {ztocs}, spans of two files of each layer {spans}; no layer was read whole\n"
+        );
+    }
+    let layers = size(layers);
+    format!(
+        "  fetched {all}: layers {layers}, ztocs {ztocs}, and {spans} of the layers again, as files are extracted by whole spans\n"
+    )
 }
 
 /// The one object that `copy --json` prints. `place` is the destination without a tag.
@@ -141,6 +166,11 @@ pub(crate) fn table<const COLUMNS: usize>(
 /// Prints one line.
 pub(crate) fn line(line: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{line}")
+}
+
+/// Prints text that ends with its last line.
+pub(crate) fn text(text: impl std::fmt::Display) -> std::io::Result<()> {
+    write!(std::io::stdout(), "{text}")
 }
 
 /// Tells an error on standard error. Nobody is left to tell if that fails.

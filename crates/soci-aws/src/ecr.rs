@@ -6,6 +6,8 @@ mod catalogue;
 mod credentials;
 mod hosts;
 #[cfg(feature = "commands")]
+mod own_repository;
+#[cfg(feature = "commands")]
 mod public;
 mod token;
 
@@ -17,6 +19,8 @@ use crate::call_failure::CallFailure;
 pub use any_region::AwsCredentialProvider;
 pub use catalogue::{Catalogue, ImageEntry, Images, RawManifest, Repositories, RepositoryEntry};
 pub use credentials::EcrCredentials;
+#[cfg(feature = "commands")]
+pub use own_repository::EcrRepository;
 pub use token::{MIN_HOLD, RENEW_AHEAD, RENEWAL};
 
 /// ECR did not do what it was asked.

@@ -25,14 +25,18 @@ mod existing;
 mod forecast;
 mod gather;
 mod index;
+mod inspect;
 mod last_member;
 mod layer;
 mod layers;
 mod layout;
+mod list;
 mod options;
+mod outlook;
 mod output;
 mod pipeline;
 mod prefetch;
+mod prune;
 mod publish;
 mod reason;
 mod referrers_lists;
@@ -53,16 +57,28 @@ pub use error::{CopyError, IndexError, LayerError, LayoutError, StoreError};
 pub use event::{ImageEvent, OnImageEvent};
 pub use forecast::{IndexForecast, LayerForecast, LayerWork, forecast_index, forecast_index_to};
 pub use index::index_image;
+pub use inspect::{
+    ConvertedImage, InspectedIndex, InspectedLayer, InspectedManifest, InspectedZtoc, Inspection,
+    MOST_ZTOC_BYTES, MOST_ZTOCS, ZtocRead, inspect_image,
+};
 pub use layout::{Layout, LayoutImage};
+pub use list::{ImageList, ListError, ListedImage, ListedState, list_images};
 pub use options::{ImageName, Options, OutputTag};
 pub use output::{OutputPlace, index_image_to};
 pub use pipeline::{PipelineError, build_ztoc};
+pub use prune::{
+    Deleted, Deleter, KeptResult, Leftover, LeftoverKind, Leftovers, ListedManifest, NotDeleted,
+    PruneError, PruneSettings, RegistryDeleter, RepositoryListing, WhyKept, WhyLeftover,
+    delete_leftovers, find_leftovers,
+};
 pub use reason::Reason;
 pub use remote::RemoteRepository;
 pub use report::{LayerReport, Report, ReusedLayer, ZtocSource};
 pub use reuse::Reuse;
 pub use store::{BlobStream, ImageStore};
-pub use verify::{LayerCheck, Misread, Verification, VerifyError, verify_image};
+pub use verify::{
+    LayerCheck, Misread, Verification, VerifyError, VerifySettings, verify_image, verify_image_with,
+};
 pub use wait::{
     IndexThere, LastSeen, OnWaitEvent, WaitError, WaitEvent, WaitSettings, wait_for_index,
 };

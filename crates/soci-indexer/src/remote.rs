@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use soci_oci::{Digest, Repository, Tag, TagOrDigest};
 use soci_registry::{
-    BlobReader, BlobSource, Client, MemoryLease, Referrers, TagNames, VerifiedManifest,
+    BlobReader, BlobSource, Client, MemoryLease, Referrers, TagList, TagNames, VerifiedManifest,
 };
 
 use crate::error::StoreError;
@@ -25,6 +25,24 @@ impl RemoteRepository {
     /// The repository as seen through `client`.
     pub fn new(client: Client, repository: Repository) -> Self {
         Self { client, repository }
+    }
+
+    /// All of its tags, at most 1,000 times `pages`.
+    pub(crate) async fn tag_list(&self, pages: usize) -> Result<TagList, StoreError> {
+        Ok(self.client.tag_list(&self.repository, pages).await?)
+    }
+
+    /// Everything that refers to a manifest.
+    pub(crate) async fn all_referrers(&self, subject: &Digest) -> Result<Referrers, StoreError> {
+        Ok(self.client.referrers(&self.repository, subject, None).await?)
+    }
+
+    /// Deletes a manifest; false if it is not there.
+    pub(crate) async fn delete_manifest(
+        &self,
+        digest: &Digest,
+    ) -> Result<bool, soci_registry::Error> {
+        self.client.delete_manifest(&self.repository, digest).await
     }
 }
 

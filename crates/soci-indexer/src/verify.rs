@@ -5,6 +5,13 @@
 //! through ranged requests, as a runtime would, from their checkpoints; in front of each file's
 //! data there must be the header of an archive's entry.
 //!
+//! A quick check ([`VerifySettings::quick`]) reads no layer whole: it looks whether each layer is there, and extracts fewer files. The spans
+//! that are fetched for these are held against the digests that the ztoc has of them; that the rest of the ztoc is right, it
+//! does not show.
+//!
+//! More bytes are fetched than the layers have: the spans of the files that are extracted lie in layers that were read
+//! before, and a file takes all of the spans that it touches.
+//!
 //! Prefetch artifacts must name spans that their layers have.
 //!
 //! An image whose image index lists SOCI indexes (V2) is looked up for referrers (V1) as well, and is checked all the same
@@ -22,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use soci_manifest::format::{self, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{LayerPrefetch, PrefetchArtifact, Version};
-use soci_oci::{Descriptor, Digest, Index, Manifest, TagOrDigest, media_type};
-use soci_registry::ReferrersSource;
+use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, TagOrDigest, media_type};
+use soci_registry::{MANIFEST_LIMIT, ReferrersSource};
 
 use crate::budget::Budget;
 use crate::referrers_lists::{ListProblem, list_problem};
@@ -44,8 +51,19 @@ pub struct Verification {
     pub prefetch: Vec<LayerPrefetch>,
     /// What is right, and yet read wrongly by older snapshotters.
     pub misread: Vec<Misread>,
+    /// Whether the layers were not read whole.
+    pub quick: bool,
     /// Time that it took.
     pub elapsed: Duration,
+}
+
+/// What is checked of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifySettings {
+    /// Only the SOCI indexes of manifests for these platforms; all if there are none.
+    pub platforms: Vec<Platform>,
+    /// Whether layers are looked at in a few places only, and not read whole.
+    pub quick: bool,
 }
 
 /// The ztoc of a layer of several gzip members, in a SOCI index that does not say to be of the newer
@@ -88,6 +106,8 @@ const REFERRERS_OF: &str = "list of referrers of";
 struct Pair {
     index: Digest,
     image: Digest,
+    /// The platform that an image index gives the manifest.
+    platform: Option<Platform>,
 }
 
 /// Checks every SOCI index of an image: those that its image index lists (V2) and those that
@@ -99,11 +119,22 @@ pub async fn verify_image<S: ImageStore>(
     target: &TagOrDigest,
     budget: &Budget,
 ) -> Result<Verification, VerifyError> {
+    verify_image_with(store, target, &VerifySettings::default(), budget).await
+}
+
+/// The same as far as these settings say.
+pub async fn verify_image_with<S: ImageStore>(
+    store: &S,
+    target: &TagOrDigest,
+    settings: &VerifySettings,
+    budget: &Budget,
+) -> Result<Verification, VerifyError> {
     let started = Instant::now();
     let pairs = find_indexes(store, target).await?;
     if pairs.is_empty() {
         return Err(VerifyError::NoIndex { target: target.clone() });
     }
+    let pairs = of_platforms(store, target, pairs, &settings.platforms).await?;
     let mut known = HashMap::new();
     let mut checks = Vec::new();
     let mut misread = Vec::new();
@@ -123,7 +154,8 @@ pub async fn verify_image<S: ImageStore>(
                 match known.entry((layer.digest, ztoc.digest)) {
                     MapEntry::Occupied(known) => *known.get(),
                     MapEntry::Vacant(unknown) => {
-                        let (check, traits) = check_layer(store, layer, ztoc, budget).await?;
+                        let (check, traits) =
+                            check_layer(store, layer, ztoc, settings.quick, budget).await?;
                         checks.push(check);
                         *unknown.insert(traits)
                     }
@@ -159,7 +191,49 @@ pub async fn verify_image<S: ImageStore>(
         }
         indexes.push(pair.index);
     }
-    Ok(Verification { indexes, layers: checks, prefetch, misread, elapsed: started.elapsed() })
+    let (quick, elapsed) = (settings.quick, started.elapsed());
+    Ok(Verification { indexes, layers: checks, prefetch, misread, quick, elapsed })
+}
+
+/// Those that are for one of these platforms. A manifest that no image index gives one has that of its configuration.
+async fn of_platforms<S: ImageStore>(
+    store: &S,
+    target: &TagOrDigest,
+    pairs: Vec<Pair>,
+    platforms: &[Platform],
+) -> Result<Vec<Pair>, VerifyError> {
+    if platforms.is_empty() {
+        return Ok(pairs);
+    }
+    let (mut wanted, mut has) = (Vec::new(), Vec::new());
+    for pair in pairs {
+        let told = pair.platform.clone();
+        let platform = if told.is_some() { told } else { configured(store, pair.image).await? };
+        let Some(platform) = platform else { continue };
+        if platforms.iter().any(|wanted| wanted.matches(&platform)) {
+            wanted.push(pair);
+        } else {
+            has.push(platform.to_string());
+        }
+    }
+    if wanted.is_empty() {
+        has.sort();
+        has.dedup();
+        return Err(VerifyError::NoSuchPlatform { target: target.clone(), has: has.join(", ") });
+    }
+    Ok(wanted)
+}
+
+/// The platform that the configuration of a manifest tells.
+async fn configured<S: ImageStore>(
+    store: &S,
+    image: Digest,
+) -> Result<Option<Platform>, VerifyError> {
+    let config = manifest(store, "manifest", image).await?.config;
+    let limit = usize::try_from(config.size).unwrap_or(usize::MAX).min(MANIFEST_LIMIT);
+    let bytes = store.blob_bytes(&config.digest, limit).await;
+    let failed = |source| VerifyError::read("configuration", config.digest, source);
+    Ok(soci_oci::config_platform(&bytes.map_err(failed)?).ok())
 }
 
 async fn find_indexes<S: ImageStore>(
@@ -169,7 +243,7 @@ async fn find_indexes<S: ImageStore>(
     let root = read(store, "image", target).await?;
     let document = |source| VerifyError::Document { digest: root.digest, source };
     let mut pairs = Vec::new();
-    let mut images = vec![root.digest];
+    let mut images = vec![(root.digest, None)];
     if media_type::is_index(&root.media_type) {
         let index = Index::decode(&root.bytes).map_err(document)?;
         let soci = |entry: &&Descriptor| entry.artifact_type == Version::V2.artifact_type();
@@ -180,10 +254,10 @@ async fn find_indexes<S: ImageStore>(
             .manifests()
             .iter()
             .filter(|entry| media_type::is_manifest(&entry.media_type) && !soci(entry));
-        images = manifests.map(|entry| entry.digest).collect();
+        images = manifests.map(|entry| (entry.digest, entry.platform.clone())).collect();
     }
-    for image in images {
-        match v1_pairs(store, image).await {
+    for (image, platform) in images {
+        match v1_pairs(store, image, platform.as_ref()).await {
             Ok(found) => pairs.extend(found),
             // An image that lists its SOCI indexes itself needs no referrers, and a registry need not have them.
             Err(error) if !pairs.is_empty() && is_of_the_list(&error) => {
@@ -201,7 +275,11 @@ async fn find_indexes<S: ImageStore>(
 }
 
 /// The SOCI indexes that refer to an image manifest.
-async fn v1_pairs<S: ImageStore>(store: &S, image: Digest) -> Result<Vec<Pair>, VerifyError> {
+async fn v1_pairs<S: ImageStore>(
+    store: &S,
+    image: Digest,
+    platform: Option<&Platform>,
+) -> Result<Vec<Pair>, VerifyError> {
     let artifact_type = Version::V1.artifact_type();
     let referrers = store.referrers(&image, artifact_type).await;
     let referrers = referrers.map_err(|source| VerifyError::read(REFERRERS_OF, image, source))?;
@@ -226,7 +304,7 @@ async fn v1_pairs<S: ImageStore>(store: &S, image: Digest) -> Result<Vec<Pair>, 
                 let reason = format!("it is listed for {image}, which is not its subject");
                 return Err(VerifyError::Index { index: entry.digest, reason });
             }
-            pairs.push(Pair { index: entry.digest, image });
+            pairs.push(Pair { index: entry.digest, image, platform: platform.cloned() });
         }
     }
     Ok(pairs)
@@ -258,7 +336,7 @@ async fn v2_pair<S: ImageStore>(
     if named != Some(&entry.digest.to_string()) {
         return Err(wrong(format!("image manifest {image} names {named:?} instead")));
     }
-    Ok(Pair { index: entry.digest, image })
+    Ok(Pair { index: entry.digest, image, platform: entry.platform.clone() })
 }
 
 /// The layer that a ztoc is for, which must be one of the image's.

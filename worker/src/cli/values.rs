@@ -5,6 +5,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use soci_aws::QueueUrl;
 use soci_config::{LEAST_BUDGET, MOST_BUDGET, SPAN_SIZES, bytes_within};
 use soci_manifest::Version;
+use soci_push::TagFilter;
 
 /// The code of a reason that a dead letter can have. One that is misspelled is told what it may have been.
 #[cfg(feature = "aws")]
@@ -54,9 +55,22 @@ pub(super) fn age(text: &str) -> Result<std::time::Duration, &'static str> {
     Ok(std::time::Duration::from_secs(u64::from(number) * seconds))
 }
 
+/// A pattern for names of repositories: a filter that any tag matches.
+pub(super) fn glob(text: &str) -> Result<TagFilter, String> {
+    format!("{text}:*").parse().map_err(|error| format!("the pattern {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn globs_are_patterns_for_the_whole_name() {
+        let matches = |pattern: &str, name| glob(pattern).unwrap().matches(name, None);
+        assert!(matches("team/*", "team/app/web") && matches("*", "app"));
+        assert!(!matches("team/*", "other/team/app") && !matches("app", "app2"));
+        assert!(glob("a:b").is_err() && glob("Upper").is_err() && glob("").is_err());
+    }
 
     #[test]
     fn ages_have_a_number_and_a_unit() {

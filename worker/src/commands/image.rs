@@ -3,8 +3,11 @@
 mod any_store;
 mod copy;
 mod index;
+mod inspect;
 mod location;
+mod ls;
 mod place;
+mod prune;
 mod sample;
 
 use std::io::Write as _;
@@ -14,7 +17,8 @@ use std::sync::Arc;
 
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, ImageStore, Options, OutputTag, Reason, Verification, VerifyError, verify_image,
+    Budget, ImageStore, Options, OutputTag, Reason, Verification, VerifyError, VerifySettings,
+    verify_image_with,
 };
 use soci_oci::Tag;
 use soci_registry::{Client, CredentialProvider};
@@ -29,6 +33,9 @@ use crate::usage::usage;
 
 pub(crate) use copy::copy;
 pub(crate) use index::index;
+pub(crate) use inspect::inspect;
+pub(crate) use ls::ls;
+pub(crate) use prune::prune;
 pub(crate) use sample::sample_image;
 
 use location::{Location, OutputLocation};
@@ -39,6 +46,9 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let credentials = login(&args.image, &location, None);
     let budget = budget(&args.image.budget);
     let result = block_on(verify_at(&args.image, credentials, location, &budget));
+    let budget = budget(&args.image);
+    let settings = VerifySettings { platforms: args.platform.clone(), quick: args.quick };
+    let result = block_on(verify_at(&args.image, credentials, location, &settings, &budget));
     let image = &args.image.image;
     finish(
         &args.image,
@@ -105,12 +115,13 @@ async fn verify_at(
     args: &ImageArgs,
     credentials: Arc<dyn CredentialProvider>,
     location: Location,
+    settings: &VerifySettings,
     budget: &Budget,
 ) -> Result<Verification, String> {
     let remote = matches!(location, Location::Registry(_));
     let client = if remote { Some(client(&args.connection, credentials)?) } else { None };
     let OpenImage { store, name, .. } = OpenImage::open(location, client.as_ref()).await?;
-    let error = match verify_image(&store, &name.target, budget).await {
+    let error = match verify_image_with(&store, &name.target, settings, budget).await {
         Ok(verification) => return Ok(verification),
         Err(error) => error,
     };

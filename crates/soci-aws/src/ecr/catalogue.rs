@@ -10,7 +10,9 @@ use aws_sdk_ecr::config::timeout::TimeoutConfig;
 use aws_sdk_ecr::error::SdkError;
 use aws_sdk_ecr::operation::describe_images::DescribeImagesError;
 use aws_sdk_ecr::operation::describe_repositories::DescribeRepositoriesError;
-use aws_sdk_ecr::types::{ImageDetail, ImageIdentifier, Repository as EcrRepository};
+use aws_sdk_ecr::types::{
+    ImageDetail, ImageFailureCode, ImageIdentifier, Repository as EcrRepository,
+};
 use aws_smithy_async::future::pagination_stream::PaginationStream;
 use soci_oci::{Digest, Repository, Tag, media_type};
 use soci_push::event::{AccountId, Region, Timestamp};
@@ -23,7 +25,7 @@ use crate::sdk::SdkConfig;
 /// `DescribeImages`, `DescribeRepositories`).
 const PAGE: i32 = 1000;
 
-/// Most images of one `BatchGetImage` (Amazon ECR API reference).
+/// Most images of one `BatchGetImage` or `BatchDeleteImage` (Amazon ECR API reference).
 const MAX_MANIFESTS: usize = 100;
 
 /// How often a call of a listing is tried in all. Whoever lists thousands of repositories is bound
@@ -70,7 +72,7 @@ pub struct ImageEntry {
     pub tags: Vec<Tag>,
     /// When it was first pushed, which is not when a tag was moved to it.
     pub pushed_at: Option<Timestamp>,
-    /// Bytes of its layers as they are stored; 0 for an image index.
+    /// Bytes of its layers as they are stored; of an image index those of its largest manifest, or 0.
     pub size: u64,
     /// Media type of the manifest.
     pub manifest_media_type: Option<String>,
@@ -119,6 +121,57 @@ impl Catalogue {
         Images { repository: name.to_owned(), stream }
     }
 
+    /// What ECR says of some images of a repository, at most 100. If one is not there, that is an error.
+    pub async fn described(
+        &self,
+        repository: &RepositoryEntry,
+        digests: &[Digest],
+    ) -> Result<Vec<ImageEntry>, EcrError> {
+        let name = repository.repository.name();
+        let ids = digests.iter().map(by_digest).collect();
+        let call = self.client.describe_images().registry_id(repository.account.as_str());
+        let answer = call.repository_name(name).set_image_ids(Some(ids)).send().await;
+        let answer = answer.map_err(|e| EcrError::new("describe images", Some(name), e.into()))?;
+        Ok(answer
+            .image_details
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(ImageEntry::read)
+            .collect())
+    }
+
+    /// Deletes images of a repository: one with tags by each of these, as long as they name it, and one without by its
+    /// digest. What ECR did not delete comes back with its code; what an image index lists is among that. What is not
+    /// there any more counts as deleted.
+    pub async fn delete(
+        &self,
+        repository: &RepositoryEntry,
+        images: &[(Digest, Vec<Tag>)],
+    ) -> Result<Vec<(Digest, String)>, EcrError> {
+        let name = repository.repository.name();
+        let ids: Vec<ImageIdentifier> = images
+            .iter()
+            .flat_map(|(digest, tags)| match tags.as_slice() {
+                [] => vec![by_digest(digest)],
+                tags => tags.iter().map(|tag| by_digest_and_tag(digest, tag)).collect(),
+            })
+            .collect();
+        let mut refused = Vec::new();
+        for ids in ids.chunks(MAX_MANIFESTS) {
+            let call = self.client.batch_delete_image().registry_id(repository.account.as_str());
+            let answer = call.repository_name(name).set_image_ids(Some(ids.to_vec())).send().await;
+            let answer =
+                answer.map_err(|e| EcrError::new("delete images", Some(name), e.into()))?;
+            refused.extend(answer.failures.unwrap_or_default().into_iter().filter_map(|failure| {
+                let code = failure.failure_code?;
+                let digest = failure.image_id?.image_digest?.parse().ok()?;
+                let gone = code == ImageFailureCode::ImageNotFound;
+                (!gone).then(|| (digest, code.as_str().to_owned()))
+            }));
+        }
+        Ok(refused)
+    }
+
     /// The manifests `digests` of the repository called `name` in the registry of `account` (`None`
     /// for the caller's own). Those that ECR does not have are left out, the order is ECR's. Nothing
     /// verifies them, so they serve for estimates only.
@@ -130,15 +183,12 @@ impl Catalogue {
     ) -> Result<Vec<RawManifest>, EcrError> {
         let mut manifests = Vec::with_capacity(digests.len());
         for digests in digests.chunks(MAX_MANIFESTS) {
-            let id = |digest: &Digest| {
-                ImageIdentifier::builder().image_digest(digest.to_string()).build()
-            };
             let answer = self
                 .client
                 .batch_get_image()
                 .set_registry_id(account.map(|account| account.as_str().to_owned()))
                 .repository_name(name)
-                .set_image_ids(Some(digests.iter().map(id).collect()))
+                .set_image_ids(Some(digests.iter().map(by_digest).collect()))
                 .set_accepted_media_types(Some(ACCEPTED.map(str::to_owned).to_vec()))
                 .send()
                 .await
@@ -153,6 +203,14 @@ impl Catalogue {
         }
         Ok(manifests)
     }
+}
+
+fn by_digest(digest: &Digest) -> ImageIdentifier {
+    ImageIdentifier::builder().image_digest(digest.to_string()).build()
+}
+
+fn by_digest_and_tag(digest: &Digest, tag: &Tag) -> ImageIdentifier {
+    ImageIdentifier::builder().image_digest(digest.to_string()).image_tag(tag.as_str()).build()
 }
 
 impl fmt::Debug for Catalogue {

@@ -127,3 +127,51 @@ async fn manifests_are_asked_for_a_hundred_at_a_time_and_missing_ones_left_out()
     assert_eq!(asked[0]["registryId"], "123456789012");
     assert_eq!(asked[0]["acceptedMediaTypes"].as_array().unwrap().len(), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn images_are_deleted_by_their_tags_as_long_as_these_name_them() {
+    let digests: Vec<_> = (0..120_u8).map(|n| Digest::sha256_of(&[n])).collect();
+    let listed = digests[1].to_string();
+    let gone = digests[2].to_string();
+    let fake = Fake::new(move |_, request| {
+        let ids = request["imageIds"].as_array().unwrap();
+        let failures = ids.iter().filter_map(|id| {
+            let code = match id["imageDigest"].as_str().unwrap() {
+                digest if digest == listed => "ImageReferencedByManifestList",
+                digest if digest == gone => "ImageNotFound",
+                _ => return None,
+            };
+            Some(json!({ "imageId": id, "failureCode": code, "failureReason": "no" }))
+        });
+        Answer::Ok(json!({ "imageIds": [], "failures": failures.collect::<Vec<_>>() }))
+    });
+    let mut images: Vec<_> = digests.iter().map(|digest| (*digest, Vec::new())).collect();
+    images[0].1 = vec!["1-soci".parse().unwrap(), "2-soci".parse().unwrap()];
+    let catalogue = Catalogue::new(&fake.config());
+    let refused = catalogue.delete(&repository("team/app"), &images).await.unwrap();
+    assert_eq!(refused, [(digests[1], "ImageReferencedByManifestList".to_owned())]);
+    let asked = fake.calls("BatchDeleteImage");
+    let sizes: Vec<_> = asked.iter().map(|r| r["imageIds"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [100, 21]);
+    let ids = &asked[0]["imageIds"];
+    assert_eq!(ids[0], json!({ "imageDigest": digests[0].to_string(), "imageTag": "1-soci" }));
+    assert_eq!(ids[1]["imageTag"], "2-soci");
+    assert_eq!(ids[2], json!({ "imageDigest": digests[1].to_string() }));
+    assert_eq!(
+        (&asked[0]["registryId"], &asked[0]["repositoryName"]),
+        (&json!("123456789012"), &json!("team/app"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn single_images_are_described() {
+    let digest = Digest::sha256_of(b"image");
+    let text = digest.to_string();
+    let fake = Fake::new(move |_, request| {
+        assert_eq!(request["imageIds"], json!([{ "imageDigest": text }]));
+        Answer::Ok(json!({"imageDetails": [{ "imageDigest": text, "imagePushedAt": 1.79e9 }]}))
+    });
+    let catalogue = Catalogue::new(&fake.config());
+    let found = catalogue.described(&repository("app"), &[digest]).await.unwrap();
+    assert_eq!(found[0].pushed_at.unwrap().unix_seconds(), 1_790_000_000);
+}

@@ -51,6 +51,15 @@ pub enum VerifyError {
         /// The image.
         target: TagOrDigest,
     },
+    /// The image has SOCI indexes, and none for a platform that was asked for.
+    #[error("{target} has no SOCI index for this platform{}",
+        if has.is_empty() { String::new() } else { format!(", and has some for {has}") })]
+    NoSuchPlatform {
+        /// The image.
+        target: TagOrDigest,
+        /// The platforms that it has SOCI indexes for, as text.
+        has: String,
+    },
     /// A SOCI index and what it belongs to disagree.
     #[error("SOCI index {index}: {reason}")]
     Index {

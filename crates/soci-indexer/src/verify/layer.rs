@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use soci_oci::{Descriptor, Digest};
 use soci_ztoc::{
-    BLOCK_SIZE, Entry, FileType, GzipMembers, LayerLimits, MisreadEntries, Reader, Span,
-    ZtocSettings,
+    BLOCK_SIZE, Compression, Entry, FileType, GzipMembers, LayerLimits, MisreadEntries, Reader,
+    Span, ZtocSettings,
 };
 
 use super::error::VerifyError;
@@ -16,6 +16,9 @@ use crate::store::ImageStore;
 
 /// Files of each layer that are extracted.
 const SAMPLE: usize = 8;
+
+/// The same where layers are not read whole.
+const QUICK_SAMPLE: usize = 2;
 
 /// Largest span that is fetched for it, in bytes: a span is held until it is verified.
 const MAX_SAMPLED_SPAN: u64 = 64 << 20;
@@ -32,11 +35,15 @@ pub struct LayerCheck {
     pub size: u64,
     /// Its ztoc.
     pub ztoc: Digest,
+    /// The size of the ztoc in bytes.
+    pub ztoc_size: u64,
+    /// Whether it was read whole, and its ztoc built again.
+    pub rebuilt: bool,
     /// Its spans.
     pub spans: usize,
     /// Files in its table of contents.
     pub files: usize,
-    /// Its gzip members; 0 if it is not compressed.
+    /// Its gzip members; 0 if it is not compressed. If it was not read whole, 1 stands for any number.
     pub members: u64,
     /// Files that were extracted through ranged requests.
     pub extracted: usize,
@@ -52,11 +59,12 @@ pub(super) struct Traits {
     pub(super) misread_entries: bool,
 }
 
-/// Builds the ztoc of a layer again, and extracts some files with the one that is there.
+/// Builds the ztoc of a layer again, if that is not to be `quick`, and extracts some files with the one that is there.
 pub(super) async fn check_layer<S: ImageStore>(
     store: &S,
     layer: &Descriptor,
     ztoc: &Descriptor,
+    quick: bool,
     budget: &Budget,
 ) -> Result<(LayerCheck, Traits), VerifyError> {
     let limit =
@@ -67,8 +75,10 @@ pub(super) async fn check_layer<S: ImageStore>(
     let reader = Reader::parse(bytes, &LayerLimits::DEFAULT)
         .map_err(|source| VerifyError::Ztoc { ztoc: ztoc_digest, layer: layer_digest, source })?;
     let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, budget };
-    let members = check.whole().await?;
-    let (extracted, bytes_fetched) = check.files().await?;
+    check.size()?;
+    let (members, sample) =
+        if quick { (check.there().await?, QUICK_SAMPLE) } else { (check.whole().await?, SAMPLE) };
+    let (extracted, bytes_fetched) = check.files(sample).await?;
     let traits = Traits {
         members,
         needs_xattrs: reader.needs_xattrs(),
@@ -78,6 +88,8 @@ pub(super) async fn check_layer<S: ImageStore>(
         layer: layer_digest,
         size: layer.size,
         ztoc: ztoc_digest,
+        ztoc_size: ztoc.size,
+        rebuilt: !quick,
         spans: reader.span_count(),
         files: reader.entry_count(),
         members,
@@ -101,12 +113,26 @@ impl<S: ImageStore> Check<'_, S> {
         VerifyError::Mismatch { ztoc: self.ztoc, layer: self.layer.digest, reason }
     }
 
-    /// Reads the whole layer, verified, and builds its ztoc again. Returns how many gzip members it has.
-    async fn whole(&self) -> Result<u64, VerifyError> {
+    fn size(&self) -> Result<(), VerifyError> {
         let (expected, found) = (self.reader.compressed_size(), self.layer.size);
         if expected != found {
             return Err(self.mismatch(format!("it is for {expected} bytes, not {found}")));
         }
+        Ok(())
+    }
+
+    /// Looks whether the layer is there. Returns what stands for its gzip members.
+    async fn there(&self) -> Result<u64, VerifyError> {
+        let Descriptor { digest, size, .. } = self.layer;
+        let there = self.store.has_image_blob(digest, *size).await;
+        if !there.map_err(|source| VerifyError::read("layer", *digest, source))? {
+            return Err(VerifyError::NotFound { what: "layer", target: (*digest).into() });
+        }
+        Ok(u64::from(self.reader.compression() == Compression::Gzip))
+    }
+
+    /// Reads the whole layer, verified, and builds its ztoc again. Returns how many gzip members it has.
+    async fn whole(&self) -> Result<u64, VerifyError> {
         let settings = ZtocSettings {
             compression: self.reader.compression(),
             span_size: self.reader.span_size(),
@@ -147,11 +173,11 @@ impl<S: ImageStore> Check<'_, S> {
     }
 
     /// Extracts some files, spread over the layer.
-    async fn files(&self) -> Result<(usize, u64), VerifyError> {
+    async fn files(&self, most: usize) -> Result<(usize, u64), VerifyError> {
         let candidates: Vec<usize> = (0..self.reader.entry_count())
             .filter(|index| self.reader.entry(*index).is_some_and(|entry| is_sampled(&entry)))
             .collect();
-        let sample = candidates.len().min(SAMPLE);
+        let sample = candidates.len().min(most);
         let (mut extracted, mut fetched) = (0, 0);
         for number in 0..sample {
             // Evenly, the last one included: the ends of layers are where offsets go wrong.

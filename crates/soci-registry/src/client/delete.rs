@@ -10,6 +10,7 @@ use soci_oci::{Digest, Repository};
 use super::Client;
 use crate::auth::Scope;
 use crate::error::Error;
+use crate::redact::RequestLine;
 use crate::transport::Call;
 use crate::verdict::Asked;
 
@@ -32,7 +33,18 @@ impl Client {
         let mut retries = self.transport.retries();
         loop {
             match self.try_delete(&call).await {
-                Ok(deleted) => return Ok(deleted),
+                Ok(true) => return Ok(true),
+                // A registry that knows no such request may answer so as well.
+                Ok(false) => {
+                    let there = self.head_manifest(repository, &(*digest).into()).await?;
+                    return match there {
+                        None => Ok(false),
+                        Some(_) => Err(Error::Protocol {
+                            request: RequestLine::new(&call.method, &call.url),
+                            what: "it says that the manifest is not there, and it is".to_owned(),
+                        }),
+                    };
+                }
                 Err(error) => self.transport.pause(&mut retries, error).await?,
             }
         }

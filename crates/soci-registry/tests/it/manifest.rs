@@ -305,4 +305,8 @@ async fn a_registry_that_deletes_nothing_says_so() {
         fake.lift(order);
     }
     assert_eq!(fake.manifests(NAME), [digest]);
+    // One that knows no such request.
+    fake.quirk(Quirk::on(RequestKind::ManifestDelete, Effect::status(404)).always());
+    let error = fake.client().delete_manifest(&fake.repository(NAME), &digest).await;
+    assert!(matches!(error, Err(Error::Protocol { .. })));
 }

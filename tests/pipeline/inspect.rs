@@ -1,0 +1,151 @@
+//! What is told of an image's indexes, and what that takes.
+
+use soci_indexer::{IndexError, Inspection, Layout, Options, Reason, ZtocRead, inspect_image};
+use soci_manifest::{LayerDecision, SociIndexSettings, Version};
+use soci_oci::Digest;
+use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
+use soci_tests::{TestImage, gzip_layer};
+
+use crate::support::{REPOSITORY, image, index, indexed, name, options, pack, store};
+
+const VERSIONS: [Version; 2] = [Version::V1, Version::V2];
+
+async fn inspect(registry: &FakeRegistry, tag: &str) -> Result<Inspection, IndexError> {
+    inspect_image(&store(registry), &name(tag), &Options::default()).await
+}
+
+/// Requests that read or write anything, by what they are for.
+fn requests(registry: &FakeRegistry) -> usize {
+    registry.requests().len()
+}
+
+#[tokio::test]
+async fn an_index_is_told_with_its_layers_in_a_few_requests() {
+    for version in VERSIONS {
+        let registry = FakeRegistry::start().await;
+        let digest = image().put(&registry, REPOSITORY, "1");
+        let report = indexed(index(&registry, "1", &options(version)).await);
+        registry.clear_requests();
+        let found = inspect(&registry, "1").await.unwrap();
+        assert_eq!((found.image, found.is_complete()), (digest, true));
+        let converted = found.converted.as_ref().map(|converted| converted.digest);
+        assert_eq!(converted, (version == Version::V2).then_some(report.index));
+        let told: Vec<Digest> =
+            found.manifests.iter().flat_map(|m| &m.indexes).map(|index| index.digest).collect();
+        let built: Vec<Digest> = report.indexes.iter().map(|index| index.digest).collect();
+        assert_eq!(told, built);
+        let first = &found.manifests[0].indexes[0];
+        assert_eq!(first.build_tool.as_deref(), Some("AWS SOCI CLI v0.2"));
+        assert_eq!(first.version, version);
+        assert_eq!(first.layers.len(), 3);
+        for layer in &report.layers {
+            let told = first.layers.iter().find(|told| told.digest == layer.digest).unwrap();
+            let ztoc = told.ztoc.as_ref().unwrap();
+            assert_eq!((ztoc.digest, ztoc.size), (layer.ztoc, layer.ztoc_size));
+            assert_eq!(ztoc.read, ZtocRead::Read { spans: layer.spans, files: layer.files });
+            assert_eq!(ztoc.span_size, Some(64 << 10));
+        }
+        // The image index and two manifests; the converted image and its SOCI indexes, or two of these; three ztocs; lists.
+        let all = requests(&registry);
+        assert!(all <= 13, "{version:?}: {all}: {:#?}", registry.requests());
+        let layers: Vec<_> = first.layers.iter().map(|layer| layer.digest.to_string()).collect();
+        let read = registry.requests_of(RequestKind::BlobGet);
+        assert!(
+            read.iter().all(|request| !layers.iter().any(|layer| request.path.contains(layer))),
+            "a layer was read"
+        );
+        let written = [RequestKind::ManifestPut, RequestKind::UploadPost];
+        assert!(written.iter().all(|kind| registry.requests_of(*kind).is_empty()));
+    }
+}
+
+#[tokio::test]
+async fn an_image_without_an_index_says_what_it_could_have() {
+    let registry = FakeRegistry::start().await;
+    image().put(&registry, REPOSITORY, "1");
+    let found = inspect(&registry, "1").await.unwrap();
+    assert!(!found.is_indexed() && found.nothing.is_none() && found.converted.is_none());
+    let layers = &found.manifests[0].layers;
+    assert_eq!(layers[2].why_not, Some(LayerDecision::TooSmall));
+    // What holds no layer that can be indexed is told as such.
+    let zstd = (soci_oci::media_type::OCI_LAYER_ZSTD, gzip_layer(1, 300_000).1);
+    TestImage::single("linux/amd64", &[zstd]).put(&registry, REPOSITORY, "2");
+    let found = inspect(&registry, "2").await.unwrap();
+    assert!(found.nothing.unwrap().to_string().contains("zstd"));
+    let error = inspect(&registry, "3").await.unwrap_err();
+    assert_eq!(error.reason(), Reason::ImageGone);
+}
+
+#[tokio::test]
+async fn the_result_belongs_to_the_digest_and_not_to_the_tag() {
+    let registry = FakeRegistry::start().await;
+    image().put(&registry, REPOSITORY, "1");
+    let report = indexed(index(&registry, "1", &options(Version::V2)).await);
+    let newer = TestImage::single("linux/amd64", &[gzip_layer(9, 300_000)]);
+    newer.put(&registry, REPOSITORY, "1");
+    let found = inspect(&registry, "1").await.unwrap();
+    assert!(!found.is_indexed() && found.converted.is_none());
+    assert_eq!(found.of_another.unwrap().digest, report.index);
+    // The converted image itself is looked at as well.
+    let found = inspect(&registry, "1-soci").await.unwrap();
+    assert!(found.is_complete());
+    assert_eq!(found.converted.unwrap().digest, report.index);
+}
+
+#[tokio::test]
+async fn whatever_it_was_built_with_is_found_and_told() {
+    for version in VERSIONS {
+        let registry = FakeRegistry::start().await;
+        image().put(&registry, REPOSITORY, "1");
+        let settings = SociIndexSettings {
+            span_size: 128 << 10,
+            build_tool_identifier: "another".to_owned(),
+            generation: soci_manifest::Generation::Newer,
+            min_layer_size: 100_000,
+            ..options(version).settings
+        };
+        indexed(index(&registry, "1", &Options { settings, ..options(version) }).await);
+        let found = inspect(&registry, "1").await.unwrap();
+        let first = &found.manifests[0].indexes[0];
+        assert_eq!(first.build_tool.as_deref(), Some("another"));
+        assert_eq!(first.generation, soci_manifest::Generation::Newer);
+        assert_eq!(first.layers[0].ztoc.as_ref().unwrap().span_size, Some(128 << 10));
+        assert!(first.layers[2].ztoc.is_none());
+        assert_eq!(first.layers[2].why_not, Some(LayerDecision::TooSmall));
+    }
+}
+
+#[tokio::test]
+async fn a_ztoc_that_is_gone_is_told_and_a_registry_without_lists_is_no_failure() {
+    for referrers_api in [true, false] {
+        let fake = FakeOptions { referrers_api, ..FakeOptions::default() };
+        let registry = FakeRegistry::with(fake).await;
+        image().put(&registry, REPOSITORY, "1");
+        let report = indexed(index(&registry, "1", &options(Version::V2)).await);
+        registry.remove_blob(REPOSITORY, &report.layers[0].ztoc);
+        let found = inspect(&registry, "1").await.unwrap();
+        assert!(found.is_broken() && found.warnings.is_empty());
+        registry.quirk(Quirk::on(RequestKind::Referrers, Effect::status(403)).always());
+        let found = inspect(&registry, "1").await.unwrap();
+        assert!(found.is_complete());
+    }
+}
+
+#[tokio::test]
+async fn a_layout_and_an_archive_are_looked_at_like_a_repository() {
+    for version in VERSIONS {
+        let folder = tempfile::tempdir().unwrap();
+        image().write_layout(folder.path(), "1").unwrap();
+        let layout = Layout::open(folder.path()).await.unwrap();
+        soci_indexer::index_image(&layout, &name("1"), &options(version)).await.unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let archive = elsewhere.path().join("image.tar");
+        pack(folder.path(), &archive);
+        let archive = Layout::open_archive(&archive).await.unwrap();
+        for layout in [layout, archive] {
+            let found = inspect_image(&layout, &name("1"), &Options::default()).await.unwrap();
+            assert!(found.is_complete() && !found.is_broken(), "{version:?}");
+            assert_eq!(found.converted.is_some(), version == Version::V2);
+        }
+    }
+}

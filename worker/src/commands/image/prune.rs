@@ -1,0 +1,296 @@
+//! `prune`: deletes the indexes whose image is gone.
+//!
+//! Each repository is looked at, what was found is shown, and after a yes it is looked at again: only what both looks have found is deleted.
+//! In ECR, the list of images and the deletion are calls of its API, which knows what has no tag and how old everything is;
+//! in other registries it is the list of tags and the protocol's DELETE.
+
+#[cfg(feature = "aws")]
+mod ecr;
+mod place;
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use soci_config::budget_of_this_process;
+use soci_indexer::{
+    Budget, Deleted, Leftover, Leftovers, Options, PruneSettings, RegistryDeleter,
+    RemoteRepository, RepositoryListing, WhyKept, delete_leftovers, find_leftovers,
+};
+use soci_oci::Repository;
+use soci_registry::Client;
+use soci_text::{error_chain, size};
+
+use super::ls::repository;
+use super::{block_on, client, login_to};
+use crate::cli::PruneArgs;
+use crate::report::{self, table};
+use crate::usage::usage;
+use place::Place;
+
+/// What was found and done in a repository.
+struct Done {
+    repository: Repository,
+    found: Leftovers,
+    deleted: Option<Deleted>,
+    failure: Option<String>,
+}
+
+pub(crate) fn prune(args: &PruneArgs) -> ExitCode {
+    let asks = !args.yes && !args.dry_run;
+    if asks && (args.json || !std::io::stdin().is_terminal()) {
+        usage(
+            "nobody can be asked: --yes deletes without asking, --dry-run only says what would be deleted",
+        );
+    }
+    let repository = args.place.as_deref().map(repository);
+    let result = block_on(run(args, repository));
+    let (done, unfinished) = match result {
+        Ok(result) => result,
+        Err(failure) => (Vec::new(), Some(failure)),
+    };
+    let printed = if args.json {
+        report::line(json(args, &done, unfinished.as_deref()))
+    } else {
+        report::text(text(args, &done))
+    };
+    let failures = done.iter().filter_map(|done| {
+        done.failure.as_ref().map(|failure| format!("{}: {failure}", done.repository))
+    });
+    let refused = done.iter().filter_map(|done| Some((&done.repository, done.deleted.as_ref()?)));
+    let refused = refused.flat_map(|(repository, deleted)| {
+        let failed = deleted.failed.iter();
+        failed.map(move |(leftover, why)| format!("{repository}@{}: {why}", leftover.digest))
+    });
+    let mut failed = false;
+    for failure in failures.chain(refused).chain(unfinished.clone()) {
+        failed = true;
+        report::complain(failure);
+    }
+    if failed { ExitCode::FAILURE } else { report::printed(printed) }
+}
+
+async fn run(
+    args: &PruneArgs,
+    repository: Option<Repository>,
+) -> Result<(Vec<Done>, Option<String>), String> {
+    let registry = repository.as_ref().map(Repository::registry);
+    let credentials = login_to(&args.connection, &args.login, registry);
+    let client = client(&args.connection, credentials)?;
+    let settings = PruneSettings {
+        suffix: args.tag_suffix.clone(),
+        older_than: args.older_than,
+        unknown_age: args.unknown_age,
+    };
+    let options = Options {
+        budget: Budget::new(NonZeroUsize::MIN, budget_of_this_process(None)),
+        ..Options::default()
+    };
+    let places = places(args, client, repository).await?;
+    let mut done = Vec::with_capacity(places.len());
+    for place in &places {
+        let found = look(place, &settings, &options).await;
+        let (found, failure) = match found {
+            Ok(found) => (found, None),
+            Err(failure) => (Leftovers::default(), Some(failure)),
+        };
+        done.push(Done { repository: place.repository.clone(), found, deleted: None, failure });
+    }
+    let any = done.iter().any(|done| !done.found.leftovers.is_empty());
+    if args.dry_run || !any {
+        return Ok((done, None));
+    }
+    if !args.yes {
+        // The terminal is there, as nothing else could be asked.
+        report::text(text(args, &done)).map_err(|error| error.to_string())?;
+        if !said_yes() {
+            return Err("nothing was deleted".to_owned());
+        }
+    }
+    for (place, done) in places.iter().zip(&mut done) {
+        if done.found.leftovers.is_empty() {
+            continue;
+        }
+        match look(place, &settings, &options).await {
+            Ok(second) => {
+                done.found = std::mem::take(&mut done.found).agreed(&second);
+                done.deleted = Some(delete(place, &done.found.leftovers).await);
+            }
+            Err(failure) => done.failure = Some(failure),
+        }
+    }
+    Ok((done, None))
+}
+
+/// The repositories that are meant.
+async fn places(
+    args: &PruneArgs,
+    client: Client,
+    repository: Option<Repository>,
+) -> Result<Vec<Place>, String> {
+    match repository {
+        Some(repository) => Ok(vec![Place {
+            store: RemoteRepository::new(client, repository.clone()),
+            #[cfg(feature = "aws")]
+            ecr: ecr::open(args, &repository).await,
+            repository,
+        }]),
+        #[cfg(feature = "aws")]
+        None => ecr::matching(args, &client).await,
+        #[cfg(not(feature = "aws"))]
+        None => {
+            let _ = (args, client);
+            Err("this program is built without AWS: name a repository".to_owned())
+        }
+    }
+}
+
+async fn look(
+    place: &Place,
+    settings: &PruneSettings,
+    options: &Options,
+) -> Result<Leftovers, String> {
+    #[cfg(feature = "aws")]
+    let listing = match &place.ecr {
+        Some(ecr) => ecr::listing(ecr).await?,
+        None => of_tags(place).await?,
+    };
+    #[cfg(not(feature = "aws"))]
+    let listing = of_tags(place).await?;
+    let found = Box::pin(find_leftovers(&place.store, &listing, settings, options)).await;
+    found.map_err(|error| error_chain(&error))
+}
+
+async fn of_tags(place: &Place) -> Result<RepositoryListing, String> {
+    RepositoryListing::of_tags(&place.store).await.map_err(|error| error_chain(&error))
+}
+
+async fn delete(place: &Place, leftovers: &[Leftover]) -> Deleted {
+    #[cfg(feature = "aws")]
+    if let Some(ecr) = &place.ecr {
+        return delete_leftovers(&ecr::EcrDeleter(ecr), leftovers).await;
+    }
+    delete_leftovers(&RegistryDeleter(place.store.clone()), leftovers).await
+}
+
+/// Asks whoever sits in front of the terminal.
+fn said_yes() -> bool {
+    use std::io::Write as _;
+
+    let _ = write!(std::io::stderr(), "Delete all of this? [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// What became of a leftover.
+fn fate(done: &Done, leftover: &Leftover) -> &'static str {
+    let Some(deleted) = &done.deleted else { return "found" };
+    let is = |other: &Leftover| other.digest == leftover.digest;
+    match deleted {
+        deleted if deleted.deleted.iter().any(is) => "deleted",
+        deleted if deleted.failed.iter().any(|(other, _)| is(other)) => "failed",
+        _ => "left",
+    }
+}
+
+fn json(args: &PruneArgs, done: &[Done], unfinished: Option<&str>) -> Value {
+    let age = |age: Option<Duration>| age.map(|age| age.as_secs());
+    let leftover = |done: &Done, leftover: &Leftover| {
+        json!({
+            "digest": leftover.digest.to_string(),
+            "tags": leftover.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "kind": leftover.kind.to_string(),
+            "why": leftover.why.to_string(),
+            "bytes": leftover.bytes,
+            "age_seconds": age(leftover.age),
+            "outcome": fate(done, leftover),
+        })
+    };
+    json!({
+        "dry_run": args.dry_run,
+        "reason": unfinished,
+        "repositories": done.iter().map(|done| json!({
+            "repository": done.repository.to_string(),
+            "failure": done.failure,
+            "manifests": done.found.looked_at,
+            "leftovers": done.found.leftovers.iter().map(|found| leftover(done, found)).collect::<Vec<_>>(),
+            "bytes": done.found.bytes(),
+            "kept": done.found.kept.iter().map(|kept| json!({
+                "digest": kept.digest.to_string(),
+                "tags": kept.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "why": kept.why.to_string(),
+            })).collect::<Vec<_>>(),
+            "failures": done.deleted.iter().flat_map(|deleted| &deleted.failed).map(|(leftover, why)| json!({
+                "digest": leftover.digest.to_string(),
+                "reason": why.to_string(),
+            })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn text(args: &PruneArgs, done: &[Done]) -> String {
+    let mut text = String::new();
+    for done in done {
+        let found = &done.found;
+        let (count, bytes) = (found.leftovers.len(), size(found.bytes()));
+        let _ = writeln!(
+            text,
+            "{}: {count} of no use, {bytes}, of {} manifests",
+            done.repository, found.looked_at
+        );
+        if count > 0 {
+            let rows = found.leftovers.iter().map(|leftover| {
+                let tags: Vec<&str> = leftover.tags.iter().map(soci_oci::Tag::as_str).collect();
+                [
+                    leftover.digest.short(),
+                    leftover.kind.to_string(),
+                    tags.join(", "),
+                    size(leftover.bytes),
+                    leftover.age.map_or_else(|| "unknown".to_owned(), age),
+                    leftover.why.to_string(),
+                    match fate(done, leftover) {
+                        "found" => String::new(),
+                        fate => fate.to_owned(),
+                    },
+                ]
+            });
+            text.push_str(&table(["digest", "what", "tags", "size", "age", "why", ""], rows));
+        }
+        for kept in &found.kept {
+            let tags: Vec<&str> = kept.tags.iter().map(soci_oci::Tag::as_str).collect();
+            let _ = writeln!(text, "  {} stays: {}", tags.join(", "), kept.why);
+        }
+        if found.kept.iter().any(|kept| kept.why == WhyKept::UnknownAge) {
+            text.push_str(
+                "  this registry does not tell ages: --unknown-age takes these as well, when no image is being indexed\n",
+            );
+        }
+    }
+    if args.dry_run {
+        text.push_str("nothing was deleted\n");
+    }
+    text
+}
+
+/// An age in days or hours.
+fn age(age: Duration) -> String {
+    match age.as_secs() / 3_600 {
+        hours @ 0..48 => format!("{hours} h"),
+        hours => format!("{} d", hours / 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        let shown = |hours: u64| age(Duration::from_hours(hours));
+        assert_eq!([0, 25, 47, 48, 100].map(shown), ["0 h", "25 h", "47 h", "2 d", "4 d"]);
+    }
+}
