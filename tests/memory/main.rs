@@ -98,6 +98,34 @@ async fn images_that_are_indexed_at_once_share_the_memory() {
     assert!(peak <= allowed, "{peak} bytes, {allowed} allowed");
 }
 
+/// What decoding ahead takes is in the memory, however many cores help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cores_that_help_with_a_layer_do_so_in_the_memory() {
+    let _alone = ALONE.lock().await;
+    let registry = FakeRegistry::start().await;
+    let layer = gzip_layer(1, 192 << 20);
+    TestImage::single("linux/amd64", &[layer]).put(&registry, "team/app", "1");
+    let mut peaks = Vec::new();
+    for (cores, memory) in [(1, 512 << 20), (8, 512 << 20), (8, 64 << 20)] {
+        let cores = NonZeroUsize::new(cores).unwrap();
+        let budget = Budget::on_cores(cores, NonZeroUsize::MIN, memory);
+        let store = RemoteRepository::new(registry.client(), registry.repository("team/app"));
+        let tag: Tag = "1".parse().unwrap();
+        let name = ImageName { target: tag.clone().into(), tag: Some(tag) };
+        let options = Options { budget, force: true, ..Options::default() };
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        let report = index_image(&store, &name, &options).await.unwrap();
+        let peak = MEMORY.peak_usage() - before;
+        let allowed = CONSTANT + memory as usize + report.layers[0].ztoc_size as usize;
+        println!("{cores} cores, {memory} bytes of memory: peak {peak}");
+        assert!(peak <= allowed, "{peak} bytes, {allowed} allowed");
+        peaks.push(peak);
+    }
+    assert!(peaks[1] > peaks[0] + (16 << 20), "no core has helped: {peaks:?}");
+    assert!(peaks[2] < peaks[0] + (16 << 20), "there was memory for nothing: {peaks:?}");
+}
+
 /// Images of layers with so many files, indexed at once within `memory`: for each the reason why it was
 /// not indexed, if so; and the peak of memory.
 async fn index_all(files: &[usize], memory: u64) -> (Vec<Result<(), Reason>>, usize) {

@@ -24,8 +24,8 @@ const FEWEST_FREE: usize = 2;
 /// Rooms beside those for the free cores: for a chunk of which the end has not come, and one that is being read.
 const WAITING: usize = 2;
 
-/// Memory that is held until this is dropped.
-pub(crate) type Held = Box<dyn Send>;
+/// Memory that is held until the last clone of this is dropped.
+pub(crate) type Held = Arc<dyn Send + Sync>;
 
 /// Where memory comes from that nobody depends on.
 pub(crate) trait SpareMemory: fmt::Debug + Send + Sync {
@@ -41,7 +41,7 @@ impl SpareMemory for MemoryPool {
         if self.free() < bytes.saturating_add(self.bytes() / 2) {
             return None;
         }
-        Some(Box::new(self.try_hold(bytes)?))
+        Some(Arc::new(self.try_hold(bytes)?))
     }
 
     fn is_short(&self) -> bool {
@@ -56,7 +56,7 @@ struct Endless;
 
 impl SpareMemory for Endless {
     fn take(&self, _: u64) -> Option<Held> {
-        Some(Box::new(()))
+        Some(Arc::new(()))
     }
 
     fn is_short(&self) -> bool {

@@ -277,6 +277,9 @@ async fn build_and_store<S: ImageStore>(
     let LayerReport { ztoc, ztoc_size, files, spans, .. } = report;
     let own = OwnZtoc { digest: ztoc, size: ztoc_size, files, spans, places: Vec::new() };
     options.reuse.remember(&store, digest, &settings, own);
+    if let Some((claim, _)) = claim {
+        claim.is_built();
+    }
     tell(ImageEvent::LayerDone { layer: &digest });
     tracing::debug!(layer = %digest, ztoc = %report.ztoc, files = report.files, "ztoc built");
     Ok((key, LayerEnd::Built(report)))

@@ -148,8 +148,9 @@ impl Ahead {
 
     /// Bytes that one takes at most that holds `most` bytes of output, beside what was decoded from.
     pub const fn memory(most: usize) -> u64 {
-        // Vectors have a quarter of room more than is needed; a run of the decoder, boundaries, decoder and map.
-        most as u64 + (most as u64 >> 1) + (1 << 20)
+        // Vectors have a quarter of room more than is needed, and one of them half of all from a piece before; a run of the
+        // decoder, boundaries, decoder and map.
+        most as u64 + (most as u64 >> 2) * 3 + (1 << 20)
     }
 
     /// Decodes from the first block that seems to begin in `chunk`, which has `offset` bytes of the layer before it, to the

@@ -1,9 +1,9 @@
 //! Who of this process builds the ztoc of a layer just now. Images that are pushed together often share a layer that is
 //! new; the first one to come builds it, and the others wait and take it over.
 //!
-//! Whoever waits holds no slot and no memory of layers, and whoever builds waits for nobody here, so everyone gets on. A build
-//! that fails or is stopped gives its claim up, and the next one who waits builds. Layers of another registry are other
-//! layers here: nothing could be taken over from there.
+//! Whoever waits holds no slot and no memory of layers, and whoever builds waits for nobody here, so everyone gets on. Where no
+//! ztoc comes of a claim, as the layer gets none, its build fails or is stopped, all who wait build at once. Layers of another
+//! registry are other layers here: nothing could be taken over from there.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,8 @@ use tokio::sync::OwnedMutexGuard;
 /// A layer of a registry, and all else that goes into the bytes of its ztoc.
 type Key = (String, Digest, ZtocSettings);
 
-type Turn = Arc<tokio::sync::Mutex<()>>;
+/// Held by whoever builds. True once no ztoc came of it.
+type Turn = Arc<tokio::sync::Mutex<bool>>;
 
 /// The layers that somebody builds or waits for. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +27,8 @@ pub(super) struct Claims(Arc<Mutex<HashMap<Key, Turn>>>);
 pub(crate) struct Claim {
     claims: Claims,
     key: Key,
-    guard: Option<OwnedMutexGuard<()>>,
+    guard: Option<OwnedMutexGuard<bool>>,
+    built: bool,
 }
 
 impl Claims {
@@ -45,20 +47,30 @@ impl Claims {
         let key = (repository.registry().to_string(), layer, settings.clone());
         let turn = Arc::clone(self.table().entry(key.clone()).or_default());
         // Made before it is waited for, so that it is cleared away however that ends.
-        let mut claim = Claim { claims: self.clone(), key, guard: None };
+        let mut claim = Claim { claims: self.clone(), key, guard: None, built: false };
         let (guard, waited) = match Arc::clone(&turn).try_lock_owned() {
             Ok(guard) => (guard, false),
             Err(_) => (turn.lock_owned().await, true),
         };
-        claim.guard = Some(guard);
+        // Where nothing came of it, the next one need not wait until this one has tried.
+        claim.guard = Some(guard).filter(|nothing_came| !**nothing_came);
         (claim, waited)
+    }
+}
+
+impl Claim {
+    /// The ztoc is there for those who wait.
+    pub(crate) fn is_built(mut self) {
+        self.built = true;
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut table = self.claims.table();
-        self.guard = None;
+        if let Some(mut nothing_came) = self.guard.take() {
+            *nothing_came = !self.built;
+        }
         // Those who wait have a share in it each.
         if table.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             table.remove(&self.key);
@@ -102,10 +114,32 @@ mod tests {
         let second = claims.claim(&there, layer, &of_second);
         tokio::pin!(second);
         assert!(second.as_mut().now_or_never().is_none());
-        drop(first);
+        first.is_built();
         let (second, waited) = second.await;
         assert!(waited);
         drop(second);
         assert!(claims.table().is_empty());
+    }
+
+    #[tokio::test]
+    async fn where_no_ztoc_comes_of_it_all_who_wait_build_at_once() {
+        let claims = Claims::default();
+        let here = Repository::new("registry.example", "app").unwrap();
+        let (layer, settings) = (Digest::sha256_of(b"layer"), settings("a"));
+        let claim = || Box::pin(claims.claim(&here, layer, &settings));
+        let (first, _) = claim().await;
+        let mut waiting = [claim(), claim(), claim()];
+        assert!(waiting.iter_mut().all(|waiting| waiting.as_mut().now_or_never().is_none()));
+        drop(first);
+        let building: Vec<_> =
+            waiting.iter_mut().map(|waiting| waiting.as_mut().now_or_never().unwrap()).collect();
+        assert!(building.iter().all(|(_, waited)| *waited));
+        // One that comes now does as they do.
+        assert!(claim().now_or_never().is_some());
+        drop(building);
+        assert!(claims.table().is_empty());
+        let (again, waited) = claim().await;
+        assert!(!waited && claim().now_or_never().is_none(), "it is forgotten");
+        drop(again);
     }
 }
