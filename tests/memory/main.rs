@@ -106,7 +106,7 @@ async fn cores_that_help_with_a_layer_do_so_in_the_memory() {
     let layer = gzip_layer(1, 192 << 20);
     TestImage::single("linux/amd64", &[layer]).put(&registry, "team/app", "1");
     let mut peaks = Vec::new();
-    for (cores, memory) in [(1, 512 << 20), (8, 512 << 20), (8, 64 << 20)] {
+    for (cores, memory) in [(1, 1 << 30), (8, 1 << 30), (8, 64 << 20)] {
         let cores = NonZeroUsize::new(cores).unwrap();
         let budget = Budget::on_cores(cores, NonZeroUsize::MIN, memory);
         let store = RemoteRepository::new(registry.client(), registry.repository("team/app"));

@@ -79,7 +79,7 @@ struct Shared {
 }
 
 impl Cores {
-    /// So many cores, with as much memory as they need: about 40 MiB for each.
+    /// So many cores, with as much memory as they need: 45 MiB for each.
     pub fn new(count: NonZeroUsize) -> Self {
         Self::with_memory(count, Endless)
     }
