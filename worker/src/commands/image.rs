@@ -45,8 +45,6 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let location = locate(&args.image.image);
     let credentials = login(&args.image, &location, None);
     let budget = budget(&args.image.budget);
-    let result = block_on(verify_at(&args.image, credentials, location, &budget));
-    let budget = budget(&args.image);
     let settings = VerifySettings { platforms: args.platform.clone(), quick: args.quick };
     let result = block_on(verify_at(&args.image, credentials, location, &settings, &budget));
     let image = &args.image.image;
