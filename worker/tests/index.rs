@@ -103,6 +103,7 @@ async fn images_of_arguments_and_a_list_are_indexed_and_one_failure_stops_no_oth
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_none_has_an_object_too() {
     let (code, told, errors) = run(&["r.example/UPPER", "--json"]).await;
+    assert!(told.starts_with(r#"{"outcome":"failed","reason":"malformed","#), "{told}");
     let told = &objects(&told)[0];
     assert_eq!((code, &told["outcome"]), (2, &"failed".into()), "{errors}");
     assert_eq!((&told["reason"], &told["image"]), (&"malformed".into(), &"r.example/UPPER".into()));
@@ -175,6 +176,7 @@ async fn a_registry_that_refuses_is_said_at_the_first_try() {
             && first.contains("trying again in"),
         "{errors}"
     );
+    assert!(errors.contains("warning: still the same; trying again in"), "{errors}");
     let (_, _, errors) = run(&[&image, "--timeout", "2s", "--json", "-q"]).await;
     assert_eq!(errors.lines().count(), 1, "{errors}");
 }

@@ -2,7 +2,7 @@
 //! should not wait for the last try to learn it.
 //!
 //! The first failure is said at once. Several requests fail together and again, so after that a line is said at most once
-//! in [`PAUSE`].
+//! in [`PAUSE`], and one that says the same as the line before says only that.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +18,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Says what is tried again.
 pub(crate) struct RetryNotes {
     say: Box<dyn Fn(String) + Send + Sync>,
-    last: Mutex<Option<Instant>>,
+    last: Mutex<Option<Said>>,
+}
+
+/// The last line.
+struct Said {
+    at: Instant,
+    error: String,
 }
 
 impl RetryNotes {
@@ -30,12 +36,17 @@ impl RetryNotes {
     fn note(&self, error: &dyn Error, wait: Duration) {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| now < last + PAUSE) {
+        if last.as_ref().is_some_and(|last| now < last.at + PAUSE) {
             return;
         }
-        *last = Some(now);
-        let wait = wait.as_secs_f64();
-        (self.say)(format!("warning: {}; trying again in {wait:.1} s", error_chain(error)));
+        let (error, wait) = (error_chain(error), wait.as_secs_f64());
+        (self.say)(match &*last {
+            Some(last) if last.error == error => {
+                format!("warning: still the same; trying again in {wait:.1} s")
+            }
+            _ => format!("warning: {error}; trying again in {wait:.1} s"),
+        });
+        *last = Some(Said { at: now, error });
     }
 }
 
@@ -67,6 +78,9 @@ mod tests {
         assert_eq!(said.lock().unwrap().len(), 1);
         advance(Duration::from_millis(1)).await;
         notes.note(&error, Duration::from_secs(2));
-        assert_eq!(said.lock().unwrap()[1..], ["warning: refused; trying again in 2.0 s"]);
+        assert_eq!(said.lock().unwrap()[1..], ["warning: still the same; trying again in 2.0 s"]);
+        advance(Duration::from_secs(1)).await;
+        notes.note(&std::io::Error::other("reset"), Duration::from_secs(2));
+        assert_eq!(said.lock().unwrap()[2..], ["warning: reset; trying again in 2.0 s"]);
     }
 }

@@ -97,14 +97,19 @@ impl<T: ImageResult> IndexEnd<'_, T> {
             (None, Some(_)) => "skipped",
             (None, None) => "failed",
         };
-        let mut object = T::json(found, nothing.map(NothingToIndex::skipped).unwrap_or_default());
-        object["outcome"] = outcome.into();
-        object["reason"] =
-            nothing.map(NothingToIndex::code).or(failure.map(|failure| failure.code)).into();
         let detail = nothing.map(|nothing| nothing.reason.to_string());
-        object["detail"] = detail.or(failure.map(|failure| failure.detail.clone())).into();
-        object["image"] = self.image.into();
-        object["output"] = self.output.into();
+        // What every end has comes first, as people read it too.
+        let mut object = json!({
+            "outcome": outcome,
+            "reason": nothing.map(NothingToIndex::code).or(failure.map(|failure| failure.code)),
+            "detail": detail.or(failure.map(|failure| failure.detail.clone())),
+            "image": self.image,
+            "output": self.output,
+        });
+        let own = T::json(found, nothing.map(NothingToIndex::skipped).unwrap_or_default());
+        if let (Some(object), Value::Object(own)) = (object.as_object_mut(), own) {
+            object.extend(own);
+        }
         if let Some(nothing) = nothing {
             object["image_digest"] = nothing.image.to_string().into();
         }

@@ -180,15 +180,19 @@ impl ImageResult for Forecast {
             }
         }
         if !found.already_there {
-            let all = found.layers.iter().map(|layer| layer.size).sum();
-            let read = size(self.read().sum());
-            let _ = writeln!(
-                text,
-                "  would read {read} of {} in about {} ({})",
-                size(all),
-                about(self.time()),
-                self.speed.text()
-            );
+            let (read, all) =
+                (self.read().sum(), found.layers.iter().map(|layer| layer.size).sum());
+            let _ = match read {
+                0 => writeln!(text, "  would read no layer"),
+                _ => writeln!(
+                    text,
+                    "  would read {} of {} in about {} ({})",
+                    size(read),
+                    size(all),
+                    about(self.time()),
+                    self.speed.text()
+                ),
+            };
         }
         text.push_str("  nothing was written\n");
         text
