@@ -16,11 +16,15 @@ use soci_lambda::{InvocationError, block_on, serve, start_logging};
 use soci_logs::EmfLines;
 use soci_registry::Client;
 use soci_text::error_chain;
+use soci_webhook::Webhook;
 
 use crate::{Answer, FunctionMetrics, InvocationHandler, QueueIdentity, Settings, Worker};
 
 /// Boxed because the SDK nests futures deeper than the compiler likes to look.
 type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, InvocationError>> + 'a>>;
+
+/// What the function calls itself.
+const USER_AGENT: &str = concat!("soci-index-builder/", env!("CARGO_PKG_VERSION"));
 
 /// Runs the function; the exit code is that of the process.
 pub fn run() -> ExitCode {
@@ -54,7 +58,7 @@ async fn serve_invocations(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let client = Client::builder()
         .credentials(Arc::new(credentials))
         .plain_http(endpoint.as_ref().is_some_and(EndpointOverride::plain_http))
-        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .put_limit(Arc::new(RateLimiter::per_second(settings.put_image_rate)))
         .build()?;
     let index = &settings.index;
@@ -74,7 +78,7 @@ async fn serve_invocations(settings: &Settings) -> Result<(), Box<dyn Error>> {
         runbook: settings.runbook.clone(),
         margin: settings.deadline_margin,
     };
-    let outboxes = outboxes(settings, &sdk);
+    let outboxes = outboxes(settings, &sdk)?;
     let metrics = settings.emf_namespace.clone();
     let metrics = metrics.map(|namespace| FunctionMetrics::new(EmfLines::new(namespace)).into());
     let queue = QueueIdentity::of(&settings.queue_url);
@@ -87,14 +91,17 @@ async fn serve_invocations(settings: &Settings) -> Result<(), Box<dyn Error>> {
 }
 
 /// Where it is announced how images end.
-fn outboxes(settings: &Settings, sdk: &SdkConfig) -> Outboxes {
+fn outboxes(settings: &Settings, sdk: &SdkConfig) -> Result<Outboxes, soci_registry::Error> {
     let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
     if let Some(name) = &settings.event_bus {
         destinations.push(Arc::new(EventBus::new(sdk, name.clone())));
+    }
+    if let Some((url, secret)) = settings.webhook.clone() {
+        destinations.push(Arc::new(Webhook::new(url, secret, USER_AGENT)?));
     }
     let mut observers: Vec<Arc<dyn OutboxObserver>> = Vec::new();
     if let Some(name) = &settings.emf_namespace {
         observers.push(Arc::new(LossLines::new(EmfLines::new(name.clone()))));
     }
-    Outboxes::to(destinations, OutboxLimits::default(), &observers)
+    Ok(Outboxes::to(destinations, OutboxLimits::default(), &observers))
 }

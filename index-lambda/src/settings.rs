@@ -12,6 +12,7 @@ use soci_jobs::EndpointOverride;
 use soci_lambda::LogSettings;
 use soci_logs::EmfNamespace;
 use soci_text::Runbook;
+use soci_webhook::{WebhookSecret, WebhookUrl};
 
 /// What the index Lambda is told.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Settings {
     pub emf_namespace: Option<EmfNamespace>,
     /// Where it is announced how images end, if it is.
     pub event_bus: Option<EventBusName>,
+    /// The server that is told how images end, and what the two share, if there is one.
+    pub webhook: Option<(WebhookUrl, WebhookSecret)>,
     /// How logs look.
     pub logs: LogSettings,
 }
@@ -62,6 +65,14 @@ impl Settings {
         let logs = LogSettings::read(&mut reader);
         let emf_namespace = reader.parsed(name::EMF_NAMESPACE, str::parse);
         let event_bus = reader.from_str(name::EVENT_BUS);
+        let webhook_url = reader.secret::<WebhookUrl>(name::WEBHOOK_URL);
+        let webhook_secret = reader.secret::<WebhookSecret>(name::WEBHOOK_SECRET);
+        // What is there and wrong has been noted.
+        let is_there = |name| source.get(name).is_some_and(|value| !value.trim().is_empty());
+        reader.together(
+            (name::WEBHOOK_URL, is_there(name::WEBHOOK_URL)),
+            (name::WEBHOOK_SECRET, is_there(name::WEBHOOK_SECRET)),
+        );
         let settings = || {
             Some(Self {
                 index: index?,
@@ -75,6 +86,7 @@ impl Settings {
                 layers: cores,
                 emf_namespace,
                 event_bus,
+                webhook: webhook_url.zip(webhook_secret),
                 logs: logs?,
             })
         };
@@ -145,6 +157,8 @@ mod tests {
             (name::LOG_LEVEL, "loud"),
             (name::EMF_NAMESPACE, "AWS/x"),
             (name::EVENT_BUS, "a bus"),
+            (name::WEBHOOK_URL, "http://hooks.example"),
+            (name::WEBHOOK_SECRET, "short"),
         ];
         let problems = read(&wrong).unwrap_err();
         let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();

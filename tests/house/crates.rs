@@ -51,12 +51,13 @@ pub(crate) const MAY_USE: &[MayUse] = &[
     crates("soci-jobs", &["soci-announce", "soci-indexer", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
     crates("soci-service", &["soci-announce", "soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
     crates("soci-aws", &["soci-announce", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
+    crates("soci-webhook", &["soci-announce", "soci-registry", "soci-text"]),
     crates("soci-lambda", &["soci-config", "soci-logs", "soci-push", "soci-text"]),
     crates("soci-tests", &["soci-oci", "soci-registry", "soci-registry-server", "soci-ztoc"]),
     crates("soci-faults", &["soci-oci", "soci-push", "soci-registry-server", "soci-tests"]),
     crates("soci-filter-lambda", &["soci-aws", "soci-config", "soci-lambda", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-text"]),
-    crates("soci-index-lambda", &["soci-announce", "soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-lambda", "soci-logs", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text"]),
-    crates("soci-index-builder", &["soci-announce", "soci-aws", "soci-config", "soci-filter-lambda", "soci-index-lambda", "soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-registry-server", "soci-sandbox", "soci-service", "soci-text", "soci-ztoc"]),
+    crates("soci-index-lambda", &["soci-announce", "soci-aws", "soci-config", "soci-indexer", "soci-jobs", "soci-lambda", "soci-logs", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-retry", "soci-text", "soci-webhook"]),
+    crates("soci-index-builder", &["soci-announce", "soci-aws", "soci-config", "soci-filter-lambda", "soci-index-lambda", "soci-indexer", "soci-jobs", "soci-logs", "soci-manifest", "soci-oci", "soci-push", "soci-queue", "soci-registry", "soci-registry-server", "soci-sandbox", "soci-service", "soci-text", "soci-webhook", "soci-ztoc"]),
 ];
 
 /// Ends the table of `ARCHITECTURE.md`, and begins it.

@@ -13,6 +13,7 @@ use soci_jobs::EndpointOverride;
 use soci_logs::EmfNamespace;
 use soci_service::telemetry::LogFormat;
 use soci_text::Runbook;
+use soci_webhook::{WebhookSecret, WebhookUrl};
 
 /// Longest time for a job: below the 12 hours for which a message can be hidden, with time left to
 /// say that it is given up.
@@ -43,6 +44,7 @@ pub(crate) struct WorkerConfig {
     pub(crate) log_level: String,
     pub(crate) emf_namespace: Option<EmfNamespace>,
     pub(crate) event_bus: Option<EventBusName>,
+    pub(crate) webhook: Option<(WebhookUrl, WebhookSecret)>,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) ecs_agent_uri: Option<String>,
 }
@@ -90,6 +92,14 @@ impl WorkerConfig {
         let log_level = reader.parsed(name::LOG_LEVEL, log_level);
         let emf_namespace = reader.parsed(name::EMF_NAMESPACE, str::parse);
         let event_bus = reader.from_str(name::EVENT_BUS);
+        let webhook_url = reader.secret::<WebhookUrl>(name::WEBHOOK_URL);
+        let webhook_secret = reader.secret::<WebhookSecret>(name::WEBHOOK_SECRET);
+        // What is there and wrong has been noted.
+        let is_there = |name| source.get(name).is_some_and(|value| !value.trim().is_empty());
+        reader.together(
+            (name::WEBHOOK_URL, is_there(name::WEBHOOK_URL)),
+            (name::WEBHOOK_SECRET, is_there(name::WEBHOOK_SECRET)),
+        );
         let otlp_endpoint = reader.parsed(name::OTLP_ENDPOINT, http_url);
         let ecs_agent_uri = reader.parsed(name::ECS_AGENT_URI, http_url);
         // Everything has been read by now, so a missing value hides no other problem.
@@ -116,6 +126,7 @@ impl WorkerConfig {
                 log_level: log_level?,
                 emf_namespace,
                 event_bus,
+                webhook: webhook_url.zip(webhook_secret),
                 otlp_endpoint,
                 ecs_agent_uri,
             })
@@ -228,6 +239,34 @@ mod tests {
             let problems = WorkerConfig::read(&only(name, value)).unwrap_err();
             let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
             assert_eq!(names, [name], "{value}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_takes_a_url_and_a_secret() {
+        let secret = format!("whsec_{}", "A".repeat(32));
+        let read = |url: &'static str, secret: Option<&str>| {
+            let secret = secret.map(str::to_owned);
+            WorkerConfig::read(&move |name: &str| match name {
+                name::WEBHOOK_URL => Some(url.to_owned()),
+                name::WEBHOOK_SECRET => secret.clone(),
+                name => only("", "")(name),
+            })
+        };
+        let config = read("https://hooks.example/T0/hunter2", Some(&secret)).unwrap();
+        assert!(config.webhook.is_some());
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("AAAA"), "{shown}");
+        for (url, secret, wrong) in [
+            ("https://hooks.example/hunter2", None, name::WEBHOOK_SECRET),
+            ("https://hooks.example/hunter2", Some("hunter2"), name::WEBHOOK_SECRET),
+            ("", Some(&*secret), name::WEBHOOK_URL),
+            ("http://hooks.example/hunter2", Some(&*secret), name::WEBHOOK_URL),
+        ] {
+            let problems = read(url, secret).unwrap_err();
+            let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
+            assert_eq!(names, [wrong]);
+            assert!(!problems.to_string().contains("hunter2"), "{problems}");
         }
     }
 

@@ -70,6 +70,10 @@ pub const LOG_FORMAT: &str = "LOG_FORMAT";
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 /// Where it is announced how images end.
 pub const EVENT_BUS: &str = "EVENT_BUS";
+/// Server that is told how images end.
+pub const WEBHOOK_URL: &str = "WEBHOOK_URL";
+/// What it checks that by.
+pub const WEBHOOK_SECRET: &str = "WEBHOOK_SECRET";
 /// Namespace of the CloudWatch metrics.
 pub const EMF_NAMESPACE: &str = "EMF_NAMESPACE";
 /// Where traces go.

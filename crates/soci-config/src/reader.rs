@@ -113,6 +113,30 @@ impl<'a> VariableReader<'a> {
         self.parsed(name, |text| text.trim().parse())
     }
 
+    /// A value that knows how to read itself, and is not repeated if it is wrong.
+    pub fn secret<T: FromStr<Err: fmt::Display>>(&mut self, name: &'static str) -> Option<T> {
+        let value = self.source.get(name).filter(|value| !value.trim().is_empty())?;
+        match self.interpret(name, Some(value), |text| Ok::<_, String>(text.trim().parse()))? {
+            Ok(parsed) => Some(parsed),
+            Err(reason) => {
+                self.reject(
+                    name,
+                    format!("the value (not shown, as it is secret) is wrong: {reason}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Notes where one of two is there without the other.
+    pub fn together(&mut self, one: (&'static str, bool), other: (&'static str, bool)) {
+        for ((lacking, is_there), (needs, needs_it)) in [(one, other), (other, one)] {
+            if needs_it && !is_there {
+                self.reject(lacking, format!("is not set, and {needs} needs it"));
+            }
+        }
+    }
+
     /// A whole number within bounds.
     pub fn number(&mut self, name: &'static str, bounds: RangeInclusive<u64>) -> Option<u64> {
         self.parsed(name, |text| match text.trim().parse() {
@@ -245,6 +269,19 @@ mod tests {
         reader.parsed(name::REGISTRY_ENDPOINT_URL, |_| Err::<(), _>("no"));
         let problems = reader.finish(Some(())).unwrap_err().to_string();
         assert!(problems.contains("REGISTRY_ENDPOINT_URL") && !problems.contains("secret"));
+    }
+
+    #[test]
+    fn a_secret_is_not_repeated_and_has_its_pair() {
+        let source = with(&[(name::WEBHOOK_SECRET, "hunter2")]);
+        let mut reader = VariableReader::new(Program::Worker, &source);
+        assert_eq!(reader.secret::<u8>(name::WEBHOOK_SECRET), None);
+        assert_eq!(reader.secret::<u8>(name::WEBHOOK_URL), None);
+        reader.together((name::WEBHOOK_URL, false), (name::WEBHOOK_SECRET, true));
+        let problems = reader.finish(Some(())).unwrap_err();
+        let names: Vec<_> = problems.0.iter().map(|problem| problem.name).collect();
+        assert_eq!(names, [name::WEBHOOK_SECRET, name::WEBHOOK_URL]);
+        assert!(!problems.to_string().contains("hunter2"), "{problems}");
     }
 
     #[test]

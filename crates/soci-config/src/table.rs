@@ -354,6 +354,19 @@ pub const VARIABLES: &[Variable] = &[
                   `docs/ANNOUNCEMENTS.md`",
     },
     Variable {
+        name: name::WEBHOOK_URL,
+        programs: &[(Index, Optional), (Worker, Optional)],
+        values: "URL that begins with `https://`; `http://` on this machine",
+        meaning: "a server that is told how each image ends, by a signed POST; it takes `WEBHOOK_SECRET`. See \
+                  `docs/ANNOUNCEMENTS.md`",
+    },
+    Variable {
+        name: name::WEBHOOK_SECRET,
+        programs: &[(Index, Optional), (Worker, Optional)],
+        values: "`whsec_` and the Base64 of 24 to 64 random bytes",
+        meaning: "what the POST is signed with. As a variable and not as a flag, which others on the machine can read",
+    },
+    Variable {
         name: name::OTLP_ENDPOINT,
         programs: &[(Worker, Optional)],
         values: "URL of a collector",

@@ -23,7 +23,7 @@ use tracing_subscriber::{Layer, Registry};
 
 /// The crates of this workspace as the targets of their events name them. These alone are free to say
 /// what a filter asks for.
-pub const OWN_CRATES: [&str; 25] = [
+pub const OWN_CRATES: [&str; 26] = [
     "filter_lambda",
     "index_lambda",
     "soci_announce",
@@ -48,6 +48,7 @@ pub const OWN_CRATES: [&str; 25] = [
     "soci_service",
     "soci_startup",
     "soci_text",
+    "soci_webhook",
     "soci_ztoc",
 ];
 

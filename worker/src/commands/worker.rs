@@ -21,6 +21,7 @@ use soci_service::protection::EcsAgent;
 use soci_service::telemetry::{self, Emf, Otlp, Telemetry};
 use soci_service::{About, Announcer, Service};
 use soci_text::error_chain;
+use soci_webhook::Webhook;
 use tokio::net::TcpListener;
 
 use crate::cli::WorkerArgs;
@@ -31,6 +32,9 @@ use crate::usage::misconfigured;
 
 /// Time to send the last traces.
 const FLUSH: Duration = Duration::from_secs(5);
+
+/// What the worker calls itself.
+const USER_AGENT: &str = concat!("soci-index-builder/", env!("CARGO_PKG_VERSION"));
 
 /// Time to announce how the last images ended. It counts against the task's `stopTimeout`, as draining and the traces do.
 const LAST_ANNOUNCEMENTS: Duration = Duration::from_secs(3);
@@ -103,7 +107,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
     service.health = health;
     service.agent = config.ecs_agent_uri.as_deref().map(EcsAgent::new).transpose()?;
     let handler = handler(&config, &sdk, service.metrics.clone())?;
-    let outboxes = outboxes(&config, &sdk, service.metrics.clone());
+    let outboxes = outboxes(&config, &sdk, service.metrics.clone())?;
     let mut others: Vec<Arc<dyn EventSink>> = Vec::new();
     if let Some(name) = config.emf_namespace {
         others.push(Arc::new(Emf::new(EmfLines::new(name))));
@@ -122,6 +126,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         index_version = ?config.index.settings.version,
         filters = %config.index.filters,
         event_types = %config.index.event_types,
+        webhook = config.webhook.is_some(),
         event_bus = config.event_bus.as_ref().map(soci_aws::EventBusName::as_str),
         "worker started"
     );
@@ -136,16 +141,19 @@ fn outboxes(
     config: &WorkerConfig,
     sdk: &soci_aws::sdk::SdkConfig,
     metrics: Arc<Metrics>,
-) -> Outboxes {
+) -> anyhow::Result<Outboxes> {
     let mut destinations: Vec<Arc<dyn Destination>> = Vec::new();
     if let Some(name) = &config.event_bus {
         destinations.push(Arc::new(EventBus::new(sdk, name.clone())));
+    }
+    if let Some((url, secret)) = config.webhook.clone() {
+        destinations.push(Arc::new(Webhook::new(url, secret, USER_AGENT)?));
     }
     let mut observers: Vec<Arc<dyn OutboxObserver>> = vec![metrics];
     if let Some(name) = &config.emf_namespace {
         observers.push(Arc::new(LossLines::new(EmfLines::new(name.clone()))));
     }
-    Outboxes::to(destinations, OutboxLimits::default(), &observers)
+    Ok(Outboxes::to(destinations, OutboxLimits::default(), &observers))
 }
 
 /// The way of `healthcheck`, which finds it by the configured address. Without one it goes through the site.
@@ -171,7 +179,7 @@ fn handler(
     let client = Client::builder()
         .credentials(Arc::new(credentials))
         .plain_http(endpoint.as_ref().is_some_and(soci_jobs::EndpointOverride::plain_http))
-        .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .observer(metrics)
         .put_limit(Arc::new(RateLimiter::per_second(config.put_image_rate)))
         .build()?;
