@@ -147,15 +147,15 @@ pub(crate) struct VerifyArgs {
     /// Only check the SOCI index of this platform; may be given several times [default: all platforms]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Vec<Platform>,
-    /// Read no layer whole: check the documents, that all blobs are there, and the spans of two files of each layer
+    /// Build no ztoc again: check the documents, that all blobs are there, and the spans of two files of each layer
     #[arg(long)]
     pub(crate) quick: bool,
 }
 
 const VERIFY_NOTES: &str = "\
 Each layer that has a ztoc is read once, whole, and its ztoc built again; then eight files of it are extracted as a
-snapshotter does, by fetching the spans that they lie in. These are fetched a second time, and whole, so that for small layers
-it may be twice what they have.";
+snapshotter does, by fetching the spans that each of them lies in, whole. So of layers that have few spans it is several times
+what they have.";
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {

@@ -100,7 +100,7 @@ fn fetched_text(verification: &Verification) -> String {
     let (ztocs, spans) = (size(ztocs), size(spans));
     if verification.quick {
         return format!(
-            "  quick: fetched {all}: ztocs {ztocs}, spans of two files of each layer {spans}; no layer was read whole\n"
+            "  quick: fetched {all}: ztocs {ztocs}, spans of two files of each layer {spans}; no ztoc was built again\n"
         );
     }
     let layers = size(layers);
@@ -158,6 +158,7 @@ pub(crate) fn table<const COLUMNS: usize>(
                 write!(text, "  {cell:>width$}")
             };
         }
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
     text

@@ -1,14 +1,15 @@
 //! Tells what there is of an image's SOCI indexes. Only reads, and nothing of a layer.
 //!
-//! - The image's documents are gathered as for indexing, and the digest counts: a converted image (V2) under the usual tag is
-//!   this image's only if it is what this very image is converted to ([`soci_manifest::Plan::found_in`]), and a SOCI index V1 only if its
-//!   subject is one of the image's manifests.
+//! - The image's documents are gathered as for indexing, and the digest counts: a converted image (V2) under the usual tag
+//!   is this image's only if it is what this very image is converted to ([`soci_manifest::Plan::found_in`]), and a SOCI
+//!   index V1 only if its subject is one of the image's manifests.
 //! - Each SOCI index is read, and of the ztocs that it names as many as [`MOST_ZTOCS`] and [`MOST_ZTOC_BYTES`] allow, one
 //!   after the other: nothing else knows how many spans and files they have. So it takes a request for each document, one
 //!   for each ztoc, one for each list of referrers, and one or two for the tag of the converted image.
 //! - Documents do not say when they were made, and an index has the same bytes whoever built it. So neither is told here;
 //!   what is told is the name that the builder gave itself.
-//! - Why a layer has no ztoc is not in an index either. What the layer's own descriptor says is told, else that it is unknown.
+//! - Why a layer has no ztoc is not in an index either. What the layer's own descriptor says is told, else that it is
+//!   unknown.
 
 use std::collections::HashMap;
 

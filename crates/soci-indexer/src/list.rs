@@ -1,11 +1,11 @@
 //! Tells which images a repository has, and whether they are indexed.
 //!
-//! An image is a tag here. Not images are: lists of referrers and what else is tagged after a digest (`sha256-HEX`), and converted
-//! images under the tag that another image's gets with the suffix behind it, which are told beside that image; each by its content
-//! where its name alone does not tell. A converted image whose image's tag is gone is told as such.
+//! An image is a tag here. Not images are: lists of referrers and what else is tagged after a digest (`sha256-HEX`), and
+//! converted images under the tag that another image's gets with the suffix behind it, which are told beside that image;
+//! each by its content where its name alone does not tell. A converted image whose image's tag is gone is told as such.
 //!
-//! A repository may have more tags than anybody wants to look at, and each takes some requests ([`crate::inspect_image`] without the
-//! ztocs). So a part of them is looked at, in the order of their names, and it is said where to go on.
+//! A repository may have more tags than anybody wants to look at, and each takes some requests ([`crate::inspect_image`]
+//! without the ztocs). So a part of them is looked at, in the order of their names, and it is said where to go on.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use soci_oci::{Digest, Document, Tag, TagOrDigest, referrers};
@@ -75,7 +75,8 @@ pub enum ListError {
     },
 }
 
-/// Lists `most` images, those whose tags come behind `after`. Of `options` the suffix of results, the limits and the budget count.
+/// Lists `most` images, those whose tags come behind `after`. Of `options` the suffix of results, the limits and the budget
+/// count.
 ///
 /// # Errors
 /// If the tags cannot be listed, or the registry fails for what may pass.

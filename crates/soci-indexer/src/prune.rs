@@ -5,8 +5,8 @@
 //! - a converted image (V2) all of whose tags are an image's tag with the suffix behind it, where that tag is gone, or names
 //!   an image that has nothing to do with it: neither is it what that is converted to, nor has it some of its manifests, as
 //!   others were not there;
-//! - a converted image without a tag, of none of whose manifests the original is in the repository; SOCI indexes and converted manifests
-//!   that no image index lists, as a failed publish leaves them, or as they were part of one of these;
+//! - a converted image without a tag, of none of whose manifests the original is in the repository; SOCI indexes and
+//!   converted manifests that no image index lists, as a failed publish leaves them, or as they were part of one of these;
 //! - a SOCI index V1 whose subject is gone, and the list of referrers (tag schema) that has nothing but such ones.
 //!
 //! What keeps it from being deleted:
@@ -20,14 +20,15 @@
 //!   result may be under way. Only ECR tells ages. What has none stays unless that was asked for;
 //! - doubt. If a document cannot be read, nothing of the repository is deleted: it may name anything.
 //!
-//! A registry lists tags and not what has none, so [`RepositoryListing::complete`] says which it is. Without the rest it is not known what else
-//! needs the parts of a converted image: that alone is deleted then, and its parts are left to the registry's garbage collection.
+//! A registry lists tags and not what has none, so [`RepositoryListing::complete`] says which it is. Without the rest it is
+//! not known what else needs the parts of a converted image: that alone is deleted then, and its parts are left to the
+//! registry's garbage collection.
 //!
-//! Between a look and the deletion the repository goes on. So whoever deletes looks twice, the second time directly before, and only
-//! what both looks found is deleted ([`Leftovers::agreed`]); by digest, so that a tag that has moved since takes nothing
-//! with it; and what lists others before what is listed ([`delete_leftovers`]). What remains is a publish that finds a part in
-//! the moment before that is deleted, and lists it in the moment after. Registries that check what an image index lists refuse it,
-//! and for others the next time that the image is indexed mends it.
+//! Between a look and the deletion the repository goes on. So whoever deletes looks twice, the second time directly before,
+//! and only what both looks found is deleted ([`Leftovers::agreed`]); by digest, so that a tag that has moved since takes
+//! nothing with it; and what lists others before what is listed ([`delete_leftovers`]). What remains is a publish that finds
+//! a part in the moment before that is deleted, and lists it in the moment after. Registries that check what an image index
+//! lists refuse it, and for others the next time that the image is indexed mends it.
 
 mod content;
 mod delete;

@@ -5,9 +5,9 @@
 //! through ranged requests, as a runtime would, from their checkpoints; in front of each file's
 //! data there must be the header of an archive's entry.
 //!
-//! A quick check ([`VerifySettings::quick`]) reads no layer whole: it looks whether each layer is there, and extracts fewer files. The spans
-//! that are fetched for these are held against the digests that the ztoc has of them; that the rest of the ztoc is right, it
-//! does not show.
+//! A quick check ([`VerifySettings::quick`]) builds no ztoc again: it looks whether each layer is there, and extracts fewer
+//! files. The spans that are fetched for these are held against the digests that the ztoc has of them; that the rest of the
+//! ztoc is right, it does not show.
 //!
 //! More bytes are fetched than the layers have: the spans of the files that are extracted lie in layers that were read
 //! before, and a file takes all of the spans that it touches.

@@ -1,8 +1,8 @@
 //! What indexing the images of a backfill takes, roughly: time, money, and the room of what is made.
 //!
-//! The constants are those of `docs/COST.md`, with how they were found; prices are those of us-east-1. They count each image by itself, where
-//! layers that several share are read once, and so are rather too much. They are too little for image indexes: ECR tells
-//! the size of the largest manifest of one only (Amazon ECR API reference, `ImageDetail`).
+//! The constants are those of `docs/COST.md`, with how they were found; prices are those of us-east-1. They count each image
+//! by itself, where layers that several share are read once, and so are rather too much. They are too little for image
+//! indexes: ECR tells the size of the largest manifest of one only (Amazon ECR API reference, `ImageDetail`).
 
 use soci_text::size;
 

@@ -74,8 +74,8 @@ async fn look(args: &InspectArgs, location: Location) -> Result<Found, String> {
     Ok(Found { inspection, repository, pushed })
 }
 
-/// When the image and what belongs to it were pushed, where that can be known. It is told beside what was asked for, so that it cannot be
-/// had is no failure.
+/// When the image and what belongs to it were pushed, where that can be known. It is told beside what was asked for, so that
+/// it cannot be had is no failure.
 #[cfg(feature = "aws")]
 async fn pushed(
     args: &InspectArgs,

@@ -1,8 +1,8 @@
 //! `prune`: deletes the indexes whose image is gone.
 //!
-//! Each repository is looked at, what was found is shown, and after a yes it is looked at again: only what both looks have found is deleted.
-//! In ECR, the list of images and the deletion are calls of its API, which knows what has no tag and how old everything is;
-//! in other registries it is the list of tags and the protocol's DELETE.
+//! Each repository is looked at, what was found is shown, and after a yes it is looked at again: only what both looks have
+//! found is deleted. In ECR, the list of images and the deletion are calls of its API, which knows what has no tag and how
+//! old everything is; in other registries it is the list of tags and the protocol's DELETE.
 
 #[cfg(feature = "aws")]
 mod ecr;
