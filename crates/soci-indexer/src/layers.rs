@@ -278,7 +278,7 @@ async fn build_and_store<S: ImageStore>(
     let own = OwnZtoc { digest: ztoc, size: ztoc_size, files, spans, places: Vec::new() };
     options.reuse.remember(&store, digest, &settings, own);
     if let Some((claim, _)) = claim {
-        claim.is_built();
+        claim.fulfil();
     }
     tell(ImageEvent::LayerDone { layer: &digest });
     tracing::debug!(layer = %digest, ztoc = %report.ztoc, files = report.files, "ztoc built");

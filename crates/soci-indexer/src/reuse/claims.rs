@@ -60,7 +60,7 @@ impl Claims {
 
 impl Claim {
     /// The ztoc is there for those who wait.
-    pub(crate) fn is_built(mut self) {
+    pub(crate) fn fulfil(mut self) {
         self.built = true;
     }
 }
@@ -114,7 +114,7 @@ mod tests {
         let second = claims.claim(&there, layer, &of_second);
         tokio::pin!(second);
         assert!(second.as_mut().now_or_never().is_none());
-        first.is_built();
+        first.fulfil();
         let (second, waited) = second.await;
         assert!(waited);
         drop(second);
