@@ -39,7 +39,12 @@ async fn a_worker_tells_no_secret_at_any_level() {
             // On the page and in its JSON, whatever is logged.
             heard.has("standard output", shown);
         }
-        heard.has("standard output", "announced: {").is_without_secrets();
+        heard.has("standard output", "announced: {");
+        if *filter == "info" {
+            // Where the logs of a process go.
+            heard.has("standard error", "an announcement is");
+        }
+        heard.is_without_secrets();
     }
 }
 

@@ -30,6 +30,7 @@ use soci_service::handler::IndexHandler;
 use soci_service::telemetry::{self, LogFormat, Otlp, Telemetry};
 use soci_service::{Announcer, Service};
 use soci_text::error_chain;
+use soci_webhook::Webhook;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -120,7 +121,12 @@ impl Destination for Printer {
 
 fn outboxes() -> Outboxes {
     let printer: Arc<dyn Destination> = Arc::new(Printer);
-    Outboxes::to([printer], OutboxLimits::default(), &[])
+    // Nobody listens there, which the log has to say without saying where.
+    let url = format!("http://127.0.0.1:1/{}", Stage::HOOK).parse().unwrap();
+    let secret = format!("whsec_{}", Stage::HOOK_SECRET).parse().unwrap();
+    let webhook = Webhook::new(url, secret, "soci-index-builder/test").unwrap();
+    println!("{webhook:?}");
+    Outboxes::to([printer, Arc::new(webhook)], OutboxLimits::default(), &[])
 }
 
 /// The worker, until it has dealt with all messages. Then its pages are printed.

@@ -70,6 +70,10 @@ impl Stage {
     const COLLECTOR_KEY: &str = "collectorkey-u6Bg1XeP3tLn";
     const BODY: &str = "bodyofamessage-f5Ha9RwD2yZq";
     pub(crate) const RECEIPT: &str = "receipthandle-k8Nc4MjS6vEx==";
+    /// A part of a webhook's address.
+    pub(crate) const HOOK: &str = "pathofawebhook-m3Zd8QkW1sRy";
+    /// The Base64 of a webhook's secret.
+    pub(crate) const HOOK_SECRET: &str = "c2VjcmV0b2Zhd2ViaG9vay1wN0xtMlh2VDRiTmM=";
     pub(crate) const ANSWER: &str = "bodyofananswer-g1Po7TiW5aQb";
 
     /// Sets everything up. Of the images in the registry one can be indexed, and the storage refuses the
@@ -216,6 +220,8 @@ impl Stage {
             ("body of a message", Self::BODY.to_owned()),
             ("receipt", Self::RECEIPT.trim_end_matches('=').to_owned()),
             ("body of an answer", Self::ANSWER.to_owned()),
+            ("address of a webhook", Self::HOOK.to_owned()),
+            ("secret of a webhook", Self::HOOK_SECRET.trim_end_matches('=').to_owned()),
         ];
         for request in self.registry.requests() {
             let authorization = request.authorization.unwrap_or_default();
