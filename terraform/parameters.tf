@@ -230,7 +230,7 @@ variable "event_bus" {
   }
 
   validation {
-    condition     = var.event_bus == null ? true : can(regex("^(arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?[A-Za-z0-9._/-]*$", var.event_bus))
+    condition     = var.event_bus == null ? true : can(regex("^((arn:aws[a-z-]*:events:[a-z0-9-]+:[0-9]{12}:event-bus/)?[A-Za-z0-9._/-]+)?$", var.event_bus))
     error_message = "The template's AllowedPattern does not take it."
   }
 }

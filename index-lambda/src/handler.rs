@@ -40,6 +40,7 @@ impl<S: RepositoryOpener, Q: Queue> InvocationHandler<S, Q> {
         payload: &str,
         invocation: &Invocation,
     ) -> Result<Answer, InvocationError> {
+        self.outboxes.wake();
         let answer = self.answer(payload, invocation).await;
         // The process stands still from the answer to the next invocation, and with it what it has to say.
         let left = invocation.deadline.saturating_duration_since(Instant::now());

@@ -252,6 +252,19 @@ async fn platforms_that_were_left_out_are_believed_when_nothing_changes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registry_that_never_answers_is_no_index_that_did_not_come() {
+    let registry = FakeRegistry::start().await;
+    image().put(&registry, REPOSITORY, "1");
+    for kind in [RequestKind::ManifestHead, RequestKind::ManifestGet] {
+        registry.quirk(Quirk::on(kind, Effect::status(503)).always());
+    }
+    let error = wait(&registry, &options(Version::V2)).await.unwrap_err();
+    let WaitError::TimedOut { ref seen, .. } = error else { panic!("{error:?}") };
+    assert!(!seen.image_read && seen.failure.is_some(), "{error}");
+    assert!(error.to_string().ends_with("the image itself could not be read"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_is_told_once_and_waited_out_and_a_refusal_ends_it() {
     for version in VERSIONS {
         let registry = FakeRegistry::start().await;

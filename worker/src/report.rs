@@ -32,6 +32,11 @@ fn prefetch_text(prefetch: &LayerPrefetch) -> String {
     format!("  {}  prefetch of {spans} {noun}\n", prefetch.layer.short())
 }
 
+/// The object of a command that ended before it came to any image.
+pub(crate) fn failed_json(reason: &str, detail: &str) -> Value {
+    json!({ "outcome": "failed", "reason": reason, "detail": detail, "image": null })
+}
+
 /// The one object that `verify --json` prints.
 pub(crate) fn verify_json(image: &str, result: Result<&Verification, &str>) -> Value {
     let verification = result.ok();
@@ -192,14 +197,16 @@ pub(crate) fn warn(message: impl std::fmt::Display) {
 /// The exit code after the result of a command that worked was printed. Whoever closed the pipe has
 /// read enough, as `head` does.
 pub(crate) fn printed(result: std::io::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(format_args!("the result cannot be printed: {error}"));
-            ExitCode::FAILURE
-        }
+    ExitCode::from(result.map_or_else(|error| unprinted(&error), |()| 0))
+}
+
+/// The exit code of a result that was not printed, which is told unless it was read far enough.
+pub(crate) fn unprinted(error: &std::io::Error) -> u8 {
+    if error.kind() == ErrorKind::BrokenPipe {
+        return 0;
     }
+    complain(format_args!("the result cannot be printed: {error}"));
+    1
 }
 
 /// Seconds to the millisecond.

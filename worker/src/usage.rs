@@ -14,6 +14,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _, Error, Parser as _};
@@ -70,8 +71,21 @@ fn reason(error: &Error, argument: &Arg) -> String {
     format!("{} is expected", names.join(" or "))
 }
 
+/// Whether [`usage`] prints an object, too.
+static IN_JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on a mistake is told in an object on standard output as well: the command prints one in every case.
+pub(crate) fn tell_in_json() {
+    IN_JSON.store(true, Ordering::Relaxed);
+}
+
 /// Ends the program as other mistakes on the command line do.
 pub(crate) fn usage(message: impl std::fmt::Display) -> ! {
+    if IN_JSON.load(Ordering::Relaxed) {
+        let object = report::failed_json(soci_jobs::reasons::MALFORMED, &message.to_string());
+        // Standard error and the exit code tell in any case.
+        let _ = report::line(object);
+    }
     command_in_use().error(ErrorKind::ValueValidation, message).exit()
 }
 

@@ -201,6 +201,12 @@ async fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     // What both have is read for the first of them.
     assert_eq!((&second["to_read"], &second["to_reuse"]), (&1.into(), &1.into()), "{second}");
     assert_eq!((&second["tag"], &second["index"]), (&"2-soci".into(), &Value::Null));
+    // Where every layer is built, it is read for both.
+    for always in ["--no-reuse", "--force"] {
+        let (_, told, _) = run(&[&dry[..], &["--json", always]].concat()).await;
+        let told = objects(&told);
+        assert_eq!((&told[1]["to_read"], &told[1]["to_reuse"]), (&2.into(), &0.into()), "{always}");
+    }
     let (_, told, errors) = run(&dry).await;
     assert!(
         told.starts_with("would index ")
@@ -219,4 +225,47 @@ async fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
     assert_eq!(run(&[&[one], &small[..]].concat()).await.0, 0);
     let (_, told, _) = run(&dry).await;
     assert!(told.starts_with("already indexed ") && told.contains("reuse ztoc "), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_reading_keeps_no_image_from_being_indexed() {
+    let (registry, app) = registry().await;
+    let image = format!("{app}:1");
+    let mut command = program(&["no//image", &image, "--min-layer-size", "0", "--json"]);
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().await.unwrap().code(), Some(2), "the highest of all");
+    assert!(registry.tags("app").iter().any(|(tag, _)| tag == "1-soci"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_that_keeps_it_from_beginning_is_an_object_too() {
+    for mistake in [
+        &["--from-file", "/nonexistent/list"][..],
+        &["r.example/app:1", "--output", "oci:"],
+        &["a.example/x:1", "b.example/x:1", "--username", "me", "--password-stdin"],
+    ] {
+        let (code, told, errors) = run(&[mistake, &["--json"]].concat()).await;
+        let told = objects(&told);
+        assert_eq!((code, told.len(), &told[0]["outcome"]), (2, 1, &"failed".into()), "{errors}");
+        assert_eq!(told[0]["reason"], "malformed");
+        assert!(errors.contains(told[0]["detail"].as_str().unwrap()), "{errors}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_to_deploy_is_printed_as_it_is_deployed() {
+    let (registry, app) = registry().await;
+    let image = format!("{app}:1");
+    for version in ["v1", "v2"] {
+        let arguments = [&image, "--min-layer-size", "0", "--index-version", version];
+        let (_, told, _) = run(&[&arguments[..], &["--json"]].concat()).await;
+        let told = &objects(&told)[0];
+        let named = registry.tags("app").into_iter();
+        let tag = if version == "v1" { "1" } else { "1-soci" };
+        let digest = named.into_iter().find(|(name, _)| name == tag).unwrap().1;
+        assert_eq!(told["deploy"], format!("{app}@{digest}"), "{told}");
+        let (_, text, _) = run(&arguments).await;
+        assert!(text.contains(&format!("  deploy {app}@{digest}\n")), "{text}");
+    }
 }

@@ -9,7 +9,8 @@
 //!   throttles the next. What a destination refuses for good is given up at once.
 //! - Announcements live in memory. A process that dies loses them; one that ends in order drains its boxes for a bounded
 //!   time ([`Outboxes::close`]), in which what fails is not tried again. A function that is frozen between invocations
-//!   waits for its boxes before each end ([`Outboxes::flush`]), but not for one that fails.
+//!   waits for its boxes before each end ([`Outboxes::flush`]), but not for one that fails, and begins with another try
+//!   ([`Outboxes::wake`]).
 //!
 //! Delivery is at least once, as an answer can be lost; [`Announcement::id`] tells what is the same. Each end is told to every
 //! [`OutboxObserver`]; the log has a line when a destination begins to fail or a box is full, and one when that is over.
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use soci_retry::Backoff;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -114,6 +116,14 @@ impl Outboxes {
         }
     }
 
+    /// Tries at once what waits for another try, unless its destination asked to be left alone: the process was frozen, and
+    /// what failed then may work again.
+    pub fn wake(&self) {
+        for outbox in self.0.iter() {
+            outbox.load.send_modify(|load| load.wakes += 1);
+        }
+    }
+
     /// Waits until everything is delivered, at most so long, and not for destinations that have just failed.
     pub async fn flush(&self, limit: Duration) {
         let all = async {
@@ -148,6 +158,8 @@ struct Load {
     waiting: u64,
     /// The last try failed.
     failing: bool,
+    /// Counts who wants a pause to end at once.
+    wakes: u64,
     /// The process ends.
     closing: bool,
 }
@@ -218,9 +230,12 @@ impl Outbox {
     fn send(&self, announcement: &Announcement) {
         // Before it is sent, as its delivery may end before this does.
         self.load.send_modify(|load| load.waiting += 1);
-        if self.sender.try_send((announcement.clone(), Instant::now())).is_err() {
-            self.load.send_modify(|load| load.waiting = load.waiting.saturating_sub(1));
-            self.shared.full();
+        let sent = self.sender.try_send((announcement.clone(), Instant::now()));
+        let Err(error) = sent else { return };
+        self.load.send_modify(|load| load.waiting = load.waiting.saturating_sub(1));
+        match error {
+            TrySendError::Full(_) => self.shared.full(),
+            TrySendError::Closed(_) => self.shared.closed(),
         }
     }
 
@@ -272,10 +287,14 @@ impl Shared {
             if ends {
                 return DeliveryEnd::GivenUp;
             }
-            let mut closing = load.subscribe();
+            let mut changes = load.subscribe();
+            let wakes = changes.borrow().wakes;
+            let asked = failure.retry_after.is_some();
+            let is_woken = |load: &Load| load.closing || !asked && load.wakes != wakes;
             tokio::select! {
                 () = sleep(pause) => {}
-                _ = closing.wait_for(|load| load.closing) => {}
+                // Who waits for it waits for one try.
+                _ = changes.wait_for(is_woken) => load.send_modify(|load| load.failing = false),
             }
         }
     }
@@ -299,6 +318,12 @@ impl Shared {
             let destination = self.destination.name();
             error!(destination, capacity = self.limits.capacity, "{FULL}");
         }
+    }
+
+    fn closed(&self) {
+        self.count(DeliveryEnd::Dropped, 1);
+        let destination = self.destination.name();
+        error!(destination, lost = 1, "the process ends before its announcements are taken");
     }
 
     fn fails(&self, failure: &DeliveryError, announcement: &Announcement, ends: bool) {

@@ -121,6 +121,8 @@ pub enum WaitError {
 /// What there was when it was given up.
 #[derive(Debug, Default)]
 pub struct LastSeen {
+    /// Whether the image itself was read. If not, its registry did not answer as long as was waited.
+    pub image_read: bool,
     /// How often it was looked.
     pub looks: u32,
     /// The tag that was looked at (V2).
@@ -137,9 +139,11 @@ pub struct LastSeen {
 
 impl fmt::Display for LastSeen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { looks, tag, named, lacking, moved, failure } = self;
+        let Self { image_read, looks: _, tag, named, lacking, moved, failure } = self;
+        if !image_read {
+            return f.write_str("the image itself could not be read");
+        }
         match (tag, named) {
-            _ if *looks == 0 => f.write_str("the image could not be read")?,
             _ if *lacking > 0 => write!(f, "{lacking} of its manifests have no SOCI index")?,
             (Some(tag), Some(named)) => {
                 write!(f, "tag {tag} names {named}, which is not what it is converted to")?;
@@ -183,6 +187,7 @@ pub async fn wait_for_index<S: ImageStore>(
     };
     let image = looker.image;
     on_event(&WaitEvent::Resolved { image });
+    watch.seen.image_read = true;
     watch.seen.tag.clone_from(&looker.tag);
     loop {
         if let Some(found) = watch.attempt(Box::pin(looker.look(options))).await? {

@@ -99,6 +99,14 @@ impl From<WaitError> for Failed {
                 detail,
                 image: Some(*image),
             },
+            // No index is missed where there was no answer: that is no reason to deploy without one.
+            WaitError::TimedOut { seen, .. } if !seen.image_read => {
+                let failure = seen.failure.as_ref();
+                let code = failure.map(|failure| failure.reason().code());
+                let failure = failure.map(|failure| format!(": {}", error_chain(failure)));
+                let detail = detail + &failure.unwrap_or_default();
+                Self { reason: code, ..Self::because(detail) }
+            }
             WaitError::TimedOut { what, seen, .. } => {
                 let failure = seen.failure.as_ref();
                 let failure = failure.map(|failure| format!(": {}", error_chain(failure)));

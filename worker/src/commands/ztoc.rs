@@ -43,8 +43,10 @@ pub(crate) fn build(args: &ZtocBuildArgs) -> Result<()> {
     let told = format!("{} {}", Digest::from_sha256(ztoc.encoded.sha256()), ztoc.encoded.size());
     if args.output.as_os_str() == "-" {
         let mut out = io::stdout().lock();
-        ztoc.encoded.pieces().iter().try_for_each(|piece| out.write_all(piece))?;
-        out.flush()?;
+        let mut pieces = ztoc.encoded.pieces().iter();
+        // A part of it is of no use, so whoever stops reading has failed.
+        let written = pieces.try_for_each(|piece| out.write_all(piece)).and_then(|()| out.flush());
+        written.context("the ztoc cannot be written to standard output")?;
         report::note(told);
         return Ok(());
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use soci_indexer::IndexError;
 use soci_jobs::reasons;
 use soci_manifest::{LeftOutPlatform, SkipReason, SkippedLayer};
-use soci_oci::Digest;
+use soci_oci::{Digest, Repository};
 
 use super::seconds;
 use crate::process::MISTAKE;
@@ -64,6 +64,11 @@ pub(crate) trait ImageResult: Sized {
     /// Whether the very index was there before.
     fn is_there(&self) -> bool;
 
+    /// What is to be deployed: the converted image (V2), or the image itself (V1). Nothing of what is not there yet.
+    fn deploy(&self) -> Option<Digest> {
+        None
+    }
+
     /// The object of an image that ended so, without what all have.
     fn json(found: Option<&Self>, skipped: &[SkippedLayer]) -> Value;
 
@@ -81,6 +86,8 @@ pub(crate) struct IndexEnd<'a, T> {
     pub(crate) image: &'a str,
     /// Where the result went instead, as it was named.
     pub(crate) output: Option<&'a str>,
+    /// The repository that has the result, if it is in a registry.
+    pub(crate) repository: Option<Repository>,
     pub(crate) result: IndexResult<T>,
     /// How long it took.
     pub(crate) elapsed: Duration,
@@ -113,8 +120,16 @@ impl<T: ImageResult> IndexEnd<'_, T> {
         if let Some(nothing) = nothing {
             object["image_digest"] = nothing.image.to_string().into();
         }
+        if let Some(deploy) = found.and_then(|found| self.deployable(found)) {
+            object["deploy"] = deploy.into();
+        }
         object["seconds"] = seconds(self.elapsed).into();
         object
+    }
+
+    /// What is to be deployed, as `registry/repository@digest`, if it is in a registry.
+    fn deployable(&self, found: &T) -> Option<String> {
+        Some(format!("{}@{}", self.repository.as_ref()?, found.deploy()?))
     }
 
     /// What is printed for people; nothing of a failure, which is told elsewhere.
@@ -124,7 +139,10 @@ impl<T: ImageResult> IndexEnd<'_, T> {
             None => self.image.to_owned(),
         };
         match &self.result {
-            Ok(Ok(found)) => found.text(&image),
+            Ok(Ok(found)) => match self.deployable(found) {
+                Some(deploy) => format!("{}  deploy {deploy}\n", found.text(&image)),
+                None => found.text(&image),
+            },
             Ok(Err(nothing)) => format!("skipped {image}\n  {}\n", nothing.reason),
             Err(_) => String::new(),
         }
@@ -162,6 +180,7 @@ mod tests {
         let end: IndexEnd<'_, Report> = IndexEnd {
             image: "r/i:1",
             output: None,
+            repository: None,
             result: Err(IndexFailure::new("image-gone", "no".to_owned())),
             elapsed: Duration::from_millis(1500),
         };

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use soci_indexer::{LayerReport, Report, ReusedLayer};
-use soci_manifest::SkippedLayer;
+use soci_manifest::{SkippedLayer, Version};
+use soci_oci::Digest;
 use soci_text::size;
 
 use super::end::{ImageResult, left_out_json, skipped_json};
@@ -17,6 +18,13 @@ impl ImageResult for Report {
 
     fn outcome(&self) -> &'static str {
         if self.already_there { "already-indexed" } else { "indexed" }
+    }
+
+    fn deploy(&self) -> Option<Digest> {
+        Some(match self.version {
+            Version::V1 => self.image,
+            Version::V2 => self.index,
+        })
     }
 
     fn json(report: Option<&Self>, skipped: &[SkippedLayer]) -> Value {

@@ -317,6 +317,44 @@ async fn a_flush_waits_for_what_is_under_way_and_not_for_what_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_process_that_was_frozen_tries_once_more_before_it_is_frozen_again() {
+    let fake = Fake::answering([passing(), passing()]);
+    let boxes = fake.boxes(OutboxLimits {
+        pauses: Backoff { first: Duration::from_mins(1), max: Duration::from_mins(1) },
+        ..OutboxLimits::default()
+    });
+    boxes.send(&announcement("1"));
+    for tries in 1..=3 {
+        boxes.flush(Duration::from_secs(3)).await;
+        assert_eq!(fake.told().tries.len(), tries);
+        boxes.wake();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fake.taken(), ["1"]);
+
+    let pause = Duration::from_mins(5);
+    let asks = DeliveryError { retry_after: Some(pause), ..DeliveryError::passing("later") };
+    let fake = Fake::answering([Answer::Fails(asks)]);
+    let boxes = fake.boxes(OutboxLimits::default());
+    boxes.send(&announcement("1"));
+    boxes.flush(Duration::from_secs(3)).await;
+    boxes.wake();
+    boxes.flush(Duration::from_secs(3)).await;
+    assert_eq!(fake.told().tries.len(), 1, "it asked to be left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_the_end_is_dropped_and_said_to_be() {
+    let fake = Fake::default();
+    let boxes = fake.boxes(OutboxLimits::default());
+    boxes.close(Duration::from_secs(3)).await;
+    tokio::task::yield_now().await;
+    boxes.send(&announcement("1"));
+    assert_eq!(fake.counted(DeliveryEnd::Dropped), 1);
+    assert!(!boxes.0[0].shared.trouble().told_full);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_destinations_nothing_happens() {
     let boxes = Outboxes::default();
     assert!(boxes.is_empty());

@@ -28,11 +28,20 @@ use crate::commands::connection;
 use crate::process;
 use crate::progress::{Progress, RetryNotes, Shown};
 use crate::report::{self, IndexFailure, IndexResult};
-use crate::usage::usage;
+use crate::usage::{self, usage};
 use images::{Wanted, collision, wanted};
 use work::{Work, ended, of_layout};
 
 pub(crate) fn index(args: &IndexArgs) -> ExitCode {
+    if args.told.json {
+        usage::tell_in_json();
+    }
+    // Before either is read.
+    if args.login.password_stdin
+        && args.from_file.as_deref().is_some_and(|file| file.as_os_str() == "-")
+    {
+        usage("--password-stdin and --from-file - cannot both read standard input");
+    }
     let output = args.output.as_deref().map(|output| locate_output("--output", output));
     let images = wanted(&args.images, args.from_file.as_deref(), output.as_ref());
     let images = images.unwrap_or_else(|mistake| usage(mistake));
@@ -72,7 +81,11 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     match ran {
         Ok(code) => code,
         Err(error) => {
-            report::complain(error_chain(error.as_ref()));
+            let why = error_chain(error.as_ref());
+            if args.told.json {
+                let _ = report::line(report::failed_json(Reason::Internal.code(), &why));
+            }
+            report::complain(why);
             ExitCode::FAILURE
         }
     }
@@ -154,11 +167,6 @@ fn client(
         .collect();
     if args.login.username.is_some() && registries.len() > 1 {
         usage("--username is for one registry, and the images are in several");
-    }
-    if args.login.password_stdin
-        && args.from_file.as_deref().is_some_and(|file| file.as_os_str() == "-")
-    {
-        usage("--password-stdin and --from-file - cannot both read standard input");
     }
     if let (true, Some(OutputLocation::Registry { repository, .. })) =
         (registries.is_empty(), output)

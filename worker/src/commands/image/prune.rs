@@ -237,9 +237,16 @@ fn text(args: &PruneArgs, done: &[Done]) -> String {
     for done in done {
         let found = &done.found;
         let (count, bytes) = (found.leftovers.len(), size(found.bytes()));
+        if found.looked_at == 0 && done.failure.is_some() {
+            continue;
+        }
+        let stay = match found.kept.len() {
+            0 => String::new(),
+            stay => format!("; {stay} more stay, as said below"),
+        };
         let _ = writeln!(
             text,
-            "{}: {count} of no use, {bytes}, of {} manifests",
+            "{}: {count} of no use, {bytes}, of {} manifests{stay}",
             done.repository, found.looked_at
         );
         if count > 0 {

@@ -28,7 +28,10 @@ pub(super) async fn run(work: &Work<'_>, images: Vec<Wanted>) -> ExitCode {
             let place = place(work, &location);
             let mut found = forecast(work, location).await;
             if let Ok(Ok(found)) = &mut found {
-                count_once(found, &place, &mut seen);
+                // Where every layer is built, it is built for each image.
+                if !work.args.force && !work.args.no_reuse {
+                    count_once(found, &place, &mut seen);
+                }
                 together.add(found);
             }
             found

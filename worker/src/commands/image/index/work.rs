@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use soci_indexer::{IndexError, Options, Reason};
 use soci_jobs::reasons;
+use soci_oci::Repository;
 use soci_registry::Client;
 use soci_text::error_chain;
 use tokio::time::Instant;
@@ -48,11 +49,13 @@ impl Work<'_> {
         };
         let (mut told, mut late) = (pin!(told), pin!(after(self.args.timeout)));
         let mut lines = pin!(self.progress.tell());
+        let mut prints = true;
         let mut tally = Tally { images: images.len(), ..Tally::default() };
         // Why nothing more is begun.
         let mut ended: Option<IndexFailure> = None;
         for Wanted { text, location } in images {
             let begun = Instant::now();
+            let repository = self.repository(location.as_ref().ok());
             let result = match (location, &ended) {
                 (Err(mistake), _) => Err(IndexFailure::mistake(mistake)),
                 (Ok(_), Some(ended)) => Err(ended.clone()),
@@ -68,10 +71,16 @@ impl Work<'_> {
             };
             self.progress.clear();
             let output = self.args.output.as_deref();
-            let end = IndexEnd { image: &text, output, result, elapsed: begun.elapsed() };
+            let end =
+                IndexEnd { image: &text, output, repository, result, elapsed: begun.elapsed() };
             tally.count(&end);
-            if let Err(error) = self.print(&end) {
-                return report::printed(Err(error));
+            // Nobody reads on, as behind `head`, or it cannot be written: the other images get their index all the same.
+            if prints && let Err(error) = self.print(&end) {
+                prints = false;
+                tally.exit = tally.exit.max(report::unprinted(&error));
+            }
+            if let Err(failure) = &end.result {
+                report::complain(format_args!("{text}: {}", failure.detail));
             }
         }
         if tally.images > 1 && !self.args.told.quiet && !self.args.told.json {
@@ -87,11 +96,16 @@ impl Work<'_> {
         } else {
             write!(out, "{}", end.text())?;
         }
-        out.flush()?;
-        if let Err(failure) = &end.result {
-            report::complain(format_args!("{}: {}", end.image, failure.detail));
+        out.flush()
+    }
+
+    /// The repository that has the result of an image, if it is in a registry.
+    fn repository(&self, image: Option<&Location>) -> Option<Repository> {
+        match (&self.output, image) {
+            (Some(OutputLocation::Registry { repository, .. }), _) => Some(repository.clone()),
+            (None, Some(Location::Registry(reference))) => Some(reference.repository.clone()),
+            _ => None,
         }
-        Ok(())
     }
 
     /// The client of registries.
