@@ -291,10 +291,15 @@ impl Shared {
             let wakes = changes.borrow().wakes;
             let asked = failure.retry_after.is_some();
             let is_woken = |load: &Load| load.closing || !asked && load.wakes != wakes;
+            let woken = async {
+                // What it returns keeps everybody from changing the load.
+                drop(changes.wait_for(is_woken).await);
+                // Who waits for it waits for one try.
+                load.send_modify(|load| load.failing = false);
+            };
             tokio::select! {
                 () = sleep(pause) => {}
-                // Who waits for it waits for one try.
-                _ = changes.wait_for(is_woken) => load.send_modify(|load| load.failing = false),
+                () = woken => {}
             }
         }
     }
