@@ -24,6 +24,7 @@ mod partial;
 mod prefetch;
 mod prune;
 mod reads;
+mod removal;
 mod requests;
 mod reuse;
 mod support;

@@ -5,6 +5,7 @@ mod any_region;
 mod catalogue;
 mod credentials;
 mod hosts;
+mod own_api;
 #[cfg(feature = "commands")]
 mod own_repository;
 #[cfg(feature = "commands")]
@@ -19,6 +20,7 @@ use crate::call_failure::CallFailure;
 pub use any_region::AwsCredentialProvider;
 pub use catalogue::{Catalogue, ImageEntry, Images, RawManifest, Repositories, RepositoryEntry};
 pub use credentials::EcrCredentials;
+pub use own_api::EcrApi;
 #[cfg(feature = "commands")]
 pub use own_repository::EcrRepository;
 pub use token::{MIN_HOLD, RENEW_AHEAD, RENEWAL};

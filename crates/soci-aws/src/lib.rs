@@ -5,6 +5,7 @@
 //! - [`EcrCredentials`] is a [`soci_registry::CredentialProvider`] for the ECR of a region.
 //! - `AwsCredentialProvider`, with the feature `commands`, is one for ECR everywhere.
 //! - [`Catalogue`] lists what is in ECR.
+//! - [`EcrApi`](ecr::EcrApi) is a [`soci_registry::OwnApi`].
 //! - [`EventBus`] takes announcements of ended images ([`soci_announce::Destination`]).
 //! - [`CloudWatch`] knows how old the oldest message of a queue is.
 

@@ -67,9 +67,9 @@ pub use options::{ImageName, Options, OutputTag};
 pub use output::{OutputPlace, index_image_to};
 pub use pipeline::{PipelineError, build_ztoc};
 pub use prune::{
-    Deleted, Deleter, KeptResult, Leftover, LeftoverKind, Leftovers, ListedManifest, NotDeleted,
-    PruneError, PruneSettings, RegistryDeleter, RepositoryListing, WhyKept, WhyLeftover,
-    delete_leftovers, find_leftovers,
+    Deleted, DeletedImage, Deleter, KeptResult, Leftover, LeftoverKind, Leftovers, ListedManifest,
+    NotDeleted, PruneError, PruneSettings, RegistryDeleter, Removed, RepositoryListing, WhyKept,
+    WhyLeftover, delete_leftovers, find_leftovers, remove_result,
 };
 pub use reason::Reason;
 pub use remote::RemoteRepository;
@@ -96,8 +96,9 @@ pub use soci_oci::{Digest, Hasher, Platform, Reference, Repository, Tag, TagOrDi
 #[doc(inline)]
 pub use soci_registry::{
     AuthFiles, BlobPieces, BlobSource, Client, CredentialChain, CredentialProvider, Credentials,
-    CredentialsError, CredentialsFuture, DockerConfig, Granted, MAX_PIECE, MemoryLease, Referrers,
-    ReferrersSource, Secret, StaticCredentials, StreamedBlob, TagNames, VerifiedManifest,
+    CredentialsError, CredentialsFuture, DockerConfig, Granted, MAX_PIECE, MemoryLease, OwnApi,
+    OwnApiError, OwnApiFuture, Referrers, ReferrersSource, Secret, StaticCredentials, StreamedBlob,
+    TagNames, VerifiedManifest,
 };
 #[doc(inline)]
 pub use soci_ztoc::LayerLimits;

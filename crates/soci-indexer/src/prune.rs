@@ -29,6 +29,8 @@
 //! nothing with it; and what lists others before what is listed ([`delete_leftovers`]). What remains is a publish that finds
 //! a part in the moment before that is deleted, and lists it in the moment after. Registries that check what an image index
 //! lists refuse it, and for others the next time that the image is indexed mends it.
+//!
+//! Who is told that one image was deleted asks for its result alone (`of_image.rs`).
 
 mod content;
 mod delete;
@@ -36,6 +38,7 @@ mod graph;
 mod leftover;
 mod listing;
 mod look;
+mod of_image;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -53,6 +56,7 @@ pub use leftover::{KeptResult, Leftover, LeftoverKind, Leftovers, WhyKept, WhyLe
 use listing::digest_in;
 pub use listing::{ListedManifest, PruneError, RepositoryListing};
 use look::Look;
+pub use of_image::{DeletedImage, Removed, remove_result};
 
 /// What may be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]

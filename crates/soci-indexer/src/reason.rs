@@ -13,6 +13,8 @@
 //!   them. A service must not condemn an image for them, or one wrong permission would sweep the whole
 //!   queue into the dead-letter queue at once.
 
+mod removal;
+
 use http::StatusCode;
 use soci_manifest::{ImageError, NotAnImage, SkipReason};
 use soci_ztoc::BuildError;

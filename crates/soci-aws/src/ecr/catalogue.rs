@@ -28,6 +28,9 @@ const PAGE: i32 = 1000;
 /// Most images of one `BatchGetImage` or `BatchDeleteImage` (Amazon ECR API reference).
 const MAX_MANIFESTS: usize = 100;
 
+/// What [`Catalogue::described`] asks for, in words.
+const DESCRIBE: &str = "describe images";
+
 /// How often a call of a listing is tried in all. Whoever lists thousands of repositories is bound
 /// to be throttled, and has time.
 const LISTING_ATTEMPTS: u32 = 8;
@@ -127,17 +130,52 @@ impl Catalogue {
         repository: &RepositoryEntry,
         digests: &[Digest],
     ) -> Result<Vec<ImageEntry>, EcrError> {
+        let found = self.describe(repository, digests).await;
+        found.map_err(|e| EcrError::new(DESCRIBE, Some(repository.repository.name()), e))
+    }
+
+    async fn describe(
+        &self,
+        repository: &RepositoryEntry,
+        digests: &[Digest],
+    ) -> Result<Vec<ImageEntry>, CallFailure> {
         let name = repository.repository.name();
         let ids = digests.iter().map(by_digest).collect();
         let call = self.client.describe_images().registry_id(repository.account.as_str());
         let answer = call.repository_name(name).set_image_ids(Some(ids)).send().await;
-        let answer = answer.map_err(|e| EcrError::new("describe images", Some(name), e.into()))?;
         Ok(answer
+            .map_err(CallFailure::from)?
             .image_details
             .unwrap_or_default()
             .into_iter()
             .filter_map(ImageEntry::read)
             .collect())
+    }
+
+    /// The tags of images of a repository, at most 100. What is not there is left out.
+    pub(super) async fn tags_of(
+        &self,
+        repository: &RepositoryEntry,
+        digests: &[Digest],
+    ) -> Result<Vec<(Digest, Vec<Tag>)>, EcrError> {
+        let mut tags = Vec::with_capacity(digests.len());
+        // One that is not there fails the call for all, so that they are asked for one by one then.
+        let mut asked: Vec<&[Digest]> = vec![digests];
+        while let Some(digests) = asked.pop() {
+            if digests.is_empty() {
+                continue;
+            }
+            match self.describe(repository, digests).await {
+                Ok(found) => tags.extend(found.into_iter().map(|image| (image.digest, image.tags))),
+                Err(failure) if !failure.is(&["ImageNotFoundException"]) => {
+                    let name = repository.repository.name();
+                    return Err(EcrError::new(DESCRIBE, Some(name), failure));
+                }
+                Err(_) if digests.len() == 1 => {}
+                Err(_) => asked.extend(digests.chunks(1)),
+            }
+        }
+        Ok(tags)
     }
 
     /// Deletes images of a repository: one with tags by each of these, as long as they name it, and one without by its

@@ -42,7 +42,6 @@ impl<'a> EcrHost<'a> {
 
     /// Whether the host is one of those that AWS documents for the region, so that it is AWS's whatever
     /// anybody says.
-    #[cfg(feature = "commands")]
     pub(super) fn is_documented(&self) -> bool {
         self.documented
     }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use soci_aws::Catalogue;
-use soci_aws::ecr::RepositoryEntry;
-use soci_oci::{Digest, Repository};
+use soci_aws::ecr::{EcrApi, RepositoryEntry};
+use soci_oci::{Digest, Repository, Tag};
+use soci_registry::OwnApi as _;
 
 use crate::fake::{Answer, Fake};
 
@@ -174,4 +175,40 @@ async fn single_images_are_described() {
     let catalogue = Catalogue::new(&fake.config());
     let found = catalogue.described(&repository("app"), &[digest]).await.unwrap();
     assert_eq!(found[0].pushed_at.unwrap().unix_seconds(), 1_790_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_own_api_tells_tags_of_what_is_there_and_deletes_by_them() {
+    let [there, gone] = [b"there", b"gone!"].map(|bytes| Digest::sha256_of(bytes));
+    let fake = Fake::new(move |operation, request| {
+        let ids = request["imageIds"].as_array().unwrap();
+        let is_gone = |id: &Value| id["imageDigest"] == gone.to_string();
+        match operation {
+            "DescribeImages" if ids.iter().any(is_gone) => {
+                Answer::Refused { status: 400, code: "ImageNotFoundException" }
+            }
+            "DescribeImages" => Answer::Ok(json!({"imageDetails": [
+                { "imageDigest": there.to_string(), "imageTags": ["1-soci"] }
+            ]})),
+            _ => Answer::Ok(json!({ "imageIds": [], "failures": [] })),
+        }
+    });
+    let api = EcrApi::new(&fake.config());
+    let entry = repository("team/app");
+    let tags: Vec<Tag> = vec!["1-soci".parse().unwrap()];
+    let found = api.tags_of(&entry.repository, &[there, gone]).await.unwrap();
+    assert_eq!(found, [(there, tags.clone())]);
+    assert!(api.delete(&entry.repository, &[(there, tags)]).await.unwrap().is_empty());
+    let asked = fake.calls("BatchDeleteImage");
+    assert_eq!(asked[0]["registryId"], "123456789012");
+    assert_eq!(asked[0]["imageIds"][0]["imageTag"], "1-soci");
+    let other = Repository::new("registry.example", "app").unwrap();
+    let error = api.tags_of(&other, &[there]).await.unwrap_err();
+    assert!(!error.transient && error.to_string().contains("registry.example"), "{error}");
+    let fake = Fake::new(|_, _| Answer::Refused { status: 400, code: "AccessDeniedException" });
+    let error = EcrApi::new(&fake.config()).delete(&entry.repository, &[(there, vec![])]).await;
+    assert!(!error.unwrap_err().transient, "no waiting grants a permission");
+    let fake = Fake::new(|_, _| Answer::Html(503));
+    let error = EcrApi::new(&fake.config()).tags_of(&entry.repository, &[there]).await;
+    assert!(error.unwrap_err().transient);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use soci_oci::{Digest, DocumentError, Tag, TagOrDigest};
+use soci_registry::OwnApiError;
 
 use crate::error::{IndexError, StoreError};
 use crate::remote::RemoteRepository;
@@ -96,6 +97,9 @@ pub enum PruneError {
         /// What is wrong with it.
         source: DocumentError,
     },
+    /// The registry's own API did not do what it was asked.
+    #[error(transparent)]
+    Api(#[from] OwnApiError),
     /// An image cannot be read just now.
     #[error("it cannot be told whether the image of {tag} is there")]
     Image {

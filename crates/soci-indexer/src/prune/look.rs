@@ -57,7 +57,9 @@ impl<'a> Look<'a> {
     /// Reads everything that is listed.
     pub(super) async fn read_listed(&mut self) -> Result<(), PruneError> {
         let repository = self.repository;
-        let documents = stream::iter(&self.listing.manifests).map(|listed| async move {
+        // Owned, as a closure on what is borrowed makes a future that cannot be handed to another thread.
+        let listed = self.listing.manifests.clone();
+        let documents = stream::iter(listed).map(|listed| async move {
             let facts = read(repository, listed.digest, &listed.tags).await?;
             Ok::<_, PruneError>((listed.digest, facts))
         });
