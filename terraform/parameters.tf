@@ -99,6 +99,12 @@ variable "reuse_ztocs" {
   }
 }
 
+variable "remove_results" {
+  description = "Whether an image's result is deleted when the image is, or its tag. Needs ECR Image Action in EventTypes, and lets the roles delete images. Default: false."
+  type        = bool
+  default     = null
+}
+
 variable "compatible_with" {
   description = "Who reads the indexes: any soci-snapshotter (0.11), or those from 0.14 on (0.16). Default: 0.11."
   type        = string
@@ -475,6 +481,7 @@ locals {
     SpanSize                        = var.span_size
     MinLayerSize                    = var.min_layer_size
     ReuseZtocs                      = var.reuse_ztocs
+    RemoveResults                   = var.remove_results == null ? null : tostring(var.remove_results)
     CompatibleWith                  = var.compatible_with
     Prefetch                        = var.prefetch
     Architecture                    = var.architecture

@@ -68,6 +68,7 @@ fn handler(filters: usize) -> EventHandler<MemoryQueue, Nowhere> {
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
         event_types: soci_push::EventTypes::default(),
+        remove_results: false,
     };
     let dispatcher = Dispatcher { queue: MemoryQueue::named("bench"), shortcut: None };
     EventHandler { rules, dispatcher, enqueued: None }

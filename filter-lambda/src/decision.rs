@@ -3,7 +3,7 @@
 //! The rules are those that the worker holds events against, [`PushRules`]; what is told apart here
 //! is only what the response and the log say, and which events are kept although they cannot be read.
 
-use soci_push::event::{EcrEvent, EventError, Ignored, MAX_EVENT_BYTES, PushEvent};
+use soci_push::event::{DeletionEvent, EcrEvent, EventError, Ignored, MAX_EVENT_BYTES, PushEvent};
 use soci_push::{PushRules, SkippedPush, TagFilter};
 
 /// What is to be done with an event.
@@ -15,6 +15,20 @@ pub enum PushDecision<'a> {
         push: Box<PushEvent>,
         /// The first filter that matches.
         filter: &'a TagFilter,
+    },
+    /// The image was deleted, and its result is to go.
+    Removal {
+        /// The deletion.
+        deletion: Box<DeletionEvent>,
+        /// The first filter that matches.
+        filter: &'a TagFilter,
+    },
+    /// The image was deleted, and nothing is to be done about it.
+    NoRemoval {
+        /// The deletion.
+        deletion: Box<DeletionEvent>,
+        /// Why there is nothing to do.
+        why: SkippedPush,
     },
     /// The push is no work.
     Skipped {
@@ -36,6 +50,13 @@ impl<'a> PushDecision<'a> {
     pub fn of(payload: &str, rules: &'a PushRules) -> Self {
         let push = match EcrEvent::parse(payload.as_bytes(), MAX_EVENT_BYTES) {
             Ok(EcrEvent::Push(push)) => push,
+            Ok(EcrEvent::Deletion(deletion)) => {
+                return match rules.judge_deletion(&deletion) {
+                    Ok(filter) => Self::Removal { deletion, filter },
+                    Err(SkippedPush::Ignored(ignored)) => Self::Ignored(ignored),
+                    Err(why) => Self::NoRemoval { deletion, why },
+                };
+            }
             Ok(EcrEvent::Ignored(ignored)) => return Self::Ignored(ignored),
             Err(error) if is_of_ecr(&error) => return Self::Unreadable(error),
             Err(error) => return Self::Foreign(error),
@@ -76,6 +97,7 @@ mod tests {
             version,
             output_suffix,
             event_types: soci_push::EventTypes::default(),
+            remove_results: false,
         }
     }
 

@@ -173,7 +173,17 @@ impl<Q: Queue, M: Manifests> Dispatcher<Q, M> {
         event: &str,
         invocation: &Invocation,
     ) -> Result<MessageId, DispatchError> {
-        let event = Outgoing { body: event.to_owned(), group: None, attributes: Vec::new() };
+        self.hand_on(event, None, invocation).await
+    }
+
+    /// Puts an event on the queue, as it is.
+    pub async fn hand_on(
+        &self,
+        event: &str,
+        group: Option<Group>,
+        invocation: &Invocation,
+    ) -> Result<MessageId, DispatchError> {
+        let event = Outgoing { body: event.to_owned(), group, attributes: Vec::new() };
         self.send(&event, invocation.deadline).await
     }
 

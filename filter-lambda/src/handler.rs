@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::Map;
 use soci_lambda::{Invocation, InvocationError};
 use soci_logs::{ENQUEUED, EmfDirective, EmfLines, EmfMetric};
-use soci_push::event::{EventError, PushEvent};
+use soci_push::event::{DeletionEvent, EventError, PushEvent};
 use soci_push::{PushRules, SkippedPush, TagFilter};
-use soci_queue::Queue;
+use soci_queue::{Group, Queue};
 use soci_text::error_chain;
 use tracing::{error, info, warn};
 
@@ -38,6 +38,18 @@ impl<Q: Queue, M: Manifests> EventHandler<Q, M> {
         let request_id = &*invocation.request_id;
         match PushDecision::of(payload, &self.rules) {
             PushDecision::Wanted { push, filter } => self.send(&push, filter, invocation).await,
+            PushDecision::Removal { deletion, filter } => {
+                self.remove(&deletion, filter, payload, invocation).await
+            }
+            PushDecision::NoRemoval { deletion, why } => {
+                let About { repository, digest, tag, event_id } = About::of_deletion(&deletion);
+                let reason = why.label();
+                info!(
+                    outcome = "skipped",
+                    reason, repository, digest, tag, event_id, request_id, "{why}"
+                );
+                Ok(Response::nothing_to_remove(&deletion, &why))
+            }
             PushDecision::Skipped { push, why } => {
                 let About { repository, digest, tag, event_id } = About::of(&push);
                 // A word of its own: it is by far the most frequent, and tells of the filters.
@@ -130,6 +142,46 @@ impl<Q: Queue, M: Manifests> EventHandler<Q, M> {
         }
     }
 
+    /// Sends an event of a deletion to the queue, for whoever removes the image's result.
+    async fn remove(
+        &self,
+        deletion: &DeletionEvent,
+        filter: &TagFilter,
+        payload: &str,
+        invocation: &Invocation,
+    ) -> Result<Response, InvocationError> {
+        let About { repository, digest, tag, event_id } = About::of_deletion(deletion);
+        let request_id = &*invocation.request_id;
+        let filter = filter.to_string();
+        let group = Some(Group::of_repository(repository));
+        match self.dispatcher.hand_on(payload, group, invocation).await {
+            Ok(message) => {
+                self.count_enqueued();
+                let message_id = &*message.0;
+                info!(
+                    outcome = "queued-removal",
+                    repository,
+                    digest,
+                    tag,
+                    event_id,
+                    request_id,
+                    filter,
+                    message_id,
+                    "the image was deleted: sent to the queue, to remove its result"
+                );
+                Ok(Response::removal(deletion, message_id))
+            }
+            Err(error) => {
+                let detail = error_chain(&error);
+                error!(
+                    outcome = "failed",
+                    repository, digest, tag, event_id, request_id, filter, "{detail}"
+                );
+                Err(fault(&error))
+            }
+        }
+    }
+
     /// Keeps an event that cannot be read.
     async fn keep(
         &self,
@@ -162,7 +214,7 @@ impl<Q, M> EventHandler<Q, M> {
     }
 }
 
-/// What every line about a push tells.
+/// What every line about a push or a deletion tells.
 struct About<'a> {
     repository: &'a str,
     digest: String,
@@ -177,6 +229,15 @@ impl<'a> About<'a> {
             digest: push.digest.to_string(),
             tag: push.tag.as_ref().map(soci_oci::Tag::as_str),
             event_id: push.id.as_ref().map(soci_push::event::EventId::as_str),
+        }
+    }
+
+    fn of_deletion(deletion: &'a DeletionEvent) -> Self {
+        Self {
+            repository: deletion.repository.name(),
+            digest: deletion.digest.to_string(),
+            tag: deletion.tag.as_ref().map(soci_oci::Tag::as_str),
+            event_id: deletion.id.as_ref().map(soci_push::event::EventId::as_str),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use soci_lambda::{other_event_error, validation_error};
-use soci_push::event::{EventError, Ignored, PushEvent};
+use soci_push::event::{DeletionEvent, EventError, Ignored, PushEvent};
 use soci_push::{Skip, SkippedPush};
 
 /// What the function answers.
@@ -43,6 +43,20 @@ impl Response {
         })
     }
 
+    /// The event is on a queue, for the result of the image that it tells of to be removed.
+    pub fn removal(deletion: &DeletionEvent, message_id: &str) -> Self {
+        let image = named(deletion.repository.name(), deletion.tag.as_ref());
+        Self::ok(format!(
+            "Successfully queued the removal of the result of image \"{image}\", which was deleted. Message id: \"{message_id}\""
+        ))
+    }
+
+    /// The image that was deleted has no result.
+    pub fn nothing_to_remove(deletion: &DeletionEvent, why: &SkippedPush) -> Self {
+        let image = named(deletion.repository.name(), deletion.tag.as_ref());
+        Self::ok(format!("Skipping the deletion of image \"{image}\": {why}"))
+    }
+
     /// Something else has happened than a successful push.
     pub fn ignored(ignored: &Ignored) -> Self {
         Self::refused(&other_event_error(ignored))
@@ -65,8 +79,11 @@ impl Response {
 }
 
 fn image(push: &PushEvent) -> String {
-    let tag = push.tag.as_ref().map(ToString::to_string).unwrap_or_default();
-    format!("{}:{tag}", push.repository.name())
+    named(push.repository.name(), push.tag.as_ref())
+}
+
+fn named(repository: &str, tag: Option<&soci_oci::Tag>) -> String {
+    format!("{repository}:{}", tag.map(soci_oci::Tag::as_str).unwrap_or_default())
 }
 
 fn matched(push: &PushEvent, filter: &str) -> String {

@@ -51,6 +51,11 @@ pub(crate) fn sentence(handled: &Handled, payload: &str) -> Result<String, Invoc
         return of_nothing(why);
     }
     let why = handled.outcome.why();
+    if let (Ok(Task::Remove(_)), Delivery::NotNeeded, Some(why)) =
+        (&handled.asked, &handled.delivery, why)
+    {
+        return Ok(format!("The image was deleted: {}", why.detail));
+    }
     match (&handled.delivery, why) {
         // What was done needs no reason; what was stopped does not occur here, and left nothing.
         (_, None) => Ok(DONE.to_owned()),

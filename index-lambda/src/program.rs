@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use soci_announce::{Destination, LossLines, OutboxLimits, OutboxObserver, Outboxes};
+use soci_aws::ecr::EcrApi;
 use soci_aws::sdk::SdkConfig;
 use soci_aws::{EcrCredentials, EventBus, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag, Reuse};
-use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Runner};
+use soci_jobs::{EndpointOverride, RateLimiter, RegistryOpener, Remover, Runner};
 use soci_lambda::{InvocationError, block_on, serve, start_logging};
 use soci_logs::EmfLines;
 use soci_registry::Client;
@@ -70,9 +71,14 @@ async fn serve_invocations(settings: &Settings) -> Result<(), Box<dyn Error>> {
         reuse: Reuse::new(index.reuse),
         ..Options::default()
     };
+    let opener = RegistryOpener::new(client, endpoint);
+    let mut runner = Runner::new(opener.clone(), options);
+    if index.remove_results {
+        runner = runner.with_remover(Remover::new(opener, Arc::new(EcrApi::new(&sdk))));
+    }
     let worker = Worker {
         rules: index.push_rules(),
-        runner: Runner::new(RegistryOpener::new(client, endpoint), options),
+        runner,
         queue,
         dead_letters,
         runbook: settings.runbook.clone(),

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use soci_indexer::{ImageEvent, Reason};
 use soci_jobs::{
     JobEnd, JobFacts, MessageAction, NextStep, Outcome, RepositoryOpener, RetryRule, Runner,
-    SECOND_LOOK_AFTER, Why, reasons,
+    SECOND_LOOK_AFTER, Unlimited, Why, reasons,
 };
 use soci_lambda::Invocation;
 use soci_push::event::Timestamp;
@@ -118,7 +118,7 @@ impl Handled {
     /// The image that the message is about, if that is understood.
     pub fn job(&self) -> Option<&Job> {
         match &self.asked {
-            Ok(Task::Index(job)) => Some(job),
+            Ok(Task::Index(job) | Task::Remove(job)) => Some(job),
             Ok(Task::Skip { pushed, .. }) => pushed.as_ref(),
             Err(_) => None,
         }
@@ -154,31 +154,37 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         let read = Arc::new(AtomicU64::new(0));
         let outcome = match &asked {
             Ok(Task::Index(job)) => self.index(job, invocation, &read).await,
+            Ok(Task::Remove(job)) => self.remove(job, invocation).await,
             Ok(Task::Skip { why, .. }) => Outcome::Skipped(Why::new(why.label(), why.to_string())),
             Err(error) => Outcome::Rejected(Why::new(reasons::MALFORMED, error_chain(error))),
         };
         let job = match &asked {
-            Ok(Task::Index(job)) => Some(job),
+            Ok(Task::Index(job) | Task::Remove(job)) => Some(job),
             _ => None,
         };
         if message.is_own {
             let (outcome, delivery) = self.settle(message, job, outcome, invocation).await;
             return Handled { asked, outcome, bytes_read: read.load(Ordering::Relaxed), delivery };
         }
+        // A removal has no job: its event is the message.
+        let body = match (&asked, job) {
+            (Ok(Task::Index(_)), Some(job)) => job_of(job, invocation).encode(),
+            _ => message.body.to_owned(),
+        };
         let delivery = match (&outcome, job) {
             // Only a registry says that it has ended: a worker has a second look, some time later.
             (outcome, Some(job)) if outcome.doubt().is_some() => {
-                self.hand_over(job, outcome, invocation).await
+                self.hand_over(job, &body, outcome, invocation).await
             }
             // A worker has more memory.
             (Outcome::Rejected(why), Some(job))
                 if why.found.is_some_and(Reason::is_of_this_process) =>
             {
-                self.hand_over(job, &outcome, invocation).await
+                self.hand_over(job, &body, &outcome, invocation).await
             }
             (Outcome::Rejected(why), _) => self.reject(message, why, job, invocation).await,
             (Outcome::Failed(_) | Outcome::Postponed(_), Some(job)) => {
-                self.hand_over(job, &outcome, invocation).await
+                self.hand_over(job, &body, &outcome, invocation).await
             }
             _ => Delivery::NotNeeded,
         };
@@ -229,6 +235,16 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         }
     }
 
+    /// Removes the result of an image that was deleted, while there is time.
+    async fn remove(&self, job: &Job, invocation: &Invocation) -> Outcome {
+        let stop_at = invocation.deadline.checked_sub(self.margin).unwrap_or(invocation.deadline);
+        let removal = Box::pin(self.runner.remove_in(&Unlimited, job));
+        timeout_at(stop_at, removal).await.unwrap_or_else(|_| {
+            let detail = "the invocation has no time left to finish";
+            Outcome::Failed(Why::new(DEADLINE, detail))
+        })
+    }
+
     /// Indexes an image while there is time, and counts the bytes of layers that it reads. What is not finished is a failure
     /// that may pass.
     async fn index(&self, job: &Job, invocation: &Invocation, read: &Arc<AtomicU64>) -> Outcome {
@@ -252,17 +268,15 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
         })
     }
 
-    /// Puts a job on the queue with what was found out here: how it failed, or what is to be looked at
+    /// Puts a job's message on the queue with what was found out here: how it failed, or what is to be looked at
     /// again.
-    async fn hand_over(&self, job: &Job, outcome: &Outcome, invocation: &Invocation) -> Delivery {
-        let body = JobMessage {
-            repository: job.repository.clone(),
-            digest: job.digest,
-            tag: job.tag.clone(),
-            event_id: job.event_id.clone(),
-            enqueued_at: invocation.now,
-        }
-        .encode();
+    async fn hand_over(
+        &self,
+        job: &Job,
+        body: &str,
+        outcome: &Outcome,
+        invocation: &Invocation,
+    ) -> Delivery {
         let now = SystemTime::now();
         let (history, delay) = match (outcome.doubt(), outcome) {
             (Some(why), _) => {
@@ -275,7 +289,7 @@ impl<S: RepositoryOpener, Q: Queue> Worker<S, Q> {
             }
             _ => (JobHistory::since(now), Duration::ZERO),
         };
-        let outgoing = history.carried_by(&body, Some(&group_of(job)), &[]);
+        let outgoing = history.carried_by(body, Some(&group_of(job)), &[]);
         match send(&self.queue, &outgoing, delay, invocation.deadline).await {
             Ok(message) => Delivery::HandedOver(message),
             Err(error) => Delivery::Failed { error: Some(error) },
@@ -329,6 +343,16 @@ fn too_long(outcome: Outcome, history: &JobHistory) -> Outcome {
         return Outcome::Rejected(Why::new(reasons::TOO_LONG, detail));
     }
     outcome
+}
+
+fn job_of(job: &Job, invocation: &Invocation) -> JobMessage {
+    JobMessage {
+        repository: job.repository.clone(),
+        digest: job.digest,
+        tag: job.tag.clone(),
+        event_id: job.event_id.clone(),
+        enqueued_at: invocation.now,
+    }
 }
 
 fn group_of(job: &Job) -> Group {

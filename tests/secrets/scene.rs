@@ -167,6 +167,7 @@ async fn worker() {
         output_suffix: "-soci".to_owned(),
         filters: "*:*".parse().unwrap(),
         event_types: soci_push::EventTypes::default(),
+        remove_results: false,
     };
     let runner = Runner::new(RegistryOpener::new(client, Some(endpoint())), options());
     let (sender, mut ends) = mpsc::unbounded_channel();

@@ -361,6 +361,7 @@ fn the_rule_lets_through_what_the_functions_take_and_little_else() {
             output_suffix: "-soci".to_owned(),
             filters: "prod*:*".parse().unwrap(),
             event_types,
+            remove_results: false,
         };
         for event in &came {
             let task = soci_push::understand(event.to_string().as_bytes(), &rules).unwrap();
@@ -381,6 +382,40 @@ fn the_rule_lets_through_what_the_functions_take_and_little_else() {
         for event in &did_not {
             assert!(!lets_through(pattern, event), "{event}");
         }
+    }
+}
+
+#[test]
+fn deletions_come_only_where_results_are_removed_and_everybody_knows_that() {
+    let deletion = |tag: &str, result: &str| {
+        json!({
+            "source": "aws.ecr", "detail-type": "ECR Image Action", "account": "123456789012",
+            "region": "eu-west-1", "detail": {
+                "repository-name": "prod/app", "image-tag": tag, "action-type": "DELETE",
+                "result": result, "image-digest": format!("sha256:{}", "a".repeat(64)),
+            },
+        })
+    };
+    for removes in [false, true] {
+        let template = Template::with(&[
+            ("RemoveResults", if removes { "true" } else { "false" }),
+            ("BackfillArchiveDays", "7"),
+        ]);
+        let pattern = &template.properties("PushRule")["EventPattern"];
+        assert_eq!(lets_through(pattern, &deletion("1", "SUCCESS")), removes);
+        assert!(!lets_through(pattern, &deletion("1", "FAILURE")));
+        assert!(!lets_through(pattern, &deletion("1-soci", "SUCCESS")), "its own result");
+        // What was deleted when an archive is replayed may be there again.
+        let archive = &template.properties("PushArchive")["EventPattern"];
+        assert!(!lets_through(archive, &deletion("1", "SUCCESS")));
+        for function in ["FilterFunction", "IndexFunction"] {
+            let variables = &template.properties(function)["Environment"]["Variables"];
+            assert_eq!(variables["REMOVE_RESULTS"], removes.to_string(), "{function}");
+        }
+        let worker = &template.properties("WorkerTask")["ContainerDefinitions"][0]["Environment"];
+        let worker = worker.as_array().unwrap();
+        let expected = json!({ "Name": "REMOVE_RESULTS", "Value": removes.to_string() });
+        assert!(worker.contains(&expected));
     }
 }
 

@@ -17,6 +17,8 @@ const OPERATOR: &str = "OperatorRole";
 
 /// The calls of the SDKs that are in the code, the action that allows each, and the roles that make it.
 const CALLS: &[(&str, &str, &[&str])] = &[
+    // Only where RemoveResults says so.
+    ("batch_delete_image", "ecr:BatchDeleteImage", &[]),
     ("batch_get_image", "ecr:BatchGetImage", &[FILTER]),
     ("change_message_visibility", "sqs:ChangeMessageVisibility", &[WORKER, OPERATOR]),
     ("delete_message", "sqs:DeleteMessage", &[WORKER, OPERATOR]),
@@ -213,6 +215,25 @@ fn only_a_bus_that_is_named_is_told_and_only_by_those_who_index() {
     for bad in ["a b", "a:b", "arn:aws:sqs:us-east-2:111122223333:images", "*", "a*"] {
         assert!(!pattern.is_match(bad), "{bad}");
     }
+}
+
+#[test]
+fn images_may_be_deleted_only_where_results_are_removed_and_only_by_those_who_do_it() {
+    let given = [("RemoveResults", "true"), ("SociRepositoryImageTagFilters", "team/*:*")];
+    let (template, core) = (Template::with(&given), Template::core(&given));
+    let reached = |name: &str| format!("arn:aws:ecr:eu-west-1:123456789012:repository/{name}");
+    for (template, role) in [(&template, INDEX), (&template, WORKER), (&core, INDEX)] {
+        let more: BTreeSet<String> =
+            actions(template, role).difference(&plain(template, role)).cloned().collect();
+        let expected = ["ecr:BatchDeleteImage", "ecr:DescribeImages"].map(str::to_owned);
+        assert_eq!(more, BTreeSet::from(expected), "{role}");
+        let resources = resources(template, role, "ecr:BatchDeleteImage");
+        assert_eq!(resources, BTreeSet::from([reached("team/*"), reached("-")]), "{role}");
+    }
+    for role in [FILTER, OPERATOR, "ExecutionRole"] {
+        assert!(!actions(&template, role).contains("ecr:BatchDeleteImage"), "{role}");
+    }
+    assert!(!Template::with(&[]).resources().contains_key("RemovePolicy"));
 }
 
 /// What a role may do if no bus is named.

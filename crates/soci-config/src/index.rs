@@ -21,6 +21,8 @@ pub struct IndexSettings {
     pub filters: TagFilters,
     /// The events that are wanted.
     pub event_types: EventTypes,
+    /// Whether an image's result goes when the image does.
+    pub remove_results: bool,
     /// Which of an image's platforms get an index.
     pub platforms: Platforms,
     /// What the index looks like.
@@ -50,10 +52,11 @@ impl IndexSettings {
             reader.reject(name::PREFETCH, "needs COMPATIBLE_WITH=0.16");
         }
         // Everything has been read by now, so a wrong value hides no other.
-        let PushRules { version, output_suffix, filters, event_types } = rules?;
+        let PushRules { version, output_suffix, filters, event_types, remove_results } = rules?;
         Some(Self {
             filters,
             event_types,
+            remove_results,
             platforms: platforms.unwrap_or_default(),
             settings: SociIndexSettings {
                 version,
@@ -79,6 +82,7 @@ impl IndexSettings {
             output_suffix: self.output_suffix.clone(),
             filters: self.filters.clone(),
             event_types: self.event_types.clone(),
+            remove_results: self.remove_results,
         }
     }
 }
@@ -108,10 +112,12 @@ pub fn read_push_rules(reader: &mut VariableReader<'_>) -> Option<PushRules> {
     let version = reader.from_str::<Version>(name::INDEX_VERSION);
     let output_suffix = reader.parsed_or_empty(name::OUTPUT_TAG_SUFFIX, suffix);
     let event_types = reader.from_str(name::EVENT_TYPES);
+    let remove_results = reader.flag(name::REMOVE_RESULTS);
     Some(PushRules {
         version: version?,
         output_suffix: output_suffix?,
         filters: filters?,
         event_types: event_types?,
+        remove_results: remove_results?,
     })
 }

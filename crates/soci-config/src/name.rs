@@ -10,6 +10,8 @@ pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 pub const FILTERS: &str = "SOCI_REPOSITORY_IMAGE_TAG_FILTERS";
 /// Which events are wanted.
 pub const EVENT_TYPES: &str = "EVENT_TYPES";
+/// Whether an image's result goes when the image does.
+pub const REMOVE_RESULTS: &str = "REMOVE_RESULTS";
 /// Which platforms are indexed.
 pub const PLATFORMS: &str = "PLATFORMS";
 /// Version of the SOCI indexes.

@@ -118,6 +118,17 @@ pub const VARIABLES: &[Variable] = &[
                   cache fetches. Others are skipped",
     },
     Variable {
+        name: name::REMOVE_RESULTS,
+        programs: &[
+            (Filter, Default("false")),
+            (Index, Default("false")),
+            (Worker, Default("false")),
+        ],
+        values: "`true` or `false`",
+        meaning: "whether an image's result is deleted when ECR tells that the image was, or its tag. Otherwise deletions \
+                  are skipped",
+    },
+    Variable {
         name: name::PLATFORMS,
         programs: &[(Index, Optional), (Worker, Optional)],
         values: "`os/arch[/variant]`, several separated by commas",

@@ -22,7 +22,7 @@ use soci_text::{error_chain, truncate};
 pub const SECOND_LOOK_AFTER: Duration = Duration::from_mins(1);
 
 /// Longest [`Why::detail`] of a failure in bytes: a message may carry it as an attribute.
-const MAX_DETAIL: usize = 2 << 10;
+pub(crate) const MAX_DETAIL: usize = 2 << 10;
 
 /// How a job ended.
 #[derive(Clone, Debug)]

@@ -18,6 +18,18 @@ pub const PROCESS_ENDED: &str = "process-ended";
 /// The queue itself has moved the message, and nothing on it says why.
 pub const RECEIVED_TOO_OFTEN: &str = "received-too-often";
 
+/// The result of an image that was deleted was removed, or some of it.
+pub const RESULT_REMOVED: &str = "result-removed";
+
+/// The result of an image that was deleted stays, as something needs it or it cannot be told.
+pub const RESULT_KEPT: &str = "result-kept";
+
+/// The image that was deleted had no result.
+pub const NO_RESULT: &str = "no-result";
+
+/// The tag or the digest that was deleted names an image again.
+pub const IMAGE_BACK: &str = "image-back";
+
 /// All codes that a dead letter can have, in order.
 pub fn of_letters() -> Vec<&'static str> {
     let others = [MALFORMED, TOO_LONG, PANIC, PROCESS_ENDED, RECEIVED_TOO_OFTEN];

@@ -22,6 +22,8 @@ use tokio::time::timeout;
 use crate::locks::{KeyLock, Locks};
 use crate::memo::Memo;
 use crate::outcome::{Outcome, Why};
+use crate::reasons;
+use crate::removal::Remover;
 use crate::repositories::RepositoryOpener;
 use crate::slot::{JobSlot, Unlimited, WaitsFor};
 
@@ -45,6 +47,7 @@ pub struct Runner<S> {
     tags: Locks<(Repository, Tag)>,
     images: Locks<(Repository, Digest)>,
     memo: Memo,
+    remover: Option<Remover>,
 }
 
 impl<S: RepositoryOpener> Runner<S> {
@@ -52,7 +55,13 @@ impl<S: RepositoryOpener> Runner<S> {
     /// of events, and what it says about the image's tag and about known results, are not used.
     pub fn new(opener: S, options: Options) -> Self {
         let (tags, images, memo) = (Locks::default(), Locks::default(), Memo::default());
-        Self { opener, options, tags, images, memo }
+        Self { opener, options, tags, images, memo, remover: None }
+    }
+
+    /// One that also removes the results of images that were deleted.
+    #[must_use]
+    pub fn with_remover(self, remover: Remover) -> Self {
+        Self { remover: Some(remover), ..self }
     }
 
     /// Runs a job for somebody who has no slots; see [`Runner::run_in`].
@@ -68,17 +77,7 @@ impl<S: RepositoryOpener> Runner<S> {
     /// SOCI indexes refer to the digest.
     pub async fn run_in(&self, slot: &dyn JobSlot, job: &Job, on_event: OnImageEvent) -> Outcome {
         let repository = &job.repository;
-        // Always in this order, so that no two jobs wait for each other.
-        let tag = job.tag.as_ref().map(|tag| self.tags.of((repository.clone(), tag.clone())));
-        let _tag = match tag {
-            Some(tag) => match hold(tag, slot, WaitsFor::SameTag).await {
-                Ok(held) => Some(held),
-                Err(postponed) => return postponed,
-            },
-            None => None,
-        };
-        let image = self.images.of((repository.clone(), job.digest));
-        let _image = match hold(image, slot, WaitsFor::SameImage).await {
+        let _locks = match self.hold_both(slot, job).await {
             Ok(held) => held,
             Err(postponed) => return postponed,
         };
@@ -103,6 +102,36 @@ impl<S: RepositoryOpener> Runner<S> {
             }
             Err(error) => Outcome::from(&error),
         }
+    }
+
+    /// Removes the result of an image that was deleted, while no job of its tag or of the image runs here.
+    pub async fn remove_in(&self, slot: &dyn JobSlot, job: &Job) -> Outcome {
+        let Some(remover) = &self.remover else {
+            let detail = "the image was deleted, and results are not removed here";
+            return Outcome::Skipped(Why::new(reasons::RESULT_KEPT, detail));
+        };
+        let _locks = match self.hold_both(slot, job).await {
+            Ok(held) => held,
+            Err(postponed) => return postponed,
+        };
+        remover.remove(job, &self.options).await
+    }
+
+    /// The locks of a job's tag, if it has one, and image.
+    async fn hold_both(
+        &self,
+        slot: &dyn JobSlot,
+        job: &Job,
+    ) -> Result<(Option<OwnedMutexGuard<()>>, OwnedMutexGuard<()>), Outcome> {
+        let repository = &job.repository;
+        // Always in this order, so that no two jobs wait for each other.
+        let tag = job.tag.as_ref().map(|tag| self.tags.of((repository.clone(), tag.clone())));
+        let tag = match tag {
+            Some(tag) => Some(hold(tag, slot, WaitsFor::SameTag).await?),
+            None => None,
+        };
+        let image = self.images.of((repository.clone(), job.digest));
+        Ok((tag, hold(image, slot, WaitsFor::SameImage).await?))
     }
 }
 

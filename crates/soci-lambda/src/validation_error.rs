@@ -115,7 +115,9 @@ mod tests {
         match EcrEvent::parse(event.as_bytes(), MAX_EVENT_BYTES) {
             Err(error) => validation_error(&error),
             Ok(EcrEvent::Ignored(ignored)) => other_event_error(&ignored),
-            Ok(EcrEvent::Push(_)) => panic!("nothing is wrong with {event}"),
+            Ok(EcrEvent::Push(_) | EcrEvent::Deletion(_)) => {
+                panic!("nothing is wrong with {event}")
+            }
         }
     }
 

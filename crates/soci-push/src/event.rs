@@ -13,10 +13,13 @@ use soci_oci::{Algorithm, Digest, Repository, Tag};
 use soci_text::clip;
 
 pub use fields::{FieldProblem, Problem};
-pub use kind::{ACTION, DETAIL_TYPE, EventKind, EventTypes, EventTypesError, Ignored, RESULT};
+pub use kind::{
+    ACTION, DELETION, DETAIL_TYPE, EventKind, EventTypes, EventTypesError, Ignored, RESULT,
+};
 pub use names::{
     AccountId, AccountIdError, EventId, EventIdError, Region, RegionError, registry_host,
 };
+pub(crate) use skip::why_not_tag;
 pub use skip::{Skip, why_not};
 pub use time::{Timestamp, TimestampError};
 
@@ -64,11 +67,28 @@ pub struct PushEvent {
     pub artifact_media_type: Option<String>,
 }
 
+/// An image was deleted from a repository of ECR, or a tag of one: by somebody, or by a lifecycle policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletionEvent {
+    /// The event's identifier. EventBridge always gives one; a repeated delivery repeats it.
+    pub id: Option<EventId>,
+    /// When it happened. EventBridge always tells.
+    pub time: Option<Timestamp>,
+    /// The repository, at the host that [`registry_host`] gives.
+    pub repository: Repository,
+    /// SHA-256 digest of the manifest or image index.
+    pub digest: Digest,
+    /// The tag that went; `None` if only a digest named it.
+    pub tag: Option<Tag>,
+}
+
 /// An event that has been understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EcrEvent {
     /// Something has come into a repository.
     Push(Box<PushEvent>),
+    /// Something was deleted from one.
+    Deletion(Box<DeletionEvent>),
     /// Something else happened.
     Ignored(Ignored),
 }
@@ -111,7 +131,7 @@ impl EcrEvent {
     /// Unknown fields are ignored.
     ///
     /// An event of another source or type, or of what did not succeed, is [`Ignored`], whatever else
-    /// it holds.
+    /// it holds. So is a deletion that does not say of what: nothing is lost by it but a result that stays.
     pub fn parse(bytes: &[u8], max_bytes: usize) -> Result<Self, EventError> {
         let text = text_within(bytes, max_bytes)?;
         let mut event = Fields::read(text, "", &FIELDS).map_err(EventError::Json)?;
@@ -134,7 +154,16 @@ impl EcrEvent {
         for success in rules.successes {
             let found = detail.text(success.member);
             if let Some(other) = found.filter(|found| found != success.value) {
-                return Ok(Self::Ignored((success.otherwise)(clip(&other))));
+                let is_deletion =
+                    kind == EventKind::Push && success.member == "action-type" && other == DELETION;
+                let ignored = Self::Ignored((success.otherwise)(clip(&other)));
+                if is_deletion && detail.text("result").as_deref() == Some(RESULT) {
+                    let deletion = DeletionEvent::read(event, detail);
+                    return Ok(
+                        deletion.map_or(ignored, |deletion| Self::Deletion(Box::new(deletion)))
+                    );
+                }
+                return Ok(ignored);
             }
         }
         if rules.may_lack_digest && object.is_some() && !detail.is_given("image-digest") {
@@ -230,6 +259,15 @@ impl PushEvent {
             }
             _ => Err(EventError::Fields(problems)),
         }
+    }
+}
+
+impl DeletionEvent {
+    /// Reads what has the members of a push; `None` if one is missing or wrong.
+    fn read(event: Fields<'_>, detail: Fields<'_>) -> Option<Self> {
+        let PushEvent { id, time, repository, digest, tag, .. } =
+            PushEvent::read(EventKind::Push, event, detail).ok()?;
+        Some(Self { id, time, repository, digest, tag })
     }
 }
 

@@ -28,6 +28,10 @@
 //!
 //! A queue also holds what others put there: EventBridge events, where a rule targets the queue or
 //! an archive replays, and Lambda's records of failed invocations, with one of these inside.
+//!
+//! That the result of an image is to be removed has no job: the event of its deletion is the message, as EventBridge wrote
+//! it. A release that does not know of removals takes it for what it always was, an event of something else than a push,
+//! and is done with it. A job of another kind it would index, or have as a dead letter.
 
 use serde_json::{Map, Value};
 use soci_oci::{Digest, Repository, Tag};
@@ -35,7 +39,8 @@ use soci_text::clip;
 
 use crate::event::fields::{Fields, Listed, TextError, from_str, text_within};
 use crate::event::{
-    EVENT_ID, EcrEvent, EventError, EventId, FieldProblem, Ignored, PushEvent, Timestamp,
+    DeletionEvent, EVENT_ID, EcrEvent, EventError, EventId, FieldProblem, Ignored, PushEvent,
+    Timestamp,
 };
 
 /// The version of the format that is written and read.
@@ -96,6 +101,8 @@ pub enum MessageContent {
     Job(JobMessage),
     /// An event of a push. Nobody has filtered it.
     Push(Box<PushEvent>),
+    /// An event of a deletion. Nobody has filtered it.
+    Deletion(Box<DeletionEvent>),
     /// An event of something else.
     Ignored(Ignored),
 }
@@ -230,6 +237,7 @@ impl JobMessage {
             } else if message.has("detail-type") {
                 match EcrEvent::parse(text.as_bytes(), limits.max_bytes)? {
                     EcrEvent::Push(push) => MessageContent::Push(push),
+                    EcrEvent::Deletion(deletion) => MessageContent::Deletion(deletion),
                     EcrEvent::Ignored(ignored) => MessageContent::Ignored(ignored),
                 }
             } else {

@@ -11,7 +11,7 @@ pub mod job;
 
 mod push_rules;
 
-pub use event::{EcrEvent, EventError, EventTypes, PushEvent, Skip, why_not};
+pub use event::{DeletionEvent, EcrEvent, EventError, EventTypes, PushEvent, Skip, why_not};
 pub use filter::{TagFilter, TagFilters};
 pub use job::{JobError, JobMessage};
 pub use push_rules::{Job, PushRules, SkippedPush, Task, understand};

@@ -14,7 +14,9 @@ use std::fmt;
 use soci_manifest::Version;
 use soci_oci::{Digest, Repository, Tag};
 
-use crate::event::{EventId, EventTypes, Ignored, PushEvent, Timestamp};
+use crate::event::{
+    DELETION, DeletionEvent, EventId, EventTypes, Ignored, PushEvent, Timestamp, why_not_tag,
+};
 use crate::filter::{TagFilter, TagFilters};
 use crate::job::{JobError, JobMessage, MessageContent, MessageLimits};
 use crate::{Skip, why_not};
@@ -30,6 +32,8 @@ pub struct PushRules {
     pub filters: TagFilters,
     /// Of which events. Those of other kinds tell of no work, whatever the filters say.
     pub event_types: EventTypes,
+    /// Whether the result of an image goes when the image does. Otherwise a deletion tells of no work.
+    pub remove_results: bool,
 }
 
 impl PushRules {
@@ -49,9 +53,25 @@ impl PushRules {
             tag: tag.cloned(),
         })
     }
+
+    /// The first filter that wants the image whose deletion it is, or why it is no work. Its own results are among what is
+    /// deleted, and what belongs to an image: these have no result.
+    pub fn judge_deletion(&self, deletion: &DeletionEvent) -> Result<&TagFilter, SkippedPush> {
+        if !self.remove_results {
+            return Err(SkippedPush::deletion());
+        }
+        let (name, tag) = (deletion.repository.name(), deletion.tag.as_ref());
+        if let Some(skip) = why_not_tag(tag, self.version, &self.output_suffix) {
+            return Err(SkippedPush::Skip(skip));
+        }
+        self.filters.matching(name, tag).ok_or_else(|| SkippedPush::Unmatched {
+            repository: name.to_owned(),
+            tag: tag.cloned(),
+        })
+    }
 }
 
-/// An image to index.
+/// An image to index, or whose result is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Where it is.
@@ -71,11 +91,13 @@ pub struct Job {
 pub enum Task {
     /// To index an image.
     Index(Job),
+    /// To remove the result of an image that was deleted.
+    Remove(Job),
     /// Nothing that would be work.
     Skip {
         /// Why it is none.
         why: SkippedPush,
-        /// What was pushed, if it is about a push.
+        /// What was pushed, or deleted, if it is about that.
         pushed: Option<Job>,
     },
 }
@@ -98,6 +120,11 @@ pub enum SkippedPush {
 }
 
 impl SkippedPush {
+    /// A deletion, where results are not removed.
+    pub fn deletion() -> Self {
+        Self::Ignored(Ignored::Action(DELETION.to_owned()))
+    }
+
     /// Short stable name for counters: lower case, words joined by hyphens.
     pub fn label(&self) -> &'static str {
         match self {
@@ -131,6 +158,12 @@ pub fn understand(body: &[u8], rules: &PushRules) -> Result<Task, JobError> {
             Ok(_) => Task::Index((&*push).into()),
             Err(why) => Task::Skip { why, pushed: Some((&*push).into()) },
         },
+        MessageContent::Deletion(deletion) => match rules.judge_deletion(&deletion) {
+            Ok(_) => Task::Remove((*deletion).into()),
+            // Where results are not removed it is an event like any other of something else.
+            Err(why @ SkippedPush::Ignored(_)) => Task::Skip { why, pushed: None },
+            Err(why) => Task::Skip { why, pushed: Some((*deletion).into()) },
+        },
         MessageContent::Ignored(ignored) => {
             Task::Skip { why: SkippedPush::Ignored(ignored), pushed: None }
         }
@@ -153,5 +186,12 @@ impl From<&PushEvent> for Job {
             event_id: push.id.clone(),
             since: push.time,
         }
+    }
+}
+
+impl From<DeletionEvent> for Job {
+    fn from(deletion: DeletionEvent) -> Self {
+        let DeletionEvent { id, time, repository, digest, tag } = deletion;
+        Self { repository, digest, tag, event_id: id, since: time }
     }
 }

@@ -58,6 +58,11 @@ impl<S: RepositoryOpener> Handler for IndexHandler<S> {
     ) -> Outcome {
         let asked = match understand(message.body.as_bytes(), &self.rules) {
             Ok(Task::Index(asked)) => asked,
+            // How that ends is nothing of an image that somebody waits for, so nobody is told which it is.
+            Ok(Task::Remove(asked)) => {
+                record(&asked);
+                return self.runner.remove_in(slot, &asked).await;
+            }
             Ok(Task::Skip { why, pushed }) => {
                 if let Some(pushed) = &pushed {
                     record(pushed);

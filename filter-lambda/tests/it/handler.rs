@@ -238,6 +238,44 @@ async fn images_that_come_without_a_push_are_sent_where_they_are_wanted() {
 }
 
 #[tokio::test]
+async fn a_deletion_goes_to_the_queue_as_it_is_only_where_results_are_removed() {
+    let mut deletion = event("team/app", "v1", manifest(1).digest);
+    deletion["detail"]["action-type"] = json!("DELETE");
+    let off = world([Works; 3], Vec::new());
+    let response = handle(&off, &deletion).await.unwrap();
+    let expected = "The event's 'detail.action-type' must be 'PUSH'";
+    assert_eq!((response.status_code, &*response.body), (400, expected));
+    assert!(off.queue.messages().is_empty());
+
+    let removing = |mood| {
+        let mut world = world([mood, Fails, Fails], Vec::new());
+        world.handler.rules.remove_results = true;
+        world
+    };
+    let on = removing(Works);
+    let response = handle(&on, &deletion).await.unwrap();
+    assert_eq!(response.status_code, 200);
+    assert!(response.body.contains("removal of the result of image \"team/app:v1\""));
+    let message = queued(&on);
+    // What has not the option takes it for an event of something else.
+    assert_eq!(message.body, deletion.to_string());
+    assert_eq!(message.group.unwrap().as_str(), "team/app");
+    assert!(!on.enqueued.text().is_empty(), "a worker that sleeps is woken");
+    assert!(handle(&removing(Fails), &deletion).await.is_err(), "it is repeated");
+
+    for (repository, tag) in [("team/app", "v1-soci"), ("other", "2"), ("team/app", "")] {
+        let on = removing(Works);
+        let mut deletion = deletion.clone();
+        deletion["detail"]["repository-name"] = json!(repository);
+        deletion["detail"]["image-tag"] = json!(tag);
+        let response = handle(&on, &deletion).await.unwrap();
+        assert_eq!(response.status_code, 200);
+        assert!(response.body.starts_with("Skipping the deletion"), "{}", response.body);
+        assert!(on.queue.messages().is_empty(), "{repository}:{tag}");
+    }
+}
+
+#[tokio::test]
 async fn an_event_of_ecr_that_cannot_be_read_is_refused_and_kept() {
     let mut event = event("team/app", "v1", manifest(1).digest);
     event["detail"]["image-digest"] = json!("sha256:12");

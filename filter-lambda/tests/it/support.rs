@@ -144,6 +144,7 @@ pub(crate) fn world([queue, stored, small]: [Mood; 3], manifests: Vec<FetchedMan
         version: Version::V2,
         output_suffix: "-soci".to_owned(),
         event_types: soci_push::EventTypes::default(),
+        remove_results: false,
     };
     let dispatcher = Dispatcher { queue: queue.clone(), shortcut: Some(shortcut) };
     let lines = WrittenLines::default();

@@ -6,5 +6,6 @@ mod announcing;
 mod batch;
 mod direct;
 mod process;
+mod removal;
 mod settling;
 mod support;

@@ -64,6 +64,7 @@ pub(crate) async fn world_of(
             output_suffix: "-soci".to_owned(),
             filters: "*:*".parse().unwrap(),
             event_types: soci_push::EventTypes::default(),
+            remove_results: false,
         },
         runner: Runner::new(RegistryOpener::new(client, Some(endpoint)), options),
         queue: live.clone(),

@@ -126,6 +126,7 @@ pub(super) fn push_rules(work: &WorkArgs, filter: &[TagFilter]) -> PushRules {
         output_suffix: work.tag_suffix.clone(),
         filters: TagFilters::or_all(filter.to_vec()),
         event_types: EventTypes::default(),
+        remove_results: false,
     }
 }
 

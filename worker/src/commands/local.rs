@@ -232,6 +232,7 @@ fn rules(args: &LocalArgs) -> PushRules {
         output_suffix: suffix(args),
         filters: TagFilters::or_all(args.filter.clone()),
         event_types: soci_push::EventTypes::default(),
+        remove_results: false,
     }
 }
 

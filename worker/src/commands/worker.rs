@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use soci_announce::{Destination, LossLines, OutboxLimits, OutboxObserver, Outboxes};
+use soci_aws::ecr::EcrApi;
 use soci_aws::{CloudWatch, EcrCredentials, EventBus, SqsQueue};
 use soci_indexer::{Budget, Options, OutputTag, Reuse};
-use soci_jobs::{RateLimiter, RegistryOpener, Runner};
+use soci_jobs::{RateLimiter, RegistryOpener, Remover, Runner};
 use soci_logs::EmfLines;
 use soci_registry::Client;
 use soci_service::consumer::{ConsumerSettings, Queues};
@@ -126,6 +127,7 @@ async fn serve(config: WorkerConfig) -> anyhow::Result<()> {
         index_version = ?config.index.settings.version,
         filters = %config.index.filters,
         event_types = %config.index.event_types,
+        remove_results = config.index.remove_results,
         webhook = config.webhook.is_some(),
         event_bus = config.event_bus.as_ref().map(soci_aws::EventBusName::as_str),
         "worker started"
@@ -194,8 +196,10 @@ fn handler(
         reuse: Reuse::new(index.reuse),
         ..Options::default()
     };
-    Ok(IndexHandler {
-        rules: index.push_rules(),
-        runner: Runner::new(RegistryOpener::new(client, endpoint), options),
-    })
+    let opener = RegistryOpener::new(client, endpoint);
+    let mut runner = Runner::new(opener.clone(), options);
+    if index.remove_results {
+        runner = runner.with_remover(Remover::new(opener, Arc::new(EcrApi::new(sdk))));
+    }
+    Ok(IndexHandler { rules: index.push_rules(), runner })
 }

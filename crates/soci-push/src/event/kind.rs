@@ -31,6 +31,9 @@ pub const DETAIL_TYPE: &str = "ECR Image Action";
 /// `detail.action-type` of a push.
 pub const ACTION: &str = "PUSH";
 
+/// `detail.action-type` of a deletion, of an image or of a tag of one.
+pub const DELETION: &str = "DELETE";
+
 /// `detail.result` of an action that was carried out.
 pub const RESULT: &str = "SUCCESS";
 

@@ -113,24 +113,38 @@ impl fmt::Display for Skip {
 ///
 /// The event's media types are optional, so `None` promises nothing.
 pub fn why_not(event: &PushEvent, version: Version, output_suffix: &str) -> Option<Skip> {
-    if let Some(tag) = &event.tag
-        && !output_suffix.is_empty()
-        && tag.as_str().ends_with(output_suffix)
-    {
-        return Some(Skip::OutputTag { tag: tag.clone(), suffix: output_suffix.to_owned() });
+    if let Some(skip) = is_output(event.tag.as_ref(), output_suffix) {
+        return Some(skip);
     }
     // The artifact's type first: a manifest's own is mostly that of any OCI manifest.
     let media_types = [&event.artifact_media_type, &event.manifest_media_type];
     if let Some(skip) = media_types.into_iter().flatten().find_map(|given| by_media_type(given)) {
         return Some(skip);
     }
-    match &event.tag {
+    why_not_tag(event.tag.as_ref(), version, output_suffix)
+}
+
+/// The same where only a tag is known, or that there is none.
+pub(crate) fn why_not_tag(
+    tag: Option<&Tag>,
+    version: Version,
+    output_suffix: &str,
+) -> Option<Skip> {
+    if let Some(skip) = is_output(tag, output_suffix) {
+        return Some(skip);
+    }
+    match tag {
         Some(tag) if is_referrers_tag(tag.as_str()) => {
             Some(Skip::ReferrersTag { tag: tag.clone() })
         }
         None if version == Version::V2 => Some(Skip::Untagged),
         _ => None,
     }
+}
+
+fn is_output(tag: Option<&Tag>, suffix: &str) -> Option<Skip> {
+    let tag = tag.filter(|tag| !suffix.is_empty() && tag.as_str().ends_with(suffix))?;
+    Some(Skip::OutputTag { tag: tag.clone(), suffix: suffix.to_owned() })
 }
 
 /// What a media type says that an image's does not. Case and parameters make no difference

@@ -77,7 +77,7 @@ fn parse(event: &Value) -> Result<EcrEvent, EventError> {
 fn push(event: &Value) -> PushEvent {
     match parse(event).unwrap() {
         EcrEvent::Push(push) => *push,
-        EcrEvent::Ignored(ignored) => panic!("{ignored}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -240,6 +240,35 @@ fn media_types_are_kept_and_unknown_fields_ignored() {
         Some("application/vnd.oci.image.index.v1+json")
     );
     assert_eq!(push.artifact_media_type.as_deref(), Some("a/b; c=d"));
+}
+
+#[test]
+fn a_deletion_that_succeeded_is_read_and_any_other_is_ignored() {
+    let mut event = sample();
+    event["detail"]["action-type"] = json!("DELETE");
+    let EcrEvent::Deletion(deletion) = parse(&event).unwrap() else { panic!() };
+    let push = push(&sample());
+    assert_eq!((deletion.id, deletion.time), (push.id, push.time));
+    assert_eq!(
+        (deletion.repository, deletion.digest, deletion.tag),
+        (push.repository, push.digest, push.tag)
+    );
+    let ignored = EcrEvent::Ignored(Ignored::Action("DELETE".to_owned()));
+    for (pointer, other) in [
+        ("/detail/result", json!("FAILURE")),
+        ("/detail/result", Value::Null),
+        ("/detail/image-digest", Value::Null),
+        ("/detail/image-tag", json!("-")),
+        ("/detail/repository-name", json!("App")),
+        ("/account", json!("1")),
+    ] {
+        let mut event = event.clone();
+        *event.pointer_mut(pointer).unwrap() = other;
+        assert_eq!(parse(&event).unwrap(), ignored, "{pointer}");
+    }
+    event["detail"].as_object_mut().unwrap().remove("image-tag");
+    let EcrEvent::Deletion(untagged) = parse(&event).unwrap() else { panic!() };
+    assert_eq!(untagged.tag, None);
 }
 
 #[test]

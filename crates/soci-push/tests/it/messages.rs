@@ -25,7 +25,7 @@ fn pushed(repository: &str, tag: &str) -> PushEvent {
     });
     match EcrEvent::parse(event.to_string().as_bytes(), MAX_EVENT_BYTES).unwrap() {
         EcrEvent::Push(push) => *push,
-        EcrEvent::Ignored(ignored) => panic!("{ignored}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -34,6 +34,7 @@ fn rules(version: Version) -> PushRules {
         output_suffix: "-soci".to_owned(),
         filters: "team/*:*".parse().unwrap(),
         event_types: EventTypes::default(),
+        remove_results: false,
     }
 }
 
@@ -45,7 +46,7 @@ fn nothing(version: Version, changes: &[(&str, &str)]) -> SkippedPush {
     }
     match understand(event.to_string().as_bytes(), &rules(version)).unwrap() {
         Task::Skip { why, .. } => why,
-        Task::Index(job) => panic!("{job:?}"),
+        Task::Index(job) | Task::Remove(job) => panic!("{job:?}"),
     }
 }
 
@@ -160,7 +161,7 @@ fn results_that_are_replicated_are_no_work() {
             event["detail"]["image-tag"] = tag.into();
             match understand(event.to_string().as_bytes(), &every()).unwrap() {
                 Task::Skip { why, .. } => assert_eq!(why.label(), label),
-                Task::Index(job) => panic!("{job:?}"),
+                Task::Index(job) | Task::Remove(job) => panic!("{job:?}"),
             }
         }
         let mut event = arrival(kind);
@@ -179,7 +180,7 @@ fn a_push_that_is_no_work_is_named_all_the_same() {
             Task::Skip { pushed, .. } => {
                 pushed.map(|job| (job.repository.name().to_owned(), job.tag))
             }
-            Task::Index(job) => panic!("{job:?}"),
+            Task::Index(job) | Task::Remove(job) => panic!("{job:?}"),
         }
     };
     assert_eq!(named("image-tag", ""), Some(("team/app".to_owned(), None)));
@@ -215,5 +216,37 @@ fn without_filters_every_image_is_wanted() {
 fn what_is_not_understood_is_a_permanent_error() {
     for bytes in [&b""[..], b"{}", b"\xff", br#"{"v":2}"#] {
         assert!(understand(bytes, &rules(Version::V2)).unwrap_err().is_permanent());
+    }
+}
+
+#[test]
+fn a_deletion_is_work_only_where_results_are_removed_and_of_what_has_one() {
+    let told = |rules: &PushRules, tag: Option<&str>| {
+        let mut event = event();
+        event["detail"]["action-type"] = "DELETE".into();
+        event["detail"]["image-tag"] = tag.into();
+        understand(event.to_string().as_bytes(), rules).unwrap()
+    };
+    let label = |task: Task| match task {
+        Task::Skip { why, .. } => why.label(),
+        Task::Remove(_) => "removal",
+        Task::Index(job) => panic!("nothing is indexed: {job:?}"),
+    };
+    for version in [Version::V1, Version::V2] {
+        let off = rules(version);
+        let on = PushRules { remove_results: true, ..off.clone() };
+        let Task::Remove(job) = told(&on, Some("1.0")) else { panic!() };
+        let Task::Index(pushed) = understand(event().to_string().as_bytes(), &off).unwrap() else {
+            panic!()
+        };
+        assert_eq!(job, pushed, "the same image");
+        assert_eq!(label(told(&off, Some("1.0"))), "other-event");
+        assert_eq!(label(told(&on, Some("1.0-soci"))), "output-tag");
+        let hex = "0123456789abcdef".repeat(4);
+        assert_eq!(label(told(&on, Some(&format!("sha256-{hex}.sig")))), "referrers-tag");
+        let untagged = if version == Version::V2 { "untagged" } else { "removal" };
+        assert_eq!(label(told(&on, None)), untagged);
+        let other = PushRules { filters: "other:*".parse().unwrap(), ..on };
+        assert_eq!(label(told(&other, Some("1.0"))), "no-filter-matches");
     }
 }

@@ -103,7 +103,8 @@ fn job(body: &[u8]) -> Option<JobMessage> {
     match JobMessage::parse(body, MessageLimits::DEFAULT).ok()?.content {
         MessageContent::Job(job) => Some(job),
         MessageContent::Push(push) => Some(JobMessage::from_push(&push, Timestamp::default())),
-        MessageContent::Ignored(_) => None,
+        // What would be removed is no image that waits for an index.
+        MessageContent::Deletion(_) | MessageContent::Ignored(_) => None,
     }
 }
 

@@ -66,6 +66,7 @@ impl Setup {
             output_suffix: "-soci".to_owned(),
             filters: TagFilters::or_all(Vec::new()),
             event_types: soci_push::EventTypes::default(),
+            remove_results: false,
         };
         let runner = Runner::new(RegistryOpener::new(registry.client(), None), options);
         Self { registry, handler: IndexHandler { rules, runner }, seen: Arc::default() }
@@ -166,6 +167,52 @@ async fn a_push_that_is_no_work_is_skipped_without_a_request() {
     assert_eq!(span["digest"], image().digest().to_string());
     assert_eq!(span["tag"], "1-soci");
     assert!(setup.told().is_empty() && setup.registry.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_deletion_removes_the_result_without_a_word_of_an_image_and_only_if_that_is_wanted() {
+    /// Knows of no tags, as of results that are gone.
+    #[derive(Debug)]
+    struct Nothing;
+    impl soci_registry::OwnApi for Nothing {
+        fn tags_of<'a>(
+            &'a self,
+            _: &'a soci_oci::Repository,
+            _: &'a [Digest],
+        ) -> soci_registry::OwnApiFuture<'a, Vec<(Digest, Vec<soci_oci::Tag>)>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+        fn delete<'a>(
+            &'a self,
+            _: &'a soci_oci::Repository,
+            _: &'a [(Digest, Vec<soci_oci::Tag>)],
+        ) -> soci_registry::OwnApiFuture<'a, Vec<(Digest, String)>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+    }
+    let mut setup = Setup::new().await;
+    let event = serde_json::json!({
+        "source": "aws.ecr", "detail-type": "ECR Image Action", "account": "123456789012",
+        "region": "eu-west-1", "detail": {
+            "action-type": "DELETE", "result": "SUCCESS", "repository-name": REPOSITORY,
+            "image-digest": image().digest().to_string(), "image-tag": "1",
+        },
+    });
+    let reason = |outcome: Outcome| match outcome {
+        Outcome::Skipped(why) => why.reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reason(setup.handle(&event.to_string()).await), "other-event");
+    assert!(setup.registry.requests().is_empty());
+    setup.handler.rules.remove_results = true;
+    let endpoint = format!("http://{}", setup.registry.host()).parse().unwrap();
+    let opener = RegistryOpener::new(setup.registry.client(), Some(endpoint));
+    let remover = soci_jobs::Remover::new(opener, Arc::new(Nothing));
+    setup.handler.runner = setup.handler.runner.clone().with_remover(remover);
+    assert_eq!(reason(setup.handle(&event.to_string()).await), "no-result");
+    image().put(&setup.registry, REPOSITORY, "1");
+    assert_eq!(reason(setup.handle(&event.to_string()).await), "image-back");
+    assert!(setup.told().is_empty(), "no image is begun");
 }
 
 #[tokio::test]

@@ -163,6 +163,7 @@ mod tests {
             output_suffix,
             filters: "*:*".parse().unwrap(),
             event_types: soci_push::EventTypes::default(),
+            remove_results: false,
         }
     }
 

@@ -69,6 +69,7 @@ fn job(
 ) -> Result<Result<JobMessage, SkippedPush>, EventError> {
     let push = match EcrEvent::parse(event.as_bytes(), MAX_EVENT_BYTES)? {
         EcrEvent::Push(push) => push,
+        EcrEvent::Deletion(_) => return Ok(Err(SkippedPush::deletion())),
         EcrEvent::Ignored(ignored) => return Ok(Err(SkippedPush::Ignored(ignored))),
     };
     if let Err(why) = rules.judge(&push) {
@@ -196,6 +197,7 @@ mod tests {
             output_suffix: "-soci".to_owned(),
             filters: filters.unwrap_or("*:*").parse().unwrap(),
             event_types: soci_push::EventTypes::default(),
+            remove_results: false,
         }
     }
 

@@ -91,6 +91,8 @@ fn understand(line: &[u8], rules: &PushRules) -> Result<Result<JobMessage, Skipp
     Ok(match JobMessage::parse(line, MessageLimits::DEFAULT)?.content {
         MessageContent::Job(job) => Ok(job),
         MessageContent::Ignored(ignored) => Err(SkippedPush::Ignored(ignored)),
+        // What was deleted long ago is for `prune`, which looks at all of a repository at once.
+        MessageContent::Deletion(_) => Err(SkippedPush::deletion()),
         MessageContent::Push(push) => {
             rules.judge(&push).map(|_| JobMessage::from_push(&push, enqueue::now()))
         }
@@ -174,6 +176,7 @@ mod tests {
             output_suffix: "-soci".to_owned(),
             filters: filters.parse().unwrap(),
             event_types: soci_push::EventTypes::default(),
+            remove_results: false,
         }
     }
 
