@@ -131,7 +131,7 @@ mod tests {
             ("/account", json!("12"), "the event's 'account' must be a valid AWS account ID"),
             ("/detail", json!(null), "the event's 'detail' must not be empty"),
             ("/detail", json!([]), "the event's 'detail' must be a JSON object literal"),
-            ("/detail/action-type", json!("DELETE"), ACTION),
+            ("/detail/action-type", json!("REPLICATE"), ACTION),
             ("/detail/result", json!("FAILURE"), RESULT),
             (
                 "/detail/repository-name",
