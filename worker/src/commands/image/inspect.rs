@@ -202,7 +202,7 @@ fn text(image: &str, found: &Found) -> String {
     let inspection = &found.inspection;
     let words = match outcome(inspection) {
         "nothing-to-index" => "gets no index",
-        "broken" => "has a broken index: `index` builds another",
+        "broken" => "has a broken index: `verify` says what is wrong with it",
         "indexed" => "is indexed",
         "partly-indexed" => "is indexed in part",
         _ => "is not indexed",
