@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use soci_indexer::{
-    ImageName, Options, RemoteRepository, Report, Reuse, ReuseScope, ZtocSource, index_image,
-    index_image_to,
+    ImageName, Options, OutputTag, RemoteRepository, Report, Reuse, ReuseScope, ZtocSource,
+    index_image, index_image_to,
 };
 use soci_manifest::{Generation, LayerDecision, SociIndexSettings, Version, format};
 use soci_oci::{Digest, TagOrDigest, media_type};
@@ -342,6 +342,21 @@ async fn nobody_learns_what_is_in_a_layer_that_they_do_not_have() {
     assert!(error.to_string().contains("layer") || !error.is_transient(), "{error:?}");
     let secret = first.layers.iter().find(|layer| layer.digest == Digest::sha256_of(&secret.1));
     assert!(registry.blob(OTHER, &secret.unwrap().ztoc).is_none());
+}
+
+#[tokio::test]
+async fn a_result_with_a_name_of_its_own_is_found_among_a_thousand_tags() {
+    let registry = FakeRegistry::start().await;
+    let layers = ten_layers();
+    let options = options(Version::V2);
+    single(&layers).put(&registry, REPOSITORY, "1");
+    indexed(index(&registry, "1", &options).await);
+    for number in 0..1000 {
+        single(&layers[..1]).put(&registry, REPOSITORY, &format!("old-{number}"));
+    }
+    let output = OutputTag::Tag("fresh".parse().unwrap());
+    let report = indexed(index(&registry, "1", &Options { output, ..fresh(&options) }).await);
+    assert_eq!((counted(&report), report.bytes_read), ((0, 0, 10), 0));
 }
 
 #[tokio::test]

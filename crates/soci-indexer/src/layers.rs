@@ -174,7 +174,7 @@ pub(crate) async fn offers<S: ImageStore>(
     options: &Options,
 ) -> Offers {
     let suffix = match plan.version() {
-        Version::V1 => "",
+        Version::V1 => Some(""),
         Version::V2 => options.output.suffix(),
     };
     let wanted = Wanted { plan, layers: rest, near, suffix, documents };

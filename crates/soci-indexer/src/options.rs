@@ -39,6 +39,9 @@ impl From<Digest> for ImageName {
     }
 }
 
+/// What tags of converted images end with unless somebody says otherwise.
+pub(crate) const USUAL_SUFFIX: &str = "-soci";
+
 /// The tag of the converted image (V2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputTag {
@@ -49,11 +52,11 @@ pub enum OutputTag {
 }
 
 impl OutputTag {
-    /// What tags of results end with; empty where that is nothing.
-    pub(crate) fn suffix(&self) -> &str {
+    /// What tags of results end with, which may be nothing. None for a result that has a name of its own.
+    pub(crate) fn suffix(&self) -> Option<&str> {
         match self {
-            Self::Suffix(suffix) => suffix,
-            Self::Tag(_) => "",
+            Self::Suffix(suffix) => Some(suffix),
+            Self::Tag(_) => None,
         }
     }
 
@@ -117,7 +120,7 @@ impl Default for Options {
         Self {
             settings: SociIndexSettings::default(),
             platforms: Platforms::default(),
-            output: OutputTag::Suffix("-soci".to_owned()),
+            output: OutputTag::Suffix(USUAL_SUFFIX.to_owned()),
             force: false,
             follow_tag: false,
             ask_again_after: None,

@@ -46,7 +46,7 @@ use std::time::Duration;
 use soci_manifest::Version;
 use soci_oci::{Digest, Document, Tag, referrers};
 
-use crate::options::{ImageName, Options};
+use crate::options::{ImageName, Options, USUAL_SUFFIX};
 use crate::outlook::{MadeOf, made_of};
 use crate::remote::RemoteRepository;
 use content::Content;
@@ -73,7 +73,7 @@ impl Default for PruneSettings {
     /// What is older than a day: no job takes so long.
     fn default() -> Self {
         let older_than = Duration::from_hours(24);
-        Self { suffix: "-soci".to_owned(), older_than, unknown_age: false }
+        Self { suffix: USUAL_SUFFIX.to_owned(), older_than, unknown_age: false }
     }
 }
 

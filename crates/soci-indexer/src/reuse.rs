@@ -136,8 +136,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) layers: &'a [LayerToBuild],
     /// The tag whose neighbours are looked at: the result's (V2), or the image's (V1).
     pub(crate) near: Option<&'a Tag>,
-    /// What tags of results end with.
-    pub(crate) suffix: &'a str,
+    /// What tags of results end with; none if this result has a name of its own.
+    pub(crate) suffix: Option<&'a str>,
     /// Bytes of the image's own documents.
     pub(crate) documents: u64,
 }

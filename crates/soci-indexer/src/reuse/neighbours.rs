@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 
 use soci_oci::{Tag, referrers};
 
+use crate::options::USUAL_SUFFIX;
+
 /// Tags before the image's own that are tried.
 const BEFORE: usize = 6;
 
@@ -23,24 +25,32 @@ const AT_END: usize = 2;
 pub(super) struct Near<'a> {
     /// What they are to be near to. It is not one of them.
     pub(super) tag: Option<&'a Tag>,
-    /// What they end with, too.
-    pub(super) suffix: &'a str,
+    /// What they end with, too. Where that is not known, with what tags of results usually end, or if none does so, with
+    /// anything.
+    pub(super) suffix: Option<&'a str>,
 }
 
 impl Near<'_> {
     /// The nearest of `tags`, the most promising first.
     pub(super) fn of<'t>(&self, tags: &'t [Tag]) -> Vec<&'t Tag> {
         let own = self.tag.map(Tag::as_str);
+        let is_usual = |tag: &Tag| tag.as_str().ends_with(USUAL_SUFFIX);
+        let suffix = match self.suffix {
+            Some(suffix) => suffix,
+            None if tags.iter().any(is_usual) => USUAL_SUFFIX,
+            None => "",
+        };
+        let of = |tag: &'t str| tag.strip_suffix(suffix).filter(|base| !base.is_empty());
+        let base = |tag: &'t Tag| of(tag.as_str()).unwrap_or_default();
         let wanted: Vec<&Tag> = tags
             .iter()
-            .filter(|tag| Some(tag.as_str()) != own && self.base(tag.as_str()).is_some())
+            .filter(|tag| Some(tag.as_str()) != own && of(tag.as_str()).is_some())
             .filter(|tag| !referrers::is_tag(tag.as_str()))
             .collect();
         let mut sorted = wanted.clone();
-        let base = |tag: &Tag| self.base(tag.as_str()).unwrap_or_default().to_owned();
-        sorted.sort_by(|a, b| count_up(&base(a), &base(b)));
-        let own = own.and_then(|own| self.base(own)).unwrap_or_default();
-        let place = sorted.partition_point(|tag| count_up(&base(tag), own) == Ordering::Less);
+        sorted.sort_by(|a, b| count_up(base(a), base(b)));
+        let own = own.map(|own| own.strip_suffix(suffix).unwrap_or(own)).unwrap_or_default();
+        let place = sorted.partition_point(|tag| count_up(base(tag), own) == Ordering::Less);
         let (before, behind) = sorted.split_at(place);
         let mut before = before.iter().rev().take(BEFORE).copied();
         let mut behind = behind.iter().take(BEHIND).copied();
@@ -55,11 +65,6 @@ impl Near<'_> {
             }
         }
         near
-    }
-
-    /// A tag without the suffix.
-    fn base<'t>(&self, tag: &'t str) -> Option<&'t str> {
-        tag.strip_suffix(self.suffix).filter(|base| !base.is_empty())
     }
 }
 
@@ -101,10 +106,10 @@ mod tests {
         names.iter().map(|name| name.parse().unwrap()).collect()
     }
 
-    fn near(tag: &str, suffix: &str, names: &[&str]) -> Vec<String> {
+    fn near<'a>(tag: &str, suffix: impl Into<Option<&'a str>>, names: &[&str]) -> Vec<String> {
         let tag: Tag = tag.parse().unwrap();
         let tags = tags(names);
-        let near = Near { tag: Some(&tag), suffix }.of(&tags);
+        let near = Near { tag: Some(&tag), suffix: suffix.into() }.of(&tags);
         near.into_iter().map(ToString::to_string).collect()
     }
 
@@ -128,6 +133,13 @@ mod tests {
         let list = format!("sha256-{}", "a".repeat(64));
         assert_eq!(near("2", "", &["1", "2", &list, "3"]), ["1", "3"]);
         assert!(near("1-soci", "-soci", &["1", "2", "1-soci"]).is_empty());
+    }
+
+    #[test]
+    fn for_a_result_with_a_name_of_its_own_those_that_are_named_as_results_are_come_first() {
+        let listed = ["1", "1-soci", "2", "2-soci", "mine"];
+        assert_eq!(near("1.5", None, &listed), ["1-soci", "2-soci"]);
+        assert_eq!(near("fresh", None, &["a", "mine"]), ["a", "mine"]);
     }
 
     #[test]
