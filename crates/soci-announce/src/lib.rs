@@ -10,6 +10,8 @@ mod announcement;
 mod destination;
 mod losses;
 mod outbox;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use announcement::{Announcement, DETAIL_TYPE, ImageStatus, SCHEMA, SOURCE};
 pub use destination::{Delivering, DeliveryError, Destination};

@@ -5,11 +5,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use soci_announce::{Announcement, DeliveryError, Destination as _, ImageStatus, SCHEMA};
+use soci_announce::testing::announcement;
+use soci_announce::{Announcement, DeliveryError, Destination as _};
 use soci_webhook::{Webhook, WebhookSecret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+const ID: &str = "5f1d0c4f5be44d2e8a6f0b7f6f3f8a10";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A server that answers every request with the same bytes, or with none.
@@ -47,7 +49,7 @@ impl Server {
     async fn tell(&self) -> Result<(), DeliveryError> {
         let secret = SECRET.parse().unwrap();
         let webhook = Webhook::new(self.address.parse().unwrap(), secret, "soci-test/1").unwrap();
-        webhook.deliver(&announcement()).await
+        webhook.deliver(&announcement(ID)).await
     }
 
     fn requests(&self) -> Vec<String> {
@@ -71,27 +73,6 @@ fn header<'a>(head: &'a str, name: &str) -> &'a str {
     head.lines().find_map(line).unwrap_or_else(|| panic!("no {name} in {head}"))
 }
 
-fn announcement() -> Announcement {
-    Announcement {
-        schema: SCHEMA,
-        id: "5f1d0c4f5be44d2e8a6f0b7f6f3f8a10".to_owned(),
-        time: "2026-08-01T12:34:56Z".to_owned(),
-        status: ImageStatus::Skipped,
-        registry: "registry.example".to_owned(),
-        repository: "team/app".to_owned(),
-        tag: Some("1".to_owned()),
-        image_digest: format!("sha256:{}", "0".repeat(64)),
-        output_tag: None,
-        index_digest: None,
-        deploy: None,
-        soci_index_version: None,
-        reason: Some("artifact".to_owned()),
-        message: Some("größer".to_owned()),
-        bytes_read: 0,
-        seconds: 0.5,
-    }
-}
-
 const TAKEN: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 #[tokio::test]
@@ -103,9 +84,9 @@ async fn a_post_is_signed_over_what_is_sent() {
     assert!(head.starts_with("POST /hooks/hunter2?token=hunter3 HTTP/1.1\r\n"), "{head}");
     assert_eq!(header(head, "content-type"), "application/json");
     assert_eq!(header(head, "user-agent"), "soci-test/1");
-    assert_eq!(serde_json::from_str::<Announcement>(body).unwrap(), announcement());
+    assert_eq!(serde_json::from_str::<Announcement>(body).unwrap(), announcement(ID));
     let id = header(head, "webhook-id");
-    assert_eq!(id, announcement().id);
+    assert_eq!(id, announcement(ID).id);
     let seconds = header(head, "webhook-timestamp").parse().unwrap();
     let secret: WebhookSecret = SECRET.parse().unwrap();
     assert_eq!(header(head, "webhook-signature"), secret.sign(id, seconds, body.as_bytes()));
@@ -204,7 +185,7 @@ fn the_receiver_of_the_documentation_takes_what_is_signed_and_nothing_else() {
         return;
     }
     let secret: WebhookSecret = SECRET.parse().unwrap();
-    let (id, body) = (announcement().id, announcement().json());
+    let (id, body) = (announcement(ID).id, announcement(ID).json());
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let signature = secret.sign(&id, now, body.as_bytes());
     assert!(takes(SECRET, &id, now, &signature, &body));

@@ -4,8 +4,8 @@ use soci_logs::testing::WrittenLines;
 use tracing::subscriber::DefaultGuard;
 
 use super::*;
-use crate::announcement::{ImageStatus, SCHEMA};
 use crate::destination::Delivering;
+use crate::testing::announcement;
 
 /// What a destination answers.
 #[derive(Clone, Debug)]
@@ -99,27 +99,6 @@ fn passing() -> Answer {
 
 fn refused() -> Answer {
     Answer::Fails(DeliveryError::lasting("AccessDeniedException: no"))
-}
-
-fn announcement(id: &str) -> Announcement {
-    Announcement {
-        schema: SCHEMA,
-        id: id.to_owned(),
-        time: "2026-08-01T12:34:56Z".to_owned(),
-        status: ImageStatus::Skipped,
-        registry: "registry.example".to_owned(),
-        repository: "team/app".to_owned(),
-        tag: None,
-        image_digest: format!("sha256:{}", "0".repeat(64)),
-        output_tag: None,
-        index_digest: None,
-        deploy: None,
-        soci_index_version: None,
-        reason: Some("artifact".to_owned()),
-        message: Some("a chart".to_owned()),
-        bytes_read: 0,
-        seconds: 0.5,
-    }
 }
 
 fn log() -> (WrittenLines, DefaultGuard) {

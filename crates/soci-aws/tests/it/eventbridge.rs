@@ -4,34 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use soci_announce::testing::announcement;
 use soci_announce::{
-    Announcement, DeliveryEnd, Destination, ImageStatus, OutboxLimits, OutboxObserver, Outboxes,
-    SCHEMA,
+    Announcement, DeliveryEnd, Destination, OutboxLimits, OutboxObserver, Outboxes,
 };
 use soci_aws::EventBus;
 
 use crate::fake::{Answer, Fake, REGION};
-
-fn announcement() -> Announcement {
-    Announcement {
-        schema: SCHEMA,
-        id: "0".repeat(32),
-        time: "2026-08-01T12:34:56Z".to_owned(),
-        status: ImageStatus::Skipped,
-        registry: "registry.example".to_owned(),
-        repository: "team/app".to_owned(),
-        tag: Some("1".to_owned()),
-        image_digest: format!("sha256:{}", "0".repeat(64)),
-        output_tag: None,
-        index_digest: None,
-        deploy: None,
-        soci_index_version: None,
-        reason: Some("artifact".to_owned()),
-        message: Some("a \"chart\"".to_owned()),
-        bytes_read: 0,
-        seconds: 0.5,
-    }
-}
 
 fn bus(fake: &Fake, name: &str) -> EventBus {
     EventBus::new(&fake.config(), name.parse().unwrap())
@@ -49,14 +28,14 @@ fn not_taken(code: &str) -> Value {
 #[tokio::test]
 async fn an_event_says_whose_it_is_what_it_is_and_where_it_goes() {
     let fake = Fake::new(|_, _| Answer::Ok(taken()));
-    bus(&fake, "images").deliver(&announcement()).await.unwrap();
+    bus(&fake, "images").deliver(&announcement("1")).await.unwrap();
     let [call] = &fake.calls("PutEvents")[..] else { panic!("one call") };
     let [entry] = &call["Entries"].as_array().unwrap()[..] else { panic!("one event: {call}") };
     assert_eq!(entry["EventBusName"], "images");
     assert_eq!(entry["Source"], "soci-index-builder");
     assert_eq!(entry["DetailType"], "SOCI Image Ended");
     let detail: Announcement = serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap();
-    assert_eq!(detail, announcement());
+    assert_eq!(detail, announcement("1"));
 }
 
 #[tokio::test]
@@ -64,7 +43,7 @@ async fn a_bus_is_asked_in_the_region_that_its_arn_names() {
     let fake = Fake::new(|_, _| Answer::Ok(taken()));
     let arn = "arn:aws:events:us-east-2:123456789012:event-bus/images";
     for (name, region) in [("images", REGION), (arn, "us-east-2")] {
-        bus(&fake, name).deliver(&announcement()).await.unwrap();
+        bus(&fake, name).deliver(&announcement("1")).await.unwrap();
         let host = fake.hosts().pop().unwrap();
         assert_eq!(host, format!("events.{region}.amazonaws.com"));
         let call = fake.calls("PutEvents").pop().unwrap();
@@ -82,12 +61,12 @@ async fn an_answer_that_holds_a_failure_is_one() {
         ("NotAuthorizedForSourceException", false),
     ] {
         let fake = Fake::new(move |_, _| Answer::Ok(not_taken(code)));
-        let error = bus(&fake, "images").deliver(&announcement()).await.unwrap_err();
+        let error = bus(&fake, "images").deliver(&announcement("1")).await.unwrap_err();
         assert_eq!((error.transient, &*error.reason), (transient, &*format!("{code}: said so")));
         assert_eq!(fake.calls("PutEvents").len(), 1, "the outbox tries again, not the SDK");
     }
     let silent = Fake::new(|_, _| Answer::Ok(json!({"FailedEntryCount": 1, "Entries": [{}]})));
-    assert!(bus(&silent, "images").deliver(&announcement()).await.unwrap_err().transient);
+    assert!(bus(&silent, "images").deliver(&announcement("1")).await.unwrap_err().transient);
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,14 +79,14 @@ async fn a_call_that_fails_is_told_as_passing_or_not() {
         (400, "ResourceNotFoundException", false),
     ] {
         let fake = Fake::refusing(status, code);
-        let error = bus(&fake, "images").deliver(&announcement()).await.unwrap_err();
+        let error = bus(&fake, "images").deliver(&announcement("1")).await.unwrap_err();
         assert_eq!(error.transient, transient, "{code}: {error}");
         assert!(error.reason.contains(code), "{error}");
     }
     let away = Fake::new(|_, _| Answer::Unreachable);
-    assert!(bus(&away, "images").deliver(&announcement()).await.unwrap_err().transient);
+    assert!(bus(&away, "images").deliver(&announcement("1")).await.unwrap_err().transient);
     let proxy = Fake::new(|_, _| Answer::Html(502));
-    assert!(bus(&proxy, "images").deliver(&announcement()).await.unwrap_err().transient);
+    assert!(bus(&proxy, "images").deliver(&announcement("1")).await.unwrap_err().transient);
 }
 
 /// Counts what became of announcements.
@@ -136,7 +115,7 @@ async fn what_throttles_hangs_and_fails_in_part_takes_it_in_the_end() {
     let destination: Arc<dyn Destination> = Arc::new(bus(&fake, "images"));
     let observers: [Arc<dyn OutboxObserver>; 1] = [ends.clone()];
     let outboxes = Outboxes::to([destination], OutboxLimits::default(), &observers);
-    outboxes.send(&announcement());
+    outboxes.send(&announcement("1"));
     tokio::time::sleep(Duration::from_mins(10)).await;
     assert_eq!(*ends.0.lock().unwrap(), [DeliveryEnd::Delivered]);
 }

@@ -1,61 +1,22 @@
 //! What others are told of ended images, and that nobody waits for them.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use soci_announce::{Announcement, Delivering, DeliveryError, Destination, OutboxLimits, Outboxes};
+use soci_announce::testing::Bus;
+use soci_announce::{Announcement, DeliveryError};
 use soci_oci::Digest;
 
 use super::support::{Setup, send};
 
-/// Takes announcements, or does not.
-#[derive(Clone, Default)]
-struct Bus(Arc<Mutex<Taken>>);
-
-#[derive(Default)]
-struct Taken {
-    announcements: Vec<Announcement>,
-    refuses: Option<DeliveryError>,
-    hangs: bool,
-}
-
-impl Destination for Bus {
-    fn name(&self) -> &'static str {
-        "bus"
-    }
-
-    fn deliver<'a>(&'a self, announcement: &'a Announcement) -> Delivering<'a> {
-        Box::pin(async move {
-            if self.0.lock().unwrap().hangs {
-                std::future::pending::<()>().await;
-            }
-            let mut taken = self.0.lock().unwrap();
-            if let Some(error) = taken.refuses.clone() {
-                return Err(error);
-            }
-            taken.announcements.push(announcement.clone());
-            Ok(())
-        })
-    }
-}
-
-impl Bus {
-    fn outboxes(&self) -> Outboxes {
-        let destination: Arc<dyn Destination> = Arc::new(self.clone());
-        Outboxes::to([destination], OutboxLimits::default(), &[])
-    }
-
-    /// What was announced: status, digest of the image and reason.
-    fn told(&self) -> Vec<(String, String, Option<String>)> {
-        let taken = self.0.lock().unwrap();
-        let told = taken.announcements.iter().map(|one| {
-            let value: Value = serde_json::from_str(&one.json()).unwrap();
-            let status = value["status"].as_str().unwrap().to_owned();
-            (status, one.image_digest.clone(), one.reason.clone())
-        });
-        told.collect()
-    }
+/// What was announced: status, digest of the image and reason.
+fn told(bus: &Bus) -> Vec<(String, String, Option<String>)> {
+    let read = |one: &Announcement| {
+        let value: Value = serde_json::from_str(&one.json()).unwrap();
+        let status = value["status"].as_str().unwrap().to_owned();
+        (status, one.image_digest.clone(), one.reason.clone())
+    };
+    bus.announcements().iter().map(read).collect()
 }
 
 /// What is announced of a job with this message.
@@ -82,18 +43,18 @@ async fn every_end_is_announced_once_and_what_comes_again_is_not() {
         end("skipped", "done 3", Some("no-work")),
         end("failed", "reject 4", Some("bad")),
     ];
-    assert_eq!(bus.told(), first, "what failed in passing, and what is doubted, has not ended");
+    assert_eq!(told(&bus), first, "what failed in passing, and what is doubted, has not ended");
     // The second look is a minute later, and the tries go on for a day.
     service.until(12 * 3600).await;
-    assert_eq!(bus.told()[4..], [end("skipped", "gone 6", Some("image-gone"))]);
+    assert_eq!(told(&bus)[4..], [end("skipped", "gone 6", Some("image-gone"))]);
     service.until(25 * 3600).await;
-    let mut last = bus.told().split_off(5);
+    let mut last = told(&bus).split_off(5);
     last.sort();
     let mut expected =
         [end("failed", "fail 5", Some("weak")), end("failed", "panic 7", Some("panic"))];
     expected.sort();
     assert_eq!(last, expected);
-    let announcements = bus.0.lock().unwrap().announcements.clone();
+    let announcements = bus.announcements();
     let (built, failed) = (&announcements[0], &announcements[5]);
     assert_eq!((&*built.registry, &*built.repository), ("r.example", "app"));
     assert_eq!(built.deploy, Some(format!("r.example/app@{}", Digest::sha256_of(b"index"))));
@@ -114,7 +75,7 @@ async fn a_job_that_is_given_up_as_the_process_died_is_announced_with_its_image(
     }
     let service = setup.again().start();
     service.pass(3600).await;
-    assert_eq!(bus.told(), [end("failed", "poison", Some("process-ended"))]);
+    assert_eq!(told(&bus), [end("failed", "poison", Some("process-ended"))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +86,7 @@ async fn a_stop_announces_nothing_of_what_is_given_back() {
     let service = setup.start();
     service.pass(5).await;
     assert_eq!(service.end().await.given_back, 1);
-    assert_eq!(bus.told(), []);
+    assert_eq!(told(&bus), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,11 +106,11 @@ async fn jobs_end_alike_whatever_becomes_of_their_announcements() {
     let plain = ends(&Bus::default(), false).await;
     assert_eq!((plain.0.len(), plain.1, plain.2), (20, 0, 5));
     let (refusing, throttling, hanging) = (Bus::default(), Bus::default(), Bus::default());
-    refusing.0.lock().unwrap().refuses = Some(DeliveryError::lasting("no"));
-    throttling.0.lock().unwrap().refuses = Some(DeliveryError::passing("slow down"));
-    hanging.0.lock().unwrap().hangs = true;
+    refusing.refuse(DeliveryError::lasting("no"));
+    throttling.refuse(DeliveryError::passing("slow down"));
+    hanging.hang(true);
     for bus in [refusing, throttling, hanging] {
         assert_eq!(ends(&bus, true).await, plain);
-        assert_eq!(bus.told(), []);
+        assert_eq!(told(&bus), []);
     }
 }
