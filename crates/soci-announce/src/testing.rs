@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::announcement::{Announcement, ImageStatus, SCHEMA};
 use crate::destination::{Delivering, DeliveryError, Destination};
-use crate::outbox::{OutboxLimits, Outboxes};
 
 /// One of an image that was skipped.
 pub fn announcement(id: &str) -> Announcement {
@@ -43,12 +42,6 @@ struct Taken {
 impl Bus {
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap()
-    }
-
-    /// A box for it alone. To be called on a runtime.
-    pub fn outboxes(&self) -> Outboxes {
-        let destination: Arc<dyn Destination> = Arc::new(self.clone());
-        Outboxes::to([destination], OutboxLimits::default(), &[])
     }
 
     /// Refuses everything from now on.

@@ -1,10 +1,11 @@
 //! What others are told of ended images, and how long an invocation waits for that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_announce::testing::Bus;
-use soci_announce::{Announcement, DeliveryError};
+use soci_announce::{Announcement, DeliveryError, Destination, OutboxLimits, Outboxes};
 use soci_index_lambda::Answer;
 use soci_oci::Digest;
 use soci_queue::{Outgoing, history_attribute as history};
@@ -17,7 +18,8 @@ use crate::support::{World, event, invocation, job, message, records, world};
 /// A function that announces to `bus`.
 async fn world_of(bus: &Bus) -> World {
     let mut world = world().await;
-    world.handler.outboxes = bus.outboxes();
+    let destination: Arc<dyn Destination> = Arc::new(bus.clone());
+    world.handler.outboxes = Outboxes::to([destination], OutboxLimits::default(), &[]);
     world
 }
 

@@ -1,13 +1,19 @@
 //! What others are told of ended images, and that nobody waits for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use soci_announce::testing::Bus;
-use soci_announce::{Announcement, DeliveryError};
+use soci_announce::{Announcement, DeliveryError, Destination, OutboxLimits, Outboxes};
 use soci_oci::Digest;
 
 use super::support::{Setup, send};
+
+fn outboxes(bus: &Bus) -> Outboxes {
+    let destination: Arc<dyn Destination> = Arc::new(bus.clone());
+    Outboxes::to([destination], OutboxLimits::default(), &[])
+}
 
 /// What was announced: status, digest of the image and reason.
 fn told(bus: &Bus) -> Vec<(String, String, Option<String>)> {
@@ -26,7 +32,7 @@ fn end(status: &str, body: &str, reason: Option<&str>) -> (String, String, Optio
 }
 
 fn announcing(slots: usize, bus: &Bus) -> Setup {
-    Setup { outboxes: bus.outboxes(), ..Setup::slots(slots) }
+    Setup { outboxes: outboxes(bus), ..Setup::slots(slots) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,7 +71,7 @@ async fn every_end_is_announced_once_and_what_comes_again_is_not() {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_given_up_as_the_process_died_is_announced_with_its_image() {
     let bus = Bus::default();
-    let setup = Setup { outboxes: bus.outboxes(), ..Setup::as_deployed(1) };
+    let setup = Setup { outboxes: outboxes(&bus), ..Setup::as_deployed(1) };
     send(&setup.live, &["poison"]).await;
     for _ in 0..4 {
         let service = setup.again().start();
@@ -94,7 +100,7 @@ async fn jobs_end_alike_whatever_becomes_of_their_announcements() {
     let ends = async |bus: &Bus, announced: bool| {
         let mut setup = Setup::slots(2);
         if announced {
-            setup.outboxes = bus.outboxes();
+            setup.outboxes = outboxes(bus);
         }
         send(&setup.live, &["built 1", "done 2", "reject 3", "there 4"].repeat(5)).await;
         let service = setup.start();
