@@ -124,7 +124,7 @@ impl Handled {
         }
     }
 
-    /// What became of it, as log and metrics tell: in the worker's words ([`EndKind::label`]) where these fit, else
+    /// What became of it, as log and metrics tell: in the worker's words ([`JobEnd::label`]) where these fit, else
     /// `handed-over`, or, where a queue had to take it and did not, `stuck` if it can never be done and `left` if it can.
     pub fn label(&self) -> &'static str {
         match (self.end(), &self.outcome) {

@@ -34,6 +34,7 @@ mod list;
 mod options;
 mod outlook;
 mod output;
+mod output_tag;
 mod pipeline;
 mod prefetch;
 mod prune;
@@ -63,8 +64,9 @@ pub use inspect::{
 };
 pub use layout::{Layout, LayoutImage};
 pub use list::{ImageList, ListError, ListedImage, ListedState, list_images};
-pub use options::{ImageName, Options, OutputTag};
+pub use options::{ImageName, Options};
 pub use output::{OutputPlace, index_image_to};
+pub use output_tag::OutputTag;
 pub use pipeline::{PipelineError, build_ztoc};
 pub use prune::{
     Deleted, DeletedImage, Deleter, KeptResult, Leftover, LeftoverKind, Leftovers, ListedManifest,

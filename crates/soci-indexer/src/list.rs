@@ -13,7 +13,8 @@ use soci_registry::MANIFEST_LIMIT;
 
 use crate::error::{IndexError, StoreError};
 use crate::inspect::{Inspection, look_at};
-use crate::options::{ImageName, Options, OutputTag};
+use crate::options::{ImageName, Options};
+use crate::output_tag::OutputTag;
 use crate::prune::is_converted_image;
 use crate::remote::RemoteRepository;
 use crate::store::ImageStore as _;

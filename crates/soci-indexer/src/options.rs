@@ -9,6 +9,7 @@ use soci_oci::{Digest, Reference, Tag, TagOrDigest};
 
 use crate::budget::Budget;
 use crate::event::OnImageEvent;
+use crate::output_tag::{OutputTag, USUAL_SUFFIX};
 use crate::reuse::Reuse;
 
 /// Which image of a store. It is made from a [`Tag`], a [`Digest`], or the [`Reference`] of an image in a registry.
@@ -36,36 +37,6 @@ impl From<Tag> for ImageName {
 impl From<Digest> for ImageName {
     fn from(digest: Digest) -> Self {
         Self { target: TagOrDigest::Digest(digest), tag: None }
-    }
-}
-
-/// What tags of converted images end with unless somebody says otherwise.
-pub(crate) const USUAL_SUFFIX: &str = "-soci";
-
-/// The tag of the converted image (V2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutputTag {
-    /// The image's tag with this behind it. Empty replaces the image itself, which needs a tag.
-    Suffix(String),
-    /// This one.
-    Tag(Tag),
-}
-
-impl OutputTag {
-    /// What tags of results end with, which may be nothing. None for a result that has a name of its own.
-    pub(crate) fn suffix(&self) -> Option<&str> {
-        match self {
-            Self::Suffix(suffix) => Some(suffix),
-            Self::Tag(_) => None,
-        }
-    }
-
-    /// Whether an image's own tag ends as tags of results do.
-    pub(crate) fn is_of_result(&self, tag: Option<&Tag>) -> bool {
-        match (self, tag) {
-            (Self::Suffix(suffix), Some(tag)) => tag.as_str().ends_with(suffix.as_str()),
-            _ => false,
-        }
     }
 }
 

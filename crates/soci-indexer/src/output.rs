@@ -39,7 +39,8 @@ use crate::budget::Budget;
 use crate::error::{IndexError, StoreError};
 use crate::event::OnImageEvent;
 use crate::index::index_image;
-use crate::options::{ImageName, Options, OutputTag};
+use crate::options::{ImageName, Options};
+use crate::output_tag::OutputTag;
 use crate::report::Report;
 use crate::store::ImageStore;
 

@@ -46,8 +46,9 @@ use std::time::Duration;
 use soci_manifest::Version;
 use soci_oci::{Digest, Document, Tag, referrers};
 
-use crate::options::{ImageName, Options, USUAL_SUFFIX};
+use crate::options::{ImageName, Options};
 use crate::outlook::{MadeOf, made_of};
+use crate::output_tag::USUAL_SUFFIX;
 use crate::remote::RemoteRepository;
 use content::Content;
 pub use delete::{Deleted, Deleter, NotDeleted, RegistryDeleter, delete_leftovers};

@@ -19,7 +19,8 @@ use soci_oci::{Digest, Tag, TagOrDigest};
 use soci_registry::TagNames;
 
 use crate::error::IndexError;
-use crate::options::{ImageName, Options, OutputTag};
+use crate::options::{ImageName, Options};
+use crate::output_tag::OutputTag;
 use crate::store::ImageStore;
 
 /// A tag that has to name the image.

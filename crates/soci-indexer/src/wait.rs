@@ -25,7 +25,8 @@ use crate::error::{IndexError, StoreError};
 use crate::existing::usable;
 use crate::gather::{Gathered, gather};
 use crate::index::{output_tag, within};
-use crate::options::{ImageName, Options, OutputTag};
+use crate::options::{ImageName, Options};
+use crate::output_tag::OutputTag;
 use crate::referrers_lists;
 use crate::store::ImageStore;
 

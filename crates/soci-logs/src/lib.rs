@@ -156,7 +156,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
-    use crate::testing::WrittenLines;
+    use crate::testing::{WrittenLines, caught_by};
 
     fn logged(
         kind: impl FnOnce(JsonLines<WrittenLines>) -> JsonLines<WrittenLines>,
@@ -165,7 +165,8 @@ mod tests {
         let lines = WrittenLines::default();
         let layer = kind(JsonLines::new(lines.clone())).with_filter(LevelFilter::INFO);
         let subscriber = tracing_subscriber::registry().with(layer);
-        tracing::subscriber::with_default(subscriber, log);
+        let _guard = caught_by(subscriber);
+        log();
         lines.text()
     }
 

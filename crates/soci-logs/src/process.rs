@@ -89,13 +89,14 @@ fn may_be_said(metadata: &Metadata<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::JsonLines;
-    use crate::testing::WrittenLines;
+    use crate::testing::{WrittenLines, caught_by};
 
     /// What is logged by layers that ask for everything.
     fn logged(log: impl FnOnce()) -> String {
         let lines = WrittenLines::default();
         let layer = JsonLines::new(lines.clone()).boxed();
-        tracing::subscriber::with_default(capped(vec![layer]), log);
+        let _guard = caught_by(capped(vec![layer]));
+        log();
         lines.text()
     }
 

@@ -1,7 +1,7 @@
 //! Catches what is logged, for tests.
 
 use serde_json::Value;
-use soci_logs::testing::WrittenLines;
+use soci_logs::testing::{WrittenLines, caught_by};
 use tracing::subscriber::DefaultGuard;
 
 /// What was logged, one JSON object a line.
@@ -17,7 +17,7 @@ impl Log {
             .with_max_level(tracing::Level::TRACE)
             .with_writer(log.0.clone())
             .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        (log, caught_by(subscriber))
     }
 
     /// All of it.

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use soci_logs::testing::WrittenLines;
+use soci_logs::testing::{WrittenLines, caught_by};
 use tracing::subscriber::DefaultGuard;
 
 use super::*;
@@ -104,7 +104,7 @@ fn refused() -> Answer {
 fn log() -> (WrittenLines, DefaultGuard) {
     let lines = WrittenLines::default();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone()).finish();
-    (lines, tracing::subscriber::set_default(subscriber))
+    (lines, caught_by(subscriber))
 }
 
 const HOUR: Duration = Duration::from_hours(1);

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use soci_oci::{Tag, referrers};
 
-use crate::options::USUAL_SUFFIX;
+use crate::output_tag::USUAL_SUFFIX;
 
 /// Tags before the image's own that are tried.
 const BEFORE: usize = 6;

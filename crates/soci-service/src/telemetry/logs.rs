@@ -71,7 +71,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use soci_logs::testing::WrittenLines;
+    use soci_logs::testing::{WrittenLines, caught_by};
     use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
@@ -82,7 +82,8 @@ mod tests {
         let layer = layer(output, move || writer.clone(), false);
         let subscriber =
             tracing_subscriber::registry().with(layer.with_filter(filter("").unwrap()));
-        tracing::subscriber::with_default(subscriber, log);
+        let _guard = caught_by(subscriber);
+        log();
         lines.text()
     }
 

@@ -3,6 +3,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
 use http::{HeaderMap, StatusCode};
+use soci_logs::testing::caught_by;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -32,6 +33,11 @@ fn subscriber(provider: &SdkTracerProvider) -> impl tracing::Subscriber + Send +
     tracing_subscriber::registry().with(vec![layer(provider)])
 }
 
+fn under<S: tracing::Subscriber + Send + Sync + 'static>(subscriber: S, log: impl FnOnce()) {
+    let _guard = caught_by(subscriber);
+    log();
+}
+
 fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
@@ -40,7 +46,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 async fn a_job_arrives_as_a_trace_when_it_is_flushed() {
     let (base, mut received) = collector(StatusCode::OK).await;
     let provider = provider(&Otlp { endpoint: Some(base) }).unwrap();
-    tracing::subscriber::with_default(subscriber(&provider), || {
+    under(subscriber(&provider), || {
         let job = tracing::info_span!("job", repository = "r.example/team/app");
         job.in_scope(|| {
             tracing::info_span!("layer").in_scope(|| tracing::info!("a layer is done"));
@@ -64,7 +70,7 @@ async fn a_job_arrives_as_a_trace_when_it_is_flushed() {
 async fn jobs_are_traces_of_their_own() {
     let (base, mut received) = collector(StatusCode::OK).await;
     let provider = provider(&Otlp { endpoint: Some(format!("{base}/")) }).unwrap();
-    tracing::subscriber::with_default(subscriber(&provider), || {
+    under(subscriber(&provider), || {
         tracing::info_span!("job").in_scope(|| {});
         tracing::info_span!("job").in_scope(|| {});
     });
@@ -82,7 +88,7 @@ async fn a_collector_that_is_silent_holds_up_neither_jobs_nor_the_end() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     let provider = provider(&Otlp { endpoint: Some(base) }).unwrap();
     let started = Instant::now();
-    tracing::subscriber::with_default(subscriber(&provider), || {
+    under(subscriber(&provider), || {
         for _ in 0..10_000 {
             tracing::info_span!("job").in_scope(|| tracing::info!("more than the queue holds"));
         }
@@ -109,7 +115,7 @@ async fn traces_go_on_after_a_request_that_was_never_answered() {
     let provider = provider_with(&Otlp { endpoint }, Duration::from_millis(300)).unwrap();
     let subscriber = std::sync::Arc::new(subscriber(&provider));
     for name in ["first", "second"] {
-        tracing::subscriber::with_default(subscriber.clone(), || {
+        under(subscriber.clone(), || {
             tracing::info_span!("job", repository = name).in_scope(|| {});
         });
         let provider = provider.clone();
@@ -128,7 +134,7 @@ async fn traces_go_on_after_a_request_that_was_never_answered() {
 async fn a_collector_that_refuses_is_no_error_of_the_service() {
     let (base, mut received) = collector(StatusCode::FORBIDDEN).await;
     let provider = provider(&Otlp { endpoint: Some(base) }).unwrap();
-    tracing::subscriber::with_default(subscriber(&provider), || {
+    under(subscriber(&provider), || {
         tracing::info_span!("job").in_scope(|| {});
     });
     shut_down(provider, PATIENCE).await;
