@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use soci_indexer::{
-    ImageName, Options, OutputTag, RemoteRepository, Report, Reuse, ReuseScope, ZtocSource,
-    index_image, index_image_to,
+    ImageName, ImageStore as _, Options, OutputTag, RemoteRepository, Report, Reuse, ReuseScope,
+    ZtocSource, index_image, index_image_to,
 };
 use soci_manifest::{Generation, LayerDecision, SociIndexSettings, Version, format};
 use soci_oci::{Digest, TagOrDigest, media_type};
@@ -307,25 +307,58 @@ async fn images_that_come_at_once_read_a_layer_that_they_share_once() {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_layer_builds_it_if_the_first_one_fails() {
+async fn who_waits_for_a_layer_builds_it_when_the_first_one_ends_without() {
     let registry = FakeRegistry::start().await;
-    let layers = ten_layers();
-    let image = single(&layers);
+    let layer = gzip_layer(1, 60_000);
+    let digest = Digest::sha256_of(&layer.1).to_string();
+    let image = single(&[layer]);
     let options = options(Version::V2);
     for place in [REPOSITORY, OTHER] {
         image.put(&registry, place, "1");
     }
-    // The first repository lacks the last layer, so that its image fails in the middle.
-    registry.remove_blob(REPOSITORY, &Digest::sha256_of(&layers[9].1));
     let [here, there] = [REPOSITORY, OTHER]
         .map(|place| RemoteRepository::new(registry.client(), registry.repository(place)));
+    // The first one begins to read, and gets no answer.
+    let silence = Quirk::on(RequestKind::BlobGet, Effect::Silence);
+    let silence = registry.quirk(silence.path(format!("{REPOSITORY}/blobs/{digest}")).always());
     let of_tag = name("1");
-    let (failed, report) =
-        tokio::join!(index_image(&here, &of_tag, &options), index_image(&there, &of_tag, &options));
-    assert!(failed.is_err(), "{failed:?}");
-    let report = indexed(report);
-    assert_eq!(report.layers.len() + report.reused.len(), layers.len());
+    let mut first = Box::pin(index_image(&here, &of_tag, &options));
+    tokio::select! {
+        biased;
+        () = until(|| registry.acted(silence) > 0) => {}
+        end = &mut first => panic!("{end:?}"),
+    }
+    let mut second = Box::pin(index_image(&there, &of_tag, &options));
+    let asked = || registry.requests().into_iter().filter(|request| request.path.contains(OTHER));
+    tokio::select! {
+        biased;
+        () = until(|| asked().any(|request| request.path.ends_with("/tags/list"))) => {}
+        end = &mut second => panic!("{end:?}"),
+    }
+    // Time for many requests, in which the second one does not ask for the layer.
+    let tag = TagOrDigest::Tag("1".parse().unwrap());
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            looked = there.manifest(&tag) => drop(looked.unwrap()),
+            end = &mut first => panic!("{end:?}"),
+            end = &mut second => panic!("{end:?}"),
+        }
+    }
+    let reads = || asked().filter(|request| request.path.ends_with(&digest)).count();
+    assert_eq!(reads(), 0);
+    drop(first);
+    let report = indexed(second.await);
+    assert!(reads() > 0);
+    assert_eq!(counted(&report), (1, 0, 0));
     assert_eq!(report.index, full_build(&image, "1", &options).await.index);
+}
+
+/// Ends once `holds`, which other tasks see to.
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
