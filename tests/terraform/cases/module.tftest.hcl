@@ -61,6 +61,8 @@ run "every_parameter_arrives" {
     min_layer_size                     = "0"
     compatible_with                    = "0.16"
     prefetch                           = "auto"
+    reuse_ztocs                        = "process"
+    remove_results                     = true
     architecture                       = "arm64"
     index_lambda_max_image_size        = "256MiB"
     index_lambda_memory                = 3008
@@ -106,6 +108,8 @@ run "every_parameter_arrives" {
       MinLayerSize                    = "0"
       CompatibleWith                  = "0.16"
       Prefetch                        = "auto"
+      ReuseZtocs                      = "process"
+      RemoveResults                   = "true"
       Architecture                    = "arm64"
       IndexLambdaMaxImageSize         = "256MiB"
       IndexLambdaMemory               = "3008"
