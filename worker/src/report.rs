@@ -13,9 +13,12 @@ use soci_text::size;
 mod end;
 mod forecast;
 mod index;
+mod table;
 
 pub(crate) use end::{ImageResult, IndexEnd, IndexFailure, IndexResult, NothingToIndex};
 pub(crate) use forecast::{Forecast, Speed, Together};
+use table::Column::{Number, Text};
+pub(crate) use table::{Column, Table, table};
 
 fn prefetch_json(prefetch: &LayerPrefetch) -> Value {
     json!({
@@ -81,7 +84,15 @@ pub(crate) fn verify_text(image: &str, verification: &Verification) -> String {
             size(layer.bytes_fetched),
         ]
     });
-    let head = ["layer", "size", "ztoc", "spans", "files", "extracted", "fetched"];
+    let head = [
+        Text("layer"),
+        Number("size"),
+        Text("ztoc"),
+        Number("spans"),
+        Number("files"),
+        Number("extracted"),
+        Number("fetched"),
+    ];
     text.push_str(&table(head, rows));
     text.push_str(&fetched_text(verification));
     text.extend(verification.prefetch.iter().map(prefetch_text));
@@ -146,29 +157,6 @@ pub(crate) fn copy_text(place: &str, copied: &CopyReport) -> String {
     format!("{place}@{}\n", copied.digest)
 }
 
-/// Aligns columns, names to the left and the rest to the right.
-pub(crate) fn table<const COLUMNS: usize>(
-    head: [&str; COLUMNS],
-    rows: impl Iterator<Item = [String; COLUMNS]>,
-) -> String {
-    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    let mut text = String::new();
-    for row in &rows {
-        text.push(' ');
-        for (column, cell) in row.iter().enumerate() {
-            let width = rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-            let _ = if column == 0 {
-                write!(text, " {cell:<width$}")
-            } else {
-                write!(text, "  {cell:>width$}")
-            };
-        }
-        text.truncate(text.trim_end_matches(' ').len());
-        text.push('\n');
-    }
-    text
-}
-
 /// Prints one line.
 pub(crate) fn line(line: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{line}")
@@ -212,15 +200,4 @@ pub(crate) fn unprinted(error: &std::io::Error) -> u8 {
 /// Seconds to the millisecond.
 pub(crate) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["a".to_owned(), "10".to_owned()], ["bbb".to_owned(), "2".to_owned()]];
-        assert_eq!(table(["x", "y"], rows.into_iter()), "  x     y\n  a    10\n  bbb   2\n");
-    }
 }

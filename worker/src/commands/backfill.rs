@@ -18,6 +18,7 @@ use super::enqueue::{self, CommandOutput, Counts, Enqueuer, Sink, progress};
 use super::wake::{Waker, Waking};
 use crate::cli::BackfillArgs;
 use crate::process::told_to_stop;
+use crate::report::Column::{Number, Text};
 use crate::report::table;
 use crate::usage::usage;
 use estimate::Estimate;
@@ -271,7 +272,16 @@ impl Tally {
                 row.skipped.to_string(),
             ]
         });
-        let mut text = table(["repository", "images", "indexed", enqueued, "skipped"], rows);
+        let mut text = table(
+            [
+                Text("repository"),
+                Number("images"),
+                Number("indexed"),
+                Number(enqueued),
+                Text("skipped"),
+            ],
+            rows,
+        );
         if args.dry_run {
             text.push_str(&total.estimate().text());
             let _ = writeln!(text, "  nothing was enqueued");

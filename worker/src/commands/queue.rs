@@ -14,6 +14,7 @@ use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, Counts};
 use crate::cli::QueueArgs;
+use crate::report::Column::{Number, Text};
 use crate::report::table;
 use crate::usage::usage;
 
@@ -172,7 +173,17 @@ fn text(standings: &[Standing], now: SystemTime) -> String {
     if standings.is_empty() {
         return String::new();
     }
-    let mut text = table(["queue", "name", "visible", "in flight", "delayed", "oldest"], rows);
+    let mut text = table(
+        [
+            Text("queue"),
+            Text("name"),
+            Number("visible"),
+            Number("in flight"),
+            Number("delayed"),
+            Number("oldest"),
+        ],
+        rows,
+    );
     for peek in standings.iter().filter_map(|standing| standing.peek.as_ref()) {
         if peek.letters > 0 {
             let reasons = &peek.reasons;

@@ -13,10 +13,11 @@ use serde_json::json;
 use soci_indexer::{Cores, build_ztoc};
 use soci_oci::Digest;
 use soci_text::size;
-use soci_ztoc::{FetchError, LayerLimits, Reader, Unbounded, ZtocSettings};
+use soci_ztoc::{Entry, FetchError, LayerLimits, Reader, Unbounded, ZtocSettings};
 
 use crate::cli::{ZtocBuildArgs, ZtocExtractArgs, ZtocInfoArgs};
-use crate::report;
+use crate::report::Column::{Number, Text};
+use crate::report::{self, Table};
 
 /// Bytes read from a layer at a time.
 const READ_SIZE: usize = 256 << 10;
@@ -134,18 +135,25 @@ pub(crate) fn info(args: &ZtocInfoArgs) -> Result<()> {
     writeln!(out, "spans              {}", reader.span_count())?;
     writeln!(out, "files              {}", reader.entry_count())?;
     writeln!(out)?;
-    for entry in reader.entries() {
+    let row = |entry: &Entry<'_>| {
         let name = String::from_utf8_lossy(entry.name);
         let arrow = if entry.linkname.is_empty() { "" } else { " -> " };
-        writeln!(
-            out,
-            "{:<8} {:>12} @{:<12} {}{arrow}{}",
-            entry.kind.as_str(),
-            entry.size,
-            entry.offset,
-            name.escape_debug(),
-            String::from_utf8_lossy(entry.linkname).escape_debug()
-        )?;
+        let link = String::from_utf8_lossy(entry.linkname);
+        [
+            entry.kind.as_str().to_owned(),
+            entry.size.to_string(),
+            entry.offset.to_string(),
+            format!("{}{arrow}{}", name.escape_debug(), link.escape_debug()),
+        ]
+    };
+    let mut table = Table::new([Text("type"), Number("size"), Number("offset"), Text("name")]);
+    // Twice, as a layer may have more files than are held as text.
+    for entry in reader.entries() {
+        table.fit(&row(&entry));
+    }
+    write!(out, "{}", table.head())?;
+    for entry in reader.entries() {
+        write!(out, "{}", table.row(&row(&entry)))?;
     }
     Ok(out.flush()?)
 }

@@ -13,6 +13,7 @@ use soci_manifest::SkippedLayer;
 use soci_oci::Digest;
 use soci_text::size;
 
+use super::Column::{Number, Text};
 use super::end::{ImageResult, left_out_json, skipped_json};
 use super::{seconds, table};
 
@@ -153,7 +154,7 @@ impl ImageResult for Forecast {
             .layers
             .iter()
             .map(|layer| [layer.digest.short(), size(layer.size), self.told(layer)]);
-        text.push_str(&table(["layer", "size", "what is done"], rows));
+        text.push_str(&table([Text("layer"), Number("size"), Text("what is done")], rows));
         for layer in &found.skipped {
             let (digest, shown) = (layer.digest.short(), size(layer.size));
             let _ = writeln!(text, "  {digest}  {shown}  no ztoc: {}", layer.decision);

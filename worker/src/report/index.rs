@@ -8,6 +8,7 @@ use soci_manifest::{SkippedLayer, Version};
 use soci_oci::Digest;
 use soci_text::size;
 
+use super::Column::{Number, Text};
 use super::end::{ImageResult, left_out_json, skipped_json};
 use super::{prefetch_json, prefetch_text, seconds, table};
 
@@ -110,7 +111,15 @@ fn report_text(outcome: &str, image: &str, report: &Report) -> String {
             ]
         });
         let rows = built.chain(reused);
-        let head = ["layer", "size", "ztoc", "ztoc size", "files", "spans", "time"];
+        let head = [
+            Text("layer"),
+            Number("size"),
+            Text("ztoc"),
+            Number("ztoc size"),
+            Number("files"),
+            Number("spans"),
+            Number("time"),
+        ];
         text.push_str(&table(head, rows));
     }
     for layer in &report.skipped {

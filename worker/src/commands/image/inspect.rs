@@ -21,6 +21,7 @@ use super::location::Location;
 use super::place::OpenImage;
 use super::{block_on, client, locate, login_to};
 use crate::cli::InspectArgs;
+use crate::report::Column::{Number, Text};
 use crate::report::{self, table};
 
 /// What was found, and when manifests of it were pushed, in the form of RFC 3339, as far as it is known.
@@ -304,7 +305,16 @@ fn layers(layers: &[InspectedLayer], indexed: bool) -> String {
             prefetched.map_or_else(String::new, |spans| spans.to_string()),
         ]
     });
-    let head = ["layer", "size", "ztoc", "ztoc size", "span size", "spans", "files", "prefetched"];
+    let head = [
+        Text("layer"),
+        Number("size"),
+        Text("ztoc"),
+        Number("ztoc size"),
+        Number("span size"),
+        Number("spans"),
+        Number("files"),
+        Number("prefetched"),
+    ];
     let mut text = String::new();
     for line in table(head, rows).lines() {
         let _ = writeln!(text, "  {}", line.trim_end());

@@ -18,6 +18,7 @@ use super::inspect::outcome;
 use super::location::OutputLocation;
 use super::{block_on, client, locate_output, login_to};
 use crate::cli::LsArgs;
+use crate::report::Column::Text;
 use crate::report::{self, table};
 use crate::usage::usage;
 
@@ -150,7 +151,7 @@ fn text(list: &ImageList) -> String {
             reason(image).unwrap_or_default(),
         ]
     });
-    let head = ["image", "index", "version", "converted image", "platforms", ""];
+    let head = ["image", "index", "version", "converted image", "platforms", ""].map(Text);
     let mut text = table(head, rows);
     if let Some(tag) = &list.more_after {
         let _ = writeln!(text, "  there are more: go on with --after {tag}");

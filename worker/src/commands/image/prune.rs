@@ -27,6 +27,7 @@ use soci_text::{error_chain, size};
 use super::ls::repository;
 use super::{block_on, client, login_to};
 use crate::cli::PruneArgs;
+use crate::report::Column::{Number, Text};
 use crate::report::{self, table};
 use crate::usage::usage;
 use place::Place;
@@ -265,7 +266,16 @@ fn text(args: &PruneArgs, done: &[Done]) -> String {
                     },
                 ]
             });
-            text.push_str(&table(["digest", "what", "tags", "size", "age", "why", ""], rows));
+            let head = [
+                Text("digest"),
+                Text("what"),
+                Text("tags"),
+                Number("size"),
+                Number("age"),
+                Text("why"),
+                Text(""),
+            ];
+            text.push_str(&table(head, rows));
         }
         for kept in &found.kept {
             let tags: Vec<&str> = kept.tags.iter().map(soci_oci::Tag::as_str).collect();
