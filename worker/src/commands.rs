@@ -11,6 +11,8 @@ mod enqueue;
 mod healthcheck;
 mod image;
 mod local;
+#[cfg(feature = "aws")]
+mod looked;
 mod package;
 #[cfg(feature = "aws")]
 mod queue;

@@ -130,3 +130,56 @@ async fn what_is_of_no_use_is_shown_and_deleted_when_that_is_said() {
         assert_eq!(run(mistake).await.0, 2);
     }
 }
+
+/// What cannot be looked at is neither told as nothing nor counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_looked_at_is_said_and_not_told_as_nothing() {
+    let (registry, repository) = indexed().await;
+    let refuse = |kind| registry.quirk(Quirk::on(kind, Effect::status(403)).always());
+
+    // Not even the tags can be listed.
+    let refused = refuse(RequestKind::Tags);
+    let (code, told, errors) = run(&["ls", &repository]).await;
+    assert_eq!((code, told.as_str()), (1, ""), "{errors}");
+    let (code, told) = json(&["ls", &repository]).await;
+    assert_eq!((code, &told["images"], &told["complete"]), (1, &Value::Null, &false.into()));
+    let (code, told, errors) = run(&["prune", &repository, "--dry-run"]).await;
+    assert_eq!(code, 1, "{errors}");
+    assert!(told.contains("it is not known what is of no use"), "{told}");
+    let (code, told) = json(&["prune", &repository, "--dry-run"]).await;
+    let found = &told["repositories"][0];
+    for count in ["manifests", "leftovers", "bytes"] {
+        assert!(found[count].is_null(), "{count}: {found}");
+    }
+    assert!(code == 1 && found["failure"].is_string(), "{found}");
+    registry.lift(refused);
+
+    // The tags are there, and nobody may read what they name.
+    let refused = refuse(RequestKind::ManifestGet);
+    let (code, told, errors) = run(&["ls", &repository]).await;
+    assert_eq!(code, 1, "{told}{errors}");
+    assert!(told.contains("unknown") && errors.contains(":1: "), "{told}{errors}");
+    let (code, told) = json(&["ls", &repository]).await;
+    assert_eq!((code, &told["images"][0]["outcome"]), (1, &"unknown".into()), "{told}");
+    assert_eq!(told["complete"], false);
+    registry.lift(refused);
+
+    // Whether it has a SOCI index V1 only the list of its referrers tells, which is under a tag where there is no API.
+    registry.remove_tag(NAME, "1-soci");
+    let api = refuse(RequestKind::Referrers);
+    let list = Quirk::on(RequestKind::ManifestGet, Effect::status(403)).path("/sha256-");
+    let refused = registry.quirk(list.always());
+    let image = format!("{repository}:1");
+    for command in [["ls", &repository], ["inspect", &image]] {
+        let (code, told, errors) = run(&command).await;
+        assert_eq!(code, 1, "{told}{errors}");
+        assert!(!told.contains("not indexed") && errors.contains("403"), "{told}{errors}");
+    }
+    registry.lift(refused);
+    registry.lift(api);
+    assert_eq!(json(&["inspect", &image]).await.1["outcome"], "not-indexed");
+
+    registry.remove_tag(NAME, "1");
+    let (code, told, _) = run(&["ls", &repository]).await;
+    assert_eq!((code, told.as_str()), (0, "no image has a tag here\n"));
+}

@@ -296,7 +296,7 @@ impl<S: ImageStore> Look<'_, S> {
     }
 
     /// The SOCI indexes V1 that refer to a manifest, or what to say where the list cannot be read. Where there is a
-    /// converted image, nobody needs it.
+    /// converted image, nobody needs it; elsewhere a list that nobody may read is not one that is empty.
     async fn referring(
         &self,
         index: &IndexPlan,
@@ -304,7 +304,7 @@ impl<S: ImageStore> Look<'_, S> {
     ) -> Result<(Vec<Digest>, Option<String>), IndexError> {
         let referrers = match referrers_lists::referrers(self.store, index.image.digest).await {
             Ok(referrers) => referrers,
-            Err(error) if error.is_transient() && alone => return Err(error),
+            Err(error) if alone && !error.reason().is_permanent() => return Err(error),
             Err(error) => {
                 let error = chain(&error);
                 let warning = format!("SOCI indexes V1 are not looked for: {error}");

@@ -55,8 +55,10 @@ pub enum ListedState {
         /// Its digest.
         digest: Digest,
     },
-    /// It is nothing that could be looked at, and why.
+    /// It is no image that could be looked at, and why.
     Failed(IndexError),
+    /// It could not be looked at, as with access that is refused, and why. What it is, is not known.
+    Unknown(IndexError),
 }
 
 /// Why images are not listed.
@@ -114,7 +116,8 @@ pub async fn list_images(
         let state = match looked {
             Ok(inspection) => ListedState::Image(Box::new(inspection)),
             Err(error) if error.is_transient() => return Err(failed(error)),
-            Err(error) => ListedState::Failed(error),
+            Err(error) if error.reason().is_permanent() => ListedState::Failed(error),
+            Err(error) => ListedState::Unknown(error),
         };
         Ok(Some(ListedImage { tag: tag.clone(), state }))
     });

@@ -15,6 +15,7 @@ use soci_queue::QueueError;
 use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, Counts, Enqueuer, Sink, progress};
+use super::looked::Looked;
 use super::wake::{Waker, Waking};
 use crate::cli::BackfillArgs;
 use crate::process::told_to_stop;
@@ -53,6 +54,8 @@ pub(crate) fn backfill(args: &BackfillArgs) -> ExitCode {
 #[derive(Default)]
 struct Tally {
     rows: Vec<Row>,
+    /// Repositories whose images could not be listed.
+    unlisted: Vec<String>,
     /// The last repository up to which nothing is left to do, in the order of the names.
     resume_after: Option<String>,
     failures: Vec<String>,
@@ -99,6 +102,7 @@ async fn fill<L: Listing, S: Sink>(
             Ok(images) => images,
             Err(error) => {
                 tally.failures.push(error_chain(&error));
+                tally.unlisted.push(name.to_owned());
                 continue;
             }
         };
@@ -241,6 +245,11 @@ impl Tally {
         CommandOutput { text, failures: self.failures }
     }
 
+    /// How far what there is was looked at.
+    fn looked(&self) -> Looked {
+        Looked::of(!self.stopped && self.unlisted.is_empty(), !self.rows.is_empty())
+    }
+
     fn total(&self) -> Row {
         let mut total = Row {
             repository: "all".to_owned(),
@@ -261,29 +270,35 @@ impl Tally {
     }
 
     fn text(&self, args: &BackfillArgs) -> String {
+        let looked = self.looked();
         let enqueued = if args.dry_run { "to enqueue" } else { "enqueued" };
         let total = self.total();
-        let rows = self.rows.iter().chain(std::iter::once(&total)).map(|row| {
-            [
-                row.repository.clone(),
-                row.images.to_string(),
-                row.indexed.to_string(),
-                row.enqueued.to_string(),
-                row.skipped.to_string(),
-            ]
-        });
-        let mut text = table(
-            [
+        let mut rows: Vec<_> = self.rows.iter().map(|row| row.cells(Looked::All)).collect();
+        rows.extend(self.unlisted.iter().map(|name| {
+            [name.as_str(), "unknown", "unknown", "unknown", "not listed"].map(str::to_owned)
+        }));
+        rows.sort();
+        if looked != Looked::Not {
+            rows.push(total.cells(looked));
+        }
+        let mut text = String::new();
+        if !rows.is_empty() {
+            let head = [
                 Text("repository"),
                 Number("images"),
                 Number("indexed"),
                 Number(enqueued),
                 Text("skipped"),
-            ],
-            rows,
-        );
+            ];
+            text.push_str(&table(head, rows.into_iter()));
+        }
+        if !looked.is_complete() {
+            let _ = writeln!(text, "  not all was looked at");
+        }
         if args.dry_run {
-            text.push_str(&total.estimate().text());
+            if looked != Looked::Not {
+                text.push_str(&total.estimate().text());
+            }
             let _ = writeln!(text, "  nothing was enqueued");
         }
         text
@@ -300,31 +315,45 @@ impl Tally {
                 "bytes": row.bytes,
             })
         };
-        let total = self.total();
+        let (total, looked) = (self.total(), self.looked());
+        let estimate = total.estimate();
         json!({
             "dry_run": args.dry_run,
             "finished": !self.stopped,
+            "complete": looked.is_complete(),
             "resume_after": self.resume_after,
             "repositories": self.rows.iter().map(row).collect::<Vec<_>>(),
-            "images": total.images,
-            "indexed": total.indexed,
+            "unlisted": self.unlisted,
+            "images": looked.json(total.images),
+            "indexed": looked.json(total.indexed),
             "skipped": total.skipped.json(),
-            "enqueued": total.enqueued,
-            "bytes": total.bytes,
-            "estimate": {
-                "vcpu_hours": total.estimate().vcpu_hours(),
-                "hours": total.estimate().hours(),
-                "dollars": total.estimate().dollars(),
-                "spot_dollars": total.estimate().spot_dollars(),
-                "ztoc_bytes": total.estimate().ztoc_bytes(),
-                "dollars_a_month": total.estimate().dollars_a_month(),
-            },
+            "enqueued": if args.dry_run { looked.json(total.enqueued) } else { total.enqueued.into() },
+            "bytes": looked.json(total.bytes),
+            "estimate": (looked != Looked::Not).then(|| json!({
+                "vcpu_hours": estimate.vcpu_hours(),
+                "hours": estimate.hours(),
+                "dollars": estimate.dollars(),
+                "spot_dollars": estimate.spot_dollars(),
+                "ztoc_bytes": estimate.ztoc_bytes(),
+                "dollars_a_month": estimate.dollars_a_month(),
+            })),
             "failures": self.failures,
         })
     }
 }
 
 impl Row {
+    /// Its row of the table; `looked` says how far what it counts was looked at.
+    fn cells(&self, looked: Looked) -> [String; 5] {
+        [
+            self.repository.clone(),
+            looked.number(self.images),
+            looked.number(self.indexed),
+            looked.number(self.enqueued),
+            self.skipped.to_string(),
+        ]
+    }
+
     fn estimate(&self) -> Estimate {
         Estimate { images: self.enqueued, bytes: self.bytes }
     }
@@ -344,6 +373,11 @@ mod tests {
 
     const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
 
+    fn refused(call: &'static str, repository: Option<&str>) -> EcrError {
+        let repository = repository.map(str::to_owned);
+        EcrError { call, repository, transient: false, request_id: None, source: "no".into() }
+    }
+
     /// Repositories and the tags in them; `None` where listing fails.
     struct Fake(BTreeMap<&'static str, Option<Vec<&'static str>>>);
 
@@ -359,13 +393,8 @@ mod tests {
 
         async fn images(&self, repository: &RepositoryEntry) -> Result<Vec<ImageEntry>, EcrError> {
             let name = repository.repository.name();
-            let tags = self.0[name].as_ref().ok_or_else(|| EcrError {
-                call: "list the images",
-                repository: Some(name.to_owned()),
-                transient: false,
-                request_id: None,
-                source: "no".into(),
-            })?;
+            let tags =
+                self.0[name].as_ref().ok_or_else(|| refused("list the images", Some(name)))?;
             let image = |tag: &&str| ImageEntry {
                 digest: Digest::sha256_of(tag.as_bytes()),
                 tags: vec![tag.parse().unwrap()],
@@ -379,7 +408,11 @@ mod tests {
         }
     }
 
-    async fn run(fake: &Fake, queue: &MemoryQueue, flags: &[&str]) -> (Tally, BackfillArgs) {
+    async fn run(
+        fake: &impl Listing,
+        queue: &MemoryQueue,
+        flags: &[&str],
+    ) -> (Tally, BackfillArgs) {
         let line = ["soci-index-builder", "backfill"].iter().chain(flags);
         let Command::Backfill(args) = Cli::parse_from(line).command else { panic!() };
         let args = args.resolved();
@@ -489,8 +522,40 @@ mod tests {
         let (tally, args) = run(&fake, &queue, &[]).await;
         assert_eq!((names(&tally), visible(&queue).await), (vec!["a", "c"], 2));
         assert_eq!(tally.resume_after.as_deref(), Some("a"));
-        let failures = tally.finish(&args).failures;
-        assert_eq!(failures, ["ECR did not list the images of repository b: no"]);
+        let json = tally.json(&args);
+        assert_eq!((&json["complete"], &json["unlisted"]), (&json!(false), &json!(["b"])));
+        let told = tally.finish(&args);
+        assert_eq!(told.failures, ["ECR did not list the images of repository b: no"]);
+        let rows: Vec<_> =
+            told.text.lines().map(str::split_whitespace).map(Vec::from_iter).collect();
+        assert_eq!(rows[2][..2], ["b", "unknown"], "{}", told.text);
+        assert_eq!(rows[4][..4], ["all", "at", "least", "4"], "{}", told.text);
+    }
+
+    /// No repository can be listed.
+    struct Refused;
+
+    impl Listing for Refused {
+        async fn repositories(&self) -> Result<Vec<RepositoryEntry>, EcrError> {
+            Err(refused("list the repositories", None))
+        }
+
+        async fn images(&self, _: &RepositoryEntry) -> Result<Vec<ImageEntry>, EcrError> {
+            panic!("no repository is known")
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_listed_nothing_is_counted() {
+        let queue = MemoryQueue::named("jobs");
+        let (tally, args) = run(&Refused, &queue, &["--dry-run"]).await;
+        let json = tally.json(&args);
+        for count in ["images", "indexed", "enqueued", "bytes", "estimate"] {
+            assert!(json[count].is_null(), "{count}: {json}");
+        }
+        let told = tally.finish(&args);
+        assert_eq!(told.text, "  not all was looked at\n  nothing was enqueued\n");
+        assert_eq!(told.failures, ["ECR did not list the repositories: no"]);
     }
 
     #[tokio::test]

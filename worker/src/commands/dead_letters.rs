@@ -20,12 +20,13 @@ use soci_service::words::count;
 use soci_text::error_chain;
 
 use super::enqueue::{self, CommandOutput, progress};
+use super::looked::Looked;
 use super::wake::{Listener, Waker};
 use crate::cli::{DeadLettersCommand, DropArgs, LetterQueueArgs, ListArgs, RetryArgs, ShowArgs};
 use crate::process::told_to_stop;
 use crate::usage::usage;
-pub(super) use told::Changed;
-use told::{Found, Told, letter_json};
+pub(super) use told::{Changed, Found};
+use told::{Told, letter_json};
 
 /// How long letters stay hidden while they are moved: long enough for a receive's worth of them at one a
 /// second, and for the whole of most queues to be looked through.
@@ -62,7 +63,7 @@ async fn show(args: &ShowArgs) -> Result<CommandOutput, String> {
     let (_, queue) = open(&args.queue).await?;
     let selection = Selection { ids: vec![args.id.clone()], ..Selection::default() };
     let mut found = look(&queue, &selection, usize::MAX, interrupted()).await;
-    if found.letters.is_empty() && found.failures.is_empty() {
+    if found.letters.is_empty() && found.looked.is_complete() {
         let (id, others) = (&args.id, found.others);
         found.failures.push(format!(
             "no letter has the identifier {id}; `dead-letters list` lists the {others} that are there"
@@ -98,11 +99,12 @@ async fn retry(args: &RetryArgs) -> Result<CommandOutput, String> {
     let limiter = args.max_rate.map(RateLimiter::per_second);
     let changed = put_back(&from, &to, &selection, limiter.as_ref(), &waker, interrupted()).await;
     let text = |changed: &Changed| {
-        let Changed { done, left, .. } = changed;
+        let Changed { done, left, looked, .. } = changed;
         format!(
-            "{} put back on {}, {left} left where they are\n",
+            "{} put back on {}, {} left where they are\n",
             count(*done, "letter"),
-            to.name()
+            to.name(),
+            looked.number(*left)
         )
     };
     Ok(finish(&args.queue, &changed, text))
@@ -116,7 +118,8 @@ async fn drop_letters(args: &DropArgs) -> Result<CommandOutput, String> {
     }
     let changed = delete(&queue, &selection, interrupted()).await;
     let text = |changed: &Changed| {
-        format!("{} deleted, {} left\n", count(changed.done, "letter"), changed.left)
+        let left = changed.looked.number(changed.left);
+        format!("{} deleted, {left} left\n", count(changed.done, "letter"))
     };
     Ok(finish(&args.queue, &changed, text))
 }
@@ -131,7 +134,8 @@ async fn dry_run(
     let found = look(queue, selection, MOST_LISTED, interrupted()).await;
     let text = |found: &Found| {
         let list = text::list(found, &args.runbook_url, SystemTime::now());
-        format!("{list}{} {what}; nothing was changed\n", count(found.matched, "letter"))
+        let letters = found.looked.count(found.matched, "letter");
+        format!("{list}{letters} {what}; nothing was changed\n")
     };
     finish(args, &found, text)
 }
@@ -174,10 +178,18 @@ pub(super) async fn look<Q: Queue>(
     limit: usize,
     stop: impl Future<Output = ()>,
 ) -> Found {
-    // Only a hint: what cannot be counted is looked at all the same.
-    let in_hand = queue.backlog().await.map_or(0, |backlog| backlog.in_flight);
+    // What cannot be counted is looked at all the same.
+    let mut stop = pin!(stop);
+    let (in_hand, uncounted) = tokio::select! {
+        // First, so that whoever stops it is heard from the first request on.
+        biased;
+        () = &mut stop => {
+            return Found { failures: vec![INTERRUPTED.to_owned()], ..Found::default() };
+        }
+        counted = in_hand(queue) => counted,
+    };
     let mut found = Found { in_hand, ..Found::default() };
-    let failures = each(queue, WHILE_LOOKED_AT, stop, async |_, message| {
+    let walked = each(queue, WHILE_LOOKED_AT, stop, async |_, message| {
         let letter = Letter::of(message);
         if !selection.matches(&letter, SystemTime::now()) {
             found.others += 1;
@@ -190,9 +202,22 @@ pub(super) async fn look<Q: Queue>(
         }
         Ok(())
     });
-    let failures = failures.await;
+    let Walked { looked, mut failures } = walked.await;
+    // A queue that does not answer at all is said once.
+    failures.extend(uncounted.filter(|_| looked.is_complete()));
     found.letters.sort_by_key(|letter| std::cmp::Reverse(letter.failed_at));
-    Found { failures, ..found }
+    Found { looked, failures, ..found }
+}
+
+/// How many letters somebody else has in hand, or why that cannot be told.
+async fn in_hand<Q: Queue>(queue: &Q) -> (Option<u64>, Option<String>) {
+    match queue.backlog().await {
+        Ok(backlog) => (Some(backlog.in_flight), None),
+        Err(error) => {
+            let why = error_chain(&error);
+            (None, Some(format!("letters that somebody else has in hand are not counted: {why}")))
+        }
+    }
 }
 
 /// Puts letters on a queue as if they had never failed. Each is deleted only after that queue has it, so that
@@ -238,10 +263,17 @@ async fn change<Q: Queue>(
     stop: impl Future<Output = ()>,
     first: impl AsyncFn(&Message) -> Result<bool, QueueError>,
 ) -> Changed {
-    // Only a hint, as below.
-    let in_hand = queue.backlog().await.map_or(0, |backlog| backlog.in_flight);
+    // It matters only where there was nothing to change.
+    let mut stop = pin!(stop);
+    let (in_hand, uncounted) = tokio::select! {
+        biased;
+        () = &mut stop => {
+            return Changed { failures: vec![INTERRUPTED.to_owned()], ..Changed::default() };
+        }
+        counted = in_hand(queue) => counted,
+    };
     let mut changed = Changed { in_hand, ..Changed::default() };
-    let failures = each(queue, WHILE_MOVED, stop, async |walk, message| {
+    let walked = each(queue, WHILE_MOVED, stop, async |walk, message| {
         changed.left += 1;
         if !selection.matches(&Letter::of(message), SystemTime::now()) || !first(message).await? {
             return Ok(());
@@ -251,17 +283,24 @@ async fn change<Q: Queue>(
         changed.done += 1;
         Ok(())
     });
-    let mut failures = failures.await;
+    let Walked { looked, mut failures } = walked.await;
     if changed.done == 0 && !selection.ids.is_empty() && failures.is_empty() {
         failures.push(format!("no letter has the identifier {}", selection.ids.join(" or ")));
     }
-    if in_hand > 0 && changed.done == 0 {
+    failures.extend(uncounted.filter(|_| changed.done == 0 && looked.is_complete()));
+    if let Some(in_hand) = in_hand.filter(|in_hand| *in_hand > 0 && changed.done == 0) {
         let letters = count(in_hand, "letter");
         failures.push(format!(
             "somebody else had {letters} in hand, which nobody else sees; try again"
         ));
     }
-    Changed { failures, ..changed }
+    Changed { looked, failures, ..changed }
+}
+
+/// How a walk through a queue ended.
+struct Walked {
+    looked: Looked,
+    failures: Vec<String>,
 }
 
 /// Walks through a queue until its end, the first failure or `stop`, and gives back what is hidden then. What is
@@ -271,7 +310,7 @@ async fn each<Q: Queue>(
     visibility: Duration,
     stop: impl Future<Output = ()>,
     mut on: impl AsyncFnMut(&mut Walk<Q>, &Message) -> Result<(), QueueError>,
-) -> Vec<String> {
+) -> Walked {
     let mut walk = Walk::new(queue.clone(), visibility);
     let mut stop = pin!(stop);
     let mut looked_at = 0_u64;
@@ -307,7 +346,9 @@ async fn each<Q: Queue>(
     let returned = walk.give_back().await.map_err(|error| {
         format!("some letters stay hidden for up to {visibility:?}: {}", error_chain(&error))
     });
-    [result, complete, returned].into_iter().filter_map(Result::err).collect()
+    let looked = Looked::of(result.is_ok() && complete.is_ok(), looked_at > 0);
+    let failures = [result, complete, returned].into_iter().filter_map(Result::err).collect();
+    Walked { looked, failures }
 }
 
 /// What is said when somebody stops a walk.

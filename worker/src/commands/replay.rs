@@ -12,8 +12,9 @@ use soci_push::PushRules;
 use soci_service::dead_letters::Selection;
 use soci_text::error_chain;
 
-use super::dead_letters::{Changed, interrupted, look, put_back};
+use super::dead_letters::{Changed, Found, interrupted, look, put_back};
 use super::enqueue::{self, CommandOutput, Enqueuer, progress};
+use super::looked::Looked;
 use super::wake::{Waker, Waking};
 use crate::cli::ReplayArgs;
 use crate::usage::usage;
@@ -48,17 +49,22 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
         let selection = Selection { reasons: args.reason.clone(), ..Selection::default() };
         if args.dry_run {
             let found = look(&from, &selection, 0, interrupted()).await;
+            let Found { looked, matched, others, .. } = found;
             let text = format!(
-                "{} messages would be moved ({}), {} left where they are\n",
-                found.matched, found.reasons, found.others
+                "{} would be moved ({}), {} left where they are\n",
+                looked.count(matched, "message"),
+                found.reasons,
+                looked.number(others)
             );
-            return Ok(finish(args, moved_json(found.matched, found.others), text, found.failures));
+            let json = moved_json(looked, &looked.json(matched), others);
+            return Ok(finish(args, json, text, found.failures));
         }
         if selection.is_everything() {
             match redrive::redrive(&from, &to, args.max_rate, &waker).await {
                 Redrive::Done(moved) => {
                     let text = format!("{moved} messages were moved\n");
-                    return Ok(finish(args, moved_json(moved, 0), text, Vec::new()));
+                    let json = moved_json(Looked::All, &moved.into(), 0);
+                    return Ok(finish(args, json, text, Vec::new()));
                 }
                 Redrive::Failed(failure) => return Err(failure),
                 Redrive::NotStarted(error) => progress(format_args!(
@@ -68,15 +74,16 @@ pub(crate) fn replay(args: &ReplayArgs) -> ExitCode {
             }
         }
         let limiter = args.max_rate.map(RateLimiter::per_second);
-        let Changed { done, left, failures, .. } =
+        let Changed { done, left, looked, failures, .. } =
             put_back(&from, &to, &selection, limiter.as_ref(), &waker, interrupted()).await;
-        let text = format!("{done} messages were moved, {left} left where they are\n");
-        Ok(finish(args, moved_json(done, left), text, failures))
+        let text =
+            format!("{done} messages were moved, {} left where they are\n", looked.number(left));
+        Ok(finish(args, moved_json(looked, &done.into(), left), text, failures))
     })
 }
 
-fn moved_json(moved: u64, left: u64) -> Value {
-    json!({ "moved": moved, "left": left })
+fn moved_json(looked: Looked, moved: &Value, left: u64) -> Value {
+    json!({ "complete": looked.is_complete(), "moved": moved, "left": looked.json(left) })
 }
 
 fn finish(args: &ReplayArgs, json: Value, text: String, failures: Vec<String>) -> CommandOutput {

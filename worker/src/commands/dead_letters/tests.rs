@@ -1,4 +1,5 @@
 use std::future::pending;
+use std::task::Poll;
 
 use soci_jobs::reasons::RECEIVED_TOO_OFTEN;
 use soci_queue::{ErrorKind, Group, Operation, Outgoing, Receive, failure, history_attribute};
@@ -119,6 +120,43 @@ async fn letters_are_deleted_one_by_one_and_looked_at_without_harm() {
     assert_eq!((changed.done, changed.left, visible(&queues.0).await), (1, 2, 2));
     let found = look(&queues.0, &one, 2, pending()).await;
     assert_eq!((found.matched, found.others), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_that_could_not_be_looked_at_are_not_counted() {
+    let many: Vec<_> = (0..12).map(|n| dead(&n.to_string(), Some("x"))).collect();
+    let queue = queues(&many).await.0;
+    let runbook = Runbook::default();
+    let told =
+        |found: &Found| (text::list(found, &runbook, SystemTime::now()), found.json(&runbook));
+    // The first receive fails: nothing is known.
+    queue.fail_next(Operation::Receive, 1, ErrorKind::Permanent);
+    let found = look(&queue, &Selection::default(), 100, pending()).await;
+    let (list, json) = told(&found);
+    assert_eq!((list.as_str(), found.failures.len()), ("an unknown number of dead letters\n", 1));
+    assert_eq!((&json["complete"], &json["matched"]), (&json!(false), &json!(null)));
+    let changed = delete(&queue, &of(&["y"]), pending()).await;
+    assert_eq!((changed.looked, changed.left), (Looked::All, 12));
+    queue.fail_next(Operation::Receive, 1, ErrorKind::Permanent);
+    let changed = delete(&queue, &of(&["x"]), pending()).await;
+    assert_eq!((changed.json(&runbook)["left"].clone(), changed.done), (json!(null), 0));
+    // Nobody says how many are in hand: what can be looked at is, and it is a failure.
+    queue.fail_next(Operation::Backlog, 1, ErrorKind::Permanent);
+    let found = look(&queue, &Selection::default(), 100, pending()).await;
+    let (list, json) = told(&found);
+    assert!(list.contains("\n12 dead letters\n"), "{list}");
+    assert_eq!((&json["in_hand"], &json["matched"]), (&json!(null), &json!(12)));
+    assert!(found.failures[0].contains("are not counted"), "{:?}", found.failures);
+    // Somebody stops it after the first ones.
+    let mut polls = 0;
+    let stop = std::future::poll_fn(|_| {
+        polls += 1;
+        if polls < 5 { Poll::Pending } else { Poll::Ready(()) }
+    });
+    let found = look(&queue, &Selection::default(), 100, stop).await;
+    let (list, json) = told(&found);
+    assert!(list.contains("\nat least "), "{list}");
+    assert_eq!(json["complete"], false);
 }
 
 #[tokio::test(start_paused = true)]

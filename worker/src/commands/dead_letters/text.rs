@@ -40,11 +40,11 @@ pub(super) fn list(found: &Found, runbook: &Runbook, now: SystemTime) -> String 
     }
     let others = match found.others {
         0 => String::new(),
-        others => format!(", {} not meant", count(others, "other letter")),
+        others => format!(", {} not meant", found.looked.count(others, "other letter")),
     };
-    let _ = writeln!(text, "{}{others}", count(found.matched, "dead letter"));
-    if found.in_hand > 0 {
-        let letters = count(found.in_hand, "letter");
+    let _ = writeln!(text, "{}{others}", found.looked.count(found.matched, "dead letter"));
+    if let Some(in_hand) = found.in_hand.filter(|in_hand| *in_hand > 0) {
+        let letters = count(in_hand, "letter");
         let _ = writeln!(
             text,
             "  somebody else has {letters} in hand, a worker's page perhaps; look again in a moment"

@@ -7,6 +7,7 @@ use soci_service::dead_letters::Letter;
 use soci_text::Runbook;
 
 use super::super::enqueue::Counts;
+use super::super::looked::Looked;
 
 /// The result of a command that can be told as JSON.
 pub(super) trait Told {
@@ -17,12 +18,14 @@ pub(super) trait Told {
 /// Letters that were looked for.
 #[derive(Debug, Default)]
 pub(in super::super) struct Found {
+    /// How far the queue was looked through.
+    pub(in super::super) looked: Looked,
     /// The first of those that are meant.
     pub(in super::super) letters: Vec<Letter>,
     /// All that are meant.
     pub(in super::super) matched: u64,
-    /// Letters that somebody else had in hand at the beginning, which nobody sees meanwhile.
-    pub(in super::super) in_hand: u64,
+    /// Letters that somebody else had in hand at the beginning, which nobody sees meanwhile, if that could be told.
+    pub(in super::super) in_hand: Option<u64>,
     /// Letters that are not meant.
     pub(in super::super) others: u64,
     /// Why those that are meant failed.
@@ -35,9 +38,10 @@ impl Told for Found {
         let now = SystemTime::now();
         let letter = |letter| letter_json(letter, runbook, now);
         json!({
+            "complete": self.looked.is_complete(),
             "letters": self.letters.iter().map(letter).collect::<Vec<_>>(),
-            "matched": self.matched,
-            "others": self.others,
+            "matched": self.looked.json(self.matched),
+            "others": self.looked.json(self.others),
             "in_hand": self.in_hand,
             "reasons": self.reasons.json(),
         })
@@ -75,8 +79,10 @@ pub(super) fn letter_json(letter: &Letter, runbook: &Runbook, now: SystemTime) -
 pub(in super::super) struct Changed {
     /// Letters that are no longer on the dead-letter queue.
     pub(in super::super) done: u64,
-    /// Letters that somebody else had in hand at the beginning.
-    pub(in super::super) in_hand: u64,
+    /// Letters that somebody else had in hand at the beginning, if that could be told.
+    pub(in super::super) in_hand: Option<u64>,
+    /// How far the queue was looked through.
+    pub(in super::super) looked: Looked,
     /// Letters that were looked at and are still there.
     pub(in super::super) left: u64,
     pub(in super::super) failures: Vec<String>,
@@ -84,7 +90,12 @@ pub(in super::super) struct Changed {
 
 impl Told for Changed {
     fn json(&self, _: &Runbook) -> Value {
-        json!({ "changed": self.done, "left": self.left, "in_hand": self.in_hand })
+        json!({
+            "complete": self.looked.is_complete(),
+            "changed": self.done,
+            "left": self.looked.json(self.left),
+            "in_hand": self.in_hand,
+        })
     }
 
     fn failures(&self) -> &[String] {

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, ImageList, Inspection, ListedImage, ListedState, Options, OutputTag, RemoteRepository,
-    list_images,
+    Budget, ImageList, IndexError, Inspection, ListedImage, ListedState, Options, OutputTag,
+    RemoteRepository, list_images,
 };
 use soci_manifest::Version;
-use soci_oci::{Platform, Repository};
+use soci_oci::{Platform, Repository, Tag};
 use soci_text::error_chain;
 
 use super::inspect::outcome;
@@ -34,7 +34,13 @@ pub(crate) fn ls(args: &LsArgs) -> ExitCode {
         report::complain(format_args!("{repository}: {failure}"));
         return ExitCode::FAILURE;
     }
-    report::printed(printed)
+    let unknown = result.iter().flat_map(|list| &list.images).filter_map(unknown);
+    let mut failed = false;
+    for (tag, why) in unknown {
+        failed = true;
+        report::complain(format_args!("{repository}:{tag}: {}", error_chain(why)));
+    }
+    if failed { ExitCode::FAILURE } else { report::printed(printed) }
 }
 
 /// A repository in a registry; a mistake ends the program.
@@ -63,19 +69,28 @@ async fn list(args: &LsArgs, repository: &Repository) -> Result<ImageList, Strin
     Box::pin(list).await.map_err(|error| error_chain(&error))
 }
 
+/// The tag of an image that could not be looked at, and why.
+fn unknown(image: &ListedImage) -> Option<(&Tag, &IndexError)> {
+    match &image.state {
+        ListedState::Unknown(why) => Some((&image.tag, why)),
+        _ => None,
+    }
+}
+
 /// In one word what there is of an image.
 fn state(image: &ListedImage) -> &'static str {
     match &image.state {
         ListedState::Image(inspection) => outcome(inspection),
         ListedState::ImageGone { .. } => "image-gone",
         ListedState::Failed(_) => "no-image",
+        ListedState::Unknown(_) => "unknown",
     }
 }
 
 fn inspection(image: &ListedImage) -> Option<&Inspection> {
     match &image.state {
         ListedState::Image(inspection) => Some(inspection),
-        ListedState::ImageGone { .. } | ListedState::Failed(_) => None,
+        ListedState::ImageGone { .. } | ListedState::Failed(_) | ListedState::Unknown(_) => None,
     }
 }
 
@@ -98,7 +113,7 @@ fn reason(image: &ListedImage) -> Option<String> {
             (None, None) => None,
         },
         ListedState::ImageGone { .. } => Some("converted, and the image's tag is gone".to_owned()),
-        ListedState::Failed(error) => Some(error_chain(error)),
+        ListedState::Failed(error) | ListedState::Unknown(error) => Some(error_chain(error)),
     }
 }
 
@@ -108,14 +123,14 @@ fn json(repository: &Repository, result: Result<&ImageList, &str>) -> Value {
         "outcome": if list.is_some() { "listed" } else { "failed" },
         "reason": result.err(),
         "repository": repository.to_string(),
-        "images": list.map_or(&[][..], |list| &list.images).iter().map(|image| {
+        "images": list.map(|list| list.images.iter().map(|image| {
             let found = inspection(image);
             json!({
                 "tag": image.tag.to_string(),
                 "digest": match &image.state {
                     ListedState::Image(found) => Some(found.image.to_string()),
                     ListedState::ImageGone { digest } => Some(digest.to_string()),
-                    ListedState::Failed(_) => None,
+                    ListedState::Failed(_) | ListedState::Unknown(_) => None,
                 },
                 "outcome": state(image),
                 "reason": reason(image),
@@ -125,13 +140,18 @@ fn json(repository: &Repository, result: Result<&ImageList, &str>) -> Value {
                 "platforms": found.map_or(&[][..], |found| &found.manifests).iter()
                     .map(|manifest| manifest.platform.as_ref().map(ToString::to_string)).collect::<Vec<_>>(),
             })
-        }).collect::<Vec<_>>(),
+        }).collect::<Vec<_>>()),
         "more_after": list.and_then(|list| list.more_after.as_ref()).map(ToString::to_string),
-        "complete": list.is_some_and(|list| list.more_after.is_none() && !list.cut),
+        "complete": list.is_some_and(|list| {
+            list.more_after.is_none() && !list.cut && list.images.iter().all(|i| unknown(i).is_none())
+        }),
     })
 }
 
 fn text(list: &ImageList) -> String {
+    if list.images.is_empty() && !list.cut {
+        return "no image has a tag here\n".to_owned();
+    }
     let rows = list.images.iter().map(|image| {
         let found = inspection(image);
         let platforms: Vec<String> = found

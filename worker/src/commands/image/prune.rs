@@ -35,9 +35,16 @@ use place::Place;
 /// What was found and done in a repository.
 struct Done {
     repository: Repository,
-    found: Leftovers,
+    /// None if it could not be looked at.
+    found: Option<Leftovers>,
     deleted: Option<Deleted>,
     failure: Option<String>,
+}
+
+impl Done {
+    fn leftovers(&self) -> &[Leftover] {
+        self.found.as_ref().map_or(&[], |found| &found.leftovers)
+    }
 }
 
 pub(crate) fn prune(args: &PruneArgs) -> ExitCode {
@@ -95,12 +102,12 @@ async fn run(
     for place in &places {
         let found = look(place, &settings, &options).await;
         let (found, failure) = match found {
-            Ok(found) => (found, None),
-            Err(failure) => (Leftovers::default(), Some(failure)),
+            Ok(found) => (Some(found), None),
+            Err(failure) => (None, Some(failure)),
         };
         done.push(Done { repository: place.repository.clone(), found, deleted: None, failure });
     }
-    let any = done.iter().any(|done| !done.found.leftovers.is_empty());
+    let any = done.iter().any(|done| !done.leftovers().is_empty());
     if args.dry_run || !any {
         return Ok((done, None));
     }
@@ -112,13 +119,12 @@ async fn run(
         }
     }
     for (place, done) in places.iter().zip(&mut done) {
-        if done.found.leftovers.is_empty() {
-            continue;
-        }
+        let Some(first) = done.found.take_if(|found| !found.leftovers.is_empty()) else { continue };
         match look(place, &settings, &options).await {
             Ok(second) => {
-                done.found = std::mem::take(&mut done.found).agreed(&second);
-                done.deleted = Some(delete(place, &done.found.leftovers).await);
+                let found = first.agreed(&second);
+                done.deleted = Some(delete(place, &found.leftovers).await);
+                done.found = Some(found);
             }
             Err(failure) => done.failure = Some(failure),
         }
@@ -214,13 +220,15 @@ fn json(args: &PruneArgs, done: &[Done], unfinished: Option<&str>) -> Value {
     json!({
         "dry_run": args.dry_run,
         "reason": unfinished,
-        "repositories": done.iter().map(|done| json!({
+        "repositories": unfinished.is_none().then(|| done.iter().map(|done| json!({
             "repository": done.repository.to_string(),
             "failure": done.failure,
-            "manifests": done.found.looked_at,
-            "leftovers": done.found.leftovers.iter().map(|found| leftover(done, found)).collect::<Vec<_>>(),
-            "bytes": done.found.bytes(),
-            "kept": done.found.kept.iter().map(|kept| json!({
+            "manifests": done.found.as_ref().map(|found| found.looked_at),
+            "leftovers": done.found.as_ref().map(|found| {
+                found.leftovers.iter().map(|found| leftover(done, found)).collect::<Vec<_>>()
+            }),
+            "bytes": done.found.as_ref().map(Leftovers::bytes),
+            "kept": done.found.iter().flat_map(|found| &found.kept).map(|kept| json!({
                 "digest": kept.digest.to_string(),
                 "tags": kept.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "why": kept.why.to_string(),
@@ -229,18 +237,18 @@ fn json(args: &PruneArgs, done: &[Done], unfinished: Option<&str>) -> Value {
                 "digest": leftover.digest.to_string(),
                 "reason": why.to_string(),
             })).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>()),
     })
 }
 
 fn text(args: &PruneArgs, done: &[Done]) -> String {
     let mut text = String::new();
     for done in done {
-        let found = &done.found;
-        let (count, bytes) = (found.leftovers.len(), size(found.bytes()));
-        if found.looked_at == 0 && done.failure.is_some() {
+        let Some(found) = &done.found else {
+            let _ = writeln!(text, "{}: it is not known what is of no use", done.repository);
             continue;
-        }
+        };
+        let (count, bytes) = (found.leftovers.len(), size(found.bytes()));
         let stay = match found.kept.len() {
             0 => String::new(),
             stay => format!("; {stay} more stay, as said below"),
