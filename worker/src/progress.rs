@@ -8,7 +8,7 @@ mod retries;
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use soci_indexer::ImageEvent;
 use tokio::time::{Instant, interval_at};
@@ -79,6 +79,12 @@ impl Progress {
         if !matches!(self.0, View::Nothing) {
             self.say(line);
         }
+    }
+
+    /// What is tried again, said as [`Progress::note`] does.
+    pub(crate) fn retries(self: &Arc<Self>) -> RetryNotes {
+        let progress = Arc::clone(self);
+        RetryNotes::new(move |line| progress.note(&line))
     }
 
     /// Takes all bars off the terminal, those of layers that were not finished too.

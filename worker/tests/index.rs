@@ -134,6 +134,7 @@ async fn a_signal_and_the_end_of_the_time_end_every_image_with_an_object() {
         let told = objects(&told);
         assert_eq!((code, told.len()), (exit, 2), "{errors}");
         assert!(told.iter().all(|end| end["reason"] == "interrupted"), "{told:?}");
+        assert!(told[1]["detail"].as_str().unwrap().starts_with("it was not begun: "), "{told:?}");
         assert!(told[0]["seconds"].as_f64().unwrap() > 0.0);
     }
     let (child, _silent) = waiting(&["--json", "--timeout", "1s"]).await;
@@ -177,8 +178,21 @@ async fn a_registry_that_refuses_is_said_at_the_first_try() {
         "{errors}"
     );
     assert!(errors.contains("warning: still the same; trying again in"), "{errors}");
-    let (_, _, errors) = run(&[&image, "--timeout", "2s", "--json", "-q"]).await;
-    assert_eq!(errors.lines().count(), 1, "{errors}");
+    // Without what is tried again, the failure says what that was; and each image is named, also those not begun.
+    let (code, told, errors) =
+        run(&[&image, "r.example/b:2", "r.example/c:3", "--timeout", "2s", "--json", "-q"]).await;
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!((code, lines.len()), (1, 3), "{errors}");
+    assert!(
+        lines[0].starts_with(&format!("error: {image}: it was not done within 2 s (--timeout); "))
+            && lines[0].contains(&format!("{address} refuses the connection")),
+        "{errors}"
+    );
+    for (line, image) in lines[1..].iter().zip(["r.example/b:2", "r.example/c:3"]) {
+        assert!(line.starts_with(&format!("error: {image}: it was not begun: ")), "{errors}");
+    }
+    let ends: Vec<_> = objects(&told).iter().map(|end| end["reason"].clone()).collect();
+    assert_eq!(ends, ["too-long"; 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,13 +9,19 @@ use crate::cli::ConnectionArgs;
 use crate::progress::RetryNotes;
 use crate::report;
 
-/// A builder of the client that these flags ask for, without credentials. What it tries again is said on standard error.
-pub(crate) fn client_builder(args: &ConnectionArgs) -> ClientBuilder {
+/// A builder of the client that these flags ask for, without credentials. What it tries again is told by `retries`: a
+/// command that shows a progress says it there, so that neither is written over the other, and any other by [`notes`].
+pub(crate) fn client_builder(args: &ConnectionArgs, retries: Arc<RetryNotes>) -> ClientBuilder {
     Client::builder()
-        .observer(Arc::new(RetryNotes::new(report::note)))
+        .observer(retries)
         .plain_http(args.plain_http)
         .tls(tls_options(args))
         .user_agent(concat!("soci-index-builder/", env!("CARGO_PKG_VERSION")))
+}
+
+/// What is tried again, as lines on standard error.
+pub(crate) fn notes() -> Arc<RetryNotes> {
+    Arc::new(RetryNotes::new(report::note))
 }
 
 /// Whom TLS trusts. That it trusts everybody is said once.

@@ -28,6 +28,7 @@ use super::credentials;
 use crate::cli::{BudgetArgs, ConnectionArgs, ImageArgs, LoginArgs, VerifyArgs};
 use crate::commands::connection;
 use crate::process;
+use crate::progress::RetryNotes;
 use crate::report;
 use crate::usage::usage;
 
@@ -155,7 +156,16 @@ fn client(
     args: &ConnectionArgs,
     credentials: Arc<dyn CredentialProvider>,
 ) -> Result<Client, String> {
-    let client = connection::client_builder(args).credentials(credentials);
+    client_telling(connection::notes(), args, credentials)
+}
+
+/// The same with somebody who is told what is tried again.
+fn client_telling(
+    retries: Arc<RetryNotes>,
+    args: &ConnectionArgs,
+    credentials: Arc<dyn CredentialProvider>,
+) -> Result<Client, String> {
+    let client = connection::client_builder(args, retries).credentials(credentials);
     client.build().map_err(|error| error_chain(&error))
 }
 

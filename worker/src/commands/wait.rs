@@ -138,7 +138,8 @@ async fn wait_for(args: &WaitArgs, reference: &Reference) -> Result<IndexThere, 
     let registry = reference.repository.registry();
     let credentials = credentials::provider(&args.login, &tls, Some(registry))
         .unwrap_or_else(|mistake| usage(mistake));
-    let client = connection::client_builder(&args.connection).credentials(credentials).build();
+    let client = connection::client_builder(&args.connection, connection::notes());
+    let client = client.credentials(credentials).build();
     let client = client.map_err(|error| Failed::because(error_chain(&error)))?;
     let store = RemoteRepository::new(client, reference.repository.clone());
     let options = Options {

@@ -3,6 +3,8 @@
 //!
 //! The first failure is said at once. Several requests fail together and again, so after that a line is said at most once
 //! in [`PAUSE`], and one that says the same as the line before says only that.
+//!
+//! The latest failure is kept, said or not: it is why a command came no further that is stopped, or whose time is over.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct RetryNotes {
     say: Box<dyn Fn(String) + Send + Sync>,
     last: Mutex<Option<Said>>,
+    latest: Mutex<Option<String>>,
 }
 
 /// The last line.
@@ -30,16 +33,23 @@ struct Said {
 impl RetryNotes {
     /// Notes that are said by `say`.
     pub(crate) fn new(say: impl Fn(String) + Send + Sync + 'static) -> Self {
-        Self { say: Box::new(say), last: Mutex::default() }
+        Self { say: Box::new(say), last: Mutex::default(), latest: Mutex::default() }
+    }
+
+    /// Takes the latest failure out, of which nothing is known any more then.
+    pub(crate) fn take_latest(&self) -> Option<String> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn note(&self, error: &dyn Error, wait: Duration) {
         let now = Instant::now();
+        let told = error_chain(error);
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.clone());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref().is_some_and(|last| now < last.at + PAUSE) {
             return;
         }
-        let (error, wait) = (error_chain(error), wait.as_secs_f64());
+        let (error, wait) = (told, wait.as_secs_f64());
         (self.say)(match &*last {
             Some(last) if last.error == error => {
                 format!("warning: still the same; trying again in {wait:.1} s")
@@ -82,5 +92,8 @@ mod tests {
         advance(Duration::from_secs(1)).await;
         notes.note(&std::io::Error::other("reset"), Duration::from_secs(2));
         assert_eq!(said.lock().unwrap()[2..], ["warning: reset; trying again in 2.0 s"]);
+        notes.note(&std::io::Error::other("closed"), Duration::from_secs(2));
+        assert_eq!(said.lock().unwrap().len(), 3);
+        assert_eq!((notes.take_latest().as_deref(), notes.take_latest()), (Some("closed"), None));
     }
 }

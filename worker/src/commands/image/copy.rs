@@ -9,7 +9,7 @@ use soci_text::error_chain;
 
 use super::location::{Location, OutputLocation};
 use super::place::{OpenImage, OpenOutput, finish as finish_store};
-use super::{block_on, budget, client, finish, help_for, locate, locate_output, login};
+use super::{block_on, budget, client_telling, finish, help_for, locate, locate_output, login};
 use crate::cli::CopyArgs;
 use crate::progress::{Progress, Shown};
 use crate::report;
@@ -35,7 +35,7 @@ pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
     };
     let result = block_on(async {
         tokio::select! {
-            copied = copy_to(args, credentials, location, destination, options) => copied,
+            copied = copy_to(args, &progress, credentials, location, destination, options) => copied,
             never = progress.tell() => match never {},
         }
     });
@@ -50,6 +50,7 @@ pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
 
 async fn copy_to(
     args: &CopyArgs,
+    progress: &Arc<Progress>,
     credentials: Arc<dyn CredentialProvider>,
     location: Location,
     destination: OutputLocation,
@@ -57,7 +58,11 @@ async fn copy_to(
 ) -> Result<CopyReport, String> {
     let remote = matches!(location, Location::Registry(_))
         || matches!(destination, OutputLocation::Registry { .. });
-    let client = if remote { Some(client(&args.image.connection, credentials)?) } else { None };
+    let client = if remote {
+        Some(client_telling(Arc::new(progress.retries()), &args.image.connection, credentials)?)
+    } else {
+        None
+    };
     let OpenImage { store, name, repository } = OpenImage::open(location, client.as_ref()).await?;
     let output = OpenOutput::open(destination, client.as_ref()).await?;
     let image_tag = output.tag.or_else(|| name.tag.clone()).or(output.default_tag);

@@ -64,7 +64,8 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
         _ => Shown::Progress,
     };
     let progress = Arc::new(Progress::new(shown));
-    let client = client(args, &images, output.as_ref(), &progress);
+    let retries = Arc::new(progress.retries());
+    let client = client(args, &images, output.as_ref(), &retries);
     let options = Options {
         on_event: {
             let progress = Arc::clone(&progress);
@@ -72,7 +73,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
         },
         ..settings
     };
-    let work = Work { args, output, client, options, progress };
+    let work = Work { args, output, client, options, progress, retries };
     let ran = if args.dry_run {
         process::block_on(forecast::run(&work, images))
     } else {
@@ -156,7 +157,7 @@ fn client(
     args: &IndexArgs,
     images: &[Wanted],
     output: Option<&OutputLocation>,
-    progress: &Arc<Progress>,
+    retries: &Arc<RetryNotes>,
 ) -> Option<Result<Client, IndexFailure>> {
     let mut registries: BTreeSet<&str> = images
         .iter()
@@ -177,10 +178,8 @@ fn client(
     if registries.is_empty() && !matches!(output, Some(OutputLocation::Registry { .. })) {
         return None;
     }
-    let progress = Arc::clone(progress);
-    let notes = RetryNotes::new(move |line| progress.note(&line));
-    let client = connection::client_builder(&args.connection).credentials(credentials);
-    let client = client.observer(Arc::new(notes)).build();
+    let client = connection::client_builder(&args.connection, retries.clone());
+    let client = client.credentials(credentials).build();
     Some(client.map_err(|error| IndexFailure::new(Reason::Settings.code(), error_chain(&error))))
 }
 

@@ -1,6 +1,7 @@
 //! The work of `index` or its dry run: one image after the other, until a signal or the end of the time.
 //!
-//! These fail the image in hand and those that were not begun. The exit code is the highest of all.
+//! These fail the image in hand, which says what it was waiting for, and those that were not begun, which are named one by
+//! one as well: whoever reads how a command ended misses none. The exit code is the highest of all.
 
 use std::io::Write as _;
 use std::pin::pin;
@@ -20,7 +21,7 @@ use super::super::location::{Location, OutputLocation};
 use super::images::Wanted;
 use crate::cli::IndexArgs;
 use crate::process::{self, StopSignal};
-use crate::progress::Progress;
+use crate::progress::{Progress, RetryNotes};
 use crate::report::{self, ImageResult, IndexEnd, IndexFailure, IndexResult, NothingToIndex};
 
 /// What is done with every image.
@@ -31,6 +32,7 @@ pub(super) struct Work<'a> {
     pub(super) client: Option<Result<Client, IndexFailure>>,
     pub(super) options: Options,
     pub(super) progress: Arc<Progress>,
+    pub(super) retries: Arc<RetryNotes>,
 }
 
 impl Work<'_> {
@@ -52,20 +54,28 @@ impl Work<'_> {
         let mut prints = true;
         let mut tally = Tally { images: images.len(), ..Tally::default() };
         // Why nothing more is begun.
-        let mut ended: Option<IndexFailure> = None;
+        let mut ended: Option<Stopped> = None;
         for Wanted { text, location } in images {
             let begun = Instant::now();
             let repository = self.repository(location.as_ref().ok());
             let result = match (location, &ended) {
                 (Err(mistake), _) => Err(IndexFailure::mistake(mistake)),
-                (Ok(_), Some(ended)) => Err(ended.clone()),
+                (Ok(_), Some(ended)) => Err(ended.before(self.args.dry_run)),
                 (Ok(location), None) => {
                     self.progress.begin(&text);
-                    tokio::select! {
-                        result = Box::pin(work(location)) => result,
-                        signal = &mut told => Err(ended.insert(stopped(signal)).clone()),
-                        time = &mut late => Err(ended.insert(too_long(time)).clone()),
+                    // What earlier images waited for is over.
+                    self.retries.take_latest();
+                    let stopped = tokio::select! {
+                        result = Box::pin(work(location)) => Err(result),
+                        signal = &mut told => Ok(Stopped::By(signal)),
+                        time = &mut late => Ok(Stopped::After(time)),
                         never = &mut lines => match never {},
+                    };
+                    match stopped {
+                        Err(result) => result,
+                        Ok(stopped) => {
+                            Err(ended.insert(stopped).meanwhile(self.retries.take_latest()))
+                        }
                     }
                 }
             };
@@ -156,16 +166,54 @@ async fn after(time: Option<Duration>) -> Duration {
     }
 }
 
-fn stopped(signal: StopSignal) -> IndexFailure {
-    IndexFailure {
-        exit: signal.exit_code(),
-        ..IndexFailure::new(Reason::Interrupted.code(), format!("interrupted by {signal}"))
+/// Why nothing more is begun.
+#[derive(Clone, Copy, Debug)]
+enum Stopped {
+    By(StopSignal),
+    /// The time that all images may take is over.
+    After(Duration),
+}
+
+impl Stopped {
+    /// The failure of the image in hand; `waiting` is what was tried again there.
+    fn meanwhile(self, waiting: Option<String>) -> IndexFailure {
+        let detail = match self {
+            Self::By(signal) => format!("interrupted by {signal}"),
+            Self::After(time) => format!("it was not done within {} (--timeout)", told(time)),
+        };
+        self.failure(match waiting {
+            Some(why) => format!("{detail}; what failed last: {why}"),
+            None => detail,
+        })
+    }
+
+    /// The failure of an image that was not begun.
+    fn before(self, dry_run: bool) -> IndexFailure {
+        let begun = if dry_run { "looked at" } else { "begun" };
+        self.failure(match self {
+            Self::By(signal) => format!("it was not {begun}: interrupted by {signal}"),
+            Self::After(time) => {
+                format!(
+                    "it was not {begun}: the {} for all images were over (--timeout)",
+                    told(time)
+                )
+            }
+        })
+    }
+
+    fn failure(self, detail: String) -> IndexFailure {
+        match self {
+            Self::By(signal) => IndexFailure {
+                exit: signal.exit_code(),
+                ..IndexFailure::new(Reason::Interrupted.code(), detail)
+            },
+            Self::After(_) => IndexFailure::new(reasons::TOO_LONG, detail),
+        }
     }
 }
 
-fn too_long(time: Duration) -> IndexFailure {
-    let detail = format!("it was not done within {} s (--timeout)", time.as_secs());
-    IndexFailure::new(reasons::TOO_LONG, detail)
+fn told(time: Duration) -> String {
+    format!("{} s", time.as_secs())
 }
 
 /// A layout that cannot be opened or completed.
