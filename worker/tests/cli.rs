@@ -358,6 +358,53 @@ fn a_mistake_on_the_command_line_exits_with_2() {
     }
 }
 
+/// Whoever finds it, a mistake is an object for those who read objects.
+#[test]
+fn a_mistake_is_an_object_where_objects_are_wanted() {
+    for (arguments, words) in [
+        (&["index", "a", "--no-such-flag"][..], "unexpected argument '--no-such-flag' found"),
+        (&["index"], "were not provided: <REF>"),
+        (&["index", "a", "--span-size", "4MX"], "not a unit"),
+        (&["ls", "r.example/a:1"], "without a tag"),
+        (&["ls", "r.example/a", "--limit", "0"], "--limit"),
+        (&["inspect", "oci:"], "folder is missing"),
+        (&["prune"], "were not provided"),
+        (&["prune", "r.example/a"], "nobody can be asked"),
+        (&["wait", "oci:x"], "in a registry is expected"),
+        (&["verify", "a", "--platform", "linux"], "platform"),
+        (&["copy", "a"], "<DESTINATION>"),
+        (&["ztoc", "info"], "<ZTOC>"),
+        (&["nonsense"], "nonsense"),
+        #[cfg(feature = "aws")]
+        (&["queue"], "no queue"),
+        #[cfg(feature = "aws")]
+        (&["backfill"], "no queue"),
+        #[cfg(feature = "aws")]
+        (&["dead-letters", "drop"], "--all"),
+        (&["status", "--http-address", "x"], "--http-address: "),
+    ] {
+        let (code, told) = run_json(arguments);
+        assert_eq!((code, &told["outcome"]), (2, &"failed".into()), "{arguments:?}: {told}");
+        assert_eq!((&told["reason"], &told["image"]), (&"malformed".into(), &Value::Null));
+        let detail = told["detail"].as_str().unwrap();
+        assert!(detail.contains(words) && !detail.contains('\n'), "{arguments:?}: {told}");
+        // People read the same as without.
+        let [people, both] = [&[][..], &["--json"]].map(|flag| run(&[arguments, flag].concat()));
+        assert_eq!((text(&people.stdout), people.status), (String::new(), both.status));
+        assert!(text(&both.stderr).contains(words.rsplit(": ").next().unwrap()), "{arguments:?}");
+    }
+    // Neither help nor what is no flag is one.
+    assert!(text(&run(&["ls", "--help", "--json"]).stdout).contains("Usage: "));
+    assert_eq!(text(&run(&["ls", "--", "--json"]).stdout), "");
+    let output = Command::new(env!("CARGO_BIN_EXE_soci-index-builder"))
+        .args(["status", "--json"])
+        .env("HTTP_ADDRESS", "x")
+        .output()
+        .unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &told["reason"]), (Some(64), &"settings".into()), "{told}");
+}
+
 #[cfg(not(feature = "aws"))]
 #[test]
 fn a_command_that_needs_aws_tells_a_program_without_it() {

@@ -28,14 +28,11 @@ use crate::commands::connection;
 use crate::process;
 use crate::progress::{Progress, RetryNotes, Shown};
 use crate::report::{self, IndexFailure, IndexResult};
-use crate::usage::{self, usage};
+use crate::usage::usage;
 use images::{Wanted, collision, wanted};
 use work::{Work, ended, of_layout};
 
 pub(crate) fn index(args: &IndexArgs) -> ExitCode {
-    if args.told.json {
-        usage::tell_in_json();
-    }
     // Before either is read.
     if args.login.password_stdin
         && args.from_file.as_deref().is_some_and(|file| file.as_os_str() == "-")
