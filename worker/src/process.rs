@@ -78,6 +78,7 @@ pub(crate) fn told_to_stop() -> io::Result<impl Future<Output = StopSignal>> {
         // Nobody may be listening any more.
         let _ = tell.send(first);
         interrupt.recv().await;
+        soci_registry_server::remove_temporary_storage();
         std::process::exit(StopSignal::Interrupt.exit_code().into());
     });
     Ok(async move {

@@ -283,6 +283,33 @@ fn an_interrupted_demonstration_says_so_by_its_exit_code_and_leaves_nothing() {
     }
 }
 
+/// Whenever the second Ctrl-C comes: right behind the first, or while all is finished and removed.
+#[test]
+fn a_demonstration_that_is_interrupted_twice_leaves_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    for (begun, stopping) in [
+        ("registry http://", ""),
+        ("registry http://", "stopping; "),
+        ("made and pushed", ""),
+        ("made and pushed", "stopping; "),
+    ] {
+        for _ in 0..3 {
+            let mut child = demo(&["--demo-size", "32MiB"], temporary.path());
+            let out = lines(child.stdout.take().unwrap());
+            let errors = lines(child.stderr.take().unwrap());
+            next_line(&out, begun);
+            signal(&child, "-INT");
+            if !stopping.is_empty() {
+                next_line(&errors, stopping);
+            }
+            signal(&child, "-INT");
+            assert_eq!(child.wait().unwrap().code(), Some(130), "{begun:?} {stopping:?}");
+            let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().collect();
+            assert!(left.is_empty(), "{begun:?} {stopping:?}: {left:?}");
+        }
+    }
+}
+
 #[test]
 fn a_demonstration_that_is_kept_serves_its_page_until_ctrl_c() {
     let temporary = tempfile::tempdir().unwrap();

@@ -5,7 +5,8 @@
 //! many, mounts, tags, the referrers API, and docker's catalogue of repositories. Deleting is left
 //! out. There is no authentication: it is meant for addresses that only this machine reaches.
 //!
-//! Content is kept in a folder, by default a temporary one that [`LocalRegistry::stop`] removes.
+//! Content is kept in a folder, by default a temporary one that [`LocalRegistry::stop`] removes, and
+//! [`remove_temporary_storage`] in a process that ends before that.
 //!
 //! Invariants:
 //! - A blob becomes visible once all of it is on disk and its digest has been verified. It is
@@ -34,6 +35,7 @@ mod route;
 mod server;
 mod settings;
 mod store;
+mod temporary;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod upload_sessions;
@@ -43,3 +45,4 @@ pub use error::OpenError;
 pub use push::Push;
 pub use server::LocalRegistry;
 pub use settings::{RegistryServerLimits, RegistryServerSettings, RegistryStorage};
+pub use temporary::remove_temporary_storage;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -19,6 +18,7 @@ use crate::listen::Limited;
 use crate::push::Push;
 use crate::settings::{RegistryServerSettings, RegistryStorage};
 use crate::store::Store;
+use crate::temporary::TemporaryFolder;
 use crate::upload_sessions::UploadSessions;
 
 /// A running registry. It goes on for as long as this is held.
@@ -27,7 +27,7 @@ pub struct LocalRegistry {
     address: SocketAddr,
     server: JoinHandle<()>,
     stop: Option<oneshot::Sender<()>>,
-    temporary: Option<TempDir>,
+    temporary: Option<TemporaryFolder>,
 }
 
 impl LocalRegistry {
@@ -83,7 +83,7 @@ impl LocalRegistry {
         }
         if let Some(temporary) = self.temporary.take() {
             let path = temporary.path().to_owned();
-            let removed = tokio::task::spawn_blocking(|| temporary.close()).await;
+            let removed = tokio::task::spawn_blocking(move || temporary.remove()).await;
             if let Ok(Err(error)) = removed {
                 tracing::warn!(%error, path = %path.display(), "the temporary folder is left behind");
             }
@@ -95,13 +95,13 @@ async fn answer(State(context): State<Arc<Context>>, request: Request) -> Respon
     api::answer(context, request).await
 }
 
-fn open(storage: RegistryStorage) -> Result<(Store, Option<TempDir>), OpenError> {
+fn open(storage: RegistryStorage) -> Result<(Store, Option<TemporaryFolder>), OpenError> {
     match storage {
         RegistryStorage::Folder(folder) => Ok((Store::open(&folder, true)?, None)),
         RegistryStorage::Temporary => {
-            let folder = tempfile::Builder::new().prefix("soci-index-builder-").tempdir();
             let path = std::env::temp_dir();
-            let folder = folder.map_err(|source| OpenError::File { path, source })?;
+            let folder =
+                TemporaryFolder::new().map_err(|source| OpenError::File { path, source })?;
             // Nothing of it outlives the process, so nothing needs to reach the disk.
             Ok((Store::open(folder.path(), false)?, Some(folder)))
         }

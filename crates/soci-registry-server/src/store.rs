@@ -14,6 +14,7 @@
 //!
 //! Everything here blocks, except for what only looks into the catalogue.
 
+mod below;
 mod folders;
 mod load;
 
@@ -29,6 +30,7 @@ use soci_oci::{Digest, Hasher, Tag, TagOrDigest};
 use crate::catalogue::{Catalogue, ManifestRecord};
 use crate::error::OpenError;
 use crate::route::Name;
+pub(crate) use below::make_below;
 use folders::{BLOBS, MANIFESTS, TAGS};
 
 /// The file that marks a folder as a registry's, with the version of its form.
@@ -231,9 +233,7 @@ impl Store {
         if self.durable {
             incoming.file.sync_all()?;
         }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
+        make_below(&self.folder, &Path::new("blobs").join(digest.algorithm().as_str()))?;
         fs::rename(&incoming.path, &path)?;
         incoming.done = true;
         self.sync_parent(&path)
@@ -248,10 +248,10 @@ impl Store {
         text: &str,
         enter: impl FnOnce(&mut Catalogue),
     ) -> io::Result<()> {
-        let folder = self.folder.join("repositories").join(name.as_str()).join(kind);
-        let path = folder.join(file);
+        let way = Path::new("repositories").join(name.as_str()).join(kind);
+        let path = self.folder.join(&way).join(file);
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        fs::create_dir_all(&folder)?;
+        make_below(&self.folder, &way)?;
         let mut incoming = self.receive()?;
         incoming.append(text.as_bytes())?;
         if self.durable {
