@@ -294,7 +294,6 @@ fn a_mistake_on_the_command_line_exits_with_2() {
         (&["index", "a", "--memory", "1KiB"], "32 MiB to 1024 GiB"),
         (&["local", "--memory", "0"], "32 MiB to 1024 GiB"),
         (&["local", "--index-version", "v1", "--tag-suffix=-x"], "only v2"),
-        (&["local", "--demo", "--index-version", "v1"], "--demo shows v2"),
         (&["local", "--keep"], "--demo"),
         (&["ztoc", "build", "l", "--output", "o", "--span-size", "0"], "1 byte to"),
         (&["status", "--http-address", "x"], "--http-address: "),

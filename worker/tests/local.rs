@@ -258,6 +258,27 @@ fn the_demonstration_reads_little_and_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
 
+#[test]
+fn the_demonstration_shows_v1_where_that_is_wanted() {
+    let temporary = tempfile::tempdir().unwrap();
+    let child = demo(&["--demo-size", "24MiB", "--index-version", "V1"], temporary.path());
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), complaints.as_str()), (Some(0), ""), "{told}");
+    for words in [
+        "2 SOCI indexes attached to sha256:",
+        "6 ztocs of ",
+        "2 layers need none",
+        "6 ztocs built again are equal",
+        "lazily",
+        "soci-index-builder index REF --index-version v1 --dry-run  say",
+    ] {
+        assert!(told.contains(words), "{words:?} is missing in\n{told}");
+    }
+    assert!(!told.contains("image index") && !told.contains("-soci"), "{told}");
+}
+
 /// A demonstration with files in this folder.
 fn demo(arguments: &[&str], temporary: &std::path::Path) -> Child {
     program()

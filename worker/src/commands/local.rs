@@ -58,13 +58,8 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM, or until the demonstration is over.
 pub(crate) fn local(args: &LocalArgs) -> ExitCode {
-    if args.index_version == Version::V1 {
-        if args.tag_suffix.is_some() {
-            usage("--tag-suffix names the converted image, which only v2 makes");
-        }
-        if args.demo {
-            usage("--demo shows v2");
-        }
+    if args.index_version == Version::V1 && args.tag_suffix.is_some() {
+        usage("--tag-suffix names the converted image, which only v2 makes");
     }
     let result = process::block_on(run(args)).map_err(|error| error_chain(error.as_ref()));
     match result.flatten() {
@@ -83,7 +78,7 @@ async fn run(args: &LocalArgs) -> Result<ExitCode, String> {
     let shown = AtomicBool::new(false);
     let attended = async {
         if args.demo {
-            demo::run(&running, args.demo_size, seen).await?;
+            demo::run(&running, args.demo_size, args.index_version, seen).await?;
             if !args.keep {
                 return Ok(());
             }

@@ -1,10 +1,12 @@
 //! The demonstration: an image is made, pushed, indexed, verified, and a file of it read lazily.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use soci_indexer::{RemoteRepository, Report, Verification, verify_image};
+use soci_indexer::{LayerReport, RemoteRepository, Report, Verification, verify_image};
+use soci_manifest::Version;
 use soci_oci::{Digest, Index, Repository, Tag, TagOrDigest, media_type};
 use soci_registry::Client;
 use soci_sandbox::sample_image::{LAYER_COUNT, PLATFORMS, PROBE};
@@ -24,14 +26,34 @@ const REPOSITORY: &str = "demo/app";
 /// Its tag.
 const TAG: &str = "1.0";
 
-/// What somebody can do who has seen it.
-const NEXT: &str = "
-What next?
-
-  soci-index-builder local               the same registry, for images of your own: push, and they are indexed
-  soci-index-builder index REF           index an image in a registry, beside it
-  soci-index-builder index REF --dry-run say what that would read, and write nothing
-  ./deploy                               index what is pushed to ECR (docs/DEPLOY.md)";
+/// What somebody can do who has seen it: with V1 by the flag that they gave.
+fn next(version: Version) -> String {
+    let (flag, index) = match version {
+        Version::V1 => (" --index-version v1", "attached to it"),
+        Version::V2 => ("", "beside it"),
+    };
+    let steps = [
+        (
+            format!("soci-index-builder local{flag}"),
+            "the same registry, for images of your own: push, and they are indexed".to_owned(),
+        ),
+        (
+            format!("soci-index-builder index REF{flag}"),
+            format!("index an image in a registry, {index}"),
+        ),
+        (
+            format!("soci-index-builder index REF{flag} --dry-run"),
+            "say what that would read, and write nothing".to_owned(),
+        ),
+        ("./deploy".to_owned(), "index what is pushed to ECR (docs/DEPLOY.md)".to_owned()),
+    ];
+    let width = steps.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    let mut text = "\nWhat next?\n".to_owned();
+    for (command, what) in steps {
+        let _ = write!(text, "\n  {command:<width$}  {what}");
+    }
+    text
+}
 
 /// Longest wait for the index. The sample takes seconds.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -40,6 +62,8 @@ const PATIENCE: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 struct Pushed {
     digest: Digest,
+    /// Its manifests, one for each platform.
+    manifests: Vec<Digest>,
     /// Bytes of all layers.
     size: u64,
     /// Bytes of the layers of the platform that the file is read of.
@@ -55,6 +79,7 @@ struct Pushed {
 pub(super) async fn run(
     running: &Running,
     size: u64,
+    version: Version,
     mut seen: mpsc::UnboundedReceiver<JobSeen>,
 ) -> Result<(), String> {
     let started = Instant::now();
@@ -65,13 +90,18 @@ pub(super) async fn run(
 
     let pushed = push(&running.client, &repository, &tag, size).await?;
     say(&told_pushed(&repository, &pushed));
-    let report = tokio::time::timeout(PATIENCE, indexed(&mut seen, pushed.digest)).await;
-    let report = report.map_err(|_| format!("there is no index after {PATIENCE:?}"))??;
-    say(&told_indexed(&report));
+    let indexed = tokio::time::timeout(PATIENCE, indexed(&mut seen, &pushed, version)).await;
+    let indexed = indexed.map_err(|_| format!("there is no index after {PATIENCE:?}"))??;
+    say(&told_indexed(&indexed));
+    let report = indexed.report;
 
     let store = RemoteRepository::new(running.client.clone(), repository);
-    let target = TagOrDigest::Digest(report.index);
-    let bar = bar("verifying", report.layers.iter().map(|layer| layer.size).sum());
+    // A V1 index is attached to the image, which stays what it is.
+    let (target, tag) = match report.version {
+        Version::V1 => (TagOrDigest::Digest(report.image), Some(tag)),
+        Version::V2 => (TagOrDigest::Digest(report.index), report.tag),
+    };
+    let bar = bar("verifying", indexed.layers.values().map(|layer| layer.size).sum());
     let counted = Counted::new(store.clone(), {
         let bar = bar.clone();
         move |bytes| bar.inc(bytes)
@@ -83,15 +113,15 @@ pub(super) async fn run(
 
     let reading = Instant::now();
     let platform = platform(PLATFORMS[0]);
-    let target = TagOrDigest::Tag(report.tag.ok_or("the indexed image has no tag")?);
-    let file = lazy::read(&store, &target, &platform, PROBE).await;
+    let target = TagOrDigest::Tag(tag.ok_or("the indexed image has no tag")?);
+    let file = lazy::read(&store, &target, &platform, report.version, PROBE).await;
     let file = file.map_err(|error| error_chain(&error))?;
     if Digest::sha256_of(&file.content) != pushed.probe {
         return Err(format!("/{PROBE} read lazily is not the file that was put into the image"));
     }
     say(&told_read(&file, &pushed, reading.elapsed()));
     say(&format!("done in {}", seconds(started.elapsed())));
-    say(NEXT);
+    say(&next(report.version));
     Ok(())
 }
 
@@ -122,6 +152,7 @@ async fn push(
     let first = platforms.first().ok_or("the image has no platform")?;
     Ok(Pushed {
         digest,
+        manifests: platforms.iter().map(|platform| platform.entry.digest).collect(),
         size: platforms.iter().map(|platform| platform.size).sum(),
         platform_size: first.size,
         layers: PLATFORMS.len() * LAYER_COUNT,
@@ -131,22 +162,57 @@ async fn push(
     })
 }
 
-/// Waits until the image is indexed, showing how far that is.
+/// The image as it was indexed.
+#[derive(Debug)]
+struct Indexed {
+    report: Report,
+    /// What all jobs took together.
+    elapsed: Duration,
+    /// The layers that have a ztoc, each once.
+    layers: HashMap<Digest, LayerReport>,
+    /// Those that need none.
+    skipped: HashSet<Digest>,
+}
+
+/// Waits until the image is indexed, showing how far that is. With V1 each of its manifests is an image whose push is a job
+/// of its own, and all of them are waited for.
 async fn indexed(
     seen: &mut mpsc::UnboundedReceiver<JobSeen>,
-    image: Digest,
-) -> Result<Report, String> {
+    pushed: &Pushed,
+    version: Version,
+) -> Result<Indexed, String> {
     let bar = bar("indexing", 0);
+    let mut wanted = HashSet::from([pushed.digest]);
+    if version == Version::V1 {
+        wanted.extend(&pushed.manifests);
+    }
+    let (mut image, mut elapsed) = (None, Duration::ZERO);
+    let (mut layers, mut skipped) = (HashMap::new(), HashSet::new());
     while let Some(seen) = seen.recv().await {
         match seen {
             JobSeen::Planned(bytes) => bar.inc_length(bytes),
             JobSeen::Read(bytes) => bar.inc(bytes),
-            JobSeen::Ended(digest, end) if digest == image => {
-                bar.finish_and_clear();
-                return match end.outcome.report() {
-                    Some(report) => Ok(report.clone()),
-                    None => Err(format!("the image was {}: {}", end.label(), end.detail())),
-                };
+            JobSeen::Ended(digest, end) if wanted.remove(&digest) => {
+                match end.outcome.report() {
+                    Some(report) => {
+                        elapsed += report.elapsed;
+                        let built = report.layers.iter().map(|layer| (layer.digest, layer.clone()));
+                        layers.extend(built);
+                        skipped.extend(report.skipped.iter().map(|layer| layer.digest));
+                        if digest == pushed.digest {
+                            image = Some(report.clone());
+                        }
+                    }
+                    None if digest == pushed.digest => {
+                        bar.finish_and_clear();
+                        return Err(format!("the image was {}: {}", end.label(), end.detail()));
+                    }
+                    None => {}
+                }
+                if let Some(report) = image.take_if(|_| wanted.is_empty()) {
+                    bar.finish_and_clear();
+                    return Ok(Indexed { report, elapsed, layers, skipped });
+                }
             }
             JobSeen::Ended(..) => {}
         }
@@ -174,19 +240,24 @@ fn told_pushed(repository: &Repository, pushed: &Pushed) -> String {
     )
 }
 
-fn told_indexed(report: &Report) -> String {
-    let mut text = format!("indexed in {}", seconds(report.elapsed));
-    if let Some(tag) = &report.tag {
-        let _ = write!(text, " as {tag}");
-    }
-    let ztocs = report.layers.iter().map(|layer| layer.ztoc_size).sum();
+fn told_indexed(indexed: &Indexed) -> String {
+    let report = &indexed.report;
+    let mut text = format!("indexed in {}", seconds(indexed.elapsed));
+    let _ = match (report.version, &report.tag) {
+        (Version::V1, _) => {
+            let count = report.indexes.len();
+            write!(text, "\n  {count} SOCI indexes attached to {}", report.image)
+        }
+        (Version::V2, Some(tag)) => write!(text, " as {tag}\n  image index {}", report.index),
+        (Version::V2, None) => write!(text, "\n  image index {}", report.index),
+    };
+    let ztocs = indexed.layers.values().map(|layer| layer.ztoc_size).sum();
     let _ = write!(
         text,
-        "\n  image index {}\n  {} ztocs of {} together; {} layers need none",
-        report.index,
-        report.layers.len(),
+        "\n  {} ztocs of {} together; {} layers need none",
+        indexed.layers.len(),
         size(ztocs),
-        report.skipped.len()
+        indexed.skipped.len()
     );
     text
 }

@@ -1,8 +1,9 @@
 //! Reads one file of an indexed image as a runtime does that mounts it: manifests, a ztoc, and the
-//! few ranges of the layer that the file lies in.
+//! few ranges of the layer that the file lies in. A manifest names its SOCI index itself (V2), or the
+//! registry says which one refers to it (V1).
 
 use soci_indexer::{ImageStore, RemoteRepository, StoreError};
-use soci_manifest::format;
+use soci_manifest::{Version, format};
 use soci_oci::{Digest, Index, Manifest, Platform, TagOrDigest};
 use soci_ztoc::{FetchError, LayerLimits, Reader};
 
@@ -54,6 +55,7 @@ pub(super) async fn read(
     store: &RemoteRepository,
     image: &TagOrDigest,
     platform: &Platform,
+    version: Version,
     path: &str,
 ) -> Result<LazyFile, LazyError> {
     let mut index_bytes = 0;
@@ -68,10 +70,11 @@ pub(super) async fn read(
     let target = TagOrDigest::Digest(ours.digest);
     let manifest = fetch(store, "the manifest", &target, &mut index_bytes).await?;
     let manifest = Manifest::decode(&manifest).map_err(document("the manifest"))?;
-    let named = manifest.annotations.get(format::INDEX_DIGEST);
-    let index: Digest = named
-        .and_then(|digest| digest.parse().ok())
-        .ok_or(LazyError::Missing("the name of the SOCI index"))?;
+    let named = match version {
+        Version::V1 => attached(store, &ours.digest, &mut index_bytes).await?,
+        Version::V2 => manifest.annotations.get(format::INDEX_DIGEST).and_then(|d| d.parse().ok()),
+    };
+    let index: Digest = named.ok_or(LazyError::Missing("the name of the SOCI index"))?;
     let index =
         fetch(store, "the SOCI index", &TagOrDigest::Digest(index), &mut index_bytes).await?;
     let index = Manifest::decode(&index).map_err(document("the SOCI index"))?;
@@ -96,6 +99,26 @@ pub(super) async fn read(
     Err(LazyError::Missing(
         "a ztoc of the layer that has the file (`--min-layer-size 0` gives every layer one)",
     ))
+}
+
+/// The SOCI index that refers to a manifest.
+async fn attached(
+    store: &RemoteRepository,
+    manifest: &Digest,
+    read: &mut u64,
+) -> Result<Option<Digest>, LazyError> {
+    let (what, kind) = ("the list of referrers", Version::V1.artifact_type());
+    let referrers = store.referrers(manifest, kind).await;
+    let referrers = referrers.map_err(|source| LazyError::Read { what, source })?;
+    for page in &referrers.pages {
+        *read += page.len() as u64;
+        let page = Index::decode(page);
+        let page = page.map_err(|source| LazyError::Document { what, source })?;
+        if let Some(entry) = page.manifests().iter().find(|entry| entry.artifact_type == kind) {
+            return Ok(Some(entry.digest));
+        }
+    }
+    Ok(None)
 }
 
 async fn extract(
