@@ -224,6 +224,12 @@ fn an_image_that_cannot_be_indexed_is_told_and_the_process_goes_on() {
     runtime.block_on(push(&client, &repository, &broken, "broken"));
     let line = local.line("failed");
     assert!(line.contains("app:broken") && line.contains("gzip"), "{line}");
+    // It says where the dead letter is, and there it is as soon as the page has counted.
+    assert!(local.line("  ").contains("a dead letter now, on the status page"));
+    let begun = std::time::Instant::now();
+    while !status(&local.page, &[]).1.contains("\ndead letters\n  ") {
+        assert!(begun.elapsed() < PATIENCE, "{}", status(&local.page, &[]).1);
+    }
     runtime.block_on(push(&client, &repository, &image(1), "1"));
     local.line("indexed");
     assert_eq!(local.terminate().code(), Some(0));

@@ -144,7 +144,9 @@ async fn open(args: &LetterQueueArgs) -> Result<(sdk::SdkConfig, SqsQueue), Stri
     let config = sdk::load().await;
     let queue = enqueue::open(&config, args.dead_letter_queue_url.as_deref())?;
     let queue = queue.unwrap_or_else(|| {
-        usage("no queue: give --dead-letter-queue-url or DEAD_LETTER_QUEUE_URL")
+        usage(
+            "no queue: give --dead-letter-queue-url or DEAD_LETTER_QUEUE_URL; the dead letters of `local` are on its status page, which `status` prints",
+        )
     });
     Ok((config, queue))
 }

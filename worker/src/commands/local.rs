@@ -198,6 +198,8 @@ fn consumer_settings(args: &LocalArgs) -> ConsumerSettings {
         idle_poll: POLL,
         // The counts are at hand, and the page is looked at.
         backlog_interval: Duration::from_secs(2),
+        // Nobody else could: the queue is in this process.
+        look_at_letters: true,
         ..ConsumerSettings::default()
     }
 }

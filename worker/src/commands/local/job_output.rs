@@ -177,6 +177,9 @@ fn line(image: &JobImage, end: &JobEnd, elapsed: Duration) -> String {
             format!("again in {:.0} s {name}: {detail}", again_in.as_secs_f64())
         }
         (Outcome::Skipped(_), _) => format!("skipped    {name}: {detail}"),
+        (Outcome::Rejected(_) | Outcome::Failed(_), MessageAction::DeadLetter) => format!(
+            "failed     {name}: {detail}\n           it is a dead letter now, on the status page; push it again to have it tried again"
+        ),
         (Outcome::Rejected(_) | Outcome::Failed(_), _) => format!("failed     {name}: {detail}"),
         (Outcome::Postponed(_), _) => format!("put off    {name}: {detail}"),
         (Outcome::Stopped, _) => format!("stopped    {name}"),
