@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use tokio::runtime::Builder;
@@ -63,6 +64,15 @@ impl fmt::Display for StopSignal {
     }
 }
 
+/// The first signal that told the process to stop.
+static STOPPED_BY: OnceLock<StopSignal> = OnceLock::new();
+
+/// What has told the process to stop, if anything has and somebody was waiting for it.
+#[cfg(feature = "aws")]
+pub(crate) fn stopped_by() -> Option<StopSignal> {
+    STOPPED_BY.get().copied()
+}
+
 /// Done when the process is told to stop. From the call on, neither signal ends the process by itself, but for a Ctrl-C
 /// after that: whoever presses it again waits for nothing. SIGTERM may come again while a service finishes its work. To
 /// be called on a runtime.
@@ -75,6 +85,7 @@ pub(crate) fn told_to_stop() -> io::Result<impl Future<Output = StopSignal>> {
             _ = terminate.recv() => StopSignal::Terminate,
             _ = interrupt.recv() => StopSignal::Interrupt,
         };
+        let _ = STOPPED_BY.set(first);
         // Nobody may be listening any more.
         let _ = tell.send(first);
         interrupt.recv().await;

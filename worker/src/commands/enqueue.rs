@@ -28,7 +28,7 @@ pub(super) struct CommandOutput {
     pub(super) failures: Vec<String>,
 }
 
-/// Runs a command to its end. The exit code is 1 if anything went wrong.
+/// Runs a command to its end. The exit code is that of the signal that ended it early, else 1 if anything went wrong.
 pub(super) fn run(work: impl Future<Output = Result<CommandOutput, String>>) -> ExitCode {
     use std::io::Write as _;
 
@@ -41,7 +41,11 @@ pub(super) fn run(work: impl Future<Output = Result<CommandOutput, String>>) -> 
     for failure in &failures {
         report::complain(failure);
     }
-    if failures.is_empty() { printed } else { ExitCode::FAILURE }
+    match process::stopped_by() {
+        _ if failures.is_empty() => printed,
+        Some(signal) => ExitCode::from(signal.exit_code()),
+        None => ExitCode::FAILURE,
+    }
 }
 
 /// Tells how far a command is on standard error. Nobody is left to tell if that fails.
