@@ -41,6 +41,7 @@ use without_aws::{
 
 mod budget;
 mod connection;
+mod footers;
 mod healthcheck;
 mod index;
 mod inspect;
@@ -72,44 +73,60 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build the SOCI indexes of images and push them beside the images
+    #[command(after_help = footers::INDEX.to_string())]
     Index(IndexArgs),
     /// Check that an image's SOCI indexes match its layers
+    #[command(after_help = footers::VERIFY.to_string())]
     Verify(VerifyArgs),
     /// Wait until an image's SOCI index is there, and print what to deploy
+    #[command(after_help = footers::WAIT.to_string())]
     Wait(WaitArgs),
     /// Tell whether an image is indexed, by what and how
+    #[command(after_help = footers::INSPECT.to_string())]
     Inspect(InspectArgs),
     /// List the images of a repository, and whether they are indexed
+    #[command(after_help = footers::LS.to_string())]
     Ls(LsArgs),
     /// Delete indexes whose image is gone
+    #[command(after_help = footers::PRUNE.to_string())]
     Prune(PruneArgs),
     /// Copy an image to another repository, registry, layout or archive
+    #[command(after_help = footers::COPY.to_string())]
     Copy(CopyArgs),
     /// Put a sample image somewhere, as `deploy --smoke` does to try a deployment
-    #[command(hide = true)]
+    #[command(hide = true, after_help = footers::SAMPLE_IMAGE.to_string())]
     SampleImage(SampleImageArgs),
     /// Take jobs off a queue and index their images until told to stop
+    #[command(after_help = footers::WORKER.to_string())]
     Worker(WorkerArgs),
     /// Ask the worker on this machine whether it lives, as a container's health check
+    #[command(after_help = footers::HEALTHCHECK.to_string())]
     Healthcheck(HealthcheckArgs),
     /// Print what the worker on this machine is doing: its status page for a terminal
+    #[command(after_help = footers::STATUS.to_string())]
     Status(StatusArgs),
     /// List the images in ECR and put those without an index on a queue
+    #[command(after_help = footers::BACKFILL.to_string())]
     Backfill(BackfillArgs),
     /// Put dead letters, or the events of a file, on a queue again
+    #[command(after_help = footers::REPLAY.to_string())]
     Replay(ReplayArgs),
     /// Tell how the queues stand
+    #[command(after_help = footers::QUEUE.to_string())]
     Queue(QueueArgs),
     /// List, show, put back or delete what failed for good
     DeadLetters(DeadLettersArgs),
     /// Run a registry, a queue and a worker on this machine: what is pushed is indexed
+    #[command(after_help = footers::LOCAL.to_string())]
     Local(LocalArgs),
     /// Build and read ztocs, the tables of contents of single layers
     #[command(subcommand)]
     Ztoc(ZtocCommand),
     /// Print the completions of a shell
+    #[command(after_help = footers::COMPLETIONS.to_string())]
     Completions(CompletionsArgs),
     /// Write the manual pages into a folder
+    #[command(after_help = footers::MAN.to_string())]
     Man(ManArgs),
 }
 
@@ -140,7 +157,6 @@ pub(crate) struct ImageArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = VERIFY_NOTES)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) image: ImageArgs,
@@ -151,11 +167,6 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub(crate) quick: bool,
 }
-
-const VERIFY_NOTES: &str = "\
-Each layer that has a ztoc is read once, whole, and its ztoc built again; then eight files of it are extracted as a
-snapshotter does, by fetching the spans that each of them lies in, whole. So of layers that have few spans it is several times
-what they have.";
 
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {
@@ -188,10 +199,13 @@ pub(crate) struct SampleImageArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ZtocCommand {
     /// Build the ztoc of a layer in a file
+    #[command(after_help = footers::ZTOC_BUILD.to_string())]
     Build(ZtocBuildArgs),
     /// Describe a ztoc
+    #[command(after_help = footers::ZTOC_INFO.to_string())]
     Info(ZtocInfoArgs),
     /// Write one file of a layer to standard output
+    #[command(after_help = footers::ZTOC_EXTRACT.to_string())]
     Extract(ZtocExtractArgs),
 }
 

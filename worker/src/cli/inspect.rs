@@ -7,7 +7,6 @@ use soci_oci::Tag;
 use super::{ConnectionArgs, LoginArgs};
 
 #[derive(Debug, Args)]
-#[command(after_help = NOTES)]
 pub(crate) struct InspectArgs {
     /// The image: REGISTRY/REPOSITORY[:TAG][@DIGEST], oci:DIR[:NAME] or oci-archive:FILE[:NAME] for an OCI layout on disk,
     /// or docker-archive:FILE[:NAME] for what `docker save` wrote
@@ -27,12 +26,3 @@ pub(crate) struct InspectArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
-
-const NOTES: &str = "\
-It reads the image's documents, its SOCI indexes and the ztocs that they name, and nothing of a layer. Whether an index is
-right only `verify` tells.
-
-Exit codes:
-  0  it was looked at, be there an index or not
-  1  it cannot be told: the image is not there, access is refused, the registry does not answer
-  2  a mistake on the command line";

@@ -8,18 +8,23 @@ use soci_config::name;
 use soci_service::dead_letters::{ImagePattern, Selection};
 use soci_text::Runbook;
 
+use super::footers;
 use super::ops::WakeArgs;
 use super::values::{age, letter_reason, queue_url};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLettersCommand {
     /// List what failed for good: when, why, for which image
+    #[command(after_help = footers::LIST_LETTERS.to_string())]
     List(ListArgs),
     /// Tell all that is known of one letter, and what to do about it
+    #[command(after_help = footers::SHOW_LETTER.to_string())]
     Show(ShowArgs),
     /// Put letters on a queue again; each is tried as if it were new
+    #[command(after_help = footers::CHANGE_LETTERS.to_string())]
     Retry(RetryArgs),
     /// Delete letters for which nothing can be done
+    #[command(after_help = footers::CHANGE_LETTERS.to_string())]
     Drop(DropArgs),
 }
 

@@ -9,7 +9,6 @@ use soci_oci::Tag;
 use super::{ConnectionArgs, LoginArgs};
 
 #[derive(Debug, Args)]
-#[command(after_help = NOTES)]
 pub(crate) struct LsArgs {
     /// The repository: REGISTRY/REPOSITORY
     #[arg(value_name = "REPOSITORY")]
@@ -31,6 +30,3 @@ pub(crate) struct LsArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
-
-const NOTES: &str = "\
-Images are tags here. A converted image is told beside its image, and lists of referrers and signatures are left out.";

@@ -10,7 +10,7 @@ use super::values::{age, glob};
 use super::{ConnectionArgs, LoginArgs};
 
 #[derive(Debug, Args)]
-#[command(after_help = NOTES, group = ArgGroup::new("where").args(["place", "repository"]).required(true))]
+#[command(group = ArgGroup::new("where").args(["place", "repository"]).required(true))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct PruneArgs {
     /// The repository: REGISTRY/REPOSITORY
@@ -42,14 +42,3 @@ pub(crate) struct PruneArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
-
-const NOTES: &str = "\
-What is deleted: converted images whose tag without the suffix is gone or names another image; SOCI indexes whose image is
-gone; and what a failed publish left. All of it only if its content shows that this program or soci-snapshotter made it, and
-if no other tag, image index or signature needs it.
-
-What was converted elsewhere and pushed without its image is such a result, too: look at --dry-run first, or give it a tag
-that does not end with the suffix.
-
-In ECR everything is found. Other registries list tags only, so that there the parts of a converted image are left to the
-registry's garbage collection.";

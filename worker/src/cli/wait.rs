@@ -9,7 +9,6 @@ use super::values::age;
 use super::{ConnectionArgs, LoginArgs, ResultArgs};
 
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
 pub(crate) struct WaitArgs {
     /// The image: REGISTRY/REPOSITORY[:TAG][@DIGEST]
     #[arg(value_name = "REF")]
@@ -30,13 +29,3 @@ pub(crate) struct WaitArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
-
-const EXIT_CODES: &str = "\
-Standard output has one line, REPOSITORY@DIGEST: what to deploy.
-
-Exit codes:
-  0  the index is there
-  1  it cannot be told: the image is not there, access is refused, the registry does not answer
-  2  a mistake on the command line
-  3  the image gets no index; the line names the image itself
-  4  the index did not come in time; no line";
