@@ -26,6 +26,7 @@ fn told(list: &ImageList) -> Vec<(&str, &'static str)> {
         ListedState::Image(_) => "not indexed",
         ListedState::ImageGone { .. } => "image gone",
         ListedState::Failed(_) => "failed",
+        ListedState::Unknown(_) => "unknown",
     };
     list.images.iter().map(|image| (image.tag.as_str(), state(&image.state))).collect()
 }
