@@ -23,6 +23,7 @@ mod parallel_lists;
 mod partial;
 mod prefetch;
 mod prune;
+mod read_back;
 mod reads;
 mod removal;
 mod requests;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use soci_manifest::{ImageError, SkipReason};
-use soci_oci::{Descriptor, Digest, Platform, Tag, TagOrDigest};
+use soci_oci::{Descriptor, Digest, Platform, Repository, Tag, TagOrDigest};
 use soci_ztoc::BuildError;
 
 /// Why an image was not indexed. No manifest and no tag of the result has been written, unless
@@ -133,6 +133,20 @@ pub enum IndexError {
         target: TagOrDigest,
         /// What is there.
         found: Option<Digest>,
+    },
+    /// The store keeps other bytes under the digest of a part of the result, whatever it is sent.
+    #[error(
+        "{what} {digest}{} has other bytes than its digest says, and still has after it was sent again: delete it there \
+         and have the registry collect its garbage, or write the index to another repository or registry",
+        .repository.as_ref().map_or(String::new(), |repository| format!(" in {repository}"))
+    )]
+    Damaged {
+        /// What it is.
+        what: &'static str,
+        /// Its digest.
+        digest: Digest,
+        /// The repository, if the store is one.
+        repository: Option<Repository>,
     },
     /// The span size cannot be used.
     #[error("span size {0} is over 2^63 - 1")]

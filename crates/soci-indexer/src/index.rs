@@ -66,7 +66,7 @@ pub async fn index_image<S: ImageStore>(
         return Err(IndexError::SpanSize(options.settings.span_size));
     }
     let mut name = name.clone();
-    let mut sending = Sending::IfMissing;
+    let mut sending = if options.force { Sending::ReadBack } else { Sending::IfMissing };
     // Whether the tag of the result may name what this call has written of an older image.
     let mut left_older = false;
     for _ in 1..MAX_TURNS {
@@ -89,7 +89,7 @@ pub async fn index_image<S: ImageStore>(
                 name.target = TagOrDigest::Digest(*now);
             }
             IndexError::Write { source, .. }
-                if source.is_missing_content() && sending == Sending::IfMissing =>
+                if source.is_missing_content() && sending != Sending::Again =>
             {
                 sending = Sending::Again;
             }

@@ -77,7 +77,7 @@ pub use reason::Reason;
 pub use remote::RemoteRepository;
 pub use report::{LayerReport, Report, ReusedLayer, ZtocSource};
 pub use reuse::Reuse;
-pub use store::{BlobStream, ImageStore};
+pub use store::{BlobStream, ImageStore, ReadBack};
 pub use verify::{
     LayerCheck, Misread, Verification, VerifyError, VerifySettings, verify_image, verify_image_with,
 };

@@ -60,7 +60,9 @@ pub struct Options {
     pub platforms: Platforms,
     /// Where the converted image goes. The default is the reference's suffix, `-soci`.
     pub output: OutputTag,
-    /// Builds everything, whatever is there already, and takes nothing over.
+    /// Builds everything, whatever is there already, and takes nothing over. What is written is read back: a blob or
+    /// manifest whose bytes are wrong by now is sent again, and [`IndexError::Damaged`](crate::IndexError::Damaged) if that
+    /// does not help.
     pub force: bool,
     /// Whether the tag of an image that is named by digest and tag must still name it, in version
     /// V2: looked at before and again when the result is written, so that a later image's result

@@ -41,8 +41,9 @@ use crate::event::OnImageEvent;
 use crate::index::index_image;
 use crate::options::{ImageName, Options};
 use crate::output_tag::OutputTag;
+use crate::reason::is_of_wrong_bytes;
 use crate::report::Report;
-use crate::store::ImageStore;
+use crate::store::{ImageStore, ReadBack};
 
 use blob_copy::BlobCopy;
 
@@ -306,7 +307,12 @@ impl<S: ImageStore, T: ImageStore> ImageStore for WithOutput<S, T> {
             TagOrDigest::Digest(digest) => *digest,
             TagOrDigest::Tag(_) => Digest::sha256_of(&bytes),
         };
-        if output.manifest(&digest.into()).await?.is_none() {
+        let there = match output.manifest(&digest.into()).await {
+            // Whoever has it written finds out whether it stays so.
+            Err(error) if is_of_wrong_bytes(&error) => false,
+            found => found?.is_some(),
+        };
+        if !there {
             self.bring_content(media_type, &bytes, Bringing::IfMissing, 0).await?;
         }
         match output.push_manifest(target, media_type, bytes.clone(), condition).await {
@@ -320,6 +326,23 @@ impl<S: ImageStore, T: ImageStore> ImageStore for WithOutput<S, T> {
             }
             pushed => pushed,
         }
+    }
+
+    async fn push_manifest_again(
+        &self,
+        digest: &Digest,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), StoreError> {
+        self.0.output.push_manifest_again(digest, media_type, bytes).await
+    }
+
+    async fn read_back_blob(&self, digest: &Digest, size: u64) -> Result<ReadBack, StoreError> {
+        self.0.output.read_back_blob(digest, size).await
+    }
+
+    async fn read_back_manifest(&self, digest: &Digest) -> Result<ReadBack, StoreError> {
+        self.0.output.read_back_manifest(digest).await
     }
 
     async fn referrers(

@@ -13,13 +13,14 @@
 //!   them. A service must not condemn an image for them, or one wrong permission would sweep the whole
 //!   queue into the dead-letter queue at once.
 
+mod asked;
 mod removal;
 
 use http::StatusCode;
 use soci_manifest::{ImageError, NotAnImage, SkipReason};
 use soci_ztoc::BuildError;
 
-use crate::error::{CopyError, IndexError, LayerError, StoreError};
+use crate::error::{CopyError, IndexError, LayerError, LayoutError, StoreError};
 
 /// Why an image was not indexed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -319,6 +320,7 @@ impl IndexError {
             // Another try goes on from here.
             Self::Overtaken { .. } => Reason::Overtaken,
             Self::NotStored { .. } | Self::Ztoc { .. } => Reason::NotStored,
+            Self::Damaged { .. } => Reason::DigestMismatch,
             Self::SpanSize(_) | Self::PrefetchForOlder => Reason::Settings,
             Self::DocumentMemory { .. } => Reason::ImageMemory,
             Self::ReferrersList { .. } => Reason::ReferrersMalformed,
@@ -357,42 +359,6 @@ impl CopyError {
     /// Whether the same call may succeed later with nobody changing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Image(error) if error.is_transient())
-    }
-}
-
-impl IndexError {
-    /// What was asked of the registry when it said this: short and stable, such as `put-manifest`; empty where
-    /// no answer of a registry is the reason. Two answers say the same only if they are about the same.
-    pub fn asked(&self) -> &'static str {
-        match self {
-            Self::Superseded { .. } | Self::TagGone { .. } => "tag",
-            Self::NotFound { .. } => "image",
-            Self::ReferrersList { .. } | Self::Referrers { .. } | Self::NoReferrers { .. } => {
-                "referrers"
-            }
-            Self::Layer { source: LayerError::Read(_), .. } => "layer",
-            Self::Read { .. }
-            | Self::Image(ImageError::ManifestMissing { .. } | ImageError::ConfigMissing { .. }) => {
-                "document"
-            }
-            Self::Write { source: StoreError::Registry(error), .. } => {
-                error.status().map_or("write", |status| written(&status.request))
-            }
-            _ => "",
-        }
-    }
-}
-
-/// Which part of a write a request is.
-fn written(request: &soci_registry::RequestLine) -> &'static str {
-    let url = request.url.to_string();
-    let upload = url.contains("/blobs/uploads");
-    match (request.method.as_str(), upload) {
-        ("POST", true) => "begin-upload",
-        (_, true) => "upload",
-        ("PUT", false) => "put-manifest",
-        ("HEAD" | "GET", false) => "look",
-        _ => "write",
     }
 }
 
@@ -444,6 +410,13 @@ fn of_store(error: &StoreError) -> Reason {
         StoreError::Copy { source, .. } => of_store(source),
         StoreError::TooLarge { .. } => Reason::DigestMismatch,
     }
+}
+
+/// Whether the store gave other bytes than those of the digest that it was asked for.
+pub(crate) fn is_of_wrong_bytes(error: &StoreError) -> bool {
+    use LayoutError::{Mismatch, TooLarge};
+    matches!(error, StoreError::Layout(Mismatch { .. } | TooLarge { .. }))
+        || of_store(error) == Reason::DigestMismatch
 }
 
 fn of_registry(error: &soci_registry::Error) -> Reason {

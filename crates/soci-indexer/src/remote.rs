@@ -138,6 +138,16 @@ impl ImageStore for RemoteRepository {
         Ok(!put.await?.already_there)
     }
 
+    async fn push_manifest_again(
+        &self,
+        digest: &Digest,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), StoreError> {
+        let put = self.client.put_manifest_again(&self.repository, digest, media_type, bytes);
+        Ok(put.await?)
+    }
+
     async fn referrers(
         &self,
         subject: &Digest,

@@ -6,12 +6,27 @@ use std::future::Future;
 use std::ops::Range;
 
 use bytes::Bytes;
-use soci_oci::{Digest, Repository, Tag, TagOrDigest, referrers};
+use soci_oci::{Digest, Hasher, Repository, Tag, TagOrDigest, referrers};
 use soci_registry::{
     BlobSource, MANIFEST_LIMIT, MemoryLease, Referrers, ReferrersSource, TagNames, VerifiedManifest,
 };
 
 use crate::error::StoreError;
+use crate::reason::is_of_wrong_bytes;
+
+/// Bytes of a blob that are read at once to be compared with its digest. Most ztocs have no more.
+const READ_BACK: u64 = 4 << 20;
+
+/// What is there of what was written, found out by reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// The bytes of the digest.
+    Right,
+    /// Other bytes.
+    Wrong,
+    /// Nothing.
+    Missing,
+}
 
 /// One repository's content: manifests and blobs by their digests, and tags. Clones share what they stand for.
 ///
@@ -162,6 +177,58 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         condition: Option<&TagNames>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Makes a manifest exist under its digest whatever the store says of it, by writing it again. By default it is pushed
+    /// like any other, which is enough for a store that never says of wrong bytes that they are there.
+    fn push_manifest_again(
+        &self,
+        digest: &Digest,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let target = TagOrDigest::Digest(*digest);
+        async move { self.push_manifest(&target, media_type, bytes, None).await.map(|_| ()) }
+    }
+
+    /// Reads a blob of `size` bytes that was written, from where it was written to.
+    fn read_back_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> impl Future<Output = Result<ReadBack, StoreError>> + Send {
+        async move {
+            if !self.has_blob(digest, size).await? {
+                let of_other_size = self.blob_range(digest, 0..1).await;
+                return of_other_size.map_or_else(read_back_failed, |_| Ok(ReadBack::Wrong));
+            }
+            let mut hasher = Hasher::new(digest.algorithm());
+            let mut start = 0;
+            while start < size {
+                let end = size.min(start + READ_BACK);
+                match self.blob_range(digest, start..end).await {
+                    Ok(bytes) => hasher.update(&bytes),
+                    Err(error) => return read_back_failed(error),
+                }
+                start = end;
+            }
+            Ok(if hasher.finish() == *digest { ReadBack::Right } else { ReadBack::Wrong })
+        }
+    }
+
+    /// The same of a manifest.
+    fn read_back_manifest(
+        &self,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<ReadBack, StoreError>> + Send {
+        let target = TagOrDigest::Digest(*digest);
+        async move {
+            match self.manifest(&target).await {
+                Ok(Some(_)) => Ok(ReadBack::Right),
+                Ok(None) => Ok(ReadBack::Missing),
+                Err(error) => read_back_failed(error),
+            }
+        }
+    }
+
     /// The referrers of a manifest, of one artifact type where the store can tell them apart.
     ///
     /// SOCI indexes V1 refer to their image. Without a method of its own, a store has them listed under a tag, as
@@ -188,6 +255,17 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
     /// store. Where the store refuses the index for that, it gets one that does not list them.
     fn lacking(&self) -> HashSet<Digest> {
         HashSet::new()
+    }
+}
+
+/// What a failure to read says of what is there. Most say nothing.
+fn read_back_failed(error: StoreError) -> Result<ReadBack, StoreError> {
+    if error.is_not_found() {
+        Ok(ReadBack::Missing)
+    } else if is_of_wrong_bytes(&error) {
+        Ok(ReadBack::Wrong)
+    } else {
+        Err(error)
     }
 }
 

@@ -65,7 +65,8 @@ pub(crate) struct IndexArgs {
     /// the digests of all SOCI indexes
     #[arg(long)]
     pub(crate) annotate_span_size: bool,
-    /// Build everything again, whatever is there already
+    /// Build everything again, whatever is there already, and read back what is written: what the registry holds wrong
+    /// bytes of is sent again
     #[arg(long)]
     pub(crate) force: bool,
     /// Build the ztocs of all layers, also of those that were indexed before under another tag. A result that is there

@@ -154,6 +154,30 @@ impl Client {
         bytes: Bytes,
         condition: Option<&TagNames>,
     ) -> Result<PutManifest, Error> {
+        self.put(repository, target, media_type, bytes, condition, true).await
+    }
+
+    /// Writes a manifest under its digest without asking whether it is there: a registry that says so may hold other bytes.
+    pub async fn put_manifest_again(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
+        let target = TagOrDigest::Digest(*digest);
+        self.put(repository, &target, media_type, bytes, None, false).await.map(|_| ())
+    }
+
+    async fn put(
+        &self,
+        repository: &Repository,
+        target: &TagOrDigest,
+        media_type: &str,
+        bytes: Bytes,
+        condition: Option<&TagNames>,
+        ask: bool,
+    ) -> Result<PutManifest, Error> {
         let registry = self.transport.registry(repository)?;
         let mut call =
             Self::write(&registry, repository, Method::PUT, &format!("manifests/{target}"))?;
@@ -172,7 +196,7 @@ impl Client {
         let mut retries = self.transport.retries();
         loop {
             // Asked before every try: the answer to a PUT that succeeded may have been lost.
-            if self.names(repository, target, digest).await? {
+            if ask && self.names(repository, target, digest).await? {
                 // That says nothing of the subject, and `false` claims nothing.
                 return Ok(PutManifest { subject_processed: false, already_there: true });
             }

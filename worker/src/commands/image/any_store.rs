@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use soci_indexer::{BlobStream, ImageStore, Layout, RemoteRepository, StoreError};
+use soci_indexer::{BlobStream, ImageStore, Layout, ReadBack, RemoteRepository, StoreError};
 use soci_oci::{Digest, Repository, Tag, TagOrDigest};
 use soci_registry::{BlobSource, MemoryLease, Referrers, TagNames, VerifiedManifest};
 
@@ -129,6 +129,23 @@ impl ImageStore for AnyStore {
         condition: Option<&TagNames>,
     ) -> Result<bool, StoreError> {
         of_either!(self, store => store.push_manifest(target, media_type, bytes, condition).await)
+    }
+
+    async fn push_manifest_again(
+        &self,
+        digest: &Digest,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), StoreError> {
+        of_either!(self, store => store.push_manifest_again(digest, media_type, bytes).await)
+    }
+
+    async fn read_back_blob(&self, digest: &Digest, size: u64) -> Result<ReadBack, StoreError> {
+        of_either!(self, store => store.read_back_blob(digest, size).await)
+    }
+
+    async fn read_back_manifest(&self, digest: &Digest) -> Result<ReadBack, StoreError> {
+        of_either!(self, store => store.read_back_manifest(digest).await)
     }
 
     async fn referrers(
