@@ -45,9 +45,10 @@ async fn an_index_is_told_with_its_layers_in_a_few_requests() {
             assert_eq!(ztoc.read, ZtocRead::Read { spans: layer.spans, files: layer.files });
             assert_eq!(ztoc.span_size, Some(64 << 10));
         }
-        // The image index and two manifests; the converted image and its SOCI indexes, or two of these; three ztocs; lists.
+        // The image index and two manifests; the converted image and its SOCI indexes, or two of these; three ztocs; lists;
+        // and whether the three layers are there.
         let all = requests(&registry);
-        assert!(all <= 13, "{version:?}: {all}: {:#?}", registry.requests());
+        assert!(all <= 16, "{version:?}: {all}: {:#?}", registry.requests());
         let layers: Vec<_> = first.layers.iter().map(|layer| layer.digest.to_string()).collect();
         let read = registry.requests_of(RequestKind::BlobGet);
         assert!(
@@ -147,5 +148,32 @@ async fn a_layout_and_an_archive_are_looked_at_like_a_repository() {
             assert!(found.is_complete() && !found.is_broken(), "{version:?}");
             assert_eq!(found.converted.is_some(), version == Version::V2);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_is_gone_is_told_be_there_an_index_or_not() {
+    for version in VERSIONS {
+        let registry = FakeRegistry::start().await;
+        image().put(&registry, REPOSITORY, "1");
+        indexed(index(&registry, "1", &options(version)).await);
+        let layers: Vec<Digest> = {
+            let found = inspect(&registry, "1").await.unwrap();
+            assert!(found.missing_layers().is_empty());
+            found.manifests[0].layers.iter().map(|layer| layer.digest).collect()
+        };
+        // The last one is too small for a ztoc with the usual settings.
+        for gone in [layers[0], layers[2]] {
+            registry.remove_blob(REPOSITORY, &gone);
+            let found = inspect(&registry, "1").await.unwrap();
+            assert!(found.missing_layers().contains(&gone), "{found:#?}");
+            let first = &found.manifests[0].indexes[0];
+            assert!(first.layers.iter().any(|layer| layer.digest == gone && layer.missing));
+        }
+        let of_no_image = gzip_layer(77, 300_000);
+        TestImage::single("linux/amd64", &[of_no_image.clone()]).put(&registry, REPOSITORY, "2");
+        let gone = Digest::sha256_of(&of_no_image.1);
+        registry.remove_blob(REPOSITORY, &gone);
+        assert_eq!(inspect(&registry, "2").await.unwrap().missing_layers(), [gone]);
     }
 }

@@ -124,6 +124,36 @@ async fn an_index_whose_ztoc_is_gone_is_built_again() {
     assert!(registry.blob(REPOSITORY, &first.layers[0].ztoc).is_some());
 }
 
+/// It is asked for its last bytes anyway.
+#[tokio::test]
+async fn an_image_is_not_found_to_be_indexed_whose_layer_is_gone() {
+    for version in [Version::V1, Version::V2] {
+        for index_of_platforms in [false, true] {
+            let registry = FakeRegistry::start().await;
+            let image = if index_of_platforms {
+                two_platforms()
+            } else {
+                TestImage::single("linux/arm64", &[gzip_layer(3, 400_000), gzip_layer(1, 900)])
+            };
+            image.put(&registry, REPOSITORY, "1");
+            indexed(index(&registry, "1", &options(version)).await);
+            // Of the second platform, if there are two.
+            let gone = soci_oci::Digest::sha256_of(&gzip_layer(3, 400_000).1);
+            registry.remove_blob(REPOSITORY, &gone);
+            let again = index(&registry, "1", &options(version)).await;
+            if index_of_platforms {
+                let again = again.unwrap();
+                assert_eq!(again.left_out_platforms.len(), 1, "{again:?}");
+                let found = index(&registry, "1", &options(version)).await.unwrap();
+                assert!(found.already_there && found.left_out_platforms.len() == 1, "{found:?}");
+            } else {
+                let error = again.unwrap_err();
+                assert_eq!(error.reason(), soci_indexer::Reason::ImageGone, "{error:?}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_converted_image_is_only_tagged_again_and_a_result_not_even_that() {
     let registry = FakeRegistry::start().await;

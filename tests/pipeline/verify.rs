@@ -151,9 +151,38 @@ async fn a_layer_that_is_gone_or_changed_fails() {
     registry.quirk(Quirk::on(RequestKind::BlobGet, Effect::Corrupt(9)).path(layer.clone()));
     registry.quirk(Quirk::on(RequestKind::BlobGet, Effect::status(404)).path(layer).after(1));
     let budget = Budget::of_this_machine();
-    for _ in 0..2 {
-        let error = verify_image(&store(&registry), &name("1-soci").target, &budget).await;
-        assert!(matches!(error, Err(VerifyError::Read { .. })), "{error:?}");
+    let target = name("1-soci").target;
+    let error = verify_image(&store(&registry), &target, &budget).await;
+    assert!(matches!(error, Err(VerifyError::Read { .. })), "{error:?}");
+    let error = verify_image(&store(&registry), &target, &budget).await;
+    assert!(matches!(error, Err(VerifyError::NotFound { what: "layer", .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_layer_or_configuration_that_is_gone_fails_be_there_a_ztoc_of_it_or_not() {
+    for quick in [false, true] {
+        for version in [Version::V1, Version::V2] {
+            let layers = [gzip_layer(1, 300_000), gzip_layer(2, 900)];
+            let image = TestImage::single("linux/amd64", &layers);
+            for (gone, bytes) in &image.blobs {
+                let registry = FakeRegistry::start().await;
+                image.put(&registry, REPOSITORY, "1");
+                let mut options = options(version);
+                options.settings.min_layer_size = 100_000;
+                indexed(index(&registry, "1", &options).await);
+                registry.remove_blob(REPOSITORY, gone);
+                let target = name(if version == Version::V1 { "1" } else { "1-soci" }).target;
+                let settings = VerifySettings { quick, ..VerifySettings::default() };
+                let budget = Budget::of_this_machine();
+                let error = verify_image_with(&store(&registry), &target, &settings, &budget).await;
+                let Err(VerifyError::NotFound { what, target }) = &error else {
+                    panic!("{error:?}")
+                };
+                assert_eq!(*target, (*gone).into());
+                let layer = layers.iter().any(|(_, layer)| layer == bytes);
+                assert_eq!(*what, if layer { "layer" } else { "configuration" });
+            }
+        }
     }
 }
 
@@ -188,7 +217,7 @@ async fn a_quick_check_reads_no_layer_whole_and_says_so() {
         assert!(matches!(error, VerifyError::NotFound { what: "layer", .. }), "{error:?}");
         registry.remove_blob(REPOSITORY, &report.layers[0].ztoc);
         let error = verify_image_with(&store, &target, &settings, &budget).await.unwrap_err();
-        assert!(matches!(error, VerifyError::Read { what: "ztoc", .. }), "{error:?}");
+        assert!(matches!(error, VerifyError::NotFound { what: "ztoc", .. }), "{error:?}");
     }
 }
 

@@ -14,6 +14,9 @@
 //! platform may lack its SOCI index because one of its layers is not there. And one that has a ztoc may
 //! have got it from somebody who did not look, so the length that the layer's last member tells of itself is held against
 //! the archive's.
+//!
+//! Whether layers are there is not asked: each would take a request, of every job of a service. But where one is asked for
+//! its last bytes, and is not there, the image is not found to be indexed.
 
 mod answer;
 mod prefetch;
@@ -166,9 +169,16 @@ async fn find_result<S: ImageStore>(
         &*without_missing
     };
     if settings.generation == Generation::Older {
-        for layer in several_members(store, plan, &known).await? {
-            known.remove(&layer.key);
-            left_out.push(layer);
+        for (layer, end) in ends(store, plan, &known).await? {
+            match end {
+                // No index of such an image is of use. Building it says what becomes of it.
+                LastBytes::Missing => return Ok(None),
+                LastBytes::OfSeveral => {
+                    known.remove(&layer.key);
+                    left_out.push(layer);
+                }
+                LastBytes::OfOne => {}
+            }
         }
     }
     if !may_be_left_out(&left_out, settings) || known.is_empty() {
@@ -198,6 +208,14 @@ async fn find_result<S: ImageStore>(
         .collect();
     let reduced = || plan.without_absent(&lacking).and_then(|plan| assembled(&plan));
     let Some(assembly) = assembled(plan).or_else(reduced) else { return Ok(None) };
+    if !has_content(store, &assembly).await? {
+        return Ok(None);
+    }
+    Ok(Some(Found { assembly, left_out, missing, looked }))
+}
+
+/// Whether the ztocs and prefetch artifacts of a result are there.
+async fn has_content<S: ImageStore>(store: &S, assembly: &Assembly) -> Result<bool, StoreError> {
     let ztocs = assembly.ztocs.iter().map(|ztoc| (ztoc.digest, ztoc.size));
     let artifacts = assembly
         .prefetch
@@ -205,10 +223,10 @@ async fn find_result<S: ImageStore>(
         .map(|LayerPrefetch { artifact, .. }| (artifact.digest(), artifact.bytes().len() as u64));
     for (digest, size) in ztocs.chain(artifacts) {
         if usable(store.has_blob(&digest, size).await)? != Some(true) {
-            return Ok(None);
+            return Ok(false);
         }
     }
-    Ok(Some(Found { assembly, left_out, missing, looked }))
+    Ok(true)
 }
 
 /// Whether layers may lack a ztoc for what is in them: their several gzip members, or what is only allowed where settings
@@ -238,42 +256,54 @@ async fn missing<S: ImageStore>(
     Ok(missing.into_iter().flatten().collect())
 }
 
-/// The layers with a ztoc that seem to have several gzip members: those whose last member says of itself that it is
-/// not as long as the archive.
-async fn several_members<S: ImageStore>(
+/// What the last bytes of a layer tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastBytes {
+    /// That it may have one gzip member, or nothing.
+    OfOne,
+    /// That it seems to have several: its last member says of itself that it is not as long as the archive.
+    OfSeveral,
+    /// That it is not there.
+    Missing,
+}
+
+/// What the last bytes of the gzip layers with a ztoc tell.
+async fn ends<S: ImageStore>(
     store: &S,
     plan: &Plan,
     known: &HashMap<LayerKey, BuiltZtoc>,
-) -> Result<Vec<LayerToBuild>, StoreError> {
+) -> Result<Vec<(LayerToBuild, LastBytes)>, StoreError> {
     let layers = plan.layers_to_build().into_iter().filter_map(|layer| {
         let gzip = layer.key.compression == Compression::Gzip;
         Some((known.get(&layer.key).copied().filter(|_| gzip)?, layer))
     });
     let checks = stream::iter(layers).map(|(ztoc, layer)| async move {
-        let one = has_one_member(store, &layer, ztoc).await?;
-        Ok::<_, StoreError>((!one).then_some(layer))
+        let end = last_bytes(store, &layer, ztoc).await?;
+        Ok::<_, StoreError>((layer, end))
     });
-    let found: Vec<Option<LayerToBuild>> = checks.buffered(LAYERS_AT_ONCE).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
+    checks.buffered(LAYERS_AT_ONCE).try_collect().await
 }
 
-async fn has_one_member<S: ImageStore>(
+async fn last_bytes<S: ImageStore>(
     store: &S,
     layer: &LayerToBuild,
     ztoc: BuiltZtoc,
-) -> Result<bool, StoreError> {
+) -> Result<LastBytes, StoreError> {
     let size = layer.size;
     if ztoc.size == 0 {
-        return Ok(false);
+        return Ok(LastBytes::OfSeveral);
     }
     let head = store.blob_range(&ztoc.digest, 0..ztoc.size.min(SHORT_HEAD)).await;
-    let Some(head) = usable(head)? else { return Ok(false) };
-    let Ok(place) = soci_ztoc::ZtocHead::read(&head) else { return Ok(false) };
+    let Some(head) = usable(head)? else { return Ok(LastBytes::OfSeveral) };
+    let Ok(place) = soci_ztoc::ZtocHead::read(&head) else { return Ok(LastBytes::OfSeveral) };
     let archive = place.uncompressed_size();
     match fits_last_member(store, &layer.key.digest, size, archive, MOST_BEHIND_ARCHIVE).await {
+        Ok(true) => Ok(LastBytes::OfOne),
+        Ok(false) => Ok(LastBytes::OfSeveral),
+        Err(error) if error.is_not_found() => Ok(LastBytes::Missing),
         // Where no part of a layer can be read, no layer is mounted lazily either.
-        Err(error) if !error.is_transient() => Ok(true),
-        fits => fits,
+        Err(error) if !error.is_transient() => Ok(LastBytes::OfOne),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tells what there is of an image's SOCI indexes. Only reads, and nothing of a layer.
+//! Tells what there is of an image's SOCI indexes. Only reads, and nothing of a layer but whether it is there.
 //!
 //! - The image's documents are gathered as for indexing, and the digest counts: a converted image (V2) under the usual tag
 //!   is this image's only if it is what this very image is converted to ([`soci_manifest::Plan::found_in`]), and a SOCI
@@ -11,14 +11,15 @@
 //! - Why a layer has no ztoc is not in an index either. What the layer's own descriptor says is told, else that it is
 //!   unknown.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use soci_manifest::format::{self, DEFAULT_MIN_LAYER_SIZE, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
     Generation, IndexPlan, LayerDecision, LeftOutPlatform, Plan, PrefetchArtifact, SkipReason,
     Version,
 };
-use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, Tag, TagOrDigest};
+use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, Tag, TagOrDigest, media_type};
 use soci_ztoc::{LayerLimits, Reader};
 
 use crate::error::{IndexError, StoreError};
@@ -32,6 +33,9 @@ use crate::store::ImageStore;
 
 /// Most SOCI indexes of one manifest that are looked at (V1).
 const MOST_INDEXES: usize = 16;
+
+/// Layers that are asked for at once.
+const LAYERS_AT_ONCE: usize = 8;
 
 /// Most ztocs that are read.
 pub const MOST_ZTOCS: usize = 64;
@@ -78,7 +82,7 @@ pub struct InspectedManifest {
     pub digest: Digest,
     /// Its SOCI indexes, that of the converted image first.
     pub indexes: Vec<InspectedIndex>,
-    /// Its layers from the base up, for where it has no SOCI index.
+    /// Its layers from the base up, without what an index has of them.
     pub layers: Vec<InspectedLayer>,
 }
 
@@ -108,6 +112,9 @@ pub struct InspectedLayer {
     pub ztoc: Option<InspectedZtoc>,
     /// Why it has none, as far as its descriptor tells.
     pub why_not: Option<LayerDecision>,
+    /// Whether the store does not have it, so that nobody can start the image. Not of layers whose descriptor says that
+    /// they are elsewhere.
+    pub missing: bool,
 }
 
 /// A ztoc, and what was read of it.
@@ -154,6 +161,17 @@ impl Inspection {
         self.manifests.iter().any(|manifest| !manifest.indexes.is_empty())
     }
 
+    /// The layers that are not there, once each, in the order of the image.
+    pub fn missing_layers(&self) -> Vec<Digest> {
+        let mut missing = Vec::new();
+        for layer in self.manifests.iter().flat_map(|manifest| &manifest.layers) {
+            if layer.missing && !missing.contains(&layer.digest) {
+                missing.push(layer.digest);
+            }
+        }
+        missing
+    }
+
     /// Whether a ztoc that an index names cannot be used.
     pub fn is_broken(&self) -> bool {
         let layers = self.manifests.iter().flat_map(|m| &m.indexes).flat_map(|i| &i.layers);
@@ -170,7 +188,8 @@ pub async fn inspect_image<S: ImageStore>(
     look_at(store, name, options, MOST_ZTOCS).await
 }
 
-/// Looks at an image, and into so many ztocs and what is prefetched of their layers.
+/// Looks at an image, and into so many ztocs and what is prefetched of their layers. With none, nor is it asked whether
+/// layers are there.
 pub(crate) async fn look_at<S: ImageStore>(
     store: &S,
     name: &ImageName,
@@ -198,15 +217,17 @@ pub(crate) async fn look_at<S: ImageStore>(
     };
     inspection.left_out = plan.left_out_platforms().to_vec();
     let (_memory, limit) = options.budget.result_documents(gathered.image.supplied_bytes()).await;
-    let ztocs = HashMap::new();
-    let mut look = Look { store, limit, ztocs, most_ztocs, bytes_left: MOST_ZTOC_BYTES };
+    let (ztocs, missing) = (HashMap::new(), missing_layers(store, &plan, most_ztocs > 0).await?);
+    let mut look = Look { store, limit, ztocs, missing, most_ztocs, bytes_left: MOST_ZTOC_BYTES };
     let listed = look.converted(name, &root, &plan, options, &mut inspection).await?;
     for (index, v2) in plan.indexes().iter().zip(listed) {
         let mut manifest = InspectedManifest {
             platform: index.platform.clone(),
             digest: index.image.digest,
             indexes: Vec::new(),
-            layers: layers_of(index).map(|(layer, why_not)| inspected(layer, why_not)).collect(),
+            layers: layers_of(index)
+                .map(|(layer, why_not)| look.inspected(layer, why_not))
+                .collect(),
         };
         if let Some(digest) = v2 {
             manifest.indexes.extend(look.index(Version::V2, digest, index, None).await?);
@@ -241,8 +262,27 @@ fn layers_of(index: &IndexPlan) -> impl Iterator<Item = (&Descriptor, Option<Lay
     })
 }
 
-fn inspected(layer: &Descriptor, why_not: Option<LayerDecision>) -> InspectedLayer {
-    InspectedLayer { digest: layer.digest, size: layer.size, ztoc: None, why_not }
+/// The layers of a plan that are not there, if that is to be found out.
+async fn missing_layers<S: ImageStore>(
+    store: &S,
+    plan: &Plan,
+    wanted: bool,
+) -> Result<HashSet<Digest>, IndexError> {
+    let layers = plan.indexes().iter().flat_map(IndexPlan::layers).filter(|_| wanted);
+    let layers = layers.filter(|(layer, _)| !media_type::is_nondistributable(&layer.media_type));
+    let layers: HashMap<Digest, u64> =
+        layers.map(|(layer, _)| (layer.digest, layer.size)).collect();
+    let checks = stream::iter(layers).map(|(digest, size)| async move {
+        match store.has_image_blob(&digest, size).await {
+            Ok(there) => Ok((!there).then_some(digest)),
+            Err(source) if source.is_transient() => {
+                Err(IndexError::Read { target: TagOrDigest::Digest(digest), source })
+            }
+            // Whoever may not ask is not told.
+            Err(_) => Ok(None),
+        }
+    });
+    checks.buffered(LAYERS_AT_ONCE).try_filter_map(async |digest| Ok(digest)).try_collect().await
 }
 
 /// What is read of one image.
@@ -252,11 +292,24 @@ struct Look<'a, S> {
     limit: usize,
     /// What was read of ztocs.
     ztocs: HashMap<Digest, (ZtocRead, Option<u64>)>,
+    /// Layers that are not there.
+    missing: HashSet<Digest>,
     most_ztocs: usize,
     bytes_left: u64,
 }
 
 impl<S: ImageStore> Look<'_, S> {
+    fn inspected(&self, layer: &Descriptor, why_not: Option<LayerDecision>) -> InspectedLayer {
+        let Descriptor { digest, size, .. } = *layer;
+        InspectedLayer {
+            digest,
+            size,
+            ztoc: None,
+            why_not,
+            missing: self.missing.contains(&digest),
+        }
+    }
+
     /// The SOCI index that the converted image lists for each of the plan's manifests.
     async fn converted(
         &self,
@@ -337,7 +390,7 @@ impl<S: ImageStore> Look<'_, S> {
         }
         let mut layers = Vec::new();
         for (layer, why_not) in layers_of(plan) {
-            let mut layer = inspected(layer, why_not);
+            let mut layer = self.inspected(layer, why_not);
             layer.ztoc = self.ztoc(&index, layer.digest).await.map_err(failed)?;
             if layer.ztoc.is_some() {
                 layer.why_not = None;

@@ -12,6 +12,8 @@
 //! More bytes are fetched than the layers have: the spans of the files that are extracted lie in layers that were read
 //! before, and a file takes all of the spans that it touches.
 //!
+//! The layers without a ztoc and the configuration must be there as well, or nobody can start the image: a request for each.
+//!
 //! Prefetch artifacts must name spans that their layers have.
 //!
 //! An image whose image index lists SOCI indexes (V2) is looked up for referrers (V1) as well, and is checked all the same
@@ -22,8 +24,8 @@
 mod error;
 mod layer;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -38,7 +40,7 @@ use crate::store::ImageStore;
 
 pub use error::VerifyError;
 pub use layer::LayerCheck;
-use layer::{Traits, check_layer};
+use layer::{Traits, check_layer, check_there};
 
 /// What was checked.
 #[derive(Clone, Debug)]
@@ -135,7 +137,7 @@ pub async fn verify_image_with<S: ImageStore>(
         return Err(VerifyError::NoIndex { target: target.clone() });
     }
     let pairs = of_platforms(store, target, pairs, &settings.platforms).await?;
-    let mut known = HashMap::new();
+    let (mut known, mut there) = (HashMap::new(), HashSet::new());
     let mut checks = Vec::new();
     let mut misread = Vec::new();
     let mut prefetch = Vec::new();
@@ -172,6 +174,14 @@ pub async fn verify_image_with<S: ImageStore>(
             if unmarked || misread_entries {
                 let (index, layer) = (pair.index, layer.digest);
                 misread.push(Misread { index, layer, members, misread_entries });
+            }
+        }
+        for blob in image.layers().iter().chain([&image.config]) {
+            let elsewhere = media_type::is_nondistributable(&blob.media_type);
+            let checked = checks.iter().any(|check| check.layer == blob.digest);
+            if !elsewhere && !checked && there.insert(blob.digest) {
+                let what = if *blob == image.config { "configuration" } else { "layer" };
+                check_there(store, what, blob).await?;
             }
         }
         for artifact in artifacts {
@@ -314,7 +324,9 @@ async fn v1_pairs<S: ImageStore>(
 fn is_of_the_list(error: &VerifyError) -> bool {
     matches!(
         error,
-        VerifyError::Read { what: REFERRERS_OF, .. } | VerifyError::ReferrersList { .. }
+        VerifyError::Read { what: REFERRERS_OF, .. }
+            | VerifyError::NotFound { what: REFERRERS_OF, .. }
+            | VerifyError::ReferrersList { .. }
     )
 }
 

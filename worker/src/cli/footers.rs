@@ -40,7 +40,7 @@ pub(super) const INDEX: Footer = Footer::new(
 
 pub(super) const VERIFY: Footer = Footer {
     remarks: &[
-        "Each layer that has a ztoc is read once, whole, and its ztoc built again; then eight files of it are extracted as a snapshotter does, by fetching the spans that each of them lies in, whole. So of layers that have few spans it is several times what they have.",
+        "Each layer that has a ztoc is read once, whole, and its ztoc built again; then eight files of it are extracted as a snapshotter does, by fetching the spans that each of them lies in, whole. So of layers that have few spans it is several times what they have. The other layers and the configuration have to be there, with --quick too.",
     ],
     ..Footer::new("the indexes match the image", "they do not, there is none, or it cannot be told")
 };
@@ -59,7 +59,7 @@ pub(super) const WAIT: Footer = Footer {
 
 pub(super) const INSPECT: Footer = Footer {
     remarks: &[
-        "It reads the image's documents, its SOCI indexes and the ztocs that they name, and nothing of a layer. Whether an index is right only `verify` tells.",
+        "It reads the image's documents, its SOCI indexes and the ztocs that they name, and of layers only asks whether they are there. Whether an index is right only `verify` tells.",
     ],
     ..Footer::new(
         "it was looked at, be there an index or not",

@@ -114,8 +114,12 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// The store failed when something was read that a digest names.
+    /// The store failed when something was read that a digest names, or does not have it.
     pub(super) fn read(what: &'static str, digest: Digest, source: StoreError) -> Self {
-        Self::Read { what, target: TagOrDigest::Digest(digest), source }
+        let target = TagOrDigest::Digest(digest);
+        if source.is_not_found() {
+            return Self::NotFound { what, target };
+        }
+        Self::Read { what, target, source }
     }
 }

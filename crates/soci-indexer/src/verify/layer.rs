@@ -99,6 +99,20 @@ pub(super) async fn check_layer<S: ImageStore>(
     Ok((check, traits))
 }
 
+/// Fails if a blob of the image is not there.
+pub(super) async fn check_there<S: ImageStore>(
+    store: &S,
+    what: &'static str,
+    blob: &Descriptor,
+) -> Result<(), VerifyError> {
+    let Descriptor { digest, size, .. } = blob;
+    let there = store.has_image_blob(digest, *size).await;
+    if there.map_err(|source| VerifyError::read(what, *digest, source))? {
+        return Ok(());
+    }
+    Err(VerifyError::NotFound { what, target: (*digest).into() })
+}
+
 /// A layer with its open ztoc.
 struct Check<'a, S> {
     store: &'a S,
@@ -123,11 +137,7 @@ impl<S: ImageStore> Check<'_, S> {
 
     /// Looks whether the layer is there. Returns what stands for its gzip members.
     async fn there(&self) -> Result<u64, VerifyError> {
-        let Descriptor { digest, size, .. } = self.layer;
-        let there = self.store.has_image_blob(digest, *size).await;
-        if !there.map_err(|source| VerifyError::read("layer", *digest, source))? {
-            return Err(VerifyError::NotFound { what: "layer", target: (*digest).into() });
-        }
+        check_there(self.store, "layer", self.layer).await?;
         Ok(u64::from(self.reader.compression() == Compression::Gzip))
     }
 
@@ -213,8 +223,8 @@ impl<S: ImageStore> Check<'_, S> {
                 return Ok(None);
             }
             let range = self.store.blob_range(&self.layer.digest, span.start..span.end).await;
-            let bytes = range
-                .map_err(|source| VerifyError::read("range of layer", self.layer.digest, source))?;
+            let bytes =
+                range.map_err(|source| VerifyError::read("layer", self.layer.digest, source))?;
             fetched += bytes.len() as u64;
             let mut sink = |data: &[u8]| {
                 let missing = BLOCK_SIZE - header.len();

@@ -109,7 +109,7 @@ async fn pushed(_: &InspectArgs, _: &Repository, _: &Inspection) -> HashMap<Dige
 pub(super) fn outcome(inspection: &Inspection) -> &'static str {
     match inspection {
         found if found.nothing.is_some() => "nothing-to-index",
-        found if found.is_broken() => "broken",
+        found if found.is_broken() || !found.missing_layers().is_empty() => "broken",
         found if found.is_complete() => "indexed",
         found if found.is_indexed() => "partly-indexed",
         _ => "not-indexed",
@@ -177,6 +177,7 @@ fn layer_json(layer: &InspectedLayer) -> Value {
     json!({
         "digest": layer.digest.to_string(),
         "size": layer.size,
+        "missing": layer.missing,
         "ztoc": ztoc.map(|ztoc| ztoc.digest.to_string()),
         "ztoc_size": ztoc.map(|ztoc| ztoc.size),
         "ztoc_broken": ztoc.map(|ztoc| ztoc.read == ZtocRead::Broken),
@@ -203,7 +204,10 @@ fn text(image: &str, found: &Found) -> String {
     let inspection = &found.inspection;
     let words = match outcome(inspection) {
         "nothing-to-index" => "gets no index",
-        "broken" => "has a broken index: `verify` says what is wrong with it",
+        "broken" if inspection.is_broken() => {
+            "has a broken index: `verify` says what is wrong with it"
+        }
+        "broken" => "cannot be started: a layer is missing",
         "indexed" => "is indexed",
         "partly-indexed" => "is indexed in part",
         _ => "is not indexed",
@@ -235,6 +239,9 @@ fn text(image: &str, found: &Found) -> String {
     }
     for manifest in &inspection.manifests {
         manifest_text(&mut text, manifest, &pushed);
+    }
+    for layer in inspection.missing_layers() {
+        let _ = writeln!(text, "  layer {layer} is not there");
     }
     for left_out in &inspection.left_out {
         let platform = platform(left_out.platform.as_ref());
