@@ -238,7 +238,7 @@ async fn the_platforms_that_are_asked_for_are_checked() {
         let target = name(if version == Version::V1 { "1" } else { "1-soci" }).target;
         let check = async |platforms: &[&str]| {
             let platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
-            let settings = VerifySettings { platforms, quick: false };
+            let settings = VerifySettings { platforms, ..VerifySettings::default() };
             let budget = Budget::of_this_machine();
             verify_image_with(&store(&registry), &target, &settings, &budget).await
         };

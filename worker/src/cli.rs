@@ -166,6 +166,9 @@ pub(crate) struct VerifyArgs {
     /// Build no ztoc again: check the documents, that all blobs are there, and the spans of two files of each layer
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Show no progress and no tries that are repeated: only the result
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -48,6 +48,8 @@ pub(crate) fn run(command: Command) -> ExitCode {
         // Of libraries only errors are heard in any case.
         Command::Index(args) if args.told.verbose => process::log_to_stderr("debug"),
         Command::Index(args) if args.told.quiet => process::log_to_stderr("error"),
+        Command::Verify(args) if args.quiet => process::log_to_stderr("error"),
+        Command::Wait(args) if args.quiet => process::log_to_stderr("error"),
         _ => process::log_to_stderr("warn"),
     }
     let result = match command {

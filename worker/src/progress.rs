@@ -14,6 +14,7 @@ use soci_indexer::ImageEvent;
 use tokio::time::{Instant, interval_at};
 
 use bars::Bars;
+pub(crate) use lines::Doing;
 use lines::{Lines, PERIOD};
 pub(crate) use retries::RetryNotes;
 
@@ -40,19 +41,30 @@ enum View {
 }
 
 impl Progress {
-    pub(crate) fn new(shown: Shown) -> Self {
+    pub(crate) fn new(shown: Shown, doing: Doing) -> Self {
         Self(match shown {
             Shown::Nothing => View::Nothing,
-            Shown::Progress if std::io::stderr().is_terminal() => View::Bars(Bars::new()),
-            Shown::Progress | Shown::BesideLog => View::Lines(Mutex::default()),
+            Shown::Progress if std::io::stderr().is_terminal() => View::Bars(Bars::new(doing)),
+            Shown::Progress | Shown::BesideLog => View::Lines(Mutex::new(Lines::new(doing))),
         })
+    }
+
+    /// Does something with an image, and says meanwhile how far it is.
+    pub(crate) async fn beside<T>(&self, image: &str, work: impl Future<Output = T>) -> T {
+        self.begin(image);
+        let result = tokio::select! {
+            result = work => result,
+            never = self.tell() => match never {},
+        };
+        self.clear();
+        result
     }
 
     /// The next image is begun.
     pub(crate) fn begin(&self, image: &str) {
         match &self.0 {
             View::Nothing => {}
-            View::Bars(bars) => bars.clear(),
+            View::Bars(bars) => bars.begin(image),
             View::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).begin(image),
         }
     }
@@ -63,6 +75,17 @@ impl Progress {
             View::Nothing => {}
             View::Bars(bars) => bars.draw(event),
             View::Lines(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).note(event),
+        }
+    }
+
+    /// Shows what there is of an index that is waited for.
+    pub(crate) fn status(&self, status: String) {
+        match &self.0 {
+            View::Nothing => {}
+            View::Bars(bars) => bars.status(status),
+            View::Lines(lines) => {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).status(status);
+            }
         }
     }
 
@@ -128,7 +151,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_comes_every_ten_seconds_with_bytes_rate_and_layer() {
-        let progress = Progress::new(Shown::BesideLog);
+        let progress = Progress::new(Shown::BesideLog, Doing::Index);
         let said = Mutex::new(Vec::new());
         let layer = Digest::sha256_of(b"layer");
         let begun = Instant::now();
@@ -174,8 +197,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_waited_for_is_told_with_how_long() {
+        let progress = Progress::new(Shown::BesideLog, Doing::Wait(Duration::from_mins(15)));
+        progress.begin("r/app:1");
+        let said = Mutex::new(Vec::new());
+        let work = async {
+            sleep(Duration::from_secs(15)).await;
+            progress.status("there is no tag 1-soci".to_owned());
+            sleep(Duration::from_secs(10)).await;
+        };
+        let tell = progress.tell_to(|line| said.lock().unwrap().push(line.clone()));
+        tokio::select! {
+            never = tell => match never {},
+            () = work => {}
+        }
+        assert_eq!(
+            *said.lock().unwrap(),
+            [
+                "r/app:1: reading its manifests (waited 10 s of 900 s)",
+                "r/app:1: there is no tag 1-soci (waited 20 s of 900 s)",
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nothing_is_said_where_nothing_is_wanted() {
-        let progress = Progress::new(Shown::Nothing);
+        let progress = Progress::new(Shown::Nothing, Doing::Index);
         progress.begin("r/app:1");
         let tell = progress.tell_to(|line| panic!("{line}"));
         assert!(timeout(Duration::from_mins(5), tell).await.is_err());

@@ -1,4 +1,4 @@
-//! What happens to an image while it is being indexed, as one stream of events.
+//! What happens to an image while it is being indexed or checked, as one stream of events.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub enum ImageEvent<'a> {
     LayerStarted {
         /// Its digest.
         layer: &'a Digest,
-        /// Its size in bytes.
+        /// Its size in bytes; 0 where it is checked in a few places only.
         size: u64,
     },
     /// More of a layer has been read.
@@ -62,7 +62,7 @@ pub enum ImageEvent<'a> {
         /// Whose work the ztoc is.
         from: ZtocSource,
     },
-    /// A layer's ztoc is built and stored.
+    /// A layer's ztoc is built and stored, or checked.
     LayerDone {
         /// Its digest.
         layer: &'a Digest,

@@ -23,6 +23,7 @@
 
 mod error;
 mod layer;
+mod settings;
 
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, HashSet};
@@ -35,12 +36,14 @@ use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, TagOrDigest, media
 use soci_registry::{MANIFEST_LIMIT, ReferrersSource};
 
 use crate::budget::Budget;
+use crate::event::ImageEvent;
 use crate::referrers_lists::{ListProblem, list_problem};
 use crate::store::ImageStore;
 
 pub use error::VerifyError;
 pub use layer::LayerCheck;
 use layer::{Traits, check_layer, check_there};
+pub use settings::VerifySettings;
 
 /// What was checked.
 #[derive(Clone, Debug)]
@@ -57,15 +60,6 @@ pub struct Verification {
     pub quick: bool,
     /// Time that it took.
     pub elapsed: Duration,
-}
-
-/// What is checked of an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VerifySettings {
-    /// Only the SOCI indexes of manifests for these platforms; all if there are none.
-    pub platforms: Vec<Platform>,
-    /// Whether layers are looked at in a few places only, and not read whole.
-    pub quick: bool,
 }
 
 /// The ztoc of a layer of several gzip members, in a SOCI index that does not say to be of the newer
@@ -147,21 +141,22 @@ pub async fn verify_image_with<S: ImageStore>(
         let index = manifest(store, "SOCI index", pair.index).await?;
         let (artifacts, ztocs): (Vec<_>, Vec<_>) =
             index.layers().iter().partition(|entry| entry.media_type == PREFETCH_MEDIA_TYPE);
+        tell_plan(&pair, &image, &ztocs, &known, settings);
         // The ztoc of each layer in this SOCI index.
         let mut ztoc_of = HashMap::new();
         for ztoc in ztocs {
             let layer = check_ztoc_entry(&pair, &image, ztoc)?;
             ztoc_of.insert(layer.digest, ztoc.digest);
-            let Traits { members, needs_xattrs, misread_entries } =
-                match known.entry((layer.digest, ztoc.digest)) {
-                    MapEntry::Occupied(known) => *known.get(),
-                    MapEntry::Vacant(unknown) => {
-                        let (check, traits) =
-                            check_layer(store, layer, ztoc, settings.quick, budget).await?;
-                        checks.push(check);
-                        *unknown.insert(traits)
-                    }
-                };
+            let Traits { members, needs_xattrs, misread_entries } = match known
+                .entry((layer.digest, ztoc.digest))
+            {
+                MapEntry::Occupied(known) => *known.get(),
+                MapEntry::Vacant(unknown) => {
+                    let (check, traits) = check_layer(store, layer, ztoc, settings, budget).await?;
+                    checks.push(check);
+                    *unknown.insert(traits)
+                }
+            };
             if needs_xattrs && ztoc.annotations.contains_key(format::DISABLE_XATTRS) {
                 let reason = format!(
                     "{} is set, and an entry has extended attributes",
@@ -203,6 +198,25 @@ pub async fn verify_image_with<S: ImageStore>(
     }
     let (quick, elapsed) = (settings.quick, started.elapsed());
     Ok(Verification { indexes, layers: checks, prefetch, misread, quick, elapsed })
+}
+
+/// Says what will be read of the layers that a SOCI index has ztocs of and that no other had. Of a quick check nobody knows.
+fn tell_plan(
+    pair: &Pair,
+    image: &Manifest,
+    ztocs: &[&Descriptor],
+    known: &HashMap<(Digest, Digest), Traits>,
+    settings: &VerifySettings,
+) {
+    let layers = ztocs.iter().filter_map(|ztoc| {
+        let layer = check_ztoc_entry(pair, image, ztoc).ok()?;
+        (!known.contains_key(&(layer.digest, ztoc.digest))).then_some(layer.size)
+    });
+    if !settings.quick {
+        let sizes: Vec<u64> = layers.collect();
+        let (layers, bytes) = (sizes.len(), sizes.iter().sum());
+        (settings.on_event)(&ImageEvent::Planned { layers, bytes });
+    }
 }
 
 /// Those that are for one of these platforms. A manifest that no image index gives one has that of its configuration.

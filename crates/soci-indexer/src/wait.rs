@@ -69,6 +69,11 @@ pub enum WaitEvent<'a> {
         /// What it names now, if it is there.
         now: Option<Digest>,
     },
+    /// It was looked, and the index is not there yet, or not believed.
+    Looked {
+        /// What there is.
+        seen: &'a LastSeen,
+    },
     /// A look failed for what may pass, the first one since one that did not.
     Failed {
         /// Why.
@@ -255,6 +260,7 @@ impl Watch<'_> {
             });
         }
         self.seen.looks += 1;
+        (self.on_event)(&WaitEvent::Looked { seen: &self.seen });
         let pause = self.settings.pauses.delay(self.seen.looks, fastrand::f64());
         sleep_until(self.until.min(Instant::now() + pause)).await;
         Ok(())

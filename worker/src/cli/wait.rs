@@ -28,4 +28,7 @@ pub(crate) struct WaitArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show no progress and no tries that are repeated: only the result
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }

@@ -28,7 +28,7 @@ use super::credentials;
 use crate::cli::{BudgetArgs, ConnectionArgs, ImageArgs, LoginArgs, VerifyArgs};
 use crate::commands::connection;
 use crate::process;
-use crate::progress::RetryNotes;
+use crate::progress::{Doing, Progress, RetryNotes, Shown};
 use crate::report;
 use crate::usage::usage;
 
@@ -46,9 +46,11 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let location = locate(&args.image.image);
     let credentials = login(&args.image, &location, None);
     let budget = budget(&args.image.budget);
-    let settings = VerifySettings { platforms: args.platform.clone(), quick: args.quick };
-    let result = block_on(verify_at(&args.image, credentials, location, &settings, &budget));
     let image = &args.image.image;
+    let shown = if args.quiet { Shown::Nothing } else { Shown::Progress };
+    let progress = Arc::new(Progress::new(shown, Doing::Verify));
+    let verified = verify_at(args, credentials, location, &progress, &budget);
+    let result = block_on(progress.beside(image, verified));
     finish(
         &args.image,
         &result,
@@ -111,16 +113,25 @@ fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
 }
 
 async fn verify_at(
-    args: &ImageArgs,
+    args: &VerifyArgs,
     credentials: Arc<dyn CredentialProvider>,
     location: Location,
-    settings: &VerifySettings,
+    progress: &Arc<Progress>,
     budget: &Budget,
 ) -> Result<Verification, String> {
-    let remote = matches!(location, Location::Registry(_));
-    let client = if remote { Some(client(&args.connection, credentials)?) } else { None };
+    let client = if matches!(location, Location::Registry(_)) {
+        Some(client_telling(Arc::new(progress.retries()), &args.image.connection, credentials)?)
+    } else {
+        None
+    };
     let OpenImage { store, name, .. } = OpenImage::open(location, client.as_ref()).await?;
-    let error = match verify_image_with(&store, &name.target, settings, budget).await {
+    let on_event = Arc::clone(progress);
+    let settings = VerifySettings {
+        platforms: args.platform.clone(),
+        quick: args.quick,
+        on_event: Arc::new(move |event| on_event.show(event)),
+    };
+    let error = match verify_image_with(&store, &name.target, &settings, budget).await {
         Ok(verification) => return Ok(verification),
         Err(error) => error,
     };

@@ -17,6 +17,7 @@ use soci_text::error_chain;
 use super::{connection, credentials, image};
 use crate::cli::WaitArgs;
 use crate::process;
+use crate::progress::{Doing, Progress, Shown};
 use crate::report;
 use crate::usage::usage;
 
@@ -32,7 +33,10 @@ pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
     }
     let image = image::in_registry(&args.image);
     let begun = Instant::now();
-    let waited = process::block_on(wait_for(args, &image));
+    let shown = if args.quiet { Shown::Nothing } else { Shown::Progress };
+    let progress = Arc::new(Progress::new(shown, Doing::Wait(args.timeout)));
+    let waited = wait_for(args, &image, &progress);
+    let waited = process::block_on(progress.beside(&image.to_string(), waited));
     let waited = waited.map_err(|error| Failed::because(error_chain(error.as_ref()))).flatten();
     if args.json {
         let object = json(&image, &waited, begun.elapsed());
@@ -133,12 +137,17 @@ fn reason(error: &WaitError) -> Option<&'static str> {
     }
 }
 
-async fn wait_for(args: &WaitArgs, reference: &Reference) -> Result<IndexThere, Failed> {
+async fn wait_for(
+    args: &WaitArgs,
+    reference: &Reference,
+    progress: &Arc<Progress>,
+) -> Result<IndexThere, Failed> {
     let tls = connection::tls_options(&args.connection);
     let registry = reference.repository.registry();
     let credentials = credentials::provider(&args.login, &tls, Some(registry))
         .unwrap_or_else(|mistake| usage(mistake));
-    let client = connection::client_builder(&args.connection, connection::notes());
+    let retries = Arc::new(progress.retries());
+    let client = connection::client_builder(&args.connection, retries);
     let client = client.credentials(credentials).build();
     let client = client.map_err(|error| Failed::because(error_chain(&error)))?;
     let store = RemoteRepository::new(client, reference.repository.clone());
@@ -154,18 +163,23 @@ async fn wait_for(args: &WaitArgs, reference: &Reference) -> Result<IndexThere, 
         ..Options::default()
     };
     let settings = WaitSettings { timeout: args.timeout, ..WaitSettings::default() };
-    let image = reference.clone();
-    let on_event: OnWaitEvent = Arc::new(move |event| match event {
-        WaitEvent::TagMoved { tag, now: Some(now) } => report::warn(format_args!(
-            "{image}: tag {tag} names {now} by now; the index of the image that was asked for is waited for"
+    let (image, progress) = (reference.clone(), Arc::clone(progress));
+    let on_event: OnWaitEvent = Arc::new(move |event| {
+        match event {
+        WaitEvent::Resolved { .. } => progress.status("looking for its index".to_owned()),
+        WaitEvent::Looked { seen } => progress.status(seen.to_string()),
+        WaitEvent::TagMoved { tag, now: Some(now) } => progress.say(format_args!(
+            "warning: {image}: tag {tag} names {now} by now; the index of the image that was asked for is waited for"
         )),
-        WaitEvent::TagMoved { tag, now: None } => report::warn(format_args!(
-            "{image}: tag {tag} is gone; the index of the image that was asked for is waited for"
+        WaitEvent::TagMoved { tag, now: None } => progress.say(format_args!(
+            "warning: {image}: tag {tag} is gone; the index of the image that was asked for is waited for"
         )),
         WaitEvent::Failed { error } => {
-            report::warn(format_args!("{image}: it is tried again: {}", error_chain(*error)));
+            let error = error_chain(*error);
+            progress.note(format_args!("warning: {image}: it is tried again: {error}"));
         }
         _ => {}
+    }
     });
     let name = ImageName::from(reference);
     let waited = Box::pin(wait_for_index(&store, &name, &options, &settings, &on_event)).await;

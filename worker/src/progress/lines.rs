@@ -5,14 +5,35 @@ use std::time::Duration;
 use soci_indexer::ImageEvent;
 use soci_oci::Digest;
 use soci_text::size;
+use tokio::time::Instant;
 
 /// Time between lines.
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
+/// What is done when no layer is in hand yet.
+const READING: &str = "reading its manifests";
+
+/// What is done with an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It is indexed, or copied.
+    #[default]
+    Index,
+    /// Its index is checked.
+    Verify,
+    /// Its index is waited for, so long.
+    Wait(Duration),
+}
+
 /// What is known of the image in hand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lines {
+    doing: Doing,
     image: String,
+    /// Since when it is in hand.
+    since: Instant,
+    /// What there is of an index that is waited for.
+    status: String,
     /// Bytes that will be read, as far as it is known.
     wanted: u64,
     /// Those that have been.
@@ -32,9 +53,50 @@ struct Begun {
 }
 
 impl Lines {
+    /// Nothing is known yet.
+    pub(super) fn new(doing: Doing) -> Self {
+        Self {
+            doing,
+            image: String::new(),
+            since: Instant::now(),
+            status: READING.to_owned(),
+            wanted: 0,
+            read: 0,
+            told: 0,
+            begun: Vec::new(),
+        }
+    }
+
     /// The next image is begun.
     pub(super) fn begin(&mut self, image: &str) {
-        *self = Self { image: image.to_owned(), ..Self::default() };
+        *self = Self { image: image.to_owned(), ..Self::new(self.doing) };
+    }
+
+    /// What is done with the image.
+    pub(super) fn doing(&self) -> Doing {
+        self.doing
+    }
+
+    /// What there is of the index that is waited for.
+    pub(super) fn status(&mut self, status: String) {
+        self.status = status;
+    }
+
+    /// The image with what is known of it beside how much of it was read.
+    pub(super) fn headline(&self) -> String {
+        let Self { image, status, .. } = self;
+        match self.doing {
+            Doing::Wait(_) => format!("{image}: {status}"),
+            Doing::Index | Doing::Verify if self.wanted == 0 && self.begun.is_empty() => {
+                format!("{image}: {READING}")
+            }
+            Doing::Index | Doing::Verify => image.clone(),
+        }
+    }
+
+    /// Bytes that were read, and those that will be as far as it is known.
+    pub(super) fn amounts(&self) -> (u64, u64) {
+        (self.read, self.wanted)
     }
 
     /// Takes in what has happened.
@@ -89,13 +151,23 @@ impl Lines {
         if self.image.is_empty() {
             return None;
         }
+        if let Doing::Wait(timeout) = self.doing {
+            let (waited, all) = (self.since.elapsed().as_secs(), timeout.as_secs());
+            return Some(format!("{} (waited {waited} s of {all} s)", self.headline()));
+        }
         let image = &self.image;
         if self.wanted == 0 {
-            return Some(format!("{image}: reading its manifests"));
+            return Some(match self.begun.as_slice() {
+                [] => self.headline(),
+                [Begun { what, blob, read, .. }, ..] => {
+                    format!("{image}: {what} {}, read {} of it", blob.short(), size(*read))
+                }
+            });
         }
         let rate = self.read.saturating_sub(self.told) / PERIOD.as_secs();
         self.told = self.read;
         let now = match self.begun.as_slice() {
+            [] if self.doing == Doing::Verify => READING.to_owned(),
             [] if self.read >= self.wanted => "writing the result".to_owned(),
             [] => "waiting for memory, or for the registry".to_owned(),
             [Begun { what, blob, size: all, read }, rest @ ..] => {
@@ -121,7 +193,7 @@ mod tests {
     #[test]
     fn what_is_not_read_after_all_is_not_waited_for() {
         let [a, b, c] = [b"a", b"b", b"c"].map(|bytes| Digest::sha256_of(bytes));
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(Doing::Index);
         assert_eq!(lines.line(), None);
         lines.begin("app");
         lines.note(&ImageEvent::Planned { layers: 3, bytes: 600 });
@@ -142,5 +214,26 @@ mod tests {
         assert_eq!(lines.line().unwrap(), "app: read 200 B of 200 B, 20 B/s; writing the result");
         lines.begin("next");
         assert_eq!(lines.line().unwrap(), "next: reading its manifests");
+    }
+    #[test]
+    fn a_check_tells_what_it_reads_where_it_is_known_how_much_and_where_not() {
+        let layer = Digest::sha256_of(b"a");
+        let short = layer.short();
+        let mut lines = Lines::new(Doing::Verify);
+        lines.begin("app");
+        assert_eq!(lines.headline(), "app: reading its manifests");
+        lines.note(&ImageEvent::LayerStarted { layer: &layer, size: 0 });
+        lines.note(&ImageEvent::LayerRead { layer: &layer, bytes: 150 });
+        assert_eq!(lines.headline(), "app");
+        assert_eq!(lines.line().unwrap(), format!("app: layer {short}, read 150 B of it"));
+        lines.begin("app");
+        lines.note(&ImageEvent::Planned { layers: 1, bytes: 200 });
+        lines.note(&ImageEvent::LayerStarted { layer: &layer, size: 200 });
+        lines.note(&ImageEvent::LayerRead { layer: &layer, bytes: 200 });
+        let told = format!("app: read 200 B of 200 B, 20 B/s; layer {short} 200 B of 200 B");
+        assert_eq!(lines.line().unwrap(), told);
+        lines.note(&ImageEvent::LayerDone { layer: &layer });
+        let told = "app: read 200 B of 200 B, 0 B/s; reading its manifests";
+        assert_eq!(lines.line().unwrap(), told);
     }
 }

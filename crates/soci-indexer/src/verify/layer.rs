@@ -8,8 +8,10 @@ use soci_ztoc::{
 };
 
 use super::error::VerifyError;
+use super::settings::VerifySettings;
 use crate::budget::Budget;
 use crate::error::LayerError;
+use crate::event::{ImageEvent, OnImageEvent};
 use crate::layer::{LayerProgress, build_layer};
 use crate::pipeline::ReadOn;
 use crate::store::ImageStore;
@@ -59,14 +61,19 @@ pub(super) struct Traits {
     pub(super) misread_entries: bool,
 }
 
-/// Builds the ztoc of a layer again, if that is not to be `quick`, and extracts some files with the one that is there.
+/// Builds the ztoc of a layer again, if that is not to be quick, and extracts some files with the one that is there.
 pub(super) async fn check_layer<S: ImageStore>(
     store: &S,
     layer: &Descriptor,
     ztoc: &Descriptor,
-    quick: bool,
+    settings: &VerifySettings,
     budget: &Budget,
 ) -> Result<(LayerCheck, Traits), VerifyError> {
+    let quick = settings.quick;
+    let told = Told { layer: &layer.digest, on_event: &settings.on_event };
+    // How much a quick check reads is not known.
+    let size = if quick { 0 } else { layer.size };
+    (told.on_event)(&ImageEvent::LayerStarted { layer: told.layer, size });
     let limit =
         usize::try_from(ztoc.size).unwrap_or(usize::MAX).min(LayerLimits::DEFAULT.ztoc_size);
     let bytes = store.blob_bytes(&ztoc.digest, limit).await;
@@ -74,11 +81,12 @@ pub(super) async fn check_layer<S: ImageStore>(
     let (layer_digest, ztoc_digest) = (layer.digest, ztoc.digest);
     let reader = Reader::parse(bytes, &LayerLimits::DEFAULT)
         .map_err(|source| VerifyError::Ztoc { ztoc: ztoc_digest, layer: layer_digest, source })?;
-    let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, budget };
+    let check = Check { store, layer, ztoc: ztoc_digest, reader: &reader, budget, told };
     check.size()?;
     let (members, sample) =
         if quick { (check.there().await?, QUICK_SAMPLE) } else { (check.whole().await?, SAMPLE) };
-    let (extracted, bytes_fetched) = check.files(sample).await?;
+    let (extracted, bytes_fetched) = check.files(sample, quick).await?;
+    (told.on_event)(&ImageEvent::LayerDone { layer: told.layer });
     let traits = Traits {
         members,
         needs_xattrs: reader.needs_xattrs(),
@@ -120,6 +128,7 @@ struct Check<'a, S> {
     ztoc: Digest,
     reader: &'a Reader<Bytes>,
     budget: &'a Budget,
+    told: Told<'a>,
 }
 
 impl<S: ImageStore> Check<'_, S> {
@@ -159,7 +168,7 @@ impl<S: ImageStore> Check<'_, S> {
             settings,
             self.budget,
             ReadOn::ToTheEnd,
-            &NobodyTold,
+            &self.told,
         )
         .await;
         let built = match built {
@@ -182,8 +191,8 @@ impl<S: ImageStore> Check<'_, S> {
         Err(self.mismatch(difference.unwrap_or_else(|| "their encoding differs".to_owned())))
     }
 
-    /// Extracts some files, spread over the layer.
-    async fn files(&self, most: usize) -> Result<(usize, u64), VerifyError> {
+    /// Extracts some files, spread over the layer. If `counted`, what is fetched for that is told.
+    async fn files(&self, most: usize, counted: bool) -> Result<(usize, u64), VerifyError> {
         let candidates: Vec<usize> = (0..self.reader.entry_count())
             .filter(|index| self.reader.entry(*index).is_some_and(|entry| is_sampled(&entry)))
             .collect();
@@ -196,6 +205,9 @@ impl<S: ImageStore> Check<'_, S> {
             if let Some(bytes) = self.file(&entry).await? {
                 extracted += 1;
                 fetched += bytes;
+                if counted {
+                    self.told.read(bytes);
+                }
             }
         }
         Ok((extracted, fetched))
@@ -285,13 +297,22 @@ fn is_sampled(entry: &Entry<'_>) -> bool {
         && !entry.is_sparse()
 }
 
-/// Nobody wants to know how a check gets on.
-struct NobodyTold;
+/// Tells how the check of a layer gets on.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    layer: &'a Digest,
+    on_event: &'a OnImageEvent,
+}
 
-impl LayerProgress for NobodyTold {
+impl LayerProgress for Told<'_> {
+    /// It was said before, as the ztoc is read first.
     fn started(&self) {}
 
-    fn read(&self, _: u64) {}
+    fn read(&self, bytes: u64) {
+        (self.on_event)(&ImageEvent::LayerRead { layer: self.layer, bytes });
+    }
 
-    fn restarted(&self) {}
+    fn restarted(&self) {
+        (self.on_event)(&ImageEvent::LayerRestarted { layer: self.layer });
+    }
 }

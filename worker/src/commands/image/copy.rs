@@ -11,35 +11,21 @@ use super::location::{Location, OutputLocation};
 use super::place::{OpenImage, OpenOutput, finish as finish_store};
 use super::{block_on, budget, client_telling, finish, help_for, locate, locate_output, login};
 use crate::cli::CopyArgs;
-use crate::progress::{Progress, Shown};
+use crate::progress::{Doing, Progress, Shown};
 use crate::report;
 
 pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
     let location = locate(&args.image.image);
     let destination = locate_output("DESTINATION", &args.destination);
     let credentials = login(&args.image, &location, Some(&destination));
-    let progress = Arc::new(Progress::new(Shown::Progress));
-    progress.begin(&args.image.image);
-    let options = CopyOptions {
-        platform: args.platform.clone(),
-        budget: budget(&args.image.budget),
-        on_event: {
-            let progress = Arc::clone(&progress);
-            Arc::new(move |event| progress.show(event))
-        },
-    };
+    let progress = Arc::new(Progress::new(Shown::Progress, Doing::Index));
     // What the copy is called without its tag.
     let place = match &destination {
         OutputLocation::Registry { repository, .. } => repository.to_string(),
         OutputLocation::Layout { kind, path, .. } => format!("{}{}", kind.prefix(), path.display()),
     };
-    let result = block_on(async {
-        tokio::select! {
-            copied = copy_to(args, &progress, credentials, location, destination, options) => copied,
-            never = progress.tell() => match never {},
-        }
-    });
-    progress.clear();
+    let copied = copy_to(args, credentials, location, destination, &progress);
+    let result = block_on(progress.beside(&args.image.image, copied));
     finish(
         &args.image,
         &result,
@@ -50,11 +36,10 @@ pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
 
 async fn copy_to(
     args: &CopyArgs,
-    progress: &Arc<Progress>,
     credentials: Arc<dyn CredentialProvider>,
     location: Location,
     destination: OutputLocation,
-    options: CopyOptions,
+    progress: &Arc<Progress>,
 ) -> Result<CopyReport, String> {
     let remote = matches!(location, Location::Registry(_))
         || matches!(destination, OutputLocation::Registry { .. });
@@ -62,6 +47,12 @@ async fn copy_to(
         Some(client_telling(Arc::new(progress.retries()), &args.image.connection, credentials)?)
     } else {
         None
+    };
+    let on_event = Arc::clone(progress);
+    let options = CopyOptions {
+        platform: args.platform.clone(),
+        budget: budget(&args.image.budget),
+        on_event: Arc::new(move |event| on_event.show(event)),
     };
     let OpenImage { store, name, repository } = OpenImage::open(location, client.as_ref()).await?;
     let output = OpenOutput::open(destination, client.as_ref()).await?;

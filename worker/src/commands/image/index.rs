@@ -26,7 +26,7 @@ use super::{budget, locate_output, login_to};
 use crate::cli::{IndexArgs, Optimization, PrefetchArgs};
 use crate::commands::connection;
 use crate::process;
-use crate::progress::{Progress, RetryNotes, Shown};
+use crate::progress::{Doing, Progress, RetryNotes, Shown};
 use crate::report::{self, IndexFailure, IndexResult};
 use crate::usage::usage;
 use images::{Wanted, collision, wanted};
@@ -60,7 +60,7 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
         told if told.verbose => Shown::BesideLog,
         _ => Shown::Progress,
     };
-    let progress = Arc::new(Progress::new(shown));
+    let progress = Arc::new(Progress::new(shown, Doing::Index));
     let retries = Arc::new(progress.retries());
     let client = client(args, &images, output.as_ref(), &retries);
     let options = Options {
