@@ -11,11 +11,13 @@ use soci_manifest::LayerPrefetch;
 use soci_text::size;
 
 mod end;
+mod failure;
 mod forecast;
 mod index;
 mod table;
 
-pub(crate) use end::{ImageResult, IndexEnd, IndexFailure, IndexResult, NothingToIndex};
+pub(crate) use end::{ImageResult, IndexEnd, IndexResult, NothingToIndex};
+pub(crate) use failure::Failure;
 pub(crate) use forecast::{Forecast, Speed, Together};
 use table::Column::{Number, Text};
 pub(crate) use table::{Column, Table, table};
@@ -41,11 +43,13 @@ pub(crate) fn failed_json(reason: &str, detail: &str) -> Value {
 }
 
 /// The one object that `verify --json` prints.
-pub(crate) fn verify_json(image: &str, result: Result<&Verification, &str>) -> Value {
+pub(crate) fn verify_json(image: &str, result: Result<&Verification, &Failure>) -> Value {
     let verification = result.ok();
+    let failure = result.err();
     json!({
         "outcome": if verification.is_some() { "verified" } else { "failed" },
-        "reason": result.err(),
+        "reason": failure.map(|failure| failure.code),
+        "detail": failure.map(|failure| failure.detail.as_str()),
         "image": image,
         "quick": verification.is_some_and(|v| v.quick),
         "indexes": verification.map_or(&[][..], |v| &v.indexes)
@@ -130,16 +134,18 @@ pub(crate) fn copy_json(
     image: &str,
     destination: &str,
     place: &str,
-    result: Result<&CopyReport, &str>,
+    result: Result<&CopyReport, &Failure>,
 ) -> Value {
     let copied = result.ok();
+    let failure = result.err();
     json!({
         "outcome": match result {
             Ok(copied) if copied.already_there => "already-there",
             Ok(_) => "copied",
             Err(_) => "failed",
         },
-        "reason": result.err(),
+        "reason": failure.map(|failure| failure.code),
+        "detail": failure.map(|failure| failure.detail.as_str()),
         "image": image,
         "image_digest": copied.map(|copied| copied.image.to_string()),
         "destination": destination,

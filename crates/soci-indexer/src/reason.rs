@@ -14,6 +14,7 @@
 //!   queue into the dead-letter queue at once.
 
 mod asked;
+mod looked;
 mod removal;
 
 use http::StatusCode;

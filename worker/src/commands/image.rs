@@ -17,19 +17,18 @@ use std::sync::Arc;
 
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, ImageStore, Options, OutputTag, Reason, Verification, VerifyError, VerifySettings,
+    Budget, ImageStore, Options, OutputTag, Verification, VerifyError, VerifySettings,
     verify_image_with,
 };
 use soci_oci::Tag;
 use soci_registry::{Client, CredentialProvider};
-use soci_text::error_chain;
 
 use super::credentials;
 use crate::cli::{BudgetArgs, ConnectionArgs, ImageArgs, LoginArgs, VerifyArgs};
 use crate::commands::connection;
 use crate::process;
 use crate::progress::{Doing, Progress, RetryNotes, Shown};
-use crate::report;
+use crate::report::{self, Failure};
 use crate::usage::usage;
 
 pub(crate) use copy::copy;
@@ -62,20 +61,20 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
 /// Prints a result the way it is wanted.
 fn finish<T>(
     args: &ImageArgs,
-    result: &Result<T, String>,
-    json: impl Fn(Result<&T, &str>) -> serde_json::Value,
+    result: &Result<T, Failure>,
+    json: impl Fn(Result<&T, &Failure>) -> serde_json::Value,
     text: impl Fn(&T) -> String,
 ) -> ExitCode {
     let printed = match result {
         _ if args.json => {
-            let value = json(result.as_ref().map_err(String::as_str));
+            let value = json(result.as_ref());
             writeln!(std::io::stdout(), "{value}")
         }
         Ok(value) => write!(std::io::stdout(), "{}", text(value)),
         Err(_) => Ok(()),
     };
     if let Err(failure) = result {
-        report::complain(format_args!("{}: {failure}", args.image));
+        report::complain(format_args!("{}: {}", args.image, failure.detail));
         return ExitCode::FAILURE;
     }
     report::printed(printed)
@@ -108,8 +107,8 @@ fn budget(args: &BudgetArgs) -> Budget {
     )
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    process::block_on(work).map_err(|error| error_chain(error.as_ref())).flatten()
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    process::block_on(work).map_err(|error| Failure::of_settings(error.as_ref())).flatten()
 }
 
 async fn verify_at(
@@ -118,11 +117,16 @@ async fn verify_at(
     location: Location,
     progress: &Arc<Progress>,
     budget: &Budget,
-) -> Result<Verification, String> {
+) -> Result<Verification, Failure> {
     let client = if matches!(location, Location::Registry(_)) {
         Some(client_telling(Arc::new(progress.retries()), &args.image.connection, credentials)?)
     } else {
         None
+    };
+    // The image without its tag.
+    let place = match &location {
+        Location::Registry(reference) => reference.repository.to_string(),
+        Location::Layout { kind, path, .. } => format!("{}{}", kind.prefix(), path.display()),
     };
     let OpenImage { store, name, .. } = OpenImage::open(location, client.as_ref()).await?;
     let on_event = Arc::clone(progress);
@@ -135,14 +139,15 @@ async fn verify_at(
         Ok(verification) => return Ok(verification),
         Err(error) => error,
     };
-    let VerifyError::NoIndex { .. } = &error else { return Err(error_chain(&error)) };
-    Err(match converted(&store, name.tag.as_ref()).await {
-        Some(tag) => format!(
-            "{} (the converted image is {tag}, which `index` makes: verify that)",
-            error_chain(&error)
-        ),
-        None => error_chain(&error),
-    })
+    let failure = Failure::of_verify(&error, &name);
+    if let VerifyError::NoIndex { .. } = &error
+        && let Some(tag) = converted(&store, name.tag.as_ref()).await
+    {
+        return Err(
+            failure.with_hint(format_args!("its converted image has one: verify {place}:{tag}"))
+        );
+    }
+    Err(failure)
 }
 
 /// The tag that the image has with the usual suffix, if there is one.
@@ -153,20 +158,10 @@ async fn converted(store: &impl ImageStore, image: Option<&Tag>) -> Option<Tag> 
     store.tagged(&tag).await.ok().flatten().map(|_| tag)
 }
 
-/// What a person in front of the command can do.
-fn help_for(reason: Reason, transient: bool) -> Option<&'static str> {
-    let advice = match reason {
-        // The error names the registry to log in to; a role is the service's.
-        Reason::Unauthorized => None,
-        reason => reason.advice(),
-    };
-    advice.or_else(|| transient.then_some("it may pass; try again"))
-}
-
 fn client(
     args: &ConnectionArgs,
     credentials: Arc<dyn CredentialProvider>,
-) -> Result<Client, String> {
+) -> Result<Client, Failure> {
     client_telling(connection::notes(), args, credentials)
 }
 
@@ -175,9 +170,9 @@ fn client_telling(
     retries: Arc<RetryNotes>,
     args: &ConnectionArgs,
     credentials: Arc<dyn CredentialProvider>,
-) -> Result<Client, String> {
+) -> Result<Client, Failure> {
     let client = connection::client_builder(args, retries).credentials(credentials);
-    client.build().map_err(|error| error_chain(&error))
+    client.build().map_err(|error| Failure::of_settings(&error))
 }
 
 /// The credentials for the command; a mistake in its login ends the program. A login is for the registry of the image, or

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, ImageName, IndexError, IndexThere, OnWaitEvent, Options, RemoteRepository, WaitError,
-    WaitEvent, WaitSettings, wait_for_index,
+    Budget, ImageName, IndexError, IndexThere, LastSeen, OnWaitEvent, Options, Reason,
+    RemoteRepository, WaitError, WaitEvent, WaitSettings, wait_for_index,
 };
 use soci_manifest::{SociIndexSettings, Version};
-use soci_oci::{Digest, Reference};
+use soci_oci::{Digest, Reference, TagOrDigest};
 use soci_text::error_chain;
 
 use super::{connection, credentials, image};
 use crate::cli::WaitArgs;
 use crate::process;
 use crate::progress::{Doing, Progress, Shown};
-use crate::report;
+use crate::report::{self, Failure};
 use crate::usage::usage;
 
 /// The image gets no index.
@@ -26,6 +26,9 @@ const SKIPPED: u8 = 3;
 
 /// The index did not come in time.
 const TIMED_OUT: u8 = 4;
+
+/// The same as an outcome and as a reason.
+const TIMED_OUT_CODE: &str = "timed-out";
 
 pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
     if let Some(mistake) = args.result.mistake() {
@@ -37,7 +40,8 @@ pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
     let progress = Arc::new(Progress::new(shown, Doing::Wait(args.timeout)));
     let waited = wait_for(args, &image, &progress);
     let waited = process::block_on(progress.beside(&image.to_string(), waited));
-    let waited = waited.map_err(|error| Failed::because(error_chain(error.as_ref()))).flatten();
+    let waited = waited.map_err(|error| Failed::because(Failure::of_settings(error.as_ref())));
+    let waited = waited.flatten();
     if args.json {
         let object = json(&image, &waited, begun.elapsed());
         let printed = report::printed(report::line(object));
@@ -71,15 +75,51 @@ pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
 struct Failed {
     code: u8,
     outcome: &'static str,
-    reason: Option<&'static str>,
+    reason: &'static str,
     detail: String,
     image: Option<Digest>,
 }
 
 impl Failed {
     /// Something that is not found at the image.
-    fn because(detail: String) -> Self {
-        Self { code: 1, outcome: "failed", reason: None, detail, image: None }
+    fn because(failure: Failure) -> Self {
+        let Failure { code, detail, exit } = failure;
+        Self { code: exit, outcome: "failed", reason: code, detail, image: None }
+    }
+
+    /// Why an image that was named so has no index to deploy.
+    fn of(error: &WaitError, name: &ImageName) -> Self {
+        let looked =
+            |seen: &LastSeen| seen.failure.as_ref().map(|failure| Failure::of_image(failure, name));
+        let last = |failure: &Option<Failure>| {
+            let detail = failure.as_ref().map(|failure| format!(": {}", failure.detail));
+            error_chain(error) + &detail.unwrap_or_default()
+        };
+        match error {
+            WaitError::Image(nothing @ IndexError::Nothing { image, .. }) => Self {
+                code: SKIPPED,
+                outcome: "skipped",
+                image: Some(*image),
+                ..Self::because(Failure::of_image(nothing, name))
+            },
+            // No index is missed where there was no answer: that is no reason to deploy without one.
+            WaitError::TimedOut { seen, .. } if !seen.image_read => {
+                let failure = looked(seen);
+                let code = failure.as_ref().map_or(TIMED_OUT_CODE, |failure| failure.code);
+                Self::because(Failure::new(code, last(&failure)))
+            }
+            WaitError::TimedOut { what, seen, .. } => Self {
+                code: TIMED_OUT,
+                outcome: TIMED_OUT_CODE,
+                image: match what {
+                    TagOrDigest::Digest(digest) => Some(*digest),
+                    TagOrDigest::Tag(_) => None,
+                },
+                ..Self::because(Failure::new(TIMED_OUT_CODE, last(&looked(seen))))
+            },
+            WaitError::Image(error) => Self::because(Failure::of_image(error, name)),
+            error => Self::because(Failure::new(Reason::Internal.code(), error_chain(error))),
+        }
     }
 
     fn complain(&self, image: &Reference) -> ExitCode {
@@ -89,51 +129,6 @@ impl Failed {
             _ => report::complain(format_args!("{image}: {detail}")),
         }
         ExitCode::from(*code)
-    }
-}
-
-impl From<WaitError> for Failed {
-    fn from(error: WaitError) -> Self {
-        let detail = error_chain(&error);
-        match &error {
-            WaitError::Image(IndexError::Nothing { image, .. }) => Self {
-                code: SKIPPED,
-                outcome: "skipped",
-                reason: reason(&error),
-                detail,
-                image: Some(*image),
-            },
-            // No index is missed where there was no answer: that is no reason to deploy without one.
-            WaitError::TimedOut { seen, .. } if !seen.image_read => {
-                let failure = seen.failure.as_ref();
-                let code = failure.map(|failure| failure.reason().code());
-                let failure = failure.map(|failure| format!(": {}", error_chain(failure)));
-                let detail = detail + &failure.unwrap_or_default();
-                Self { reason: code, ..Self::because(detail) }
-            }
-            WaitError::TimedOut { what, seen, .. } => {
-                let failure = seen.failure.as_ref();
-                let failure = failure.map(|failure| format!(": {}", error_chain(failure)));
-                Self {
-                    code: TIMED_OUT,
-                    outcome: "timed-out",
-                    reason: Some("timed-out"),
-                    detail: detail + &failure.unwrap_or_default(),
-                    image: match what {
-                        soci_oci::TagOrDigest::Digest(digest) => Some(*digest),
-                        soci_oci::TagOrDigest::Tag(_) => None,
-                    },
-                }
-            }
-            _ => Self { reason: reason(&error), ..Self::because(detail) },
-        }
-    }
-}
-
-fn reason(error: &WaitError) -> Option<&'static str> {
-    match error {
-        WaitError::Image(error) => Some(error.reason().code()),
-        _ => None,
     }
 }
 
@@ -149,7 +144,7 @@ async fn wait_for(
     let retries = Arc::new(progress.retries());
     let client = connection::client_builder(&args.connection, retries);
     let client = client.credentials(credentials).build();
-    let client = client.map_err(|error| Failed::because(error_chain(&error)))?;
+    let client = client.map_err(|error| Failed::because(Failure::of_settings(&error)))?;
     let store = RemoteRepository::new(client, reference.repository.clone());
     let options = Options {
         settings: SociIndexSettings {
@@ -183,7 +178,7 @@ async fn wait_for(
     });
     let name = ImageName::from(reference);
     let waited = Box::pin(wait_for_index(&store, &name, &options, &settings, &on_event)).await;
-    waited.map_err(Failed::from)
+    waited.map_err(|error| Failed::of(&error, &name))
 }
 
 fn deployable(image: &Reference, digest: &Digest) -> String {
@@ -203,7 +198,7 @@ fn json(reference: &Reference, waited: &Result<IndexThere, Failed>, elapsed: Dur
     };
     json!({
         "outcome": failed.map_or("indexed", |failed| failed.outcome),
-        "reason": failed.and_then(|failed| failed.reason),
+        "reason": failed.map(|failed| failed.reason),
         "detail": failed.map(|failed| failed.detail.as_str()),
         "image": reference.to_string(),
         "image_digest": image.map(|image| image.to_string()),

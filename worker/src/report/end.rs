@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use soci_indexer::IndexError;
-use soci_jobs::reasons;
 use soci_manifest::{LeftOutPlatform, SkipReason, SkippedLayer};
 use soci_oci::{Digest, Repository};
 
+use super::failure::Failure;
 use super::seconds;
-use crate::process::MISTAKE;
 
 /// Why an image needs no index.
 #[derive(Clone, Debug)]
@@ -33,31 +32,8 @@ impl NothingToIndex {
     }
 }
 
-/// Why an image was not indexed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct IndexFailure {
-    /// A code of those that the service has.
-    pub(crate) code: &'static str,
-    /// The same for people.
-    pub(crate) detail: String,
-    /// The exit code of a command that ends with it.
-    pub(crate) exit: u8,
-}
-
-impl IndexFailure {
-    /// A failure in general.
-    pub(crate) fn new(code: &'static str, detail: String) -> Self {
-        Self { code, detail, exit: 1 }
-    }
-
-    /// What names the image is no name of one.
-    pub(crate) fn mistake(detail: String) -> Self {
-        Self { code: reasons::MALFORMED, detail, exit: MISTAKE }
-    }
-}
-
 /// How a command came out for an image: one that needs no index is no failure.
-pub(crate) type IndexResult<T> = Result<Result<T, NothingToIndex>, IndexFailure>;
+pub(crate) type IndexResult<T> = Result<Result<T, NothingToIndex>, Failure>;
 
 /// What a command has found out of an image, or done.
 pub(crate) trait ImageResult: Sized {
@@ -181,7 +157,7 @@ mod tests {
             image: "r/i:1",
             output: None,
             repository: None,
-            result: Err(IndexFailure::new("image-gone", "no".to_owned())),
+            result: Err(Failure::new("image-gone", "no".to_owned())),
             elapsed: Duration::from_millis(1500),
         };
         let value = end.json();

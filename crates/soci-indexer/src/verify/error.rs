@@ -44,15 +44,13 @@ pub enum VerifyError {
         source: soci_oci::DocumentError,
     },
     /// The image has no SOCI index.
-    #[error(
-        "no SOCI index was found: {target} names none in its image index, and nothing refers to it"
-    )]
+    #[error("it has no SOCI index: no image index of it names one, and nothing refers to it")]
     NoIndex {
         /// The image.
         target: TagOrDigest,
     },
     /// The image has SOCI indexes, and none for a platform that was asked for.
-    #[error("{target} has no SOCI index for this platform{}",
+    #[error("it has no SOCI index for this platform{}",
         if has.is_empty() { String::new() } else { format!(", and has some for {has}") })]
     NoSuchPlatform {
         /// The image.

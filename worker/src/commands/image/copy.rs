@@ -3,16 +3,15 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use soci_indexer::{CopyError, CopyOptions, CopyReport, OutputPlace, Reason, copy_image};
+use soci_indexer::{CopyOptions, CopyReport, OutputPlace, copy_image};
 use soci_registry::CredentialProvider;
-use soci_text::error_chain;
 
 use super::location::{Location, OutputLocation};
 use super::place::{OpenImage, OpenOutput, finish as finish_store};
-use super::{block_on, budget, client_telling, finish, help_for, locate, locate_output, login};
+use super::{block_on, budget, client_telling, finish, locate, locate_output, login};
 use crate::cli::CopyArgs;
 use crate::progress::{Doing, Progress, Shown};
-use crate::report;
+use crate::report::{self, Failure};
 
 pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
     let location = locate(&args.image.image);
@@ -40,7 +39,7 @@ async fn copy_to(
     location: Location,
     destination: OutputLocation,
     progress: &Arc<Progress>,
-) -> Result<CopyReport, String> {
+) -> Result<CopyReport, Failure> {
     let remote = matches!(location, Location::Registry(_))
         || matches!(destination, OutputLocation::Registry { .. });
     let client = if remote {
@@ -59,28 +58,7 @@ async fn copy_to(
     let image_tag = output.tag.or_else(|| name.tag.clone()).or(output.default_tag);
     let place = OutputPlace { mount_from: repository, image_tag };
     let copied = copy_image(&store, &output.store, &place, &name, &options).await;
-    let copied = copied.map_err(|error| match advice(&error) {
-        Some(advice) => format!("{} ({advice})", error_chain(&error)),
-        None => error_chain(&error),
-    })?;
+    let copied = copied.map_err(|error| Failure::of_copy(&error, &name))?;
     finish_store(&output.store).await?;
     Ok(copied)
-}
-
-/// What a person in front of the command can do.
-fn advice(error: &CopyError) -> Option<&'static str> {
-    match error {
-        CopyError::Lacking { .. } => {
-            Some("push these to the source, or copy one platform that is there with --platform")
-        }
-        CopyError::NoSuchPlatform { has, .. } if has.is_empty() => {
-            Some("without --platform it is copied as it is")
-        }
-        error => match error.reason() {
-            // Nothing is indexed here, of which the usual advice speaks.
-            Reason::TagImmutable => Some("choose another tag, or delete that one"),
-            Reason::ImageMalformed => Some("build the image again"),
-            reason => help_for(reason, error.is_transient()),
-        },
-    }
 }

@@ -27,10 +27,10 @@ use crate::cli::{IndexArgs, Optimization, PrefetchArgs};
 use crate::commands::connection;
 use crate::process;
 use crate::progress::{Doing, Progress, RetryNotes, Shown};
-use crate::report::{self, IndexFailure, IndexResult};
+use crate::report::{self, Failure, IndexResult};
 use crate::usage::usage;
 use images::{Wanted, collision, wanted};
-use work::{Work, ended, of_layout};
+use work::{Work, ended};
 
 pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     // Before either is read.
@@ -155,7 +155,7 @@ fn client(
     images: &[Wanted],
     output: Option<&OutputLocation>,
     retries: &Arc<RetryNotes>,
-) -> Option<Result<Client, IndexFailure>> {
+) -> Option<Result<Client, Failure>> {
     let mut registries: BTreeSet<&str> = images
         .iter()
         .filter_map(|image| match &image.location {
@@ -177,19 +177,18 @@ fn client(
     }
     let client = connection::client_builder(&args.connection, retries.clone());
     let client = client.credentials(credentials).build();
-    Some(client.map_err(|error| IndexFailure::new(Reason::Settings.code(), error_chain(&error))))
+    Some(client.map_err(|error| Failure::of_settings(&error)))
 }
 
 /// Indexes an image where it is, or into the output.
 async fn index_one(work: &Work<'_>, location: Location) -> IndexResult<Report> {
     let client = work.client()?;
-    let OpenImage { store, name, repository } =
-        OpenImage::open(location, client).await.map_err(of_layout)?;
+    let OpenImage { store, name, repository } = OpenImage::open(location, client).await?;
     let mut options = work.options.clone();
     let (result, written) = match &work.output {
         None => (index_image(&store, &name, &options).await, store),
         Some(output) => {
-            let output = OpenOutput::open(output.clone(), client).await.map_err(of_layout)?;
+            let output = OpenOutput::open(output.clone(), client).await?;
             if let Some(tag) = &output.tag {
                 options.output = OutputTag::Tag(tag.clone());
             }
@@ -199,9 +198,9 @@ async fn index_one(work: &Work<'_>, location: Location) -> IndexResult<Report> {
             (result, output.store)
         }
     };
-    let result = ended(result);
+    let result = ended(result, &name);
     if matches!(result, Ok(Ok(_))) {
-        finish_store(&written).await.map_err(of_layout)?;
+        finish_store(&written).await?;
     }
     result
 }

@@ -15,14 +15,14 @@ use soci_indexer::{
 };
 use soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER;
 use soci_oci::{Digest, Platform, Repository};
-use soci_text::{clip, error_chain, size};
+use soci_text::{clip, size};
 
 use super::location::Location;
 use super::place::OpenImage;
 use super::{block_on, client, locate, login_to};
 use crate::cli::InspectArgs;
 use crate::report::Column::{Number, Text};
-use crate::report::{self, table};
+use crate::report::{self, Failure, NothingToIndex, table};
 
 /// What was found, and when manifests of it were pushed, in the form of RFC 3339, as far as it is known.
 struct Found {
@@ -35,18 +35,18 @@ pub(crate) fn inspect(args: &InspectArgs) -> ExitCode {
     let location = locate(&args.image);
     let result = block_on(look(args, location));
     let printed = match &result {
-        _ if args.json => report::line(json(&args.image, result.as_ref().map_err(String::as_str))),
+        _ if args.json => report::line(json(&args.image, result.as_ref())),
         Ok(found) => report::text(text(&args.image, found)),
         Err(_) => Ok(()),
     };
     if let Err(failure) = &result {
-        report::complain(format_args!("{}: {failure}", args.image));
+        report::complain(format_args!("{}: {}", args.image, failure.detail));
         return ExitCode::FAILURE;
     }
     report::printed(printed)
 }
 
-async fn look(args: &InspectArgs, location: Location) -> Result<Found, String> {
+async fn look(args: &InspectArgs, location: Location) -> Result<Found, Failure> {
     let registry = match &location {
         Location::Registry(reference) => Some(reference.repository.registry()),
         Location::Layout { .. } => None,
@@ -67,7 +67,7 @@ async fn look(args: &InspectArgs, location: Location) -> Result<Found, String> {
         ..Options::default()
     };
     let inspection = Box::pin(inspect_image(&store, &name, &options)).await;
-    let inspection = inspection.map_err(|error| error_chain(&error))?;
+    let inspection = inspection.map_err(|error| Failure::of_image(&error, &name))?;
     let pushed = match &repository {
         Some(repository) => pushed(args, repository, &inspection).await,
         None => HashMap::new(),
@@ -109,14 +109,35 @@ async fn pushed(_: &InspectArgs, _: &Repository, _: &Inspection) -> HashMap<Dige
 pub(super) fn outcome(inspection: &Inspection) -> &'static str {
     match inspection {
         found if found.nothing.is_some() => "nothing-to-index",
-        found if found.is_broken() || !found.missing_layers().is_empty() => "broken",
+        found if found.broken().is_some() => "broken",
         found if found.is_complete() => "indexed",
         found if found.is_indexed() => "partly-indexed",
         _ => "not-indexed",
     }
 }
 
-fn json(image: &str, result: Result<&Found, &str>) -> Value {
+/// Why an image gets no index, or is not as it should be: a code, and the same for people.
+pub(super) fn why(found: &Inspection) -> Option<(&'static str, String)> {
+    if let Some(reason) = found.nothing.clone() {
+        let detail = reason.to_string();
+        return Some((NothingToIndex { image: found.image, reason }.code(), detail));
+    }
+    let broken = found.broken()?;
+    let detail = match found.missing_layers().as_slice() {
+        [] => "a ztoc is not there or not what it should be".to_owned(),
+        missing => {
+            let named: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            format!("layers are not there: {}", named.join(", "))
+        }
+    };
+    Some((broken, detail))
+}
+
+fn json(image: &str, result: Result<&Found, &Failure>) -> Value {
+    let why = match result {
+        Ok(found) => why(&found.inspection),
+        Err(failure) => Some((failure.code, failure.detail.clone())),
+    };
     let found = result.ok();
     let inspection = found.map(|found| &found.inspection);
     let pushed = |digest: &Digest| found.and_then(|found| found.pushed.get(digest));
@@ -131,10 +152,8 @@ fn json(image: &str, result: Result<&Found, &str>) -> Value {
     };
     json!({
         "outcome": inspection.map_or("failed", outcome),
-        "reason": match result {
-            Ok(found) => found.inspection.nothing.as_ref().map(ToString::to_string),
-            Err(failure) => Some(failure.to_owned()),
-        },
+        "reason": why.as_ref().map(|(code, _)| *code),
+        "detail": why.map(|(_, detail)| detail),
         "image": image,
         "image_digest": inspection.map(|found| found.image.to_string()),
         "media_type": inspection.map(|found| found.media_type.as_str()),

@@ -8,30 +8,30 @@ use serde_json::{Value, json};
 use soci_config::budget_of_this_process;
 use soci_indexer::{
     Budget, ImageList, IndexError, Inspection, ListedImage, ListedState, Options, OutputTag,
-    RemoteRepository, list_images,
+    Reason, RemoteRepository, list_images,
 };
 use soci_manifest::Version;
 use soci_oci::{Platform, Repository, Tag};
 use soci_text::error_chain;
 
-use super::inspect::outcome;
+use super::inspect::{outcome, why as why_not};
 use super::location::OutputLocation;
 use super::{block_on, client, locate_output, login_to};
 use crate::cli::LsArgs;
 use crate::report::Column::Text;
-use crate::report::{self, table};
+use crate::report::{self, Failure, table};
 use crate::usage::usage;
 
 pub(crate) fn ls(args: &LsArgs) -> ExitCode {
     let repository = repository(&args.repository);
     let result = block_on(list(args, &repository));
     let printed = match &result {
-        _ if args.json => report::line(json(&repository, result.as_ref().map_err(String::as_str))),
+        _ if args.json => report::line(json(&repository, result.as_ref())),
         Ok(list) => report::text(text(list)),
         Err(_) => Ok(()),
     };
     if let Err(failure) = &result {
-        report::complain(format_args!("{repository}: {failure}"));
+        report::complain(format_args!("{repository}: {}", failure.detail));
         return ExitCode::FAILURE;
     }
     let unknown = result.iter().flat_map(|list| &list.images).filter_map(unknown);
@@ -56,7 +56,7 @@ pub(super) fn repository(text: &str) -> Repository {
     }
 }
 
-async fn list(args: &LsArgs, repository: &Repository) -> Result<ImageList, String> {
+async fn list(args: &LsArgs, repository: &Repository) -> Result<ImageList, Failure> {
     let credentials = login_to(&args.connection, &args.login, Some(repository.registry()));
     let client = client(&args.connection, credentials)?;
     let store = RemoteRepository::new(client, repository.clone());
@@ -66,7 +66,7 @@ async fn list(args: &LsArgs, repository: &Repository) -> Result<ImageList, Strin
         ..Options::default()
     };
     let list = list_images(&store, args.after.as_ref(), args.limit.get(), &options);
-    Box::pin(list).await.map_err(|error| error_chain(&error))
+    Box::pin(list).await.map_err(|error| Failure::of_list(&error))
 }
 
 /// The tag of an image that could not be looked at, and why.
@@ -103,28 +103,36 @@ fn versions(inspection: &Inspection) -> Vec<Version> {
     [Version::V1, Version::V2].into_iter().filter(has).collect()
 }
 
-fn reason(image: &ListedImage) -> Option<String> {
+/// Why an image has no index of its own: a code, where one says it, and the same for people.
+fn why(image: &ListedImage) -> Option<(Option<&'static str>, String)> {
+    let gone = Reason::ImageGone.code();
     match &image.state {
-        ListedState::Image(inspection) => match (&inspection.nothing, &inspection.of_another) {
-            (Some(reason), _) => Some(reason.to_string()),
+        ListedState::Image(inspection) => match (why_not(inspection), &inspection.of_another) {
+            (Some((code, detail)), _) => Some((Some(code), detail)),
             (None, Some(other)) => {
-                other.tag.as_ref().map(|tag| format!("{tag} is another image's"))
+                other.tag.as_ref().map(|tag| (None, format!("{tag} is another image's")))
             }
             (None, None) => None,
         },
-        ListedState::ImageGone { .. } => Some("converted, and the image's tag is gone".to_owned()),
-        ListedState::Failed(error) | ListedState::Unknown(error) => Some(error_chain(error)),
+        ListedState::ImageGone { .. } => {
+            Some((Some(gone), "converted, and the image's tag is gone".to_owned()))
+        }
+        ListedState::Failed(error) | ListedState::Unknown(error) => {
+            Some((Some(error.reason().code()), error_chain(error)))
+        }
     }
 }
 
-fn json(repository: &Repository, result: Result<&ImageList, &str>) -> Value {
+fn json(repository: &Repository, result: Result<&ImageList, &Failure>) -> Value {
     let list = result.ok();
+    let failure = result.err();
     json!({
         "outcome": if list.is_some() { "listed" } else { "failed" },
-        "reason": result.err(),
+        "reason": failure.map(|failure| failure.code),
+        "detail": failure.map(|failure| failure.detail.as_str()),
         "repository": repository.to_string(),
         "images": list.map(|list| list.images.iter().map(|image| {
-            let found = inspection(image);
+            let (found, why) = (inspection(image), why(image));
             json!({
                 "tag": image.tag.to_string(),
                 "digest": match &image.state {
@@ -133,7 +141,8 @@ fn json(repository: &Repository, result: Result<&ImageList, &str>) -> Value {
                     ListedState::Failed(_) | ListedState::Unknown(_) => None,
                 },
                 "outcome": state(image),
-                "reason": reason(image),
+                "reason": why.as_ref().and_then(|(code, _)| *code),
+                "detail": why.map(|(_, detail)| detail),
                 "versions": found.map_or_else(Vec::new, versions).iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "converted_tag": found.and_then(|found| found.converted.as_ref()?.tag.as_ref()).map(ToString::to_string),
                 "converted_digest": found.and_then(|found| found.converted.as_ref()).map(|converted| converted.digest.to_string()),
@@ -168,7 +177,7 @@ fn text(list: &ImageList) -> String {
             versions.join(", "),
             converted.and_then(|c| c.tag.as_ref()).map_or_else(String::new, ToString::to_string),
             platforms.join(", "),
-            reason(image).unwrap_or_default(),
+            why(image).map_or_else(String::new, |(_, detail)| detail),
         ]
     });
     let head = ["image", "index", "version", "converted image", "platforms", ""].map(Text);

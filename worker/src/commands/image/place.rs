@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use soci_indexer::{ImageName, Layout, RemoteRepository};
+use soci_indexer::{ImageName, Layout, Reason, RemoteRepository};
 use soci_oci::reference::DEFAULT_TAG;
 use soci_oci::{Repository, Tag};
 use soci_registry::Client;
-use soci_text::error_chain;
 
 use super::any_store::AnyStore;
 use super::location::{LayoutKind, Location, OutputLocation};
+use crate::report::Failure;
 
 /// An image and the store that it is in.
 pub(crate) struct OpenImage {
@@ -36,7 +36,7 @@ pub(crate) fn is_layout(kind: LayoutKind, path: &Path) -> bool {
 }
 
 impl OpenImage {
-    pub(crate) async fn open(location: Location, client: Option<&Client>) -> Result<Self, String> {
+    pub(crate) async fn open(location: Location, client: Option<&Client>) -> Result<Self, Failure> {
         match location {
             Location::Registry(reference) => {
                 let repository = reference.repository.clone();
@@ -49,9 +49,11 @@ impl OpenImage {
                     LayoutKind::Archive => Layout::open_archive(path).await,
                     LayoutKind::Docker => Layout::open_docker_archive(path).await,
                 };
-                let layout = opened.map_err(|error| error_chain(&error))?;
-                let (layout, mut name) =
-                    layout.find(image.as_ref()).await.map_err(|error| error_chain(&error))?;
+                let layout = opened.map_err(|error| Failure::of_layout(&error))?;
+                let (layout, mut name) = layout
+                    .find(image.as_ref())
+                    .await
+                    .map_err(|error| Failure::of_layout(&error))?;
                 if image.is_none() && name.tag.is_none() {
                     name.tag = DEFAULT_TAG.parse().ok();
                 }
@@ -65,7 +67,7 @@ impl OpenOutput {
     pub(crate) async fn open(
         location: OutputLocation,
         client: Option<&Client>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Failure> {
         match location {
             OutputLocation::Registry { repository, tag } => {
                 let store = AnyStore::Registry(remote(client, &repository)?);
@@ -78,7 +80,7 @@ impl OpenOutput {
                         Layout::open_or_create_archive(path).await
                     }
                 };
-                let mut layout = opened.map_err(|error| error_chain(&error))?;
+                let mut layout = opened.map_err(|error| Failure::of_layout(&error))?;
                 let mut tag = None;
                 if let Some(name) = name {
                     (layout, tag) = layout.named_as(&name);
@@ -91,15 +93,19 @@ impl OpenOutput {
 }
 
 /// Completes what was written to a store.
-pub(crate) async fn finish(store: &AnyStore) -> Result<(), String> {
+pub(crate) async fn finish(store: &AnyStore) -> Result<(), Failure> {
     match store {
         AnyStore::Registry(_) => Ok(()),
-        AnyStore::Layout(layout) => layout.finish().await.map_err(|error| error_chain(&error)),
+        AnyStore::Layout(layout) => {
+            layout.finish().await.map_err(|error| Failure::of_layout(&error))
+        }
     }
 }
 
-fn remote(client: Option<&Client>, repository: &Repository) -> Result<RemoteRepository, String> {
+fn remote(client: Option<&Client>, repository: &Repository) -> Result<RemoteRepository, Failure> {
     // Whoever names a registry has one made.
-    let client = client.ok_or_else(|| "there is no client of registries".to_owned())?;
+    let client = client.ok_or_else(|| {
+        Failure::new(Reason::Internal.code(), "there is no client of registries".to_owned())
+    })?;
     Ok(RemoteRepository::new(client.clone(), repository.clone()))
 }

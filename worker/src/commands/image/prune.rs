@@ -25,10 +25,11 @@ use soci_registry::Client;
 use soci_text::{error_chain, size};
 
 use super::ls::repository;
-use super::{block_on, client, login_to};
+use super::{client, login_to};
 use crate::cli::PruneArgs;
+use crate::process;
 use crate::report::Column::{Number, Text};
-use crate::report::{self, table};
+use crate::report::{self, Failure, table};
 use crate::usage::usage;
 use place::Place;
 
@@ -55,7 +56,8 @@ pub(crate) fn prune(args: &PruneArgs) -> ExitCode {
         );
     }
     let repository = args.place.as_deref().map(repository);
-    let result = block_on(run(args, repository));
+    let ran = process::block_on(run(args, repository));
+    let result = ran.map_err(|error| error_chain(error.as_ref())).flatten();
     let (done, unfinished) = match result {
         Ok(result) => result,
         Err(failure) => (Vec::new(), Some(failure)),
@@ -87,7 +89,7 @@ async fn run(
 ) -> Result<(Vec<Done>, Option<String>), String> {
     let registry = repository.as_ref().map(Repository::registry);
     let credentials = login_to(&args.connection, &args.login, registry);
-    let client = client(&args.connection, credentials)?;
+    let client = client(&args.connection, credentials).map_err(|failure| failure.detail)?;
     let settings = PruneSettings {
         suffix: args.tag_suffix.clone(),
         older_than: args.older_than,
@@ -168,11 +170,12 @@ async fn look(
     #[cfg(not(feature = "aws"))]
     let listing = of_tags(place).await?;
     let found = Box::pin(find_leftovers(&place.store, &listing, settings, options)).await;
-    found.map_err(|error| error_chain(&error))
+    found.map_err(|error| Failure::of_prune(&error).detail)
 }
 
 async fn of_tags(place: &Place) -> Result<RepositoryListing, String> {
-    RepositoryListing::of_tags(&place.store).await.map_err(|error| error_chain(&error))
+    let listed = RepositoryListing::of_tags(&place.store).await;
+    listed.map_err(|error| Failure::of_prune(&error).detail)
 }
 
 async fn delete(place: &Place, leftovers: &[Leftover]) -> Deleted {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use soci_indexer::Reason;
 use soci_oci::Digest;
 
 use super::location::OutputLocation;
@@ -9,20 +10,20 @@ use super::place::{OpenOutput, finish};
 use super::{block_on, client, locate_output, login_to};
 use crate::cli::SampleImageArgs;
 use crate::commands::sample_platform::push_platform;
-use crate::report;
+use crate::report::{self, Failure};
 
 pub(crate) fn sample_image(args: &SampleImageArgs) -> ExitCode {
     let destination = locate_output("DESTINATION", &args.destination);
     match block_on(put(args, destination)) {
         Ok(digest) => report::printed(report::line(digest)),
         Err(failure) => {
-            report::complain(format_args!("{}: {failure}", args.destination));
+            report::complain(format_args!("{}: {}", args.destination, failure.detail));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn put(args: &SampleImageArgs, destination: OutputLocation) -> Result<Digest, String> {
+async fn put(args: &SampleImageArgs, destination: OutputLocation) -> Result<Digest, Failure> {
     let client = match &destination {
         OutputLocation::Registry { repository, .. } => {
             let credentials = login_to(&args.connection, &args.login, Some(repository.registry()));
@@ -32,7 +33,8 @@ async fn put(args: &SampleImageArgs, destination: OutputLocation) -> Result<Dige
     };
     let output = OpenOutput::open(destination, client.as_ref()).await?;
     let tag = output.tag.or(output.default_tag);
-    let pushed = push_platform(&output.store, tag, 0, args.size, |_| {}).await?;
+    let pushed = push_platform(&output.store, tag, 0, args.size, |_| {}).await;
+    let pushed = pushed.map_err(|why| Failure::new(Reason::RegistryUnavailable.code(), why))?;
     finish(&output.store).await?;
     Ok(pushed.entry.digest)
 }

@@ -17,7 +17,7 @@ use soci_oci::Digest;
 use super::super::location::{Location, OutputLocation};
 use super::super::place::{OpenImage, OpenOutput, is_layout};
 use super::images::Wanted;
-use super::work::{Work, ended, of_layout};
+use super::work::{Work, ended};
 use crate::report::{Forecast, IndexResult, Speed, Together};
 
 /// Says what would be done with each image.
@@ -65,8 +65,7 @@ fn count_once(forecast: &mut Forecast, place: &str, seen: &mut HashSet<(String, 
 
 async fn forecast(work: &Work<'_>, location: Location) -> IndexResult<Forecast> {
     let client = work.client()?;
-    let OpenImage { store, name, repository } =
-        OpenImage::open(location, client).await.map_err(of_layout)?;
+    let OpenImage { store, name, repository } = OpenImage::open(location, client).await?;
     let mut options = work.options.clone();
     let found = match &work.output {
         None => forecast_index(&store, &name, &options).await,
@@ -79,7 +78,7 @@ async fn forecast(work: &Work<'_>, location: Location) -> IndexResult<Forecast> 
             forecast_index(&store, &name, &options).await
         }
         Some(output) => {
-            let output = OpenOutput::open(output.clone(), client).await.map_err(of_layout)?;
+            let output = OpenOutput::open(output.clone(), client).await?;
             if let Some(tag) = &output.tag {
                 options.output = OutputTag::Tag(tag.clone());
             }
@@ -90,9 +89,6 @@ async fn forecast(work: &Work<'_>, location: Location) -> IndexResult<Forecast> 
     };
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let cores = work.args.budget.concurrency.map_or(cores, |layers| layers.min(cores)).get();
-    ended(found.map(|found| Forecast {
-        found,
-        speed: Speed { cores },
-        read_before: HashSet::new(),
-    }))
+    let forecast = |found| Forecast { found, speed: Speed { cores }, read_before: HashSet::new() };
+    ended(found.map(forecast), &name)
 }

@@ -9,27 +9,25 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use soci_indexer::{IndexError, Options, Reason};
+use soci_indexer::{ImageName, IndexError, Options, Reason};
 use soci_jobs::reasons;
 use soci_oci::Repository;
 use soci_registry::Client;
-use soci_text::error_chain;
 use tokio::time::Instant;
 
-use super::super::help_for;
 use super::super::location::{Location, OutputLocation};
 use super::images::Wanted;
 use crate::cli::IndexArgs;
 use crate::process::{self, StopSignal};
 use crate::progress::{Progress, RetryNotes};
-use crate::report::{self, ImageResult, IndexEnd, IndexFailure, IndexResult, NothingToIndex};
+use crate::report::{self, Failure, ImageResult, IndexEnd, IndexResult, NothingToIndex};
 
 /// What is done with every image.
 pub(super) struct Work<'a> {
     pub(super) args: &'a IndexArgs,
     pub(super) output: Option<OutputLocation>,
     /// If a place is in a registry.
-    pub(super) client: Option<Result<Client, IndexFailure>>,
+    pub(super) client: Option<Result<Client, Failure>>,
     pub(super) options: Options,
     pub(super) progress: Arc<Progress>,
     pub(super) retries: Arc<RetryNotes>,
@@ -59,7 +57,7 @@ impl Work<'_> {
             let begun = Instant::now();
             let repository = self.repository(location.as_ref().ok());
             let result = match (location, &ended) {
-                (Err(mistake), _) => Err(IndexFailure::mistake(mistake)),
+                (Err(mistake), _) => Err(Failure::mistake(mistake)),
                 (Ok(_), Some(ended)) => Err(ended.before(self.args.dry_run)),
                 (Ok(location), None) => {
                     self.progress.begin(&text);
@@ -119,7 +117,7 @@ impl Work<'_> {
     }
 
     /// The client of registries.
-    pub(super) fn client(&self) -> Result<Option<&Client>, IndexFailure> {
+    pub(super) fn client(&self) -> Result<Option<&Client>, Failure> {
         self.client.as_ref().map(Result::as_ref).transpose().map_err(Clone::clone)
     }
 }
@@ -176,7 +174,7 @@ enum Stopped {
 
 impl Stopped {
     /// The failure of the image in hand; `waiting` is what was tried again there.
-    fn meanwhile(self, waiting: Option<String>) -> IndexFailure {
+    fn meanwhile(self, waiting: Option<String>) -> Failure {
         let detail = match self {
             Self::By(signal) => format!("interrupted by {signal}"),
             Self::After(time) => format!("it was not done within {} (--timeout)", told(time)),
@@ -188,7 +186,7 @@ impl Stopped {
     }
 
     /// The failure of an image that was not begun.
-    fn before(self, dry_run: bool) -> IndexFailure {
+    fn before(self, dry_run: bool) -> Failure {
         let begun = if dry_run { "looked at" } else { "begun" };
         self.failure(match self {
             Self::By(signal) => format!("it was not {begun}: interrupted by {signal}"),
@@ -201,13 +199,13 @@ impl Stopped {
         })
     }
 
-    fn failure(self, detail: String) -> IndexFailure {
+    fn failure(self, detail: String) -> Failure {
         match self {
-            Self::By(signal) => IndexFailure {
+            Self::By(signal) => Failure {
                 exit: signal.exit_code(),
-                ..IndexFailure::new(Reason::Interrupted.code(), detail)
+                ..Failure::new(Reason::Interrupted.code(), detail)
             },
-            Self::After(_) => IndexFailure::new(reasons::TOO_LONG, detail),
+            Self::After(_) => Failure::new(reasons::TOO_LONG, detail),
         }
     }
 }
@@ -216,23 +214,11 @@ fn told(time: Duration) -> String {
     format!("{} s", time.as_secs())
 }
 
-/// A layout that cannot be opened or completed.
-pub(super) fn of_layout(detail: String) -> IndexFailure {
-    IndexFailure::new(Reason::Layout.code(), detail)
-}
-
 /// How it came out for the command.
-pub(super) fn ended<T>(result: Result<T, IndexError>) -> IndexResult<T> {
+pub(super) fn ended<T>(result: Result<T, IndexError>, name: &ImageName) -> IndexResult<T> {
     match result {
         Ok(found) => Ok(Ok(found)),
         Err(IndexError::Nothing { image, reason }) => Ok(Err(NothingToIndex { image, reason })),
-        Err(error) => {
-            let chain = error_chain(&error);
-            let detail = match help_for(error.reason(), error.is_transient()) {
-                Some(advice) => format!("{chain} ({advice})"),
-                None => chain,
-            };
-            Err(IndexFailure::new(error.reason().code(), detail))
-        }
+        Err(error) => Err(Failure::of_image(&error, name)),
     }
 }
