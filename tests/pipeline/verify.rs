@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use soci_indexer::{Budget, VerifyError, VerifySettings, verify_image, verify_image_with};
+use soci_indexer::{Budget, Options, VerifyError, VerifySettings, verify_image, verify_image_with};
 use soci_manifest::Version;
 use soci_oci::{Digest, media_type};
 use soci_registry_server::testing::{Effect, FakeOptions, FakeRegistry, Quirk, RequestKind};
@@ -249,5 +249,38 @@ async fn the_platforms_that_are_asked_for_are_checked() {
         assert_eq!(both.layers.len(), if several { 2 } else { 1 });
         let error = check(&["linux/s390x"]).await.unwrap_err().to_string();
         assert!(error.contains("linux/amd64"), "{error}");
+    }
+}
+
+/// skopeo 1.9.3 knows no artifact type in an image index.
+#[tokio::test]
+async fn a_copy_that_has_lost_what_marks_its_index_is_told() {
+    let registry = FakeRegistry::start().await;
+    image().put(&registry, REPOSITORY, "1");
+    let report = indexed(index(&registry, "1", &options(Version::V2)).await);
+    let (kind, root) = registry.manifest(REPOSITORY, &report.index.into()).unwrap();
+    let mut root: Value = serde_json::from_slice(&root).unwrap();
+    for entry in root["manifests"].as_array_mut().unwrap() {
+        entry.as_object_mut().unwrap().remove("artifactType");
+    }
+    for tag in ["copy", "1-soci"] {
+        registry.put_manifest(REPOSITORY, Some(tag), &kind, root.to_string());
+    }
+    let soci_index = report.indexes[0].digest;
+    let (store, budget) = (store(&registry), Budget::of_this_machine());
+    let error = verify_image(&store, &name("copy").target, &budget).await.unwrap_err();
+    let VerifyError::NoIndex { unmarked, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(*unmarked, Some(soci_index));
+    let told = error.to_string();
+    assert!(told.contains("artifactType") && told.contains("skopeo"), "{told}");
+    for tag in ["copy", "1"] {
+        let found = soci_indexer::inspect_image(&store, &name(tag), &Options::default()).await;
+        let found = found.unwrap();
+        assert!(!found.is_indexed(), "{tag}: {found:?}");
+        let told = found.warnings.iter().find(|told| told.contains("artifactType"));
+        assert!(
+            told.is_some_and(|told| told.contains(&soci_index.to_string())),
+            "{tag}: {found:?}"
+        );
     }
 }

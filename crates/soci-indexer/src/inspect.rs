@@ -17,7 +17,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use soci_manifest::format::{self, DEFAULT_MIN_LAYER_SIZE, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
     Generation, IndexPlan, LayerDecision, LeftOutPlatform, Plan, PrefetchArtifact, SkipReason,
-    Version,
+    Version, unmarked_soci_index,
 };
 use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, Tag, TagOrDigest, media_type};
 use soci_ztoc::{LayerLimits, Reader};
@@ -102,7 +102,7 @@ pub struct InspectedIndex {
 }
 
 /// A layer, and what an index has of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectedLayer {
     /// Its digest.
     pub digest: Digest,
@@ -118,7 +118,7 @@ pub struct InspectedLayer {
 }
 
 /// A ztoc, and what was read of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InspectedZtoc {
     /// Its digest.
     pub digest: Digest,
@@ -208,6 +208,7 @@ pub(crate) async fn look_at<S: ImageStore>(
         left_out: Vec::new(),
         warnings: Vec::new(),
     };
+    inspection.warnings.extend(unmarked("the image index", &root.bytes));
     let plan = match outlook(&gathered.image)? {
         Outlook::Plan(plan) => plan,
         Outlook::Nothing(reason) => {
@@ -343,6 +344,7 @@ impl<S: ImageStore> Look<'_, S> {
             inspection.converted = Some(converted);
             Ok(listed)
         } else {
+            inspection.warnings.extend(unmarked("what has the tag of the result", &found.bytes));
             inspection.of_another = Some(converted);
             Ok(none())
         }
@@ -468,6 +470,15 @@ impl<S: ImageStore> Look<'_, S> {
         let artifact = bytes.and_then(|bytes| PrefetchArtifact::decode(&bytes).ok());
         Ok(artifact.map(|artifact| artifact.span_count()))
     }
+}
+
+/// What is said of an image index that lists a SOCI index without saying so.
+fn unmarked(what: &str, root: &[u8]) -> Option<String> {
+    let soci_index = unmarked_soci_index(&Index::decode(root).ok()?)?;
+    Some(format!(
+        "{what} lists SOCI index {soci_index} without its artifactType, so no client takes it for one: some tools drop that \
+         when they copy, as skopeo does; index the copy, or copy with `copy`"
+    ))
 }
 
 /// An error in one line.

@@ -31,7 +31,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use soci_manifest::format::{self, PREFETCH_MEDIA_TYPE};
-use soci_manifest::{LayerPrefetch, PrefetchArtifact, Version};
+use soci_manifest::{LayerPrefetch, PrefetchArtifact, Version, unmarked_soci_index};
 use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, TagOrDigest, media_type};
 use soci_registry::{MANIFEST_LIMIT, ReferrersSource};
 
@@ -126,9 +126,9 @@ pub async fn verify_image_with<S: ImageStore>(
     budget: &Budget,
 ) -> Result<Verification, VerifyError> {
     let started = Instant::now();
-    let pairs = find_indexes(store, target).await?;
+    let (pairs, unmarked) = find_indexes(store, target).await?;
     if pairs.is_empty() {
-        return Err(VerifyError::NoIndex { target: target.clone() });
+        return Err(VerifyError::NoIndex { target: target.clone(), unmarked });
     }
     let pairs = of_platforms(store, target, pairs, &settings.platforms).await?;
     let (mut known, mut there) = (HashMap::new(), HashSet::new());
@@ -260,16 +260,18 @@ async fn configured<S: ImageStore>(
     Ok(soci_oci::config_platform(&bytes.map_err(failed)?).ok())
 }
 
+/// The SOCI indexes of an image, and one that is not marked as such.
 async fn find_indexes<S: ImageStore>(
     store: &S,
     target: &TagOrDigest,
-) -> Result<Vec<Pair>, VerifyError> {
+) -> Result<(Vec<Pair>, Option<Digest>), VerifyError> {
     let root = read(store, "image", target).await?;
     let document = |source| VerifyError::Document { digest: root.digest, source };
     let mut pairs = Vec::new();
-    let mut images = vec![(root.digest, None)];
+    let (mut images, mut unmarked) = (vec![(root.digest, None)], None);
     if media_type::is_index(&root.media_type) {
         let index = Index::decode(&root.bytes).map_err(document)?;
+        unmarked = unmarked_soci_index(&index);
         let soci = |entry: &&Descriptor| entry.artifact_type == Version::V2.artifact_type();
         for entry in index.manifests().iter().filter(soci) {
             pairs.push(v2_pair(store, &index, entry).await?);
@@ -295,7 +297,7 @@ async fn find_indexes<S: ImageStore>(
             Err(error) => return Err(error),
         }
     }
-    Ok(pairs)
+    Ok((pairs, unmarked))
 }
 
 /// The SOCI indexes that refer to an image manifest.

@@ -16,6 +16,7 @@ mod found;
 mod v1;
 mod v2;
 
+pub use found::unmarked_soci_index;
 use std::collections::{HashMap, HashSet};
 
 use soci_oci::media_type::OCI_MANIFEST;

@@ -22,7 +22,9 @@ mod prefetch;
 mod reuse_scope;
 mod settings;
 
-pub use assembly::{Assembly, BuiltZtoc, NewManifest, Referrer, Role, SociIndex};
+pub use assembly::{
+    Assembly, BuiltZtoc, NewManifest, Referrer, Role, SociIndex, unmarked_soci_index,
+};
 pub use error::{ImageError, ListedLayer};
 pub use format::{Version, VersionError};
 pub use generation::{Generation, GenerationError};

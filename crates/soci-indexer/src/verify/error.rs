@@ -44,10 +44,18 @@ pub enum VerifyError {
         source: soci_oci::DocumentError,
     },
     /// The image has no SOCI index.
-    #[error("it has no SOCI index: no image index of it names one, and nothing refers to it")]
+    #[error("it has no SOCI index: {}", match unmarked {
+        Some(unmarked) => format!(
+            "its image index lists {unmarked}, which is one, without the artifactType, so that no client takes it for one; \
+             some tools drop that when they copy, as skopeo does"
+        ),
+        None => "no image index of it names one, and nothing refers to it".to_owned(),
+    })]
     NoIndex {
         /// The image.
         target: TagOrDigest,
+        /// What its image index lists without saying that it is a SOCI index.
+        unmarked: Option<Digest>,
     },
     /// The image has SOCI indexes, and none for a platform that was asked for.
     #[error("it has no SOCI index for this platform{}",

@@ -7,10 +7,10 @@
 
 use std::collections::HashSet;
 
-use soci_oci::{Digest, Index};
+use soci_oci::{Descriptor, Digest, Index};
 
 use super::v2::converted;
-use crate::format::Version;
+use crate::format::{IMAGE_MANIFEST_DIGEST, Version};
 use crate::plan::{IndexPlan, Plan};
 
 /// Most SOCI indexes of an image index that are looked at. A result has one for each platform, and what somebody else wrote
@@ -61,6 +61,15 @@ impl Plan {
             .collect();
         found.iter().any(Option::is_some).then_some(found)
     }
+}
+
+/// A SOCI index (V2) that an image index lists without saying that it is one. No client takes it for one, so it is of no use.
+/// That is what copies come to by tools that know no `artifactType` in an image index.
+pub fn unmarked_soci_index(root: &Index) -> Option<Digest> {
+    let is_unmarked = |entry: &&Descriptor| {
+        entry.artifact_type.is_empty() && entry.annotations.contains_key(IMAGE_MANIFEST_DIGEST)
+    };
+    root.manifests().iter().find(is_unmarked).map(|entry| entry.digest)
 }
 
 impl IndexPlan {

@@ -13,7 +13,8 @@ use soci_indexer::{
     Budget, InspectedIndex, InspectedLayer, InspectedManifest, Inspection, Options, OutputTag,
     ZtocRead, inspect_image,
 };
-use soci_manifest::format::DEFAULT_BUILD_TOOL_IDENTIFIER;
+use soci_manifest::LayerDecision;
+use soci_manifest::format::{DEFAULT_BUILD_TOOL_IDENTIFIER, DEFAULT_MIN_LAYER_SIZE};
 use soci_oci::{Digest, Platform, Repository};
 use soci_text::{clip, size};
 
@@ -205,7 +206,7 @@ fn layer_json(layer: &InspectedLayer) -> Value {
         "span_size": ztoc.and_then(|ztoc| ztoc.span_size),
         "prefetched_spans": ztoc.and_then(|ztoc| ztoc.prefetched_spans),
         "without_xattrs": ztoc.map(|ztoc| ztoc.without_xattrs),
-        "code": layer.why_not.map(soci_manifest::LayerDecision::code),
+        "code": layer.why_not.map(LayerDecision::code),
         "why_no_ztoc": why_not(layer),
     })
 }
@@ -214,6 +215,10 @@ fn layer_json(layer: &InspectedLayer) -> Value {
 fn why_not(layer: &InspectedLayer) -> Option<String> {
     match (&layer.ztoc, layer.why_not) {
         (Some(_), _) => None,
+        // What the minimum was nothing tells.
+        (None, Some(LayerDecision::TooSmall)) => {
+            Some(format!("smaller than the usual minimum, {}", size(DEFAULT_MIN_LAYER_SIZE)))
+        }
         (None, Some(why_not)) => Some(why_not.to_string()),
         (None, None) => Some("the index does not say why".to_owned()),
     }
@@ -256,8 +261,15 @@ fn text(image: &str, found: &Found) -> String {
         let tag = other.tag.as_ref().map_or(String::new(), |tag| format!("tag {tag} "));
         let _ = writeln!(text, "  {tag}names {}, which is not made of this image", other.digest);
     }
+    // Mostly all are built alike, and then that is said once.
+    let mut built: Vec<String> =
+        inspection.manifests.iter().flat_map(|m| &m.indexes).map(builder).collect();
+    built.dedup();
+    if let [built] = &built[..] {
+        let _ = writeln!(text, "  built by         {built}");
+    }
     for manifest in &inspection.manifests {
-        manifest_text(&mut text, manifest, &pushed);
+        manifest_text(&mut text, manifest, image_digest, built.len() > 1, &pushed);
     }
     for layer in inspection.missing_layers() {
         let _ = writeln!(text, "  layer {layer} is not there");
@@ -278,20 +290,30 @@ fn text(image: &str, found: &Found) -> String {
 fn manifest_text(
     text: &mut String,
     manifest: &InspectedManifest,
+    image: &Digest,
+    tells_builder: bool,
     pushed: &impl Fn(&Digest) -> String,
 ) {
     let platform = platform(manifest.platform.as_ref());
-    let _ = writeln!(text, "  {platform:<16} manifest {}", manifest.digest);
+    // An image of one platform may be its manifest.
+    let digest = match manifest.digest {
+        digest if digest == *image => String::new(),
+        digest => format!(" manifest {digest}"),
+    };
+    let _ = writeln!(text, "{}", format!("  {platform:<16}{digest}").trim_end());
+    let mut told: Option<&[InspectedLayer]> = None;
     for index in &manifest.indexes {
         let (digest, version) = (&index.digest, index.version);
-        let _ = writeln!(
-            text,
-            "    SOCI index {version} {digest}{}\n    built by {}, for soci-snapshotter {} and later",
-            pushed(digest),
-            builder(index),
-            index.generation
-        );
-        text.push_str(&layers(&index.layers, true));
+        let _ = writeln!(text, "    SOCI index {version} {digest}{}", pushed(digest));
+        if tells_builder {
+            let _ = writeln!(text, "    built by {}", builder(index));
+        }
+        if told == Some(&index.layers) {
+            text.push_str("    with the same ztocs\n");
+        } else {
+            text.push_str(&layers(&index.layers, true));
+            told = Some(&index.layers);
+        }
     }
     if manifest.indexes.is_empty() {
         text.push_str("    no SOCI index\n");
@@ -299,19 +321,24 @@ fn manifest_text(
     }
 }
 
-/// Who built an index, as far as it says. soci-snapshotter and this program give the same bytes by the same name.
+/// Who built an index and for whom, as far as it says. soci-snapshotter and this program give the same bytes by the same name.
 fn builder(index: &InspectedIndex) -> String {
-    match index.build_tool.as_deref() {
-        Some(DEFAULT_BUILD_TOOL_IDENTIFIER) => format!(
-            "{DEFAULT_BUILD_TOOL_IDENTIFIER:?} (soci-snapshotter or this program, whose bytes are the same)"
-        ),
+    let name = match index.build_tool.as_deref() {
+        Some(DEFAULT_BUILD_TOOL_IDENTIFIER) => {
+            format!("{DEFAULT_BUILD_TOOL_IDENTIFIER:?} (soci-snapshotter or this program)")
+        }
         Some(name) => format!("{:?}", clip(name)),
         None => "somebody who gives no name".to_owned(),
-    }
+    };
+    format!("{name}, for soci-snapshotter {} and later", index.generation)
 }
 
+/// The layers that have a ztoc, or may get one, as a table, and the others with why not.
 fn layers(layers: &[InspectedLayer], indexed: bool) -> String {
-    let rows = layers.iter().map(|layer| {
+    let (listed, others): (Vec<_>, Vec<_>) = layers
+        .iter()
+        .partition(|layer| layer.ztoc.is_some() || !indexed && layer.why_not.is_none());
+    let rows = listed.iter().map(|layer| {
         let ztoc = layer.ztoc.as_ref();
         let (spans, files) = match ztoc.map(|ztoc| ztoc.read) {
             Some(ZtocRead::Read { spans, files }) => (spans.to_string(), files.to_string()),
@@ -342,14 +369,15 @@ fn layers(layers: &[InspectedLayer], indexed: bool) -> String {
         Number("prefetched"),
     ];
     let mut text = String::new();
-    for line in table(head, rows).lines() {
-        let _ = writeln!(text, "  {}", line.trim_end());
+    if !listed.is_empty() {
+        for line in table(head, rows).lines() {
+            let _ = writeln!(text, "  {}", line.trim_end());
+        }
     }
-    for layer in layers {
-        if (indexed || layer.why_not.is_some())
-            && let Some(why_not) = why_not(layer)
-        {
-            let _ = writeln!(text, "    {}  no ztoc: {why_not}", layer.digest.short());
+    for layer in others {
+        if let Some(why_not) = why_not(layer) {
+            let (digest, size) = (layer.digest.short(), size(layer.size));
+            let _ = writeln!(text, "    {digest}  {size}  no ztoc: {why_not}");
         }
     }
     text

@@ -1,0 +1,111 @@
+//! How commands on images fail: the same words for the same fact, and a code for programs.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use serde_json::Value;
+use soci_oci::Digest;
+use soci_registry_server::testing::FakeRegistry;
+use soci_tests::{TestImage, gzip_layer};
+use tokio::process::Command;
+
+async fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_soci-index-builder"))
+        .args(arguments)
+        .env("DOCKER_CONFIG", "/nonexistent")
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+async fn run_json(arguments: &[&str]) -> (i32, Value) {
+    let (code, told, errors) = run(&[arguments, &["--json"]].concat()).await;
+    (code, serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told} {errors}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_told_alike_by_all_commands() {
+    let registry = FakeRegistry::start().await;
+    let layers = [gzip_layer(1, 300_000)];
+    TestImage::single("linux/amd64", &layers).put(&registry, "team/app", "1");
+    let repository = registry.repository("team/app").to_string();
+    let of_digest = format!("{repository}@{}", Digest::sha256_of(b"nothing"));
+    let elsewhere = format!("{}:1", registry.repository("team/none"));
+    for image in [&format!("{repository}:2"), &of_digest, &elsewhere] {
+        let copy = format!("{}:x", registry.repository("other"));
+        let commands: [&[&str]; 7] = [
+            &["index", image],
+            &["index", "--dry-run", image],
+            &["verify", image],
+            &["verify", "--quick", image],
+            &["inspect", image],
+            &["wait", image],
+            &["copy", image, &copy],
+        ];
+        for command in commands {
+            let words = "there is no such image: are registry, repository and tag right?";
+            let (code, told, errors) = run(command).await;
+            assert_eq!((code, &told[..]), (1, ""), "{command:?}");
+            assert_eq!(errors, format!("error: {image}: {words}\n"), "{command:?}");
+            let (code, told) = run_json(command).await;
+            assert_eq!((code, &told["reason"]), (1, &"image-gone".into()), "{command:?}: {told}");
+            assert_eq!((&told["detail"], &told["outcome"]), (&words.into(), &"failed".into()));
+        }
+    }
+    let none = registry.repository("team/none").to_string();
+    for command in [&["ls", &none][..], &["prune", "--dry-run", &none]] {
+        let (code, _, errors) = run(command).await;
+        let words = "there is no such repository: are registry and name right?";
+        assert_eq!((code, errors), (1, format!("error: {none}: {words}\n")), "{command:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_looked_at_with_a_code_for_what_is_wrong() {
+    let registry = FakeRegistry::start().await;
+    let (large, small) = (gzip_layer(1, 300_000), gzip_layer(2, 900));
+    let (layer, small_layer) = (Digest::sha256_of(&large.1), Digest::sha256_of(&small.1));
+    let image = TestImage::single("linux/amd64", &[large, small]);
+    image.put(&registry, "team/app", "1");
+    let image = format!("{}:1", registry.repository("team/app"));
+    let converted = format!("{image}-soci");
+
+    let (code, told) = run_json(&["verify", &image]).await;
+    assert_eq!((code, &told["reason"]), (1, &"not-indexed".into()), "{told}");
+    let index = ["index", &image, "--min-layer-size", "100KiB"];
+    let (code, indexed) = run_json(&index).await;
+    assert_eq!(code, 0, "{indexed}");
+    let (_, told) = run_json(&["verify", &image]).await;
+    let hint = format!("its converted image has one: verify {converted}");
+    assert!(told["detail"].as_str().unwrap().ends_with(&hint), "{told}");
+
+    let (code, told, errors) = run(&["inspect", &image]).await;
+    assert_eq!((code, &errors[..]), (0, ""));
+    assert_eq!(told.matches("soci-snapshotter or this program").count(), 1, "{told}");
+    let short = small_layer.short();
+    assert_eq!(told.matches(&short).count(), 1, "{told}");
+    assert!(told.contains("  no ztoc: smaller than the usual minimum, 10.0 MiB\n"), "{told}");
+
+    registry.remove_blob("team/app", &small_layer);
+    let (code, told) = run_json(&["inspect", &image]).await;
+    assert_eq!((code, &told["outcome"]), (0, &"broken".into()), "{told}");
+    assert_eq!(told["reason"], "image-gone");
+    assert!(told["detail"].as_str().unwrap().contains(&small_layer.to_string()), "{told}");
+    for verify in [&["verify", &converted][..], &["verify", "--quick", &converted]] {
+        let (code, told, errors) = run(verify).await;
+        let words = format!("layer {small_layer} is not there: push the image again");
+        assert_eq!((code, &told[..]), (1, ""));
+        assert_eq!(errors, format!("error: {converted}: {words}\n"));
+    }
+    registry.remove_blob("team/app", &layer);
+    let (code, _, errors) = run(&index).await;
+    let words = format!("layer {layer} is not there: push the image again");
+    assert_eq!((code, errors), (1, format!("error: {image}: {words}\n")));
+
+    let ztoc: Digest = indexed["layers"][0]["ztoc"].as_str().unwrap().parse().unwrap();
+    registry.remove_blob("team/app", &ztoc);
+    let (_, told) = run_json(&["verify", &converted]).await;
+    assert_eq!(told["reason"], "index-broken", "{told}");
+    let words = format!("ztoc {ztoc} is not there: index the image again with --force");
+    assert_eq!(told["detail"], words);
+}
