@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use soci_oci::Digest;
-use soci_registry_server::testing::FakeRegistry;
+use soci_registry_server::testing::{Effect, FakeRegistry, Quirk, RequestKind};
 use soci_tests::{TestImage, gzip_layer};
 use tokio::process::Command;
 
@@ -58,6 +58,34 @@ async fn what_is_not_there_is_told_alike_by_all_commands() {
         let words = "there is no such repository: are registry and name right?";
         assert_eq!((code, errors), (1, format!("error: {none}: {words}\n")), "{command:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_told_alike_and_the_image_is_named_once() {
+    let registry = FakeRegistry::start().await;
+    let image = format!("{}:1", registry.repository("team/app"));
+    let refused = Effect::error(http::StatusCode::FORBIDDEN, "DENIED", "not for you");
+    registry.quirk(Quirk::on(RequestKind::ManifestGet, refused).always());
+    let copy = format!("{}:x", registry.repository("other"));
+    let commands: [&[&str]; 5] = [
+        &["index", &image],
+        &["verify", &image],
+        &["inspect", &image],
+        &["wait", &image],
+        &["copy", &image, &copy],
+    ];
+    let mut told = Vec::new();
+    for command in commands {
+        let (code, _, errors) = run(command).await;
+        assert_eq!(code, 1, "{command:?}: {errors}");
+        let words = errors.strip_prefix(&format!("error: {image}: ")).unwrap().to_owned();
+        assert!(words.contains("not for you") && !words.contains("cannot be read"), "{words}");
+        let (_, object) = run_json(command).await;
+        assert_eq!(object["reason"], "unauthorized", "{command:?}: {object}");
+        told.push(words);
+    }
+    told.dedup();
+    assert_eq!(told.len(), 1, "{told:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

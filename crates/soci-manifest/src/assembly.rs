@@ -16,7 +16,6 @@ mod found;
 mod v1;
 mod v2;
 
-pub use found::unmarked_soci_index;
 use std::collections::{HashMap, HashSet};
 
 use soci_oci::media_type::OCI_MANIFEST;
@@ -26,6 +25,7 @@ use crate::error::ImageError;
 use crate::format::{self, Version};
 use crate::plan::{IndexPlan, LayerDecision, LayerKey, Plan};
 use crate::prefetch::{LayerPrefetch, Prefetch};
+pub use found::unmarked_soci_index;
 
 /// A ztoc that has been built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,19 +61,19 @@ impl Failure {
     /// An image that was named so and was not indexed, or could not be looked at.
     pub(crate) fn of_image(error: &IndexError, name: &ImageName) -> Self {
         let detail = missing(error, name).unwrap_or_else(|| {
-            advised(error_chain(error), help_for(error.reason(), error.is_transient()))
+            let transient = error.is_transient() && !was_tried_long(error);
+            advised(words(error, name), help_for(error.reason(), transient))
         });
         Self::new(error.reason().code(), detail)
     }
 
     /// An image that was named so and was not copied.
     pub(crate) fn of_copy(error: &CopyError, name: &ImageName) -> Self {
-        let missing = match error {
-            CopyError::Image(error) => missing(error, name),
-            _ => None,
+        let (missing, wrong) = match error {
+            CopyError::Image(error) => (missing(error, name), words(error, name)),
+            error => (None, error_chain(error)),
         };
-        let detail =
-            missing.unwrap_or_else(|| advised(error_chain(error), advice_for_copies(error)));
+        let detail = missing.unwrap_or_else(|| advised(wrong, advice_for_copies(error)));
         Self::new(error.reason().code(), detail)
     }
 
@@ -87,7 +87,10 @@ impl Failure {
             }
             VerifyError::NotFound { what, target } => not_there(what, target, PUSH),
             error if error.is_of_the_index() => advised(error_chain(error), Some(again)),
-            error => advised(error_chain(error), passing(error.is_transient())),
+            VerifyError::Read { target, source, .. } if *target == name.target => {
+                error_chain(source)
+            }
+            error => error_chain(error),
         };
         Self::new(error.code(), detail)
     }
@@ -96,6 +99,7 @@ impl Failure {
     pub(crate) fn of_list(error: &ListError) -> Self {
         let detail = match error {
             ListError::Tags(source) if source.is_not_found() => NO_REPOSITORY.to_owned(),
+            ListError::Tags(source) => error_chain(source),
             error => error_chain(error),
         };
         Self::new(error.reason().code(), detail)
@@ -105,6 +109,7 @@ impl Failure {
     pub(crate) fn of_prune(error: &PruneError) -> Self {
         let detail = match error {
             PruneError::Tags(source) if source.is_not_found() => NO_REPOSITORY.to_owned(),
+            PruneError::Tags(source) => error_chain(source),
             error => error_chain(error),
         };
         Self::new(error.reason().code(), detail)
@@ -136,6 +141,28 @@ fn missing(error: &IndexError, name: &ImageName) -> Option<String> {
     }
 }
 
+/// An error without what the reference in front of it says already: that it is the image that cannot be read.
+fn words(error: &IndexError, name: &ImageName) -> String {
+    match error {
+        IndexError::Read { target, source } if *target == name.target => error_chain(source),
+        error => error_chain(error),
+    }
+}
+
+/// Whether the error says how often it was tried, so that nobody needs to be told to try again.
+fn was_tried_long(error: &IndexError) -> bool {
+    use soci_registry::Error::Exhausted;
+    match error {
+        IndexError::Read { source, .. }
+        | IndexError::Write { source, .. }
+        | IndexError::Referrers { source, .. }
+        | IndexError::Layer { source: LayerError::Read(source), .. } => {
+            matches!(source, StoreError::Registry(Exhausted { .. }))
+        }
+        _ => false,
+    }
+}
+
 /// The one wording for a part of an image or an index that is not there.
 fn not_there(what: &str, target: &TagOrDigest, help: &str) -> String {
     format!("{what} {target} is not there: {help}")
@@ -156,11 +183,7 @@ fn help_for(reason: Reason, transient: bool) -> Option<&'static str> {
         Reason::Unauthorized => None,
         reason => reason.advice(),
     };
-    advice.or_else(|| passing(transient))
-}
-
-fn passing(transient: bool) -> Option<&'static str> {
-    transient.then_some("it may pass; try again")
+    advice.or_else(|| transient.then_some("it may pass; try again"))
 }
 
 /// The same for whoever copies.
@@ -176,7 +199,10 @@ fn advice_for_copies(error: &CopyError) -> Option<&'static str> {
             // Nothing is indexed here, of which the usual advice speaks.
             Reason::TagImmutable => Some("choose another tag, or delete that one"),
             Reason::ImageMalformed => Some("build the image again"),
-            reason => help_for(reason, error.is_transient()),
+            reason => {
+                let tried = matches!(error, CopyError::Image(error) if was_tried_long(error));
+                help_for(reason, error.is_transient() && !tried)
+            }
         },
     }
 }
