@@ -171,7 +171,8 @@ async fn a_layer_that_is_gone_is_told_be_there_an_index_or_not() {
             assert!(first.layers.iter().any(|layer| layer.digest == gone && layer.missing));
         }
         let of_no_image = gzip_layer(77, 300_000);
-        TestImage::single("linux/amd64", std::slice::from_ref(&of_no_image)).put(&registry, REPOSITORY, "2");
+        TestImage::single("linux/amd64", std::slice::from_ref(&of_no_image))
+            .put(&registry, REPOSITORY, "2");
         let gone = Digest::sha256_of(&of_no_image.1);
         registry.remove_blob(REPOSITORY, &gone);
         assert_eq!(inspect(&registry, "2").await.unwrap().missing_layers(), [gone]);
