@@ -112,3 +112,15 @@ async fn a_list_that_cannot_be_had_is_an_error() {
     let error = list_images(&store(&registry), None, 4, &Options::default()).await.unwrap_err();
     assert!(matches!(error, ListError::Tags(_)), "{error:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_nobody_may_read_is_not_told_as_none() {
+    let registry = FakeRegistry::start().await;
+    for tag in ["read", "secret"] {
+        image().put(&registry, REPOSITORY, tag);
+    }
+    let secret = Quirk::on(RequestKind::ManifestGet, Effect::status(403)).path("/secret");
+    registry.quirk(secret.always());
+    let list = list(&registry, None, 4).await;
+    assert_eq!(told(&list), [("read", "not indexed"), ("secret", "unknown")]);
+}
