@@ -72,7 +72,7 @@ impl Scene {
             Some(2) => Seen::Usage,
             _ if said.contains("refuses access") => Seen::Refused,
             _ => {
-                assert!(said.contains("404") || said.contains("does not"), "{said}");
+                assert!(said.contains("there is no such image"), "{said}");
                 Seen::LoggedIn
             }
         };
