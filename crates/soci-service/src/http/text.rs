@@ -145,7 +145,10 @@ fn letters(text: &mut String, status: &Status) -> std::fmt::Result {
         }
     }
     if letters.more_letters || seen.len() > MOST_ENDED {
-        writeln!(text, "  and others; `soci-index-builder dead-letters list` has them")?;
+        writeln!(
+            text,
+            "  and others; `soci-index-builder dead-letters list` has those of a queue in SQS"
+        )?;
     }
     Ok(())
 }
