@@ -24,6 +24,8 @@ fn listener() -> (Told, OnWaitEvent) {
     let heard = told.clone();
     let on_event: OnWaitEvent = Arc::new(move |event| {
         heard.lock().unwrap().push(match event {
+            // Of these there are many.
+            WaitEvent::Looked { .. } => return,
             WaitEvent::Resolved { .. } => "resolved".to_owned(),
             WaitEvent::TagMoved { now: Some(_), .. } => "moved".to_owned(),
             WaitEvent::TagMoved { now: None, .. } => "gone".to_owned(),
@@ -222,6 +224,28 @@ async fn a_tag_that_stays_away_is_named_where_it_is_given_up() {
     let error = result.unwrap_err().to_string();
     assert!(error.contains("its tag is gone"), "{error}");
     assert_eq!(told, ["resolved", "gone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_look_tells_what_there_is() {
+    for (version, nothing) in VERSIONS.into_iter().zip(["no SOCI index", "there is no tag 1-soci"])
+    {
+        let registry = FakeRegistry::start().await;
+        image().put(&registry, REPOSITORY, "1");
+        let told = Told::default();
+        let heard = told.clone();
+        let on_event: OnWaitEvent = Arc::new(move |event| {
+            if let WaitEvent::Looked { seen } = event {
+                heard.lock().unwrap().push(seen.to_string());
+            }
+        });
+        let settings = WaitSettings { timeout: Duration::from_mins(1), ..WaitSettings::default() };
+        let (store, options) = (store(&registry), options(version));
+        let waited = wait_for_index(&store, &name("1"), &options, &settings, &on_event).await;
+        assert!(matches!(waited, Err(WaitError::TimedOut { .. })), "{waited:?}");
+        let told = told.lock().unwrap();
+        assert!(told.len() > 2 && told.iter().all(|seen| seen.contains(nothing)), "{told:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
