@@ -131,6 +131,13 @@ async fn an_index_is_looked_at_with_a_code_for_what_is_wrong() {
     assert_eq!((code, errors), (1, format!("error: {image}: {words}\n")));
 
     let ztoc: Digest = indexed["layers"][0]["ztoc"].as_str().unwrap().parse().unwrap();
+    let damaged = Quirk::on(RequestKind::BlobGet, Effect::Corrupt(1)).path(ztoc.to_string());
+    let damaged = registry.quirk(damaged.always());
+    let (_, told) = run_json(&["verify", &converted]).await;
+    assert_eq!(told["reason"], "index-broken", "{told}");
+    let detail = told["detail"].as_str().unwrap();
+    assert!(detail.ends_with(" (index the image again with --force)"), "{detail}");
+    registry.lift(damaged);
     registry.remove_blob("team/app", &ztoc);
     let (_, told) = run_json(&["verify", &converted]).await;
     assert_eq!(told["reason"], "index-broken", "{told}");

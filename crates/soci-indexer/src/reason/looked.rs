@@ -1,6 +1,6 @@
 //! What the errors of those mean who only look: at an index, or at the images of a repository.
 
-use super::{Reason, of_store};
+use super::{Reason, is_of_wrong_bytes, of_store};
 use crate::error::LayerError;
 use crate::inspect::Inspection;
 use crate::list::ListError;
@@ -12,7 +12,7 @@ const NOT_INDEXED: &str = "not-indexed";
 /// A SOCI index does not hold, which no indexer looks at.
 const INDEX_BROKEN: &str = "index-broken";
 
-/// What of an image that is not there is the index's, and not the image's own.
+/// What of an image that is not there, or has other bytes than its digest says, is the index's, and not the image's own.
 const OF_THE_INDEX: [&str; 3] = ["SOCI index", "ztoc", "prefetch artifact"];
 
 impl VerifyError {
@@ -20,6 +20,11 @@ impl VerifyError {
     /// or `index-broken` where one, or a ztoc of it, is not what it should be.
     pub fn code(&self) -> &'static str {
         let reason = match self {
+            Self::Read { what, source, .. }
+                if OF_THE_INDEX.contains(what) && is_of_wrong_bytes(source) =>
+            {
+                return INDEX_BROKEN;
+            }
             Self::Read { source, .. } => of_store(source),
             Self::NotFound { what, .. } if OF_THE_INDEX.contains(what) => return INDEX_BROKEN,
             Self::NotFound { .. } => Reason::ImageGone,
