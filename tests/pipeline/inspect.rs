@@ -178,3 +178,72 @@ async fn a_layer_that_is_gone_is_told_be_there_an_index_or_not() {
         assert_eq!(inspect(&registry, "2").await.unwrap().missing_layers(), [gone]);
     }
 }
+
+#[tokio::test]
+async fn a_platform_that_lacks_a_layer_keeps_no_other_from_being_started() {
+    for version in VERSIONS {
+        let registry = FakeRegistry::start().await;
+        let layers = [1, 2].map(|seed| gzip_layer(seed, 300_000));
+        let (amd64, arm64) = layers.split_at(1);
+        let image = TestImage::index(&[("linux/amd64", amd64), ("linux/arm64", arm64)]);
+        image.put(&registry, REPOSITORY, "1");
+        let digests = layers.each_ref().map(|(_, layer)| Digest::sha256_of(layer));
+        registry.remove_blob(REPOSITORY, &digests[1]);
+        indexed(index(&registry, "1", &options(version)).await);
+        let found = inspect(&registry, "1").await.unwrap();
+        assert_eq!(found.missing_layers(), [digests[1]]);
+        assert!(found.is_indexed() && !found.is_complete() && found.broken().is_none());
+        // Now it is one of a platform with an index.
+        registry.remove_blob(REPOSITORY, &digests[0]);
+        let found = inspect(&registry, "1").await.unwrap();
+        assert_eq!(found.broken(), Some("image-gone"));
+    }
+}
+
+#[tokio::test]
+async fn a_layer_on_disk_is_not_read_and_its_size_is_compared() {
+    let layer = gzip_layer(1, 300_000);
+    let folder = tempfile::tempdir().unwrap();
+    TestImage::single("linux/amd64", std::slice::from_ref(&layer))
+        .write_layout(folder.path(), "1")
+        .unwrap();
+    let digest = Digest::sha256_of(&layer.1);
+    let file = folder.path().join("blobs/sha256").join(digest.hex());
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let missing = async || {
+        let layout = Layout::open(folder.path()).await.unwrap();
+        let options = Options::default();
+        inspect_image(&layout, &name("1"), &options).await.unwrap().missing_layers()
+    };
+    assert!(missing().await.is_empty());
+    std::fs::write(&file, &bytes[1..]).unwrap();
+    assert_eq!(missing().await, [digest]);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(missing().await, [digest]);
+}
+
+#[tokio::test]
+async fn layers_of_which_nothing_is_known_are_told_and_not_all_of_many_are_asked_for() {
+    let registry = FakeRegistry::start().await;
+    let layers: Vec<_> = (0..250).map(|seed| gzip_layer(seed, 100)).collect();
+    TestImage::single("linux/amd64", &layers).put(&registry, REPOSITORY, "many");
+    registry.clear_requests();
+    let found = inspect(&registry, "many").await.unwrap();
+    assert_eq!(registry.requests_of(RequestKind::BlobHead).len(), 200);
+    let told = "whether 50 of the image's layers are there is not known: only 200 are asked for";
+    assert_eq!(found.warnings, [told]);
+
+    image().put(&registry, REPOSITORY, "1");
+    for layer in &inspect(&registry, "1").await.unwrap().manifests[0].layers {
+        for kind in [RequestKind::BlobHead, RequestKind::BlobGet] {
+            let refused = Quirk::on(kind, Effect::status(403)).path(layer.digest.to_string());
+            registry.quirk(refused.always());
+        }
+    }
+    let found = inspect(&registry, "1").await.unwrap();
+    assert!(found.missing_layers().is_empty());
+    let [warning] = &found.warnings[..] else { panic!("{:?}", found.warnings) };
+    assert!(warning.contains("3 of the image's layers") && warning.contains("403"), "{warning}");
+}

@@ -186,6 +186,26 @@ async fn a_layer_or_configuration_that_is_gone_fails_be_there_a_ztoc_of_it_or_no
     }
 }
 
+/// It is written with the index, so that making it anew helps, and pushing the image again does not.
+#[tokio::test]
+async fn a_converted_manifest_that_is_gone_or_changed_is_a_broken_index() {
+    for gone in [true, false] {
+        let registry = FakeRegistry::start().await;
+        image().put(&registry, REPOSITORY, "1");
+        let report = indexed(index(&registry, "1", &options(Version::V2)).await);
+        let manifest = report.indexes[0].image_manifest;
+        if gone {
+            registry.remove_manifest(REPOSITORY, &manifest);
+        } else {
+            let changed = Quirk::on(RequestKind::ManifestGet, Effect::Corrupt(9));
+            registry.quirk(changed.path(manifest.to_string()).always());
+        }
+        let (target, budget) = (name("1-soci").target, Budget::of_this_machine());
+        let error = verify_image(&store(&registry), &target, &budget).await.unwrap_err();
+        assert_eq!(error.code(), "index-broken", "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_quick_check_reads_no_layer_whole_and_says_so() {
     for version in [Version::V1, Version::V2] {

@@ -171,7 +171,7 @@ async fn find_result<S: ImageStore>(
     if settings.generation == Generation::Older {
         for (layer, end) in ends(store, plan, &known).await? {
             match end {
-                // No index of such an image is of use. Building it says what becomes of it.
+                // No index of such an image is of use. Building one says what becomes of the image, if no list is kept.
                 LastBytes::Missing => return Ok(None),
                 LastBytes::OfSeveral => {
                     known.remove(&layer.key);

@@ -13,7 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _};
 use soci_manifest::format::{self, DEFAULT_MIN_LAYER_SIZE, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
     Generation, IndexPlan, LayerDecision, LeftOutPlatform, Plan, PrefetchArtifact, SkipReason,
@@ -36,6 +36,9 @@ const MOST_INDEXES: usize = 16;
 
 /// Layers that are asked for at once.
 const LAYERS_AT_ONCE: usize = 8;
+
+/// Most layers that are asked for: those of the manifests that come first.
+const MOST_LAYERS: usize = 200;
 
 /// Most ztocs that are read.
 pub const MOST_ZTOCS: usize = 64;
@@ -172,10 +175,26 @@ impl Inspection {
         missing
     }
 
+    /// Whether a layer that is not there keeps the image from being started with an index: one of a manifest that has an
+    /// index, or one of each manifest. Where a platform lacks a layer, the others are as good as ever.
+    pub fn lacks_layers(&self) -> bool {
+        let with_index = |manifest: &&InspectedManifest| !manifest.indexes.is_empty();
+        self.manifests.iter().filter(with_index).any(InspectedManifest::lacks_layers)
+            || !self.manifests.is_empty()
+                && self.manifests.iter().all(InspectedManifest::lacks_layers)
+    }
+
     /// Whether a ztoc that an index names cannot be used.
     pub fn is_broken(&self) -> bool {
         let layers = self.manifests.iter().flat_map(|m| &m.indexes).flat_map(|i| &i.layers);
         layers.flat_map(|layer| &layer.ztoc).any(|ztoc| ztoc.read == ZtocRead::Broken)
+    }
+}
+
+impl InspectedManifest {
+    /// Whether a layer of it is not there.
+    pub fn lacks_layers(&self) -> bool {
+        self.layers.iter().any(|layer| layer.missing)
     }
 }
 
@@ -218,7 +237,13 @@ pub(crate) async fn look_at<S: ImageStore>(
     };
     inspection.left_out = plan.left_out_platforms().to_vec();
     let (_memory, limit) = options.budget.result_documents(gathered.image.supplied_bytes()).await;
-    let (ztocs, missing) = (HashMap::new(), missing_layers(store, &plan, most_ztocs > 0).await?);
+    let mut missing = HashSet::new();
+    if most_ztocs > 0 {
+        let warning;
+        (missing, warning) = missing_layers(store, &plan).await;
+        inspection.warnings.extend(warning);
+    }
+    let ztocs = HashMap::new();
     let mut look = Look { store, limit, ztocs, missing, most_ztocs, bytes_left: MOST_ZTOC_BYTES };
     let listed = look.converted(name, &root, &plan, options, &mut inspection).await?;
     for (index, v2) in plan.indexes().iter().zip(listed) {
@@ -263,27 +288,40 @@ fn layers_of(index: &IndexPlan) -> impl Iterator<Item = (&Descriptor, Option<Lay
     })
 }
 
-/// The layers of a plan that are not there, if that is to be found out.
+/// The layers of a plan that are not there; and a warning if of some it is not known.
 async fn missing_layers<S: ImageStore>(
     store: &S,
     plan: &Plan,
-    wanted: bool,
-) -> Result<HashSet<Digest>, IndexError> {
-    let layers = plan.indexes().iter().flat_map(IndexPlan::layers).filter(|_| wanted);
-    let layers = layers.filter(|(layer, _)| !media_type::is_nondistributable(&layer.media_type));
-    let layers: HashMap<Digest, u64> =
-        layers.map(|(layer, _)| (layer.digest, layer.size)).collect();
-    let checks = stream::iter(layers).map(|(digest, size)| async move {
-        match store.has_image_blob(&digest, size).await {
-            Ok(there) => Ok((!there).then_some(digest)),
-            Err(source) if source.is_transient() => {
-                Err(IndexError::Read { target: TagOrDigest::Digest(digest), source })
-            }
-            // Whoever may not ask is not told.
-            Err(_) => Ok(None),
+) -> (HashSet<Digest>, Option<String>) {
+    let mut layers: Vec<(Digest, u64)> = Vec::new();
+    let mut known = HashSet::new();
+    for (layer, _) in plan.indexes().iter().flat_map(IndexPlan::layers) {
+        if !media_type::is_nondistributable(&layer.media_type) && known.insert(layer.digest) {
+            layers.push((layer.digest, layer.size));
         }
-    });
-    checks.buffered(LAYERS_AT_ONCE).try_filter_map(async |digest| Ok(digest)).try_collect().await
+    }
+    let mut unknown = layers.len().saturating_sub(MOST_LAYERS);
+    layers.truncate(MOST_LAYERS);
+    let checks = stream::iter(layers)
+        .map(|(digest, size)| async move { (digest, store.sees_image_blob(&digest, size).await) });
+    let mut checks = checks.buffered(LAYERS_AT_ONCE);
+    let (mut missing, mut why) = (HashSet::new(), None);
+    while let Some((digest, there)) = checks.next().await {
+        match there {
+            Ok(true) => {}
+            Ok(false) => {
+                missing.insert(digest);
+            }
+            Err(error) => {
+                unknown += 1;
+                why.get_or_insert_with(|| error.to_string());
+            }
+        }
+    }
+    let why = why.unwrap_or_else(|| format!("only {MOST_LAYERS} are asked for"));
+    let warning = (unknown > 0)
+        .then(|| format!("whether {unknown} of the image's layers are there is not known: {why}"));
+    (missing, warning)
 }
 
 /// What is read of one image.

@@ -271,6 +271,10 @@ impl<S: ImageStore, T: ImageStore> ImageStore for WithOutput<S, T> {
         self.0.source.has_blob(digest, size).await
     }
 
+    async fn sees_image_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        self.0.source.sees_image_blob(digest, size).await
+    }
+
     fn repository(&self) -> Option<&Repository> {
         self.0.output.repository()
     }

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::reason::is_of_wrong_bytes;
 
 /// Bytes of a blob that are read at once to be compared with its digest. Most ztocs have no more.
-const READ_BACK: u64 = 4 << 20;
+const READ_BACK: u64 = 1 << 20;
 
 /// What is there of what was written, found out by reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,16 @@ pub trait ImageStore: Clone + Send + Sync + 'static {
         size: u64,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send {
         self.has_blob(digest, size)
+    }
+
+    /// The same without reading the blob, of which only the size is compared then. By default that is what
+    /// [`has_image_blob`](Self::has_image_blob) does.
+    fn sees_image_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        self.has_image_blob(digest, size)
     }
 
     /// The repository in a registry that this is, if it is one.

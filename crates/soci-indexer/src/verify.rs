@@ -21,7 +21,7 @@
 //!
 //! An index that is right may yet do harm, in the hands of an older snapshotter: see [`Misread`].
 
-mod error;
+pub(crate) mod error;
 mod layer;
 mod settings;
 
@@ -40,6 +40,7 @@ use crate::event::ImageEvent;
 use crate::referrers_lists::{ListProblem, list_problem};
 use crate::store::ImageStore;
 
+use error::CONVERTED_MANIFEST;
 pub use error::VerifyError;
 pub use layer::LayerCheck;
 use layer::{Traits, check_layer, check_there};
@@ -214,7 +215,8 @@ fn tell_plan(
     });
     if !settings.quick {
         let sizes: Vec<u64> = layers.collect();
-        let (layers, bytes) = (sizes.len(), sizes.iter().sum());
+        let (layers, bytes) =
+            (sizes.len(), sizes.iter().fold(0, |all: u64, size| all.saturating_add(*size)));
         (settings.on_event)(&ImageEvent::Planned { layers, bytes });
     }
 }
@@ -359,7 +361,7 @@ async fn v2_pair<S: ImageStore>(
     if !index.manifests().iter().any(|other| other.digest == image) {
         return Err(wrong(format!("image manifest {image} is not in the same image index")));
     }
-    let manifest = manifest(store, "manifest", image).await?;
+    let manifest = manifest(store, CONVERTED_MANIFEST, image).await?;
     let named = manifest.annotations.get(format::INDEX_DIGEST).map(String::as_str);
     if named != Some(&entry.digest.to_string()) {
         return Err(wrong(format!("image manifest {image} names {named:?} instead")));

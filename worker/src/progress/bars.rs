@@ -119,6 +119,10 @@ impl Bars {
     fn draw_total(&self, drawn: &mut Drawn) {
         let (read, wanted) = drawn.image.amounts();
         if wanted == 0 {
+            // What was wanted is there already.
+            if let Some(total) = drawn.total.take() {
+                total.finish_and_clear();
+            }
             return;
         }
         let total = drawn.total.get_or_insert_with(|| {
@@ -195,6 +199,11 @@ mod tests {
         assert!(bars.drawn().layers.is_empty());
         bars.begin("r.example/other:2");
         assert_eq!(headline(), "r.example/other:2: reading its manifests");
+        assert!(bars.drawn().total.is_none());
+        bars.draw(&ImageEvent::Planned { layers: 1, bytes: 200 });
+        assert!(bars.drawn().total.is_some());
+        bars.draw(&ImageEvent::LayerReused { layer: &b, size: 200, from });
+        assert_eq!(headline(), "r.example/other:2: writing the result");
         assert!(bars.drawn().total.is_none());
         bars.clear();
         assert!(bars.drawn().headline.is_none());

@@ -13,6 +13,9 @@ pub(super) const PERIOD: Duration = Duration::from_secs(10);
 /// What is done when no layer is in hand yet.
 const READING: &str = "reading its manifests";
 
+/// What is done when no layer is in hand any more.
+const WRITING: &str = "writing the result";
+
 /// What is done with an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Doing {
@@ -34,6 +37,8 @@ pub(super) struct Lines {
     since: Instant,
     /// What there is of an index that is waited for.
     status: String,
+    /// Whether it is known what there is to do.
+    planned: bool,
     /// Bytes that will be read, as far as it is known.
     wanted: u64,
     /// Those that have been.
@@ -60,6 +65,7 @@ impl Lines {
             image: String::new(),
             since: Instant::now(),
             status: READING.to_owned(),
+            planned: false,
             wanted: 0,
             read: 0,
             told: 0,
@@ -88,10 +94,15 @@ impl Lines {
         match self.doing {
             Doing::Wait(_) => format!("{image}: {status}"),
             Doing::Index | Doing::Verify if self.wanted == 0 && self.begun.is_empty() => {
-                format!("{image}: {READING}")
+                format!("{image}: {}", self.without_layers())
             }
             Doing::Index | Doing::Verify => image.clone(),
         }
+    }
+
+    /// What is done when there is no layer to read.
+    fn without_layers(&self) -> &'static str {
+        if self.planned && self.doing == Doing::Index { WRITING } else { READING }
     }
 
     /// Bytes that were read, and those that will be as far as it is known.
@@ -102,14 +113,17 @@ impl Lines {
     /// Takes in what has happened.
     pub(super) fn note(&mut self, event: &ImageEvent<'_>) {
         match *event {
-            ImageEvent::Planned { bytes, .. } => self.wanted += bytes,
+            ImageEvent::Planned { bytes, .. } => {
+                self.planned = true;
+                self.wanted = self.wanted.saturating_add(bytes);
+            }
             ImageEvent::LayerStarted { layer, size } => self.push("layer", layer, size),
             ImageEvent::CopyStarted { blob, size } => {
                 // After a failure it comes again.
                 if self.begun.iter().any(|begun| begun.blob == *blob) {
                     self.again(blob);
                 } else {
-                    self.wanted += size;
+                    self.wanted = self.wanted.saturating_add(size);
                     self.push("copy of", blob, size);
                 }
             }
@@ -168,7 +182,7 @@ impl Lines {
         self.told = self.read;
         let now = match self.begun.as_slice() {
             [] if self.doing == Doing::Verify => READING.to_owned(),
-            [] if self.read >= self.wanted => "writing the result".to_owned(),
+            [] if self.read >= self.wanted => WRITING.to_owned(),
             [] => "waiting for memory, or for the registry".to_owned(),
             [Begun { what, blob, size: all, read }, rest @ ..] => {
                 let more = if rest.is_empty() {
@@ -215,6 +229,20 @@ mod tests {
         lines.begin("next");
         assert_eq!(lines.line().unwrap(), "next: reading its manifests");
     }
+
+    #[test]
+    fn where_nothing_is_to_be_read_the_result_is_written() {
+        let layer = Digest::sha256_of(b"a");
+        let mut lines = Lines::new(Doing::Index);
+        lines.begin("app");
+        lines.note(&ImageEvent::Planned { layers: 1, bytes: u64::MAX });
+        lines.note(&ImageEvent::Planned { layers: 1, bytes: 100 });
+        let from = ZtocSource::Repository;
+        lines.note(&ImageEvent::LayerReused { layer: &layer, size: u64::MAX, from });
+        assert_eq!(lines.headline(), "app: writing the result");
+        assert_eq!(lines.line().unwrap(), "app: writing the result");
+    }
+
     #[test]
     fn a_check_tells_what_it_reads_where_it_is_known_how_much_and_where_not() {
         let layer = Digest::sha256_of(b"a");

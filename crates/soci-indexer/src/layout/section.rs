@@ -48,6 +48,14 @@ impl Section {
         self.left
     }
 
+    /// Bytes that it has, if nothing was read yet.
+    pub(super) async fn size(&self) -> io::Result<u64> {
+        match &self.origin {
+            Origin::File(file) if self.left == u64::MAX => Ok(file.metadata().await?.len()),
+            Origin::File(_) | Origin::Bytes(_) => Ok(self.left),
+        }
+    }
+
     /// Goes on behind the next `bytes`.
     pub(super) async fn skip(&mut self, bytes: u64) -> io::Result<()> {
         let bytes = bytes.min(self.left);

@@ -93,6 +93,16 @@ impl ImageStore for Layout {
         }
     }
 
+    async fn sees_image_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        let name = self.files.blob(digest);
+        let found = async { self.files.section(&name).await?.size().await };
+        match found.await {
+            Ok(found) => Ok(found == size),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(LayoutError::File { path: self.files.shown(&name), source }.into()),
+        }
+    }
+
     async fn push_blob(&self, digest: &Digest, content: &BlobSource) -> Result<bool, StoreError> {
         if self.has_blob(digest, content.size()).await? {
             return Ok(false);

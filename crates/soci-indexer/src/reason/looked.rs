@@ -5,6 +5,7 @@ use crate::error::LayerError;
 use crate::inspect::Inspection;
 use crate::list::ListError;
 use crate::verify::VerifyError;
+use crate::verify::error::CONVERTED_MANIFEST;
 
 /// The image has no SOCI index, which is no reason of an indexer.
 const NOT_INDEXED: &str = "not-indexed";
@@ -13,7 +14,7 @@ const NOT_INDEXED: &str = "not-indexed";
 const INDEX_BROKEN: &str = "index-broken";
 
 /// What of an image that is not there, or has other bytes than its digest says, is the index's, and not the image's own.
-const OF_THE_INDEX: [&str; 3] = ["SOCI index", "ztoc", "prefetch artifact"];
+const OF_THE_INDEX: [&str; 4] = ["SOCI index", "ztoc", "prefetch artifact", CONVERTED_MANIFEST];
 
 impl VerifyError {
     /// Why the image does not verify: short and stable. One of [`Reason::code`], or `not-indexed` where there is no SOCI index,
@@ -72,7 +73,7 @@ impl Inspection {
     /// Why an image that can be indexed does not have what it needs to be started with its index, if anything is missing or
     /// broken: a code as [`VerifyError::code`] has.
     pub fn broken(&self) -> Option<&'static str> {
-        if !self.missing_layers().is_empty() {
+        if self.lacks_layers() {
             return Some(Reason::ImageGone.code());
         }
         self.is_broken().then_some(INDEX_BROKEN)

@@ -5,6 +5,9 @@ use soci_ztoc::ExtractError;
 
 use crate::error::{LayerError, StoreError};
 
+/// What a manifest is called that was written for the result (V2).
+pub(crate) const CONVERTED_MANIFEST: &str = "converted manifest";
+
 /// Why a SOCI index does not hold, or could not be checked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

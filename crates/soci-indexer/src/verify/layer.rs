@@ -107,14 +107,14 @@ pub(super) async fn check_layer<S: ImageStore>(
     Ok((check, traits))
 }
 
-/// Fails if a blob of the image is not there.
+/// Fails if a blob of the image is not there. It is not read.
 pub(super) async fn check_there<S: ImageStore>(
     store: &S,
     what: &'static str,
     blob: &Descriptor,
 ) -> Result<(), VerifyError> {
     let Descriptor { digest, size, .. } = blob;
-    let there = store.has_image_blob(digest, *size).await;
+    let there = store.sees_image_blob(digest, *size).await;
     if there.map_err(|source| VerifyError::read(what, *digest, source))? {
         return Ok(());
     }

@@ -85,6 +85,10 @@ impl ImageStore for AnyStore {
         of_either!(self, store => store.has_image_blob(digest, size).await)
     }
 
+    async fn sees_image_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
+        of_either!(self, store => store.sees_image_blob(digest, size).await)
+    }
+
     fn repository(&self) -> Option<&Repository> {
         of_either!(self, store => store.repository())
     }

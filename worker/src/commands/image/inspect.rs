@@ -228,10 +228,8 @@ fn text(image: &str, found: &Found) -> String {
     let inspection = &found.inspection;
     let words = match outcome(inspection) {
         "nothing-to-index" => "gets no index",
-        "broken" if inspection.is_broken() => {
-            "has a broken index: `verify` says what is wrong with it"
-        }
-        "broken" => "cannot be started: a layer is missing",
+        "broken" if inspection.lacks_layers() => "cannot be started: a layer is missing",
+        "broken" => "has a broken index: `verify` says what is wrong with it",
         "indexed" => "is indexed",
         "partly-indexed" => "is indexed in part",
         _ => "is not indexed",
@@ -271,8 +269,11 @@ fn text(image: &str, found: &Found) -> String {
     for manifest in &inspection.manifests {
         manifest_text(&mut text, manifest, image_digest, built.len() > 1, &pushed);
     }
-    for layer in inspection.missing_layers() {
-        let _ = writeln!(text, "  layer {layer} is not there");
+    for manifest in &inspection.manifests {
+        for layer in manifest.layers.iter().filter(|layer| layer.missing) {
+            let of = platform(manifest.platform.as_ref());
+            let _ = writeln!(text, "  {of:<16} layer {} is not there", layer.digest);
+        }
     }
     for left_out in &inspection.left_out {
         let platform = platform(left_out.platform.as_ref());
