@@ -11,15 +11,16 @@
 //! - Why a layer has no ztoc is not in an index either. What the layer's own descriptor says is told, else that it is
 //!   unknown.
 
+mod missing;
+
 use std::collections::{HashMap, HashSet};
 
-use futures_util::stream::{self, StreamExt as _};
 use soci_manifest::format::{self, DEFAULT_MIN_LAYER_SIZE, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
     Generation, IndexPlan, LayerDecision, LeftOutPlatform, Plan, PrefetchArtifact, SkipReason,
     Version, unmarked_soci_index,
 };
-use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, Tag, TagOrDigest, media_type};
+use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, Tag, TagOrDigest};
 use soci_ztoc::{LayerLimits, Reader};
 
 use crate::error::{IndexError, StoreError};
@@ -30,15 +31,10 @@ use crate::options::{ImageName, Options};
 use crate::outlook::{Outlook, outlook};
 use crate::referrers_lists;
 use crate::store::ImageStore;
+use missing::missing_layers;
 
 /// Most SOCI indexes of one manifest that are looked at (V1).
 const MOST_INDEXES: usize = 16;
-
-/// Layers that are asked for at once.
-const LAYERS_AT_ONCE: usize = 8;
-
-/// Most layers that are asked for: those of the manifests that come first.
-const MOST_LAYERS: usize = 200;
 
 /// Most ztocs that are read.
 pub const MOST_ZTOCS: usize = 64;
@@ -286,42 +282,6 @@ fn layers_of(index: &IndexPlan) -> impl Iterator<Item = (&Descriptor, Option<Lay
         };
         (layer, why_not)
     })
-}
-
-/// The layers of a plan that are not there; and a warning if of some it is not known.
-async fn missing_layers<S: ImageStore>(
-    store: &S,
-    plan: &Plan,
-) -> (HashSet<Digest>, Option<String>) {
-    let mut layers: Vec<(Digest, u64)> = Vec::new();
-    let mut known = HashSet::new();
-    for (layer, _) in plan.indexes().iter().flat_map(IndexPlan::layers) {
-        if !media_type::is_nondistributable(&layer.media_type) && known.insert(layer.digest) {
-            layers.push((layer.digest, layer.size));
-        }
-    }
-    let mut unknown = layers.len().saturating_sub(MOST_LAYERS);
-    layers.truncate(MOST_LAYERS);
-    let checks = stream::iter(layers)
-        .map(|(digest, size)| async move { (digest, store.sees_image_blob(&digest, size).await) });
-    let mut checks = checks.buffered(LAYERS_AT_ONCE);
-    let (mut missing, mut why) = (HashSet::new(), None);
-    while let Some((digest, there)) = checks.next().await {
-        match there {
-            Ok(true) => {}
-            Ok(false) => {
-                missing.insert(digest);
-            }
-            Err(error) => {
-                unknown += 1;
-                why.get_or_insert_with(|| error.to_string());
-            }
-        }
-    }
-    let why = why.unwrap_or_else(|| format!("only {MOST_LAYERS} are asked for"));
-    let warning = (unknown > 0)
-        .then(|| format!("whether {unknown} of the image's layers are there is not known: {why}"));
-    (missing, warning)
 }
 
 /// What is read of one image.
