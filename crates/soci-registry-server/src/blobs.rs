@@ -30,11 +30,13 @@ pub(crate) async fn get(
     name: &Name,
     digest: Digest,
 ) -> Result<Response, ApiError> {
+    let unknown = || ApiError::new(Code::BlobUnknown, format!("{name} has no {digest}"));
     if !context.store.catalogue().has_blob(name, &digest) {
-        return Err(ApiError::new(Code::BlobUnknown, format!("{name} has no {digest}")));
+        return Err(unknown());
     }
     let disk = |error| ApiError::disk(&error);
-    let mut file = File::open(context.store.path_of(&digest)).await.map_err(disk)?;
+    let opened = File::open(context.store.path_of(&digest)).await;
+    let mut file = opened.map_err(|error| ApiError::unread(&error, unknown()))?;
     let size = file.metadata().await.map_err(disk)?.len();
     // A condition on the range cannot hold, as no validators are given out (RFC 9110, 13.1.5).
     let asked = head.headers.get(RANGE).filter(|_| !head.headers.contains_key(IF_RANGE));

@@ -29,9 +29,11 @@ pub(crate) async fn get(
         .catalogue()
         .manifest(&name, &target)
         .map(|(digest, record)| (digest, record.media_type.clone()));
-    let unknown = || ApiError::new(Code::ManifestUnknown, format!("{name} has no {target}"));
-    let (digest, media_type) = found.ok_or_else(unknown)?;
-    let read = move |context: &Context| context.store.read(&digest).map_err(|e| ApiError::disk(&e));
+    let unknown = move || ApiError::new(Code::ManifestUnknown, format!("{name} has no {target}"));
+    let (digest, media_type) = found.ok_or_else(&unknown)?;
+    let read = move |context: &Context| {
+        context.store.read(&digest).map_err(|error| ApiError::unread(&error, unknown()))
+    };
     let bytes = blocking(context, read).await?;
     // The length follows from the body, which is left out of the answer to a HEAD request.
     let response = Response::new(Body::from(bytes));

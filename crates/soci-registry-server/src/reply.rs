@@ -94,6 +94,11 @@ impl ApiError {
         Self::new(Code::Internal, "the registry's folder cannot be read or written")
     }
 
+    /// What should be in the folder cannot be read. What somebody has deleted there is not there, and can be pushed again.
+    pub(crate) fn unread(error: &io::Error, unknown: Self) -> Self {
+        if error.kind() == io::ErrorKind::NotFound { unknown } else { Self::disk(error) }
+    }
+
     /// A header that helps the client to go on.
     pub(crate) fn with_header(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.headers.push((name, value.to_string()));

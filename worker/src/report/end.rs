@@ -24,6 +24,14 @@ impl NothingToIndex {
         IndexError::Nothing { image, reason }.reason().code()
     }
 
+    /// What is to be deployed all the same: the image itself, unless it has an index of another kind, which is kept.
+    fn deploy(&self) -> Option<Digest> {
+        match self.reason {
+            SkipReason::PrefetchKept { .. } => None,
+            _ => Some(self.image),
+        }
+    }
+
     fn skipped(&self) -> &[SkippedLayer] {
         match &self.reason {
             SkipReason::NothingToIndex { layers, .. } => layers,
@@ -96,7 +104,10 @@ impl<T: ImageResult> IndexEnd<'_, T> {
         if let Some(nothing) = nothing {
             object["image_digest"] = nothing.image.to_string().into();
         }
-        if let Some(deploy) = found.and_then(|found| self.deployable(found)) {
+        // An image that gets no index was brought nowhere.
+        let itself = nothing.filter(|_| self.output.is_none()).and_then(NothingToIndex::deploy);
+        let deploy = found.and_then(T::deploy).or(itself);
+        if let Some(deploy) = deploy.and_then(|digest| self.deployable(digest)) {
             object["deploy"] = deploy.into();
         }
         object["seconds"] = seconds(self.elapsed).into();
@@ -104,8 +115,8 @@ impl<T: ImageResult> IndexEnd<'_, T> {
     }
 
     /// What is to be deployed, as `registry/repository@digest`, if it is in a registry.
-    fn deployable(&self, found: &T) -> Option<String> {
-        Some(format!("{}@{}", self.repository.as_ref()?, found.deploy()?))
+    fn deployable(&self, digest: Digest) -> Option<String> {
+        Some(format!("{}@{digest}", self.repository.as_ref()?))
     }
 
     /// What is printed for people; nothing of a failure, which is told elsewhere.
@@ -115,7 +126,7 @@ impl<T: ImageResult> IndexEnd<'_, T> {
             None => self.image.to_owned(),
         };
         match &self.result {
-            Ok(Ok(found)) => match self.deployable(found) {
+            Ok(Ok(found)) => match found.deploy().and_then(|digest| self.deployable(digest)) {
                 Some(deploy) => format!("{}  deploy {deploy}\n", found.text(&image)),
                 None => found.text(&image),
             },

@@ -94,6 +94,22 @@ fn the_same_blob_again_is_stored_once() {
 }
 
 #[test]
+fn what_was_damaged_or_deleted_in_the_folder_is_mended_by_another_push() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let digest = Digest::sha256_of(b"blob");
+    push(&store, "a", b"blob", digest).unwrap();
+    let path = store.path_of(&digest);
+    let damage: [&dyn Fn(); 2] =
+        [&|| fs::write(&path, "blub").unwrap(), &|| fs::remove_file(&path).unwrap()];
+    for damage in damage {
+        damage();
+        push(&store, "a", b"blob", digest).unwrap();
+        assert_eq!(store.read(&digest).unwrap(), b"blob");
+    }
+}
+
+#[test]
 fn what_was_cut_off_is_removed_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);

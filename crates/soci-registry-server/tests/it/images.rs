@@ -208,3 +208,30 @@ async fn what_a_folder_keeps_is_there_after_a_restart() {
     assert_eq!(layer.bytes().await.unwrap(), "layer");
     local.stop().await;
 }
+
+#[tokio::test]
+async fn what_somebody_deletes_in_the_folder_is_not_there_until_it_is_pushed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = RegistryStorage::Folder(folder.path().to_owned());
+    let settings = RegistryServerSettings { storage, ..RegistryServerSettings::default() };
+    let local = Local::open(settings).await;
+    let image = local.push_image("app", "1", &json!({})).await;
+    let manifest = image["digest"].as_str().unwrap();
+    let layer = Digest::sha256_of(b"layer").to_string();
+    let paths = [format!("/v2/app/manifests/{manifest}"), format!("/v2/app/blobs/{layer}")];
+    for digest in [manifest, &layer] {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        std::fs::remove_file(folder.path().join("blobs/sha256").join(hex)).unwrap();
+    }
+    for path in &paths {
+        for method in ["GET", "HEAD"] {
+            let answer = local.send(method, path).await;
+            assert_eq!(answer.status().as_u16(), 404, "{method} {path}");
+        }
+    }
+    local.push_image("app", "1", &json!({})).await;
+    for path in &paths {
+        assert_eq!(local.send("GET", path).await.status().as_u16(), 200, "{path}");
+    }
+    local.stop().await;
+}
