@@ -57,6 +57,9 @@ async fn what_is_not_there_is_told_alike_by_all_commands() {
         let (code, _, errors) = run(command).await;
         let words = "there is no such repository: are registry and name right?";
         assert_eq!((code, errors), (1, format!("error: {none}: {words}\n")), "{command:?}");
+        let (code, told) = run_json(command).await;
+        assert_eq!((code, &told["reason"]), (1, &"image-gone".into()), "{command:?}: {told}");
+        assert_eq!((&told["detail"], &told["outcome"]), (&words.into(), &"failed".into()));
     }
 }
 

@@ -109,7 +109,8 @@ async fn repositories_that_cannot_be_listed_are_not_told_as_none() {
     };
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!((code, &told["repositories"]), (1, &Value::Null), "{errors}");
-    assert!(errors.contains(told["reason"].as_str().unwrap()), "{errors}");
+    assert_eq!((&told["outcome"], &told["reason"]), (&"failed".into(), &"unauthorized".into()));
+    assert_eq!(errors, format!("error: {}\n", told["detail"].as_str().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,7 @@ async fn what_is_of_no_use_is_shown_and_deleted_when_that_is_said() {
     // Nothing is, at first.
     let (code, told) = json(&["prune", &repository, "--yes", "--unknown-age"]).await;
     assert_eq!((code, tags().len()), (0, 2), "{told}");
+    assert_eq!((&told["outcome"], &told["reason"]), (&"nothing-to-delete".into(), &Value::Null));
     registry.remove_tag(NAME, "1");
     // Nobody is there to be asked.
     let (code, _, errors) = run(&["prune", &repository]).await;
@@ -115,14 +116,20 @@ async fn what_is_of_no_use_is_shown_and_deleted_when_that_is_said() {
     for words in ["1 of no use", "converted image", "tag 1 is gone", "nothing was deleted"] {
         assert!(told.contains(words), "{words}: {told}");
     }
+    let (_, told) = json(&["prune", &repository, "--dry-run", "--unknown-age"]).await;
+    assert_eq!((&told["outcome"], tags().len()), (&"would-delete".into(), 1));
     let refused =
         registry.quirk(Quirk::on(RequestKind::ManifestDelete, Effect::status(405)).always());
     let (code, _, errors) = run(&["prune", &repository, "--yes", "--unknown-age"]).await;
     assert_eq!(code, 1);
     assert!(errors.contains("the registry deletes nothing"), "{errors}");
+    let (_, told) = json(&["prune", &repository, "--yes", "--unknown-age"]).await;
+    let detail = told["repositories"][0]["failures"][0]["detail"].as_str().unwrap();
+    assert!(told["outcome"] == "failed" && errors.contains(detail), "{errors}: {told}");
     registry.lift(refused);
     let (code, told) = json(&["prune", &repository, "--yes", "--unknown-age"]).await;
     assert_eq!((code, tags().len()), (0, 0), "{told}");
+    assert_eq!(told["outcome"], "deleted");
     let leftover = &told["repositories"][0]["leftovers"][0];
     assert_eq!((&leftover["outcome"], &leftover["tags"][0]), (&"deleted".into(), &"1-soci".into()));
     assert!(leftover["bytes"].as_u64().unwrap() > 0);
@@ -151,7 +158,11 @@ async fn what_cannot_be_looked_at_is_said_and_not_told_as_nothing() {
     for count in ["manifests", "leftovers", "bytes"] {
         assert!(found[count].is_null(), "{count}: {found}");
     }
-    assert!(code == 1 && found["failure"].is_string(), "{found}");
+    assert_eq!((code, &told["outcome"]), (1, &"failed".into()));
+    for object in [&told, found] {
+        let detail = object["detail"].as_str().unwrap();
+        assert!(object["reason"] == "unauthorized" && errors.contains(detail), "{errors}: {told}");
+    }
     registry.lift(refused);
 
     // The tags are there, and nobody may read what they name.

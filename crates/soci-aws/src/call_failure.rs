@@ -120,8 +120,8 @@ fn without(message: &str, secret: &str) -> String {
 /// What a service answered.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {message}")]
-struct Refusal {
-    code: String,
+pub(crate) struct Refusal {
+    pub(crate) code: String,
     message: String,
 }
 

@@ -14,7 +14,7 @@ mod token;
 
 use std::error::Error;
 
-use crate::call_failure::CallFailure;
+use crate::call_failure::{CallFailure, Refusal};
 
 #[cfg(feature = "commands")]
 pub use any_region::AwsCredentialProvider;
@@ -47,6 +47,12 @@ impl EcrError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
         self.transient
+    }
+
+    /// Whether the repository that was asked about does not exist.
+    pub fn is_no_repository(&self) -> bool {
+        let refusal = self.source.downcast_ref::<Refusal>();
+        refusal.is_some_and(|refusal| refusal.code == "RepositoryNotFoundException")
     }
 
     fn new(call: &'static str, repository: Option<&str>, failure: CallFailure) -> Self {

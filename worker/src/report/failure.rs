@@ -114,6 +114,18 @@ impl Failure {
         };
         Self::new(error.reason().code(), detail)
     }
+
+    /// A repository, or all of them, that ECR's own API does not tell of.
+    #[cfg(feature = "aws")]
+    pub(crate) fn of_ecr(error: &soci_aws::ecr::EcrError) -> Self {
+        let (reason, detail) = match error {
+            error if error.is_no_repository() => (Reason::ImageGone, NO_REPOSITORY.to_owned()),
+            error if error.is_transient() => (Reason::RegistryUnavailable, error_chain(error)),
+            // A call that does not pass by itself is one that is not allowed.
+            error => (Reason::Unauthorized, error_chain(error)),
+        };
+        Self::new(reason.code(), detail)
+    }
 }
 
 /// What helps where a part of an image is gone.

@@ -94,7 +94,10 @@ async fn a_listing_waits_for_throttling_to_end_and_tells_other_errors() {
     let gone = Fake::refusing(400, "RepositoryNotFoundException");
     let mut listing = Catalogue::new(&gone.config()).images(&repository("app"));
     let error = listing.next().await.unwrap().unwrap_err();
-    assert!(!error.is_transient());
+    assert!(!error.is_transient() && error.is_no_repository());
+    let refused = Fake::refusing(400, "AccessDeniedException");
+    let mut others = Catalogue::new(&refused.config()).images(&repository("app"));
+    assert!(!others.next().await.unwrap().unwrap_err().is_no_repository());
     assert!(
         error.to_string().starts_with("ECR did not list the images of repository app (request")
     );

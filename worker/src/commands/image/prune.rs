@@ -3,6 +3,9 @@
 //! Each repository is looked at, what was found is shown, and after a yes it is looked at again: only what both looks have
 //! found is deleted. In ECR, the list of images and the deletion are calls of its API, which knows what has no tag and how
 //! old everything is; in other registries it is the list of tags and the protocol's DELETE.
+//!
+//! A repository that cannot be looked at fails the command, and the others are cleaned up all the same. So a failure is the
+//! repository's, or the command's where it is not known which repositories are meant.
 
 #[cfg(feature = "aws")]
 mod ecr;
@@ -17,17 +20,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use soci_config::budget_of_this_process;
 use soci_indexer::{
-    Budget, Deleted, Leftover, Leftovers, Options, PruneSettings, RegistryDeleter,
-    RemoteRepository, RepositoryListing, WhyKept, delete_leftovers, find_leftovers,
+    Budget, Deleted, Leftover, Leftovers, NotDeleted, Options, PruneSettings, Reason,
+    RegistryDeleter, RemoteRepository, RepositoryListing, WhyKept, delete_leftovers,
+    find_leftovers,
 };
 use soci_oci::Repository;
 use soci_registry::Client;
-use soci_text::{error_chain, size};
+use soci_text::size;
 
 use super::ls::repository;
-use super::{client, login_to};
+use super::{block_on, client, login_to};
 use crate::cli::PruneArgs;
-use crate::process;
 use crate::report::Column::{Number, Text};
 use crate::report::{self, Failure, table};
 use crate::usage::usage;
@@ -39,12 +42,17 @@ struct Done {
     /// None if it could not be looked at.
     found: Option<Leftovers>,
     deleted: Option<Deleted>,
-    failure: Option<String>,
+    failure: Option<Failure>,
 }
 
 impl Done {
     fn leftovers(&self) -> &[Leftover] {
         self.found.as_ref().map_or(&[], |found| &found.leftovers)
+    }
+
+    /// What was not deleted, and why.
+    fn refused(&self) -> &[(Leftover, NotDeleted)] {
+        self.deleted.as_ref().map_or(&[], |deleted| &deleted.failed)
     }
 }
 
@@ -56,40 +64,34 @@ pub(crate) fn prune(args: &PruneArgs) -> ExitCode {
         );
     }
     let repository = args.place.as_deref().map(repository);
-    let ran = process::block_on(run(args, repository));
-    let result = ran.map_err(|error| error_chain(error.as_ref())).flatten();
-    let (done, unfinished) = match result {
-        Ok(result) => result,
-        Err(failure) => (Vec::new(), Some(failure)),
-    };
+    let result = block_on(run(args, repository));
+    let done = result.as_deref().unwrap_or_default();
     let printed = if args.json {
-        report::line(json(args, &done, unfinished.as_deref()))
+        report::line(json(args, result.as_deref()))
     } else {
-        report::text(text(args, &done))
+        report::text(text(args, done))
     };
     let failures = done.iter().filter_map(|done| {
-        done.failure.as_ref().map(|failure| format!("{}: {failure}", done.repository))
+        let failure = done.failure.as_ref()?;
+        Some(format!("{}: {}", done.repository, failure.detail))
     });
-    let refused = done.iter().filter_map(|done| Some((&done.repository, done.deleted.as_ref()?)));
-    let refused = refused.flat_map(|(repository, deleted)| {
-        let failed = deleted.failed.iter();
-        failed.map(move |(leftover, why)| format!("{repository}@{}: {why}", leftover.digest))
+    let refused = done.iter().flat_map(|done| {
+        let failed = done.refused().iter();
+        failed.map(move |(leftover, why)| format!("{}@{}: {why}", done.repository, leftover.digest))
     });
+    let unfinished = result.as_ref().err().map(|failure| failure.detail.clone());
     let mut failed = false;
-    for failure in failures.chain(refused).chain(unfinished.clone()) {
+    for failure in failures.chain(refused).chain(unfinished) {
         failed = true;
         report::complain(failure);
     }
     if failed { ExitCode::FAILURE } else { report::printed(printed) }
 }
 
-async fn run(
-    args: &PruneArgs,
-    repository: Option<Repository>,
-) -> Result<(Vec<Done>, Option<String>), String> {
+async fn run(args: &PruneArgs, repository: Option<Repository>) -> Result<Vec<Done>, Failure> {
     let registry = repository.as_ref().map(Repository::registry);
     let credentials = login_to(&args.connection, &args.login, registry);
-    let client = client(&args.connection, credentials).map_err(|failure| failure.detail)?;
+    let client = client(&args.connection, credentials)?;
     let settings = PruneSettings {
         suffix: args.tag_suffix.clone(),
         older_than: args.older_than,
@@ -111,13 +113,14 @@ async fn run(
     }
     let any = done.iter().any(|done| !done.leftovers().is_empty());
     if args.dry_run || !any {
-        return Ok((done, None));
+        return Ok(done);
     }
     if !args.yes {
         // The terminal is there, as nothing else could be asked.
-        report::text(text(args, &done)).map_err(|error| error.to_string())?;
+        report::text(text(args, &done)).map_err(|error| Failure::of_settings(&error))?;
         if !said_yes() {
-            return Err("nothing was deleted".to_owned());
+            let detail = "nothing was deleted".to_owned();
+            return Err(Failure::new(Reason::Interrupted.code(), detail));
         }
     }
     for (place, done) in places.iter().zip(&mut done) {
@@ -131,7 +134,7 @@ async fn run(
             Err(failure) => done.failure = Some(failure),
         }
     }
-    Ok((done, None))
+    Ok(done)
 }
 
 /// The repositories that are meant.
@@ -139,7 +142,7 @@ async fn places(
     args: &PruneArgs,
     client: Client,
     repository: Option<Repository>,
-) -> Result<Vec<Place>, String> {
+) -> Result<Vec<Place>, Failure> {
     match repository {
         Some(repository) => Ok(vec![Place {
             store: RemoteRepository::new(client, repository.clone()),
@@ -152,7 +155,8 @@ async fn places(
         #[cfg(not(feature = "aws"))]
         None => {
             let _ = (args, client);
-            Err("this program is built without AWS: name a repository".to_owned())
+            let detail = "this program is built without AWS: name a repository".to_owned();
+            Err(Failure::new(Reason::Settings.code(), detail))
         }
     }
 }
@@ -161,7 +165,7 @@ async fn look(
     place: &Place,
     settings: &PruneSettings,
     options: &Options,
-) -> Result<Leftovers, String> {
+) -> Result<Leftovers, Failure> {
     #[cfg(feature = "aws")]
     let listing = match &place.ecr {
         Some(ecr) => ecr::listing(ecr).await?,
@@ -170,12 +174,12 @@ async fn look(
     #[cfg(not(feature = "aws"))]
     let listing = of_tags(place).await?;
     let found = Box::pin(find_leftovers(&place.store, &listing, settings, options)).await;
-    found.map_err(|error| Failure::of_prune(&error).detail)
+    found.map_err(|error| Failure::of_prune(&error))
 }
 
-async fn of_tags(place: &Place) -> Result<RepositoryListing, String> {
+async fn of_tags(place: &Place) -> Result<RepositoryListing, Failure> {
     let listed = RepositoryListing::of_tags(&place.store).await;
-    listed.map_err(|error| Failure::of_prune(&error).detail)
+    listed.map_err(|error| Failure::of_prune(&error))
 }
 
 async fn delete(place: &Place, leftovers: &[Leftover]) -> Deleted {
@@ -207,7 +211,23 @@ fn fate(done: &Done, leftover: &Leftover) -> &'static str {
     }
 }
 
-fn json(args: &PruneArgs, done: &[Done], unfinished: Option<&str>) -> Value {
+/// How it ended, in one word.
+fn outcome(args: &PruneArgs, done: &[Done]) -> &'static str {
+    let failed = |done: &Done| done.failure.is_some() || !done.refused().is_empty();
+    let nothing = done.iter().all(|done| done.leftovers().is_empty());
+    match args.dry_run {
+        _ if done.iter().any(failed) => "failed",
+        _ if nothing => "nothing-to-delete",
+        true => "would-delete",
+        false => "deleted",
+    }
+}
+
+fn json(args: &PruneArgs, result: Result<&[Done], &Failure>) -> Value {
+    let done = result.ok();
+    // Of several repositories the first that failed speaks for all; each says its own below.
+    let of_one = || done.into_iter().flatten().find_map(|done| done.failure.as_ref());
+    let failure = result.err().or_else(of_one);
     let age = |age: Option<Duration>| age.map(|age| age.as_secs());
     let leftover = |done: &Done, leftover: &Leftover| {
         json!({
@@ -222,10 +242,13 @@ fn json(args: &PruneArgs, done: &[Done], unfinished: Option<&str>) -> Value {
     };
     json!({
         "dry_run": args.dry_run,
-        "reason": unfinished,
-        "repositories": unfinished.is_none().then(|| done.iter().map(|done| json!({
+        "outcome": done.map_or("failed", |done| outcome(args, done)),
+        "reason": failure.map(|failure| failure.code),
+        "detail": failure.map(|failure| failure.detail.as_str()),
+        "repositories": done.map(|done| done.iter().map(|done| json!({
             "repository": done.repository.to_string(),
-            "failure": done.failure,
+            "reason": done.failure.as_ref().map(|failure| failure.code),
+            "detail": done.failure.as_ref().map(|failure| failure.detail.as_str()),
             "manifests": done.found.as_ref().map(|found| found.looked_at),
             "leftovers": done.found.as_ref().map(|found| {
                 found.leftovers.iter().map(|found| leftover(done, found)).collect::<Vec<_>>()
@@ -236,9 +259,9 @@ fn json(args: &PruneArgs, done: &[Done], unfinished: Option<&str>) -> Value {
                 "tags": kept.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "why": kept.why.to_string(),
             })).collect::<Vec<_>>(),
-            "failures": done.deleted.iter().flat_map(|deleted| &deleted.failed).map(|(leftover, why)| json!({
+            "failures": done.refused().iter().map(|(leftover, why)| json!({
                 "digest": leftover.digest.to_string(),
-                "reason": why.to_string(),
+                "detail": why.to_string(),
             })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>()),
     })

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use soci_aws::ecr::{EcrRepository, ImageEntry};
 use soci_aws::{Catalogue, sdk};
 use soci_indexer::{
-    Deleter, Leftover, ListedManifest, NotDeleted, RemoteRepository, RepositoryListing,
+    Deleter, Leftover, ListedManifest, NotDeleted, Reason, RemoteRepository, RepositoryListing,
 };
 use soci_oci::{Digest, Repository, Tag};
 use soci_push::event::Timestamp;
@@ -15,6 +15,7 @@ use soci_text::error_chain;
 use super::super::connection::tls_options;
 use super::place::Place;
 use crate::cli::PruneArgs;
+use crate::report::Failure;
 
 /// The repository as ECR's own API sees it, if it is in ECR.
 pub(super) async fn open(args: &PruneArgs, repository: &Repository) -> Option<EcrRepository> {
@@ -22,12 +23,12 @@ pub(super) async fn open(args: &PruneArgs, repository: &Repository) -> Option<Ec
 }
 
 /// The repositories of the configured account and region whose names match.
-pub(super) async fn matching(args: &PruneArgs, client: &Client) -> Result<Vec<Place>, String> {
+pub(super) async fn matching(args: &PruneArgs, client: &Client) -> Result<Vec<Place>, Failure> {
     let config = sdk::load_trusting(tls_options(&args.connection)).await;
     let catalogue = Catalogue::new(&config);
     let (mut listing, mut places) = (catalogue.repositories(), Vec::new());
     while let Some(entry) = listing.next().await {
-        let entry = entry.map_err(|error| error_chain(&error))?;
+        let entry = entry.map_err(|error| Failure::of_ecr(&error))?;
         let repository = entry.repository.clone();
         if args.repository.iter().any(|glob| glob.matches(repository.name(), None)) {
             places.push(Place {
@@ -38,15 +39,16 @@ pub(super) async fn matching(args: &PruneArgs, client: &Client) -> Result<Vec<Pl
         }
     }
     if places.is_empty() {
-        return Err("no repository matches".to_owned());
+        let detail = "no repository matches".to_owned();
+        return Err(Failure::new(Reason::ImageGone.code(), detail));
     }
     places.sort_by(|a, b| a.repository.name().cmp(b.repository.name()));
     Ok(places)
 }
 
 /// All that is in the repository, with its age.
-pub(super) async fn listing(ecr: &EcrRepository) -> Result<RepositoryListing, String> {
-    let images = ecr.images().await.map_err(|error| error_chain(&error))?;
+pub(super) async fn listing(ecr: &EcrRepository) -> Result<RepositoryListing, Failure> {
+    let images = ecr.images().await.map_err(|error| Failure::of_ecr(&error))?;
     Ok(listed(images, super::super::super::enqueue::now()))
 }
 
