@@ -97,7 +97,11 @@ async fn answer(State(context): State<Arc<Context>>, request: Request) -> Respon
 
 fn open(storage: RegistryStorage) -> Result<(Store, Option<TemporaryFolder>), OpenError> {
     match storage {
-        RegistryStorage::Folder(folder) => Ok((Store::open(&folder, true)?, None)),
+        RegistryStorage::Folder(folder) => {
+            std::fs::create_dir_all(&folder)
+                .map_err(|source| OpenError::File { path: folder.clone(), source })?;
+            Ok((Store::open(&folder, true)?, None))
+        }
         RegistryStorage::Temporary => {
             let path = std::env::temp_dir();
             let folder =

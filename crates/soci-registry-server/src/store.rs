@@ -77,13 +77,13 @@ pub(crate) enum CommitError {
 }
 
 impl Store {
-    /// Opens a folder, which is made if it does not exist. What it holds is trusted.
+    /// Opens a folder that is there. What it holds is trusted. The folder itself is never made here, as a temporary one may
+    /// have been removed just now (`temporary.rs`).
     pub(crate) fn open(folder: &Path, durable: bool) -> Result<Self, OpenError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             |source| OpenError::File { path, source }
         };
-        fs::create_dir_all(folder).map_err(failed(folder))?;
         let mark = folder.join(MARK);
         if !mark.exists() && fs::read_dir(folder).map_err(failed(folder))?.next().is_some() {
             return Err(OpenError::Foreign { path: folder.to_owned() });
@@ -108,9 +108,8 @@ impl Store {
             // What was cut off cannot be continued.
             fs::remove_dir_all(&uploads).map_err(failed(&uploads))?;
         }
-        let repositories = folder.join("repositories");
-        for made in [&uploads, &repositories] {
-            fs::create_dir_all(made).map_err(failed(made))?;
+        for made in ["uploads", "repositories"] {
+            make_below(folder, Path::new(made)).map_err(failed(&folder.join(made)))?;
         }
         let catalogue = load::catalogue(folder)?;
         Ok(Self {

@@ -186,3 +186,12 @@ fn a_manifest_that_was_removed_is_gone_with_its_tags_and_stays_so() {
     drop(store);
     check(&open(&folder));
 }
+
+#[test]
+fn a_folder_that_was_removed_is_not_made_again() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("removed");
+    let refused = Store::open(&folder, false).unwrap_err();
+    assert!(matches!(refused, OpenError::File { .. }), "{refused}");
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
