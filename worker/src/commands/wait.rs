@@ -159,22 +159,22 @@ async fn wait_for(
     };
     let settings = WaitSettings { timeout: args.timeout, ..WaitSettings::default() };
     let (image, progress) = (reference.clone(), Arc::clone(progress));
-    let on_event: OnWaitEvent = Arc::new(move |event| {
-        match event {
+    let on_event: OnWaitEvent = Arc::new(move |event| match event {
         WaitEvent::Resolved { .. } => progress.status("looking for its index".to_owned()),
         WaitEvent::Looked { seen } => progress.status(seen.to_string()),
         WaitEvent::TagMoved { tag, now: Some(now) } => progress.say(format_args!(
-            "warning: {image}: tag {tag} names {now} by now; the index of the image that was asked for is waited for"
+            "warning: {image}: tag {tag} names {now} by now; \
+             the index of the image that was asked for is waited for"
         )),
         WaitEvent::TagMoved { tag, now: None } => progress.say(format_args!(
-            "warning: {image}: tag {tag} is gone; the index of the image that was asked for is waited for"
+            "warning: {image}: tag {tag} is gone; \
+             the index of the image that was asked for is waited for"
         )),
         WaitEvent::Failed { error } => {
             let error = error_chain(*error);
             progress.note(format_args!("warning: {image}: it is tried again: {error}"));
         }
         _ => {}
-    }
     });
     let name = ImageName::from(reference);
     let waited = Box::pin(wait_for_index(&store, &name, &options, &settings, &on_event)).await;
