@@ -4,7 +4,9 @@
 //! The first failure is said at once. Several requests fail together and again, so after that a line is said at most once
 //! in [`PAUSE`], and one that says the same as the line before says only that.
 //!
-//! The latest failure is kept, said or not: it is why a command came no further that is stopped, or whose time is over.
+//! The latest failure is kept, said or not: it is why a command came no further that is stopped, or whose time is over. But
+//! nobody is told that the next try succeeded, so a failure that is long over must not be given as the cause: it is for as
+//! long as it is waited after it, and for [`TRY`] more, in which the next try answers or fails in turn.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
@@ -17,11 +19,22 @@ use tokio::time::Instant;
 /// Least time between lines.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Time in which a try has answered or failed in turn, unless the registry is slow: more than the 10 s after which
+/// connecting to a host that does not answer fails ([`soci_registry::Timeouts`]).
+const TRY: Duration = Duration::from_secs(15);
+
 /// Says what is tried again.
 pub(crate) struct RetryNotes {
     say: Box<dyn Fn(String) + Send + Sync>,
     last: Mutex<Option<Said>>,
-    latest: Mutex<Option<String>>,
+    latest: Mutex<Option<LatestFailure>>,
+}
+
+/// The latest failure.
+struct LatestFailure {
+    error: String,
+    /// When it is known no more whether it still matters.
+    until: Instant,
 }
 
 /// The last line.
@@ -36,15 +49,17 @@ impl RetryNotes {
         Self { say: Box::new(say), last: Mutex::default(), latest: Mutex::default() }
     }
 
-    /// Takes the latest failure out, of which nothing is known any more then.
+    /// Takes the latest failure out, of which nothing is known any more then. None if it is long over.
     pub(crate) fn take_latest(&self) -> Option<String> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        (Instant::now() <= latest.until).then_some(latest.error)
     }
 
     fn note(&self, error: &dyn Error, wait: Duration) {
         let now = Instant::now();
         let told = error_chain(error);
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.clone());
+        let latest = LatestFailure { error: told.clone(), until: now + wait + TRY };
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(latest);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref().is_some_and(|last| now < last.at + PAUSE) {
             return;
@@ -95,5 +110,17 @@ mod tests {
         notes.note(&std::io::Error::other("closed"), Duration::from_secs(2));
         assert_eq!(said.lock().unwrap().len(), 3);
         assert_eq!((notes.take_latest().as_deref(), notes.take_latest()), (Some("closed"), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_is_long_over_is_no_cause() {
+        let notes = RetryNotes::new(drop);
+        let wait = Duration::from_secs(30);
+        notes.note(&std::io::Error::other("refused"), wait);
+        advance(wait + TRY).await;
+        assert_eq!(notes.take_latest().as_deref(), Some("refused"));
+        notes.note(&std::io::Error::other("refused"), wait);
+        advance(wait + TRY + Duration::from_millis(1)).await;
+        assert_eq!(notes.take_latest(), None);
     }
 }
