@@ -273,7 +273,7 @@ fn the_demonstration_shows_v1_where_that_is_wanted() {
     let complaints = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), complaints.as_str()), (Some(0), ""), "{told}");
     for words in [
-        "2 SOCI indexes attached to sha256:",
+        "2 SOCI indexes attached to the 2 manifests of sha256:",
         "6 ztocs of ",
         "2 layers need none",
         "6 ztocs built again are equal",

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use soci_indexer::{LayerReport, RemoteRepository, Report, Verification, verify_image};
@@ -12,6 +12,7 @@ use soci_registry::Client;
 use soci_sandbox::sample_image::{LAYER_COUNT, PLATFORMS, PROBE};
 use soci_text::{error_chain, size};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::counted::Counted;
 use super::job_output::JobSeen;
@@ -166,7 +167,8 @@ async fn push(
 #[derive(Debug)]
 struct Indexed {
     report: Report,
-    /// What all jobs took together.
+    /// From the end of the push, or the beginning of the first job if that was earlier, to the end of the last, as several
+    /// run side by side.
     elapsed: Duration,
     /// The layers that have a ztoc, each once.
     layers: HashMap<Digest, LayerReport>,
@@ -186,16 +188,17 @@ async fn indexed(
     if version == Version::V1 {
         wanted.extend(&pushed.manifests);
     }
-    let (mut image, mut elapsed) = (None, Duration::ZERO);
+    // Jobs of an image's manifests may begin while the rest of it is pushed.
+    let (mut image, mut first) = (None, Instant::now());
     let (mut layers, mut skipped) = (HashMap::new(), HashSet::new());
     while let Some(seen) = seen.recv().await {
         match seen {
             JobSeen::Planned(bytes) => bar.inc_length(bytes),
             JobSeen::Read(bytes) => bar.inc(bytes),
-            JobSeen::Ended(digest, end) if wanted.remove(&digest) => {
+            JobSeen::Ended(digest, began, end) if wanted.remove(&digest) => {
+                first = first.min(began);
                 match end.outcome.report() {
                     Some(report) => {
-                        elapsed += report.elapsed;
                         let built = report.layers.iter().map(|layer| (layer.digest, layer.clone()));
                         layers.extend(built);
                         skipped.extend(report.skipped.iter().map(|layer| layer.digest));
@@ -211,7 +214,7 @@ async fn indexed(
                 }
                 if let Some(report) = image.take_if(|_| wanted.is_empty()) {
                     bar.finish_and_clear();
-                    return Ok(Indexed { report, elapsed, layers, skipped });
+                    return Ok(Indexed { report, elapsed: first.elapsed(), layers, skipped });
                 }
             }
             JobSeen::Ended(..) => {}
@@ -246,7 +249,11 @@ fn told_indexed(indexed: &Indexed) -> String {
     let _ = match (report.version, &report.tag) {
         (Version::V1, _) => {
             let count = report.indexes.len();
-            write!(text, "\n  {count} SOCI indexes attached to {}", report.image)
+            write!(
+                text,
+                "\n  {count} SOCI indexes attached to the {count} manifests of {}",
+                report.image
+            )
         }
         (Version::V2, Some(tag)) => write!(text, " as {tag}\n  image index {}", report.index),
         (Version::V2, None) => write!(text, "\n  image index {}", report.index),
@@ -290,5 +297,63 @@ fn seconds(time: Duration) -> String {
     match time.as_millis() {
         millis @ ..1000 => format!("{millis} ms"),
         _ => format!("{:.1} s", time.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use soci_jobs::{JobEnd, MessageAction, Outcome};
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn report(image: Digest) -> Report {
+        Report {
+            already_there: false,
+            image,
+            version: Version::V1,
+            index: image,
+            indexes: Vec::new(),
+            tag: None,
+            layers: Vec::new(),
+            reused: Vec::new(),
+            skipped: Vec::new(),
+            left_out_platforms: Vec::new(),
+            prefetch: Vec::new(),
+            prefetch_files: Vec::new(),
+            warnings: Vec::new(),
+            bytes_read: 0,
+            elapsed: Duration::from_secs(3),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_side_by_side_take_no_longer_than_they_took_together() {
+        let [image, one, other] = [b"0", b"1", b"2"].map(|bytes| Digest::sha256_of(bytes));
+        let pushed = Pushed {
+            digest: image,
+            manifests: vec![one, other],
+            size: 0,
+            platform_size: 0,
+            layers: 0,
+            files: 0,
+            probe: image,
+            elapsed: Duration::ZERO,
+        };
+        let (seen, mut jobs) = mpsc::unbounded_channel();
+        // The first begins while the image is pushed.
+        let began = Instant::now();
+        advance(Duration::from_secs(1)).await;
+        let ended = async {
+            advance(Duration::from_secs(3)).await;
+            for (digest, began) in [(one, began), (other, Instant::now()), (image, Instant::now())]
+            {
+                let outcome = Outcome::Indexed(Box::new(report(digest)));
+                let end = JobEnd { outcome, action: MessageAction::Delete };
+                seen.send(JobSeen::Ended(digest, began, end)).unwrap();
+            }
+        };
+        let (indexed, ()) = tokio::join!(indexed(&mut jobs, &pushed, Version::V1), ended);
+        assert_eq!(indexed.unwrap().elapsed, Duration::from_secs(4));
     }
 }

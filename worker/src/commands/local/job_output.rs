@@ -15,6 +15,7 @@ use soci_service::JobImage;
 use soci_service::event::{Event, EventSink};
 use soci_text::{error_chain, size};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::output::say;
 
@@ -121,8 +122,8 @@ pub(super) enum JobSeen {
     Planned(u64),
     /// More of them was read.
     Read(u64),
-    /// The job of this image has ended.
-    Ended(Digest, JobEnd),
+    /// The job of this image has ended, that began at this instant.
+    Ended(Digest, Instant, JobEnd),
 }
 
 impl JobLines {
@@ -145,7 +146,9 @@ impl EventSink for JobLines {
                 if self.print {
                     say(&line(image, end, elapsed));
                 }
-                JobSeen::Ended(image.digest, end.clone())
+                let now = Instant::now();
+                let began = now.checked_sub(elapsed).unwrap_or(now);
+                JobSeen::Ended(image.digest, began, end.clone())
             }
             _ => return,
         };
