@@ -283,3 +283,15 @@ async fn what_to_deploy_is_printed_as_it_is_deployed() {
         assert!(text.contains(&format!("  deploy {app}@{digest}\n")), "{text}");
     }
 }
+
+/// No flag of `index` is a variable, so that there is no exit code 64: its help does not have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_that_cannot_be_used_fails_the_images() {
+    for (variable, value) in [("SSL_CERT_FILE", "/nonexistent"), ("HTTPS_PROXY", ":://")] {
+        let mut program = program(&["r.example/app:1", "--json"]);
+        let (code, told, errors) = end(program.env(variable, value).spawn().unwrap()).await;
+        let told = &objects(&told)[0];
+        assert_eq!((code, &told["reason"]), (1, &"settings".into()), "{errors}");
+        assert!(errors.contains(variable), "{errors}");
+    }
+}

@@ -33,6 +33,7 @@ impl Footer {
     }
 }
 
+// A variable of the connection that cannot be used, as HTTPS_PROXY, fails the images; no flag is a variable.
 pub(super) const INDEX: Footer = Footer::new(
     "every image has its index, or needs none",
     "an image failed; of several images the highest code counts",
@@ -136,7 +137,10 @@ pub(super) const LIST_LETTERS: Footer =
 #[cfg(feature = "aws")]
 pub(super) const SHOW_LETTER: Footer = Footer {
     variables: true,
-    ..Footer::new("it was printed", "there is no such letter, or it was not found")
+    ..Footer::new(
+        "it was printed",
+        "there is no such letter, or not all were looked at and given back",
+    )
 };
 
 #[cfg(feature = "aws")]

@@ -61,14 +61,7 @@ async fn list(args: &ListArgs) -> Result<CommandOutput, String> {
 
 async fn show(args: &ShowArgs) -> Result<CommandOutput, String> {
     let (_, queue) = open(&args.queue).await?;
-    let selection = Selection { ids: vec![args.id.clone()], ..Selection::default() };
-    let mut found = look(&queue, &selection, usize::MAX, interrupted()).await;
-    if found.letters.is_empty() && found.looked.is_complete() {
-        let (id, others) = (&args.id, found.others);
-        found.failures.push(format!(
-            "no letter has the identifier {id}; `dead-letters list` lists the {others} that are there"
-        ));
-    }
+    let found = find(&queue, &args.id, interrupted()).await;
     let (runbook, now) = (&args.queue.runbook_url, SystemTime::now());
     if args.queue.json {
         let letters = found.letters.iter().map(|letter| {
@@ -82,6 +75,23 @@ async fn show(args: &ShowArgs) -> Result<CommandOutput, String> {
     }
     let text = found.letters.iter().map(|letter| text::whole(letter, runbook, now)).collect();
     Ok(CommandOutput { text, failures: found.failures })
+}
+
+/// The letter with an identifier.
+async fn find<Q: Queue>(queue: &Q, id: &str, stop: impl Future<Output = ()>) -> Found {
+    let selection = Selection { ids: vec![id.to_owned()], ..Selection::default() };
+    let (mut found, uncounted) = look_through(queue, &selection, usize::MAX, stop).await;
+    if found.letters.is_empty() {
+        // It may be one of those that somebody else has in hand. Where it is there they do not matter.
+        found.failures.extend(uncounted);
+        if found.looked.is_complete() {
+            let others = found.others;
+            found.failures.push(format!(
+                "no letter has the identifier {id}; `dead-letters list` lists the {others} that are there"
+            ));
+        }
+    }
+    found
 }
 
 async fn retry(args: &RetryArgs) -> Result<CommandOutput, String> {
@@ -180,13 +190,26 @@ pub(super) async fn look<Q: Queue>(
     limit: usize,
     stop: impl Future<Output = ()>,
 ) -> Found {
+    let (mut found, uncounted) = look_through(queue, selection, limit, stop).await;
+    found.failures.extend(uncounted);
+    found
+}
+
+/// The same, with why letters in hand were not counted as no failure of its own.
+async fn look_through<Q: Queue>(
+    queue: &Q,
+    selection: &Selection,
+    limit: usize,
+    stop: impl Future<Output = ()>,
+) -> (Found, Option<String>) {
     // What cannot be counted is looked at all the same.
     let mut stop = pin!(stop);
     let (in_hand, uncounted) = tokio::select! {
         // First, so that whoever stops it is heard from the first request on.
         biased;
         () = &mut stop => {
-            return Found { failures: vec![INTERRUPTED.to_owned()], ..Found::default() };
+            let found = Found { failures: vec![INTERRUPTED.to_owned()], ..Found::default() };
+            return (found, None);
         }
         counted = in_hand(queue) => counted,
     };
@@ -204,11 +227,11 @@ pub(super) async fn look<Q: Queue>(
         }
         Ok(())
     });
-    let Walked { looked, mut failures } = walked.await;
-    // A queue that does not answer at all is said once.
-    failures.extend(uncounted.filter(|_| looked.is_complete()));
+    let Walked { looked, failures } = walked.await;
     found.letters.sort_by_key(|letter| std::cmp::Reverse(letter.failed_at));
-    Found { looked, failures, ..found }
+    // A queue that does not answer at all is said once.
+    let uncounted = uncounted.filter(|_| looked.is_complete());
+    (Found { looked, failures, ..found }, uncounted)
 }
 
 /// How many letters somebody else has in hand, or why that cannot be told.

@@ -229,3 +229,17 @@ async fn lists_and_letters_say_what_is_known_and_where_to_read_on() {
     assert_eq!((&json["reason"], &json["failed_id"]), (&json!("layer-memory"), &json!("m-1")));
     assert_eq!(json["repository"], "registry.example/team/app");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_is_there_is_shown_though_the_others_in_hand_are_not_counted() {
+    let (queue, _) = queues(&[dead("a", None)]).await;
+    let all = look(&queue, &Selection::default(), 1, pending()).await;
+    let id = &all.letters[0].id;
+    queue.fail_next(Operation::Backlog, 1, ErrorKind::Permanent);
+    let found = find(&queue, id, pending()).await;
+    assert_eq!((found.letters.len(), &found.failures[..]), (1, &[][..]));
+    queue.fail_next(Operation::Backlog, 1, ErrorKind::Permanent);
+    let found = find(&queue, "none", pending()).await;
+    assert!(found.failures[0].contains("are not counted"), "{:?}", found.failures);
+    assert!(found.failures[1].contains("no letter has the identifier"), "{:?}", found.failures);
+}
