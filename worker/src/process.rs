@@ -101,6 +101,17 @@ pub(crate) fn told_to_stop() -> io::Result<impl Future<Output = StopSignal>> {
     })
 }
 
+/// What comes of `work`, unless the process is told to stop before. Then it is dropped where it is.
+pub(crate) async fn unless_stopped<T>(work: impl Future<Output = T>) -> Result<T, StopSignal> {
+    // Else a signal ends the process by itself.
+    let Ok(told) = told_to_stop() else { return Ok(work.await) };
+    tokio::select! {
+        biased;
+        ended = work => Ok(ended),
+        signal = told => Err(signal),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

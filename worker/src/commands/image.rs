@@ -49,7 +49,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let shown = if args.quiet { Shown::Nothing } else { Shown::Progress };
     let progress = Arc::new(Progress::new(shown, Doing::Verify));
     let verified = verify_at(args, credentials, location, &progress, &budget);
-    let result = block_on(progress.beside(image, verified));
+    let result = block_on(unless_stopped(progress.beside(image, verified)));
     finish(
         &args.image,
         &result,
@@ -75,7 +75,7 @@ fn finish<T>(
     };
     if let Err(failure) = result {
         report::complain(format_args!("{}: {}", args.image, failure.detail));
-        return ExitCode::FAILURE;
+        return ExitCode::from(failure.exit);
     }
     report::printed(printed)
 }
@@ -109,6 +109,12 @@ fn budget(args: &BudgetArgs) -> Budget {
 
 fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     process::block_on(work).map_err(|error| Failure::of_settings(error.as_ref())).flatten()
+}
+
+/// Work of which nothing is left to tell but that a signal ended it.
+async fn unless_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let ended = process::unless_stopped(work).await;
+    ended.unwrap_or_else(|signal| Err(Failure::interrupted(signal)))
 }
 
 async fn verify_at(

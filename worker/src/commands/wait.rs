@@ -39,9 +39,13 @@ pub(crate) fn wait(args: &WaitArgs) -> ExitCode {
     let shown = if args.quiet { Shown::Nothing } else { Shown::Progress };
     let progress = Arc::new(Progress::new(shown, Doing::Wait(args.timeout)));
     let waited = wait_for(args, &image, &progress);
-    let waited = process::block_on(progress.beside(&image.to_string(), waited));
-    let waited = waited.map_err(|error| Failed::because(Failure::of_settings(error.as_ref())));
-    let waited = waited.flatten();
+    let named = image.to_string();
+    let waited = process::unless_stopped(progress.beside(&named, waited));
+    let waited = process::block_on(waited)
+        .map_err(|error| Failed::because(Failure::of_settings(error.as_ref())))
+        .and_then(|ended| {
+            ended.map_err(|signal| Failed::because(Failure::interrupted(signal))).flatten()
+        });
     if args.json {
         let object = json(&image, &waited, begun.elapsed());
         let printed = report::printed(report::line(object));

@@ -188,4 +188,27 @@ mod tests {
         assert!(keys.iter().all(|key| value.get(key).is_some()));
         assert_eq!(end.text(), "");
     }
+
+    #[test]
+    fn an_image_without_an_index_is_deployed_itself_where_it_is() {
+        let image = Digest::sha256_of(b"image");
+        let deploy = |reason: SkipReason, output| {
+            let end: IndexEnd<'_, Report> = IndexEnd {
+                image: "r.example/i:1",
+                output,
+                repository: Some(Repository::new("r.example", "i").unwrap()),
+                result: Ok(Err(NothingToIndex { image, reason })),
+                elapsed: Duration::ZERO,
+            };
+            end.json()["deploy"].clone()
+        };
+        let skipped = || SkipReason::OtherPlatforms {
+            has: "linux/arm64".to_owned(),
+            wanted: "linux/amd64".to_owned(),
+        };
+        assert_eq!(deploy(skipped(), None), format!("r.example/i@{image}"));
+        assert!(deploy(skipped(), Some("r.example/other")).is_null());
+        let kept = SkipReason::PrefetchKept { tag: "1-soci".parse().unwrap() };
+        assert!(deploy(kept, None).is_null());
+    }
 }

@@ -13,7 +13,7 @@ use soci_jobs::reasons;
 use soci_oci::TagOrDigest;
 use soci_text::error_chain;
 
-use crate::process::MISTAKE;
+use crate::process::{MISTAKE, StopSignal};
 
 /// What is said where the image is not there that was named.
 const NO_IMAGE: &str = "there is no such image: are registry, repository and tag right?";
@@ -41,6 +41,12 @@ impl Failure {
     /// What names the image is no name of one.
     pub(crate) fn mistake(detail: String) -> Self {
         Self { code: reasons::MALFORMED, detail, exit: MISTAKE }
+    }
+
+    /// A signal ended the command.
+    pub(crate) fn interrupted(signal: StopSignal) -> Self {
+        let failure = Self::new(Reason::Interrupted.code(), format!("interrupted by {signal}"));
+        Self { exit: signal.exit_code(), ..failure }
     }
 
     /// The same with one thing more that helps.

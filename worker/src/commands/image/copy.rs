@@ -8,7 +8,9 @@ use soci_registry::CredentialProvider;
 
 use super::location::{Location, OutputLocation};
 use super::place::{OpenImage, OpenOutput, finish as finish_store};
-use super::{block_on, budget, client_telling, finish, locate, locate_output, login};
+use super::{
+    block_on, budget, client_telling, finish, locate, locate_output, login, unless_stopped,
+};
 use crate::cli::CopyArgs;
 use crate::progress::{Doing, Progress, Shown};
 use crate::report::{self, Failure};
@@ -24,7 +26,7 @@ pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
         OutputLocation::Layout { kind, path, .. } => format!("{}{}", kind.prefix(), path.display()),
     };
     let copied = copy_to(args, credentials, location, destination, &progress);
-    let result = block_on(progress.beside(&args.image.image, copied));
+    let result = block_on(unless_stopped(progress.beside(&args.image.image, copied)));
     finish(
         &args.image,
         &result,

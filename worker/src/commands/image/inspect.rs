@@ -20,7 +20,7 @@ use soci_text::{clip, size};
 
 use super::location::Location;
 use super::place::OpenImage;
-use super::{block_on, client, locate, login_to};
+use super::{block_on, client, locate, login_to, unless_stopped};
 use crate::cli::InspectArgs;
 use crate::report::Column::{Number, Text};
 use crate::report::{self, Failure, NothingToIndex, table};
@@ -34,7 +34,7 @@ struct Found {
 
 pub(crate) fn inspect(args: &InspectArgs) -> ExitCode {
     let location = locate(&args.image);
-    let result = block_on(look(args, location));
+    let result = block_on(unless_stopped(look(args, location)));
     let printed = match &result {
         _ if args.json => report::line(json(&args.image, result.as_ref())),
         Ok(found) => report::text(text(&args.image, found)),
@@ -42,7 +42,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> ExitCode {
     };
     if let Err(failure) = &result {
         report::complain(format_args!("{}: {}", args.image, failure.detail));
-        return ExitCode::FAILURE;
+        return ExitCode::from(failure.exit);
     }
     report::printed(printed)
 }
@@ -165,7 +165,11 @@ fn json(image: &str, result: Result<&Found, &Failure>) -> Value {
             "platform": manifest.platform.as_ref().map(ToString::to_string),
             "digest": manifest.digest.to_string(),
             "indexes": manifest.indexes.iter().map(|index| index_json(index, pushed(&index.digest))).collect::<Vec<_>>(),
-            "layers": manifest.layers.iter().map(layer_json).collect::<Vec<_>>(),
+            "layers": manifest.layers.iter().map(|layer| json!({
+                "digest": layer.digest.to_string(),
+                "size": layer.size,
+                "missing": layer.missing,
+            })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "left_out_platforms": inspection.map_or(&[][..], |found| &found.left_out).iter().map(|left_out| json!({
             "platform": left_out.platform.as_ref().map(ToString::to_string),

@@ -16,7 +16,7 @@ use soci_text::error_chain;
 
 use super::inspect::{outcome, why as why_not};
 use super::location::OutputLocation;
-use super::{block_on, client, locate_output, login_to};
+use super::{block_on, client, locate_output, login_to, unless_stopped};
 use crate::cli::LsArgs;
 use crate::report::Column::Text;
 use crate::report::{self, Failure, table};
@@ -24,7 +24,7 @@ use crate::usage::usage;
 
 pub(crate) fn ls(args: &LsArgs) -> ExitCode {
     let repository = repository(&args.repository);
-    let result = block_on(list(args, &repository));
+    let result = block_on(unless_stopped(list(args, &repository)));
     let printed = match &result {
         _ if args.json => report::line(json(&repository, result.as_ref())),
         Ok(list) => report::text(text(list)),
@@ -32,7 +32,7 @@ pub(crate) fn ls(args: &LsArgs) -> ExitCode {
     };
     if let Err(failure) = &result {
         report::complain(format_args!("{repository}: {}", failure.detail));
-        return ExitCode::FAILURE;
+        return ExitCode::from(failure.exit);
     }
     let unknown = result.iter().flat_map(|list| &list.images).filter_map(unknown);
     let mut failed = false;

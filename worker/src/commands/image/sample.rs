@@ -7,18 +7,18 @@ use soci_oci::Digest;
 
 use super::location::OutputLocation;
 use super::place::{OpenOutput, finish};
-use super::{block_on, client, locate_output, login_to};
+use super::{block_on, client, locate_output, login_to, unless_stopped};
 use crate::cli::SampleImageArgs;
 use crate::commands::sample_platform::push_platform;
 use crate::report::{self, Failure};
 
 pub(crate) fn sample_image(args: &SampleImageArgs) -> ExitCode {
     let destination = locate_output("DESTINATION", &args.destination);
-    match block_on(put(args, destination)) {
+    match block_on(unless_stopped(put(args, destination))) {
         Ok(digest) => report::printed(report::line(digest)),
         Err(failure) => {
             report::complain(format_args!("{}: {}", args.destination, failure.detail));
-            ExitCode::FAILURE
+            ExitCode::from(failure.exit)
         }
     }
 }
