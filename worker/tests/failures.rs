@@ -1,10 +1,13 @@
 //! How commands on images fail: the same words for the same fact, and a code for programs.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::process::Stdio;
+
 use serde_json::Value;
 use soci_oci::Digest;
 use soci_registry_server::testing::{Effect, FakeRegistry, Quirk, RequestKind};
 use soci_tests::{TestImage, gzip_layer};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 async fn run(arguments: &[&str]) -> (i32, String, String) {
@@ -146,4 +149,41 @@ async fn an_index_is_looked_at_with_a_code_for_what_is_wrong() {
     assert_eq!(told["reason"], "index-broken", "{told}");
     let words = format!("ztoc {ztoc} is not there: index the image again with --force");
     assert_eq!(told["detail"], words);
+}
+
+/// A registry that never answers is asked, and then the signal comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_signal_has_ended_is_told_by_all_commands() {
+    let commands: [&[&str]; 5] = [&["wait"], &["verify"], &["inspect"], &["ls"], &["copy"]];
+    for (command, (name, exit)) in
+        commands.iter().zip([("-TERM", 143), ("-INT", 130)].iter().cycle())
+    {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = silent.local_addr().unwrap();
+        let repository = format!("{place}/app");
+        let image = format!("{repository}:1");
+        let elsewhere = format!("{place}/other:1");
+        let named: &[&str] = match command[0] {
+            "ls" => &[&repository],
+            "copy" => &[&image, &elsewhere],
+            _ => &[&image],
+        };
+        let child = Command::new(env!("CARGO_BIN_EXE_soci-index-builder"))
+            .args([command, named, &["--plain-http", "--json"]].concat())
+            .env("DOCKER_CONFIG", "/nonexistent")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let _connection = silent.accept().await.unwrap();
+        let pid = child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([name, &*pid]).status().await.unwrap().success());
+        let ended = child.wait_with_output().await.unwrap();
+        let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!((ended.status.code(), &told["reason"]), (Some(*exit), &"interrupted".into()));
+        assert_eq!(told["outcome"], "failed", "{told}");
+        let errors = String::from_utf8(ended.stderr).unwrap();
+        assert!(errors.contains("interrupted by SIG"), "{errors}");
+    }
 }

@@ -86,7 +86,7 @@ pub(super) const PRUNE: Footer = Footer {
     ],
     ..Footer::new(
         "what is of no use was deleted, or shown; or there is nothing",
-        "a repository cannot be looked at, something stays, or nobody said yes",
+        "a repository cannot be looked at, a deletion failed, or the answer was no",
     )
 };
 

@@ -43,7 +43,7 @@ fn write(text: &mut String, status: &Status) -> std::fmt::Result {
         let probes = count(outage.probes.into(), "probe");
         writeln!(text, "  registry: {reason} since {since}, {probes} failed, the next {next}")?;
         if let Some(error) = &outage.error {
-            writeln!(text, "    {}", first(&one_line(error), MOST_DETAIL))?;
+            writeln!(text, "    {}", detail(error))?;
         }
     }
     let version = match service.commit {
@@ -139,7 +139,7 @@ fn letters(text: &mut String, status: &Status) -> std::fmt::Result {
         let image = image(letter.repository.as_deref(), letter.tag.as_deref(), &letter.id);
         let reason = one_line(&letter.reason);
         writeln!(text, "  {:<11} {reason:<15} {image}", ago(letter.age_seconds))?;
-        let detail = first(&one_line(&letter.detail), MOST_DETAIL);
+        let detail = detail(&letter.detail);
         if !detail.is_empty() {
             writeln!(text, "    {detail}")?;
         }
@@ -151,6 +151,13 @@ fn letters(text: &mut String, status: &Status) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// A reason's words in one line, with a mark where there are more of them.
+fn detail(words: &str) -> String {
+    let line = one_line(words);
+    let part = first(&line, MOST_DETAIL);
+    if part == line { part } else { format!("{part} […]") }
 }
 
 fn doing(job: &RunningStatus) -> String {
@@ -187,7 +194,7 @@ fn why(job: &EndedStatus) -> Option<String> {
         let tag = job.index_tag.as_deref().unwrap_or("without a tag");
         return Some(format!("{tag} {index}"));
     }
-    let detail = first(&one_line(&job.detail), MOST_DETAIL);
+    let detail = detail(&job.detail);
     let again =
         job.again_in_seconds.map(|again| format!("; tried again {} after that", duration(again)));
     match (job.reason, detail.as_str()) {
@@ -211,4 +218,17 @@ fn one_line(text: &str) -> String {
 
 fn first(text: &str, characters: usize) -> String {
     text.chars().take(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_are_cut_short_say_so() {
+        assert_eq!(detail("one\ntwo"), one_line("one\ntwo"));
+        let (whole, more) = ("é".repeat(MOST_DETAIL), "é".repeat(MOST_DETAIL + 1));
+        assert_eq!(detail(&whole), whole);
+        assert_eq!(detail(&more), format!("{whole} […]"));
+    }
 }

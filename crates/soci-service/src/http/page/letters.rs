@@ -42,7 +42,7 @@ pub(super) fn letters_seen(letters: &DeadLettersStatus, reader: &Reader) -> Mark
                 p.facts {
                     @if letters.more_letters { "There are others. " }
                     @if let Some(ago_seconds) = letters.seen_seconds_ago { "Looked at " (ago(ago_seconds)) ". " }
-                    code { "soci-index-builder dead-letters" } " lists, shows, puts back and deletes them."
+                    code { "soci-index-builder dead-letters" } " lists, shows, puts back and deletes those of a queue in SQS."
                 }
             }
         }
