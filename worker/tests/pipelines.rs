@@ -33,8 +33,22 @@ struct Place {
 }
 
 impl Place {
-    /// `waits` is the exit code of `wait`.
+    /// `waits` is the exit code of `wait`, and `index` ends likewise.
     fn where_it_ends_with(waits: i32) -> Self {
+        let told = match waits {
+            0 => {
+                format!(r#"{{"outcome":"indexed","reason":null,"deploy":"{DEPLOY}","seconds":1}}"#)
+            }
+            3 => format!(
+                r#"{{"outcome":"skipped","reason":"nothing-to-index","detail":"no \"deploy\":\"x\"","deploy":"{DEPLOY}"}}"#
+            ),
+            _ => r#"{"outcome":"failed","reason":"image-gone","detail":"no"}"#.to_owned(),
+        };
+        Self::where_they_end_with(waits, &told, i32::from(!matches!(waits, 0 | 3)))
+    }
+
+    /// `told` is what `index` prints, and `indexes` its exit code.
+    fn where_they_end_with(waits: i32, told: &str, indexes: i32) -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap() };
         let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
         let names =
@@ -47,7 +61,7 @@ impl Place {
             if matches!(waits, 0 | 3) { format!("echo {DEPLOY}") } else { "true".to_owned() };
         let program = format!(
             "#!/bin/sh\necho \"soci-index-builder $*\" >>{calls}\n{real} \"$@\" --help >/dev/null || exit 99\n\
-             if [ \"$1\" = wait ]; then {says}; exit {waits}; fi\necho indexed\n",
+             if [ \"$1\" = wait ]; then {says}; exit {waits}; fi\ncat <<'END'\n{told}\nEND\nexit {indexes}\n",
             calls = calls.display(),
             real = env!("CARGO_BIN_EXE_soci-index-builder"),
         );
@@ -171,15 +185,35 @@ fn the_action_indexes_and_says_what_to_deploy() {
     let output = act(&place, &given);
     assert_eq!(code(&output), 0, "{}", said(&output));
     let options = "--index-version v2 --platform linux/amd64 --platform linux/arm64";
-    assert_eq!(
-        place.calls(),
-        [
-            format!("soci-index-builder index {options} {IMAGE}"),
-            format!("soci-index-builder wait --timeout 1m {options} {IMAGE}"),
-        ]
-    );
+    assert_eq!(place.calls(), [format!("soci-index-builder index --json {options} {IMAGE}")]);
     let outputs = place.outputs();
     assert_eq!((outputs["image"].as_str(), outputs["indexed"].as_str()), (DEPLOY, "true"));
+}
+
+/// Why it gets none may be in its layers, so that `wait` would wait for an index that never comes.
+#[test]
+fn the_action_deploys_an_image_that_gets_no_index_whatever_the_reason() {
+    let given = [("image", IMAGE)];
+    let strict = [("image", IMAGE), ("require-index", "true")];
+    for (given, ends) in [(&given[..], 0), (&strict, 3)] {
+        let place = Place::where_it_ends_with(3);
+        let output = act(&place, given);
+        assert_eq!(code(&output), ends, "{}", said(&output));
+        assert_eq!(place.calls().len(), 1);
+        let image = place.outputs().get("image").cloned();
+        assert_eq!(image.as_deref(), (ends == 0).then_some(DEPLOY));
+    }
+    // One whose list of files is kept has an index, which is not the one that was asked for.
+    let kept = r#"{"outcome":"skipped","reason":"prefetch-kept","detail":"no"}"#;
+    let place = Place::where_they_end_with(0, kept, 0);
+    let output = act(&place, &given);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let outputs = place.outputs();
+    assert_eq!((outputs["image"].as_str(), outputs["indexed"].as_str()), (DEPLOY, "true"));
+    // One that fails ends as it does.
+    let place = Place::where_it_ends_with(1);
+    assert_eq!((code(&act(&place, &given)), place.calls().len()), (1, 1));
+    assert!(place.outputs().is_empty());
 }
 
 #[test]
@@ -298,6 +332,24 @@ fn the_snippet_for_gitlab_deploys_what_is_there_and_fails_otherwise() {
     plays(&lines(&job["script"]).join("\n"), &given, |place| {
         place.calls().contains(&format!("kubectl set image deployment/app app={DEPLOY}"))
     });
+}
+
+#[test]
+fn the_line_without_a_service_deploys_what_index_says() {
+    let document = std::fs::read_to_string(top().join("docs/PIPELINES.md")).unwrap();
+    let (_, code_block) = document.split_once("```sh\n").unwrap();
+    let line = code_block.split_once("\n```").unwrap().0;
+    let (registry, commit) = IMAGE.rsplit_once(':').unwrap();
+    let given = [("CI_REGISTRY_IMAGE", registry), ("CI_COMMIT_SHA", commit)];
+    for (ends, deploys) in [(0, true), (3, true), (1, false)] {
+        let place = Place::where_it_ends_with(ends);
+        place.change("tar -xzf soci-*-amd64.tar.gz; cp soci-*-amd64/soci-index-builder ../bin");
+        let script = format!("{line}\nkubectl set image deployment/app app=\"$DEPLOY\"");
+        let output = place.run("sh", &["-ec", &script], &given);
+        assert_eq!(code(&output) == 0, deploys, "{ends}: {}", said(&output));
+        let deployed = format!("kubectl set image deployment/app app={DEPLOY}");
+        assert_eq!(place.calls().contains(&deployed), deploys, "{ends}");
+    }
 }
 
 #[test]

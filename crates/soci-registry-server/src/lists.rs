@@ -2,6 +2,7 @@
 //!
 //! Source: OCI distribution specification 1.1, "Content Discovery", and docker's `_catalog`.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -80,7 +81,11 @@ fn list_referrers(
     let all = context.store.catalogue().referrers(name, &subject);
     let (mut page, mut read) = (Vec::new(), 0);
     for digest in all.into_iter().filter(|digest| after.is_none_or(|after| *digest > after)) {
-        let bytes = context.store.read(&digest).map_err(|error| ApiError::disk(&error))?;
+        let bytes = match context.store.read(&digest) {
+            // Somebody has deleted it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            read => read.map_err(|error| ApiError::disk(&error))?,
+        };
         let Some(descriptor) = referrer(context, name, digest, &bytes) else { continue };
         if wanted.is_some_and(|wanted| descriptor.artifact_type != wanted) {
             continue;

@@ -165,11 +165,10 @@ fn missing(context: &Context, name: &Name, document: &Document) -> Option<Digest
         Document::Manifest(manifest) => {
             let layers = manifest.layers().iter();
             let layers = layers.filter(|layer| !media_type::is_nondistributable(&layer.media_type));
-            let catalogue = context.store.catalogue();
             std::iter::once(&manifest.config)
                 .chain(layers)
                 .map(|blob| blob.digest)
-                .find(|digest| !catalogue.has_blob(name, digest))
+                .find(|digest| !context.store.has_blob(name, digest))
         }
         Document::Index(index) => {
             let mut manifests = index.manifests().iter().map(|manifest| manifest.digest);

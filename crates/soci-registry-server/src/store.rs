@@ -218,9 +218,15 @@ impl Store {
         fs::read(self.path_of(digest))
     }
 
-    /// Whether a repository has a manifest.
+    /// Whether a repository has a blob. One whose file somebody has deleted is not there.
+    pub(crate) fn has_blob(&self, name: &Name, digest: &Digest) -> bool {
+        self.catalogue().has_blob(name, digest) && self.path_of(digest).exists()
+    }
+
+    /// The same of a manifest.
     pub(crate) fn has_manifest(&self, name: &Name, digest: &Digest) -> bool {
-        self.catalogue().manifest(name, &TagOrDigest::Digest(*digest)).is_some()
+        let known = self.catalogue().manifest(name, &TagOrDigest::Digest(*digest)).is_some();
+        known && self.path_of(digest).exists()
     }
 
     /// Moves received bytes to their place. Their digest was verified, and that of what is there may not hold any more.

@@ -95,11 +95,11 @@ async fn mount(
     };
     let digest = parse_digest(&digest)?;
     let Some(from) = Name::parse(&from) else { return Ok(None) };
-    if !context.store.catalogue().has_blob(&from, &digest) {
-        return Ok(None);
-    }
     let name = name.clone();
     blocking(context, move |context| {
+        if !context.store.has_blob(&from, &digest) {
+            return Ok(None);
+        }
         context.store.link_blob(&name, digest).map_err(|error| ApiError::disk(&error))?;
         Ok(Some(created(&name, digest)))
     })

@@ -229,9 +229,28 @@ async fn what_somebody_deletes_in_the_folder_is_not_there_until_it_is_pushed_aga
             assert_eq!(answer.status().as_u16(), 404, "{method} {path}");
         }
     }
+    // Nor is it mounted from there, and a manifest that names it is refused.
+    let mount = format!("/v2/other/blobs/uploads/?mount={layer}&from=app");
+    assert_eq!(local.send("POST", &mount).await.status().as_u16(), 202);
+    let index = json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [image],
+    });
+    let refused = local.push_manifest("app", "2", media_type::OCI_INDEX, &index).await;
+    assert_eq!(refused.status().as_u16(), 400);
     local.push_image("app", "1", &json!({})).await;
     for path in &paths {
         assert_eq!(local.send("GET", path).await.status().as_u16(), 200, "{path}");
     }
+
+    let referrer = async |kind: &str| {
+        let more = json!({ "subject": image, "artifactType": kind });
+        local.push_image("app", "", &more).await["digest"].as_str().unwrap().to_owned()
+    };
+    let (gone, left) = (referrer("a/gone").await, referrer("a/left").await);
+    std::fs::remove_file(folder.path().join("blobs/sha256").join(&gone["sha256:".len()..]))
+        .unwrap();
+    let listed = json_of(local.send("GET", &format!("/v2/app/referrers/{manifest}")).await).await;
+    let listed = listed["manifests"].as_array().unwrap();
+    assert!(listed.len() == 1 && listed[0]["digest"] == left.as_str(), "{listed:?}");
     local.stop().await;
 }

@@ -124,12 +124,11 @@ pub(super) fn why(found: &Inspection) -> Option<(&'static str, String)> {
         return Some((NothingToIndex { image: found.image, reason }.code(), detail));
     }
     let broken = found.broken()?;
-    let detail = match found.missing_layers().as_slice() {
-        [] => "a ztoc is not there or not what it should be".to_owned(),
-        missing => {
-            let named: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            format!("layers are not there: {}", named.join(", "))
-        }
+    let detail = if found.lacks_layers() {
+        let named = found.missing_layers().iter().map(ToString::to_string).collect::<Vec<_>>();
+        format!("layers are not there: {}", named.join(", "))
+    } else {
+        "a ztoc is not there or not what it should be".to_owned()
     };
     Some((broken, detail))
 }
@@ -165,11 +164,17 @@ fn json(image: &str, result: Result<&Found, &Failure>) -> Value {
             "platform": manifest.platform.as_ref().map(ToString::to_string),
             "digest": manifest.digest.to_string(),
             "indexes": manifest.indexes.iter().map(|index| index_json(index, pushed(&index.digest))).collect::<Vec<_>>(),
-            "layers": manifest.layers.iter().map(|layer| json!({
-                "digest": layer.digest.to_string(),
-                "size": layer.size,
-                "missing": layer.missing,
-            })).collect::<Vec<_>>(),
+            "layers": manifest.layers.iter().map(|layer| {
+                // What an index has of it stands there.
+                let why_not = layer.why_not.filter(|_| manifest.indexes.is_empty());
+                json!({
+                    "digest": layer.digest.to_string(),
+                    "size": layer.size,
+                    "missing": layer.missing,
+                    "code": why_not.map(LayerDecision::code),
+                    "why_no_ztoc": why_not.and_then(|_| why_no_ztoc(layer)),
+                })
+            }).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "left_out_platforms": inspection.map_or(&[][..], |found| &found.left_out).iter().map(|left_out| json!({
             "platform": left_out.platform.as_ref().map(ToString::to_string),
@@ -211,12 +216,12 @@ fn layer_json(layer: &InspectedLayer) -> Value {
         "prefetched_spans": ztoc.and_then(|ztoc| ztoc.prefetched_spans),
         "without_xattrs": ztoc.map(|ztoc| ztoc.without_xattrs),
         "code": layer.why_not.map(LayerDecision::code),
-        "why_no_ztoc": why_not(layer),
+        "why_no_ztoc": why_no_ztoc(layer),
     })
 }
 
 /// Why a layer has no ztoc.
-fn why_not(layer: &InspectedLayer) -> Option<String> {
+fn why_no_ztoc(layer: &InspectedLayer) -> Option<String> {
     match (&layer.ztoc, layer.why_not) {
         (Some(_), _) => None,
         // What the minimum was nothing tells.
@@ -380,7 +385,7 @@ fn layers(layers: &[InspectedLayer], indexed: bool) -> String {
         }
     }
     for layer in others {
-        if let Some(why_not) = why_not(layer) {
+        if let Some(why_not) = why_no_ztoc(layer) {
             let (digest, size) = (layer.digest.short(), size(layer.size));
             let _ = writeln!(text, "    {digest}  {size}  no ztoc: {why_not}");
         }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use soci_indexer::{ImageName, IndexError, Options, Reason};
+use soci_indexer::{ImageName, IndexError, Options};
 use soci_jobs::reasons;
 use soci_oci::Repository;
 use soci_registry::Client;
@@ -201,10 +201,7 @@ impl Stopped {
 
     fn failure(self, detail: String) -> Failure {
         match self {
-            Self::By(signal) => Failure {
-                exit: signal.exit_code(),
-                ..Failure::new(Reason::Interrupted.code(), detail)
-            },
+            Self::By(signal) => Failure { detail, ..Failure::interrupted(signal) },
             Self::After(_) => Failure::new(reasons::TOO_LONG, detail),
         }
     }
