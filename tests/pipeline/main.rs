@@ -6,6 +6,7 @@
     reason = "the numbers are the tests' own"
 )]
 
+mod at_once;
 mod copy;
 mod faults;
 mod forecast;

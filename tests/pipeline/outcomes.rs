@@ -1,12 +1,12 @@
 //! What becomes of an image, and what is written for it.
 
-use soci_indexer::{IndexError, Options};
+use soci_indexer::{IndexError, Options, RemoteRepository, index_image};
 use soci_manifest::{Generation, Platforms, SkipReason, SociIndexSettings, Version};
 use soci_oci::media_type;
 use soci_registry_server::testing::{FakeOptions, FakeRegistry, RequestKind};
-use soci_tests::{TestImage, gzip_layer};
+use soci_tests::{FakeRegistryClient as _, TestImage, gzip_layer};
 
-use crate::support::{REPOSITORY, index, indexed, options, suffix, tags};
+use crate::support::{OTHER, REPOSITORY, index, indexed, name, options, suffix, tags};
 
 fn two_platforms() -> TestImage {
     let shared = gzip_layer(1, 1 << 20);
@@ -121,7 +121,28 @@ async fn an_index_whose_ztoc_is_gone_is_built_again() {
     assert_eq!(again.index, first.index);
     assert_eq!((again.layers.len(), again.reused.len()), (1, 2), "the layer was read again");
     assert_eq!(again.layers[0].digest, first.layers[0].digest);
+    assert!(!again.already_there, "a ztoc had to be written");
     assert!(registry.blob(REPOSITORY, &first.layers[0].ztoc).is_some());
+}
+
+#[tokio::test]
+async fn an_index_whose_ztoc_is_brought_from_elsewhere_was_not_there() {
+    let registry = FakeRegistry::start().await;
+    let options = options(Version::V2);
+    for place in [REPOSITORY, OTHER] {
+        two_platforms().put(&registry, place, "1");
+    }
+    let index = async |place: &str| {
+        let remote = RemoteRepository::new(registry.client(), registry.repository(place));
+        index_image(&remote, &name("1"), &options).await.unwrap()
+    };
+    let first = index(REPOSITORY).await;
+    assert!(!index(OTHER).await.already_there);
+    registry.remove_blob(OTHER, &first.layers[0].ztoc);
+    let again = index(OTHER).await;
+    assert_eq!((again.layers.len(), again.reused.len()), (0, 3));
+    assert!(!again.already_there && again.index == first.index, "{again:?}");
+    assert!(index(OTHER).await.already_there);
 }
 
 /// It is asked for its last bytes anyway.

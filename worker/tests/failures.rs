@@ -187,3 +187,55 @@ async fn what_a_signal_has_ended_is_told_by_all_commands() {
         assert!(errors.contains("interrupted by SIG"), "{errors}");
     }
 }
+
+/// A layer that only another platform lacks is not why an index is broken.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_broken_is_told_with_its_own_words() {
+    let registry = FakeRegistry::start().await;
+    let layers = [1, 2].map(|seed| gzip_layer(seed, 300_000));
+    let (amd64, arm64) = layers.split_at(1);
+    let image = TestImage::index(&[("linux/amd64", amd64), ("linux/arm64", arm64)]);
+    image.put(&registry, "team/app", "1");
+    let image = format!("{}:1", registry.repository("team/app"));
+    let (_, told) = run_json(&["inspect", &image]).await;
+    let layer = &told["manifests"][0]["layers"][0];
+    assert_eq!((&told["outcome"], &layer["code"]), (&"not-indexed".into(), &"too-small".into()));
+    let why = layer["why_no_ztoc"].as_str().unwrap();
+    assert!(why.contains("smaller than the usual minimum"), "{why}");
+
+    registry.remove_blob("team/app", &Digest::sha256_of(&arm64[0].1));
+    let (_, indexed) = run_json(&["index", &image, "--min-layer-size", "0"]).await;
+    let (_, told) = run_json(&["inspect", &image]).await;
+    assert_eq!((&told["outcome"], &told["reason"]), (&"partly-indexed".into(), &Value::Null));
+    // What the index has of it stands there.
+    assert_eq!(told["manifests"][0]["layers"][0]["code"], Value::Null);
+    let ztoc: Digest = indexed["layers"][0]["ztoc"].as_str().unwrap().parse().unwrap();
+    registry.remove_blob("team/app", &ztoc);
+    let (_, told) = run_json(&["inspect", &image]).await;
+    assert_eq!((&told["outcome"], &told["reason"]), (&"broken".into(), &"index-broken".into()));
+    assert_eq!(told["detail"], "a ztoc is not there or not what it should be");
+    registry.put_blob("team/app", arm64[0].1.clone());
+    let (_, told) = run_json(&["index", &image, "--min-layer-size", "0"]).await;
+    assert_eq!(told["outcome"], "indexed", "a ztoc had to be written: {told}");
+}
+
+/// What was read in vain was read, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_of_an_image_that_gets_no_index_is_told() {
+    let registry = FakeRegistry::start().await;
+    let (media_type, layer) = gzip_layer(1, 300_000);
+    let mut broken = layer.to_vec();
+    let checksum = broken.len() - 8;
+    broken[checksum] ^= 1;
+    let size = broken.len();
+    let sound = gzip_layer(2, 300_000);
+    for (tag, layers) in [("1", vec![(media_type, broken.into())]), ("2", vec![sound])] {
+        TestImage::single("linux/amd64", &layers).put(&registry, "team/app", tag);
+    }
+    let [broken, sound] =
+        ["1", "2"].map(|tag| format!("{}:{tag}", registry.repository("team/app")));
+    let (code, told) = run_json(&["index", &broken, "--min-layer-size", "0"]).await;
+    assert_eq!((code, &told["outcome"], &told["bytes_read"]), (1, &"failed".into(), &size.into()));
+    let (_, told) = run_json(&["index", &sound, "--min-layer-size", "100MiB"]).await;
+    assert_eq!((&told["outcome"], &told["bytes_read"]), (&"skipped".into(), &0.into()));
+}

@@ -160,7 +160,7 @@ pub async fn forecast_index<S: ImageStore>(
         async move {
             let settings = ztoc_settings(options, layer.key.compression);
             let other = offers.other(store, layer, &settings, &options.budget).await;
-            told(layer, other.map_or(LayerWork::Read, LayerWork::Reuse))
+            told(layer, other.map_or(LayerWork::Read, |(ztoc, _)| LayerWork::Reuse(ztoc)))
         }
     });
     Ok(forecast(&plan, layers.buffered(LAYERS_AT_ONCE).collect().await))

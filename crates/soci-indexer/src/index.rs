@@ -209,14 +209,15 @@ async fn index_once<S: ImageStore>(
         look_into(store, &plan, &mut ztocs, &options.settings.prefetch, options).await?;
     let prefetch = std::mem::take(&mut looked.prefetch);
     let assembly = plan.assemble(&ztocs, &prefetch)?;
+    let wrote_ztoc = layers.wrote;
     let reduce = |lacking: &HashSet<Digest>| {
         let reduced = plan.without_absent(lacking);
         reduced.map(|plan| plan.assemble(&ztocs, &prefetch)).transpose()
     };
     let report = report(&plan, &assembly, layers, looked);
     let (written, report) = target.write_built(assembly, reduce, sending, report).await?;
-    // What was built on purpose counts as made, be it equal to what was there.
-    let already_there = !written && !options.force;
+    // What was built on purpose counts as made, be it equal to what was there. So does a result of which a ztoc was lost.
+    let already_there = !(written || wrote_ztoc || options.force);
     Ok(Report { already_there, elapsed: started.elapsed(), ..report })
 }
 

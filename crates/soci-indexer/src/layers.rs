@@ -44,6 +44,8 @@ pub(crate) struct LayersRead {
     pub(crate) first_missing: Option<IndexError>,
     /// Bytes that were read of them.
     pub(crate) bytes: u64,
+    /// Whether a ztoc had to be written, of those that were built or had been elsewhere.
+    pub(crate) wrote: bool,
 }
 
 impl LayersRead {
@@ -99,11 +101,15 @@ impl LayersRead {
             match joined {
                 // An error drops the set, and with it the tasks of all other layers.
                 Ok(result) => match result? {
-                    (key, LayerEnd::Built(report)) => {
+                    (key, LayerEnd::Built { report, wrote }) => {
                         self.bytes += report.size;
+                        self.wrote |= wrote;
                         self.built.push((key, report));
                     }
-                    (key, LayerEnd::Reused(report)) => self.reused.push((key, report)),
+                    (key, LayerEnd::Reused { report, wrote }) => {
+                        self.wrote |= wrote;
+                        self.reused.push((key, report));
+                    }
                     (key, LayerEnd::LeftOut { decision, read }) => {
                         self.bytes += read;
                         self.left_out.insert(key, decision);
@@ -134,10 +140,10 @@ pub(crate) struct Purpose {
 
 /// What became of a layer.
 enum LayerEnd {
-    /// Its ztoc is built and stored.
-    Built(LayerReport),
-    /// Its ztoc was there.
-    Reused(ReusedLayer),
+    /// Its ztoc is built and stored, which had to be written or not.
+    Built { report: LayerReport, wrote: bool },
+    /// Its ztoc was there, or in another repository and had to be written.
+    Reused { report: ReusedLayer, wrote: bool },
     /// It gets none, which showed after so many bytes.
     LeftOut { decision: LayerDecision, read: u64 },
     /// It is not there.
@@ -211,26 +217,26 @@ async fn build_and_store<S: ImageStore>(
     let settings = ztoc_settings(&options, key.compression);
     let failed = |source| IndexError::Layer { digest, size, source };
     let tell = |event| (options.on_event)(&event);
-    let reused = |reused: ReusedLayer| {
-        let (ztoc, from) = (reused.ztoc, reused.from);
+    let reused = |report: ReusedLayer, wrote| {
+        let (ztoc, from) = (report.ztoc, report.from);
         tell(ImageEvent::LayerReused { layer: &digest, size, from });
         let from = from.name();
         tracing::debug!(layer = %digest, %ztoc, from, "ztoc taken over");
-        Ok((key, LayerEnd::Reused(reused)))
+        Ok((key, LayerEnd::Reused { report, wrote }))
     };
     if let Some(own) = offers.own(&store, &layer, &settings).await {
-        return reused(own);
+        return reused(own, false);
     }
     let claim = offers.claim(&store, &layer, &settings).await;
     if matches!(claim, Some((_, true)))
         && let Some(own) = offers.own(&store, &layer, &settings).await
     {
-        return reused(own);
+        return reused(own, false);
     }
     // Held until the ztoc is on its way, so that finished ones do not pile up behind slow uploads.
     let slot = options.budget.slot().await.ok_or_else(|| failed(LayerError::Interrupted))?;
-    if let Some(other) = offers.other(&store, &layer, &settings, &options.budget).await {
-        return reused(other);
+    if let Some((other, wrote)) = offers.other(&store, &layer, &settings, &options.budget).await {
+        return reused(other, wrote);
     }
     tell(ImageEvent::LayerWaits { layer: &digest });
     let progress = ToldLayer::new(&digest, size, &options.on_event);
@@ -273,7 +279,7 @@ async fn build_and_store<S: ImageStore>(
     let _upload = options.budget.upload().await.ok_or_else(|| failed(LayerError::Interrupted))?;
     drop(slot);
     let pieces: Vec<Bytes> = ztoc.encoded.into_pieces().into_iter().map(Bytes::from).collect();
-    push_blob(&store, "ztoc", &report.ztoc, &BlobSource::from(pieces), sending).await?;
+    let wrote = push_blob(&store, "ztoc", &report.ztoc, &BlobSource::from(pieces), sending).await?;
     let LayerReport { ztoc, ztoc_size, files, spans, .. } = report;
     let own = OwnZtoc { digest: ztoc, size: ztoc_size, files, spans, places: Vec::new() };
     options.reuse.remember(&store, digest, &settings, own);
@@ -282,7 +288,7 @@ async fn build_and_store<S: ImageStore>(
     }
     tell(ImageEvent::LayerDone { layer: &digest });
     tracing::debug!(layer = %digest, ztoc = %report.ztoc, files = report.files, "ztoc built");
-    Ok((key, LayerEnd::Built(report)))
+    Ok((key, LayerEnd::Built { report, wrote }))
 }
 
 fn is_missing(built: &Result<BuiltLayer, LayerError>) -> bool {

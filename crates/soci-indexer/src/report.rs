@@ -8,7 +8,7 @@ use soci_oci::{Digest, Tag};
 /// An image's index, whether it was made or found.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Whether the same result was there: before, in which case no layer was read, or when it was
+    /// Whether the same result was there, ztocs and all: before, in which case no layer was read, or when it was
     /// about to be written, because somebody else had been faster.
     pub already_there: bool,
     /// Digest of the image's manifest or image index.

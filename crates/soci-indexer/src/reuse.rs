@@ -210,15 +210,15 @@ impl Offers {
         there.then(|| known.report(layer, started.elapsed()))
     }
 
-    /// The ztoc of a layer, if it can be brought from another repository or the image's own has one to read. Takes as much
-    /// memory as one that is built, so the caller has a layer's slot and none of its memory.
+    /// The ztoc of a layer, if it can be brought from another repository or the image's own has one to read, and whether
+    /// it had to be written. Takes as much memory as one that is built, so the caller has a layer's slot and none of its memory.
     pub(crate) async fn other<S: ImageStore>(
         &self,
         store: &S,
         layer: &LayerToBuild,
         settings: &ZtocSettings,
         budget: &Budget,
-    ) -> Option<ReusedLayer> {
+    ) -> Option<(ReusedLayer, bool)> {
         let digest = layer.key.digest;
         if let Some((reuse, known)) = self.known(layer, settings) {
             let started = Instant::now();
@@ -226,14 +226,14 @@ impl Offers {
                 let brought = bring(store, layer, &known, place, budget).await;
                 if taken(brought, &digest).unwrap_or(false) {
                     reuse.own_work.put(digest, settings, known.clone(), store.repository());
-                    return Some(known.report(layer, started.elapsed()));
+                    return Some((known.report(layer, started.elapsed()), true));
                 }
             }
         }
         for ztoc in self.named.get(&digest)?.iter().take(MOST_TRIED) {
             let read = read_named(store, layer, *ztoc, settings, budget).await;
             if let Some(reused) = taken(read, &digest).flatten() {
-                return Some(reused);
+                return Some((reused, false));
             }
         }
         None

@@ -73,6 +73,8 @@ pub(crate) struct IndexEnd<'a, T> {
     /// The repository that has the result, if it is in a registry.
     pub(crate) repository: Option<Repository>,
     pub(crate) result: IndexResult<T>,
+    /// Bytes of layers that were read for it.
+    pub(crate) bytes_read: u64,
     /// How long it took.
     pub(crate) elapsed: Duration,
 }
@@ -100,6 +102,12 @@ impl<T: ImageResult> IndexEnd<'_, T> {
         let own = T::json(found, nothing.map(NothingToIndex::skipped).unwrap_or_default());
         if let (Some(object), Value::Object(own)) = (object.as_object_mut(), own) {
             object.extend(own);
+        }
+        // What was read in vain was read, too.
+        if found.is_none()
+            && let Some(bytes) = object.get_mut("bytes_read")
+        {
+            *bytes = self.bytes_read.into();
         }
         if let Some(nothing) = nothing {
             object["image_digest"] = nothing.image.to_string().into();
@@ -169,22 +177,14 @@ mod tests {
             output: None,
             repository: None,
             result: Err(Failure::new("image-gone", "no".to_owned())),
+            bytes_read: 7,
             elapsed: Duration::from_millis(1500),
         };
         let value = end.json();
         assert_eq!((&value["outcome"], &value["reason"]), (&"failed".into(), &"image-gone".into()));
         assert_eq!((&value["detail"], &value["seconds"]), (&"no".into(), &1.5.into()));
-        let keys = [
-            "image",
-            "output",
-            "index",
-            "indexes",
-            "tag",
-            "layers",
-            "built",
-            "reused",
-            "bytes_read",
-        ];
+        assert_eq!(value["bytes_read"], 7);
+        let keys = ["image", "output", "index", "indexes", "tag", "layers", "built", "reused"];
         assert!(keys.iter().all(|key| value.get(key).is_some()));
         assert_eq!(end.text(), "");
     }
@@ -198,6 +198,7 @@ mod tests {
                 output,
                 repository: Some(Repository::new("r.example", "i").unwrap()),
                 result: Ok(Err(NothingToIndex { image, reason })),
+                bytes_read: 0,
                 elapsed: Duration::ZERO,
             };
             end.json()["deploy"].clone()

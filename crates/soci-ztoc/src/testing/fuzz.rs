@@ -1,6 +1,8 @@
 //! The bodies of the fuzz targets: what may be done with bytes that somebody else made up, and
 //! what must hold then. Ordinary tests run them on the golden layers and on damaged ones.
 
+use std::cell::RefCell;
+
 use flate2::{Decompress, FlushDecompress};
 
 use crate::inflate::{Inflate, Status};
@@ -81,6 +83,26 @@ enum Ending {
     Long,
 }
 
+/// What inflates one stream after the other: to make these anew for each takes longer than most streams do.
+struct Inflaters {
+    ours: Inflate,
+    zlib: Decompress,
+    /// What zlib-rs writes to at once.
+    buffer: Vec<u8>,
+    expected: Vec<u8>,
+    found: Vec<u8>,
+}
+
+thread_local! {
+    static INFLATERS: RefCell<Inflaters> = RefCell::new(Inflaters {
+        ours: Inflate::new(),
+        zlib: Decompress::new(false),
+        buffer: vec![0; 1 << 16],
+        expected: Vec::new(),
+        found: Vec::new(),
+    });
+}
+
 /// Output of a deflate stream after which no more of it is looked at.
 const MOST_INFLATED: usize = 1 << 22;
 
@@ -90,84 +112,86 @@ const MOST_INFLATED: usize = 1 << 22;
 /// # Panics
 /// If there is a difference in what comes out, in where the stream ends, or in whether it is valid.
 pub fn inflate(stream: &[u8]) {
-    let (expected, inflated) = with_zlib(stream);
-    for (piece, stop_every) in
-        [(usize::MAX, None), (1, None), (41, Some(1)), (usize::MAX, Some(3000))]
-    {
-        let (found, output) = with_ours(stream, piece, stop_every);
-        let pieces = format!("pieces of {piece}, stops {stop_every:?}");
-        if matches!(expected, Ending::Complete(_)) || matches!(found, Ending::Complete(_)) {
-            assert_eq!(found, expected, "{pieces}");
-            assert!(output == inflated, "{pieces}");
-        } else {
-            // What of the last symbols comes out before something is found wrong is no matter.
-            let common = output.len().min(inflated.len());
-            assert!(output[..common] == inflated[..common], "{pieces}");
-        }
-    }
+    INFLATERS.with_borrow_mut(|inflaters| inflaters.compare(stream));
 }
 
-fn with_zlib(stream: &[u8]) -> (Ending, Vec<u8>) {
-    let mut zlib = Decompress::new(false);
-    let mut output = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let before = (zlib.total_in(), zlib.total_out());
-        let from = usize::try_from(before.0).unwrap_or(usize::MAX).min(stream.len());
-        let status = zlib.decompress(&stream[from..], &mut buffer, FlushDecompress::None);
-        let produced = usize::try_from(zlib.total_out() - before.1).unwrap_or(0);
-        output.extend_from_slice(&buffer[..produced.min(buffer.len())]);
-        let ending = match status {
-            Ok(flate2::Status::StreamEnd) => {
-                Ending::Complete(usize::try_from(zlib.total_in()).unwrap_or(usize::MAX))
+impl Inflaters {
+    fn compare(&mut self, stream: &[u8]) {
+        let expected = self.with_zlib(stream);
+        for (piece, stop_every) in
+            [(usize::MAX, None), (1, None), (41, Some(1)), (usize::MAX, Some(3000))]
+        {
+            let found = self.with_ours(stream, piece, stop_every);
+            let pieces = format_args!("pieces of {piece}, stops {stop_every:?}");
+            if matches!(expected, Ending::Complete(_)) || matches!(found, Ending::Complete(_)) {
+                assert_eq!(found, expected, "{pieces}");
+                assert!(self.found == self.expected, "{pieces}");
+            } else {
+                // What of the last symbols comes out before something is found wrong is no matter.
+                let common = self.found.len().min(self.expected.len());
+                assert!(self.found[..common] == self.expected[..common], "{pieces}");
             }
-            Err(_) => Ending::Corrupt,
-            Ok(_) if output.len() > MOST_INFLATED => Ending::Long,
-            Ok(_) if before == (zlib.total_in(), zlib.total_out()) => Ending::CutShort,
-            Ok(_) => continue,
-        };
-        return (ending, output);
-    }
-}
-
-/// With stops, a decoder of its own goes on at each.
-fn with_ours(stream: &[u8], piece: usize, stop_every: Option<u64>) -> (Ending, Vec<u8>) {
-    let mut inflate = Inflate::new();
-    let mut output = Vec::new();
-    let mut at = 0_usize;
-    loop {
-        let end = at.saturating_add(piece).min(stream.len());
-        let stop_at = stop_every.unwrap_or(u64::MAX);
-        let Ok((taken, status)) = inflate.run(&stream[at..end], stop_at) else {
-            return (Ending::Corrupt, output);
-        };
-        at += taken;
-        output.extend_from_slice(inflate.output());
-        if output.len() > MOST_INFLATED {
-            return (Ending::Long, output);
         }
-        match status {
-            Status::NeedsInput if at == stream.len() => return (Ending::CutShort, output),
-            Status::NeedsInput | Status::Full => {}
-            Status::End => {
-                while inflate.take_unread().is_some() {
-                    at -= 1;
+    }
+
+    fn with_zlib(&mut self, stream: &[u8]) -> Ending {
+        let Self { zlib, buffer, expected: output, .. } = self;
+        zlib.reset(false);
+        output.clear();
+        loop {
+            let before = (zlib.total_in(), zlib.total_out());
+            let from = usize::try_from(before.0).unwrap_or(usize::MAX).min(stream.len());
+            let status = zlib.decompress(&stream[from..], buffer, FlushDecompress::None);
+            let produced = usize::try_from(zlib.total_out() - before.1).unwrap_or(0);
+            output.extend_from_slice(&buffer[..produced.min(buffer.len())]);
+            return match status {
+                Ok(flate2::Status::StreamEnd) => {
+                    Ending::Complete(usize::try_from(zlib.total_in()).unwrap_or(usize::MAX))
                 }
-                return (Ending::Complete(at), output);
+                Err(_) => Ending::Corrupt,
+                Ok(_) if output.len() > MOST_INFLATED => Ending::Long,
+                Ok(_) if before == (zlib.total_in(), zlib.total_out()) => Ending::CutShort,
+                Ok(_) => continue,
+            };
+        }
+    }
+
+    /// With stops, it is left and entered again at each.
+    fn with_ours(&mut self, stream: &[u8], piece: usize, stop_every: Option<u64>) -> Ending {
+        let Self { ours: inflate, found: output, .. } = self;
+        inflate.enter(&[], 0, 0);
+        output.clear();
+        let mut at = 0_usize;
+        loop {
+            let end = at.saturating_add(piece).min(stream.len());
+            let stop_at = stop_every.unwrap_or(u64::MAX);
+            let Ok((taken, status)) = inflate.run(&stream[at..end], stop_at) else {
+                return Ending::Corrupt;
+            };
+            at += taken;
+            output.extend_from_slice(inflate.output());
+            if output.len() > MOST_INFLATED {
+                return Ending::Long;
             }
-            Status::Boundary => {
-                let window = inflate.window().to_vec();
-                let known = output.len().min(window.len());
-                assert!(
-                    window[window.len() - known..] == output[output.len() - known..],
-                    "the window"
-                );
-                let unread = inflate.unread_bits();
-                at -= unread as usize / 8;
-                let bits = unread.to_le_bytes()[0] % 8;
-                let value = if bits == 0 { 0 } else { stream[at - 1] >> (8 - bits) };
-                inflate = Inflate::new();
-                inflate.enter(&window[window.len() - known..], bits, value);
+            match status {
+                Status::NeedsInput if at == stream.len() => return Ending::CutShort,
+                Status::NeedsInput | Status::Full => {}
+                Status::End => {
+                    while inflate.take_unread().is_some() {
+                        at -= 1;
+                    }
+                    return Ending::Complete(at);
+                }
+                Status::Boundary => {
+                    let window = inflate.window();
+                    let known = &output[output.len() - output.len().min(window.len())..];
+                    assert!(window.ends_with(known), "the window");
+                    let unread = inflate.unread_bits();
+                    at -= unread as usize / 8;
+                    let bits = unread.to_le_bytes()[0] % 8;
+                    let value = if bits == 0 { 0 } else { stream[at - 1] >> (8 - bits) };
+                    inflate.enter(known, bits, value);
+                }
             }
         }
     }

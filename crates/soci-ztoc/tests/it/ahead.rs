@@ -4,7 +4,7 @@ use fastrand::Rng;
 use soci_ztoc::testing::{gzip, plain_archive, random_layer};
 use soci_ztoc::{BuildError, Compression, Ztoc, ZtocSettings};
 
-use crate::support::{build, build_ahead, settings};
+use crate::support::{build, build_ahead, on_all_cores, settings};
 
 /// Digest, size of the archive and number of files, or the error: what does not depend on how a layer is cut.
 type Told = Result<([u8; 32], u64, usize), String>;
@@ -53,7 +53,7 @@ fn damage(layer: &mut [u8], random: &mut Rng) {
 
 #[test]
 fn random_layers_give_the_same_and_the_same_errors() {
-    for seed in 0..rounds(400) {
+    on_all_cores(rounds(400), |seed| {
         let mut random = Rng::with_seed(seed);
         let mut layer = random_layer(seed);
         let with = settings(layer.compression, layer.span_size);
@@ -70,7 +70,7 @@ fn random_layers_give_the_same_and_the_same_errors() {
         let chunk = || random.usize(largest / 8..=largest);
         let found = build_ahead(&layer.bytes, with.clone(), chunk, most);
         is_as_ever(found, &layer.bytes, &with, seed);
-    }
+    });
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn most_of_a_layer_is_taken_from_what_was_decoded_ahead() {
 fn damaged_layers_fail_as_ever() {
     let layer = gzip(&plain_archive(4, 3 << 20));
     let with = settings(Compression::Gzip, 100_000);
-    for seed in 0..rounds(60) {
+    on_all_cores(rounds(60), |seed| {
         let mut random = Rng::with_seed(seed);
         let mut layer = layer.clone();
         damage(&mut layer, &mut random);
@@ -98,5 +98,5 @@ fn damaged_layers_fail_as_ever() {
         }
         let found = build_ahead(&layer, with.clone(), || 64 << 10, 1 << 24);
         is_as_ever(found, &layer, &with, seed);
-    }
+    });
 }

@@ -1,6 +1,9 @@
 //! What several tests need.
 
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use soci_ztoc::{
     Ahead, BuildError, Builder, Compression, LayerLimits, Reader, Scanner, SpanHasher, Ztoc,
@@ -68,4 +71,28 @@ pub(crate) fn build_ahead(
 /// Opens a ztoc that must be valid.
 pub(crate) fn open(ztoc: Vec<u8>) -> Reader<Vec<u8>> {
     Reader::parse(ztoc, &LayerLimits::DEFAULT).unwrap()
+}
+
+/// Does something with each number below `count`, on all cores. A panic names its number.
+pub(crate) fn on_all_cores(count: u64, what: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(0);
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        break;
+                    }
+                    // What has failed is told by then.
+                    if catch_unwind(AssertUnwindSafe(|| what(number))).is_err() {
+                        // Nothing more is begun.
+                        next.store(count, Ordering::Relaxed);
+                        panic!("number {number} failed");
+                    }
+                }
+            });
+        }
+    });
 }

@@ -11,10 +11,11 @@ mod work;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use soci_indexer::{
-    IndexError, Options, OutputPlace, OutputTag, Reason, Report, Reuse, ReuseScope, index_image,
-    index_image_to,
+    ImageEvent, IndexError, Options, OutputPlace, OutputTag, Reason, Report, Reuse, ReuseScope,
+    index_image, index_image_to,
 };
 use soci_manifest::{Generation, PrefetchFile, PrefetchSettings, SociIndexSettings};
 use soci_registry::Client;
@@ -63,14 +64,20 @@ pub(crate) fn index(args: &IndexArgs) -> ExitCode {
     let progress = Arc::new(Progress::new(shown, Doing::Index));
     let retries = Arc::new(progress.retries());
     let client = client(args, &images, output.as_ref(), &retries);
+    let bytes_read = Arc::new(AtomicU64::new(0));
     let options = Options {
         on_event: {
-            let progress = Arc::clone(&progress);
-            Arc::new(move |event| progress.show(event))
+            let (progress, bytes_read) = (Arc::clone(&progress), Arc::clone(&bytes_read));
+            Arc::new(move |event| {
+                if let ImageEvent::LayerRead { bytes, .. } = event {
+                    bytes_read.fetch_add(*bytes, Ordering::Relaxed);
+                }
+                progress.show(event);
+            })
         },
         ..settings
     };
-    let work = Work { args, output, client, options, progress, retries };
+    let work = Work { args, output, client, options, progress, retries, bytes_read };
     let ran = if args.dry_run {
         process::block_on(forecast::run(&work, images))
     } else {

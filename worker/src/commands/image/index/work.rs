@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use soci_indexer::{ImageName, IndexError, Options};
@@ -31,6 +32,8 @@ pub(super) struct Work<'a> {
     pub(super) options: Options,
     pub(super) progress: Arc<Progress>,
     pub(super) retries: Arc<RetryNotes>,
+    /// Bytes of layers that were read, of all images.
+    pub(super) bytes_read: Arc<AtomicU64>,
 }
 
 impl Work<'_> {
@@ -55,6 +58,7 @@ impl Work<'_> {
         let mut ended: Option<Stopped> = None;
         for Wanted { text, location } in images {
             let begun = Instant::now();
+            let read_before = self.bytes_read.load(Ordering::Relaxed);
             let repository = self.repository(location.as_ref().ok());
             let result = match (location, &ended) {
                 (Err(mistake), _) => Err(Failure::mistake(mistake)),
@@ -79,8 +83,9 @@ impl Work<'_> {
             };
             self.progress.clear();
             let output = self.args.output.as_deref();
-            let end =
-                IndexEnd { image: &text, output, repository, result, elapsed: begun.elapsed() };
+            let bytes_read = self.bytes_read.load(Ordering::Relaxed) - read_before;
+            let elapsed = begun.elapsed();
+            let end = IndexEnd { image: &text, output, repository, result, bytes_read, elapsed };
             tally.count(&end);
             // Nobody reads on, as behind `head`, or it cannot be written: the other images get their index all the same.
             if prints && let Err(error) = self.print(&end) {
