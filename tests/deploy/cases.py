@@ -831,6 +831,8 @@ def run_case(shell: str, run: Callable[[Account], None]) -> tuple[str, str, str]
 
 
 def main() -> int:
+    # Whoever runs this behind `&` has it ignored, and a shell cannot trap what was ignored when it began.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     first, *others = sys.argv[1:]
     # What is said of failures is the same text in every shell.
     work = [(first, run) for run in CASES]

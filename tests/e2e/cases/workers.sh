@@ -10,13 +10,13 @@ cases_workers() {
     run_case "workers: a message that comes after SIGTERM is not hidden" workers_idle_stop
     run_case "workers: SIGKILL in the middle of a build" workers_killed
     run_case "workers: a job that kills its worker ends on the dead-letter queue" workers_poison
-    run_case "workers: an image that is gone" workers_gone
-    run_case "workers: an image that another has replaced" workers_superseded
     run_case "workers: malformed messages" workers_malformed
     run_case "workers: a registry that fails every 10th request" workers_failing_registry
-    run_case "workers: immutable tags" workers_immutable
+    # Each waits a minute for a second look.
+    run_together "workers: an image that is gone" workers_gone \
+        "workers: an image that another has replaced" workers_superseded "workers: immutable tags" workers_immutable
     local name
-    for name in worker worker2 toxic front; do
+    for name in worker worker2 worker3 toxic front; do
         stop "$name"
     done
 }
@@ -150,13 +150,13 @@ workers_superseded() {
     push_image basic debian workers-superseded
     message=$(job_of basic workers-superseded "$TAG")
     push_image basic python workers-superseded
-    before=$(writes basic)
-    start_worker worker aws superseded basic
+    before=$(writes basic workers-superseded/)
+    start_worker worker2 aws superseded basic
     send aws superseded "$message"
     # One answer of the registry is not believed. The second look is a minute later.
-    eventually 90 has_outcomes worker workers-superseded "doubted superseded,skipped superseded"
+    eventually 90 has_outcomes worker2 workers-superseded "doubted superseded,skipped superseded"
     eventually 5 is_empty aws superseded
-    expect "the requests that write" "$(writes basic)" "$before"
+    expect "the requests that write" "$(writes basic workers-superseded/)" "$before"
 }
 
 # Beside them a job is done as ever.
@@ -221,14 +221,14 @@ workers_immutable() {
     push_image basic debian workers-immutable
     : >"$RUN/front.log"
     start front python3 "$HERE/registry_front.py" --listen "${PORT[front]}" --to "${PORT[basic]}" --immutable
-    start_worker worker aws immutable front
+    start_worker worker3 aws immutable front
     send aws immutable "$(job_of basic workers-immutable "$TAG")"
-    eventually 40 has_outcomes worker workers-immutable indexed
+    eventually 40 has_outcomes worker3 workers-immutable indexed
     send aws immutable "$(job_of basic workers-immutable "$TAG")"
-    eventually 20 has_outcomes worker workers-immutable already-indexed,indexed
+    eventually 20 has_outcomes worker3 workers-immutable already-indexed,indexed
     expect_index basic workers-immutable "$TAG-soci" debian-oci-v2
     # Other settings give another digest, which the tag cannot take.
-    start_worker worker aws immutable front SPAN_SIZE=1MiB
+    start_worker worker3 aws immutable front SPAN_SIZE=1MiB
     send aws immutable "$(job_of basic workers-immutable "$TAG")"
     # At the second look, a minute after the first one.
     eventually 110 is_depth aws immutable-dead "1 0 0"

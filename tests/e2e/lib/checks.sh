@@ -32,6 +32,24 @@ run_case() {
     fi
 }
 
+# run_together [NAME FUNCTION]... runs cases at once that wait for long. They share no worker and no repository.
+run_together() {
+    local pids=() outputs=() output pid
+    while [ $# -gt 0 ]; do
+        output="$RUN/together-${#pids[@]}"
+        run_case "$1" "$2" >"$output" &
+        pids+=("$!") outputs+=("$output")
+        shift 2
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid"
+    done
+    cat "${outputs[@]}"
+    # They counted in shells of their own.
+    passed=$((passed + $(cat "${outputs[@]}" | grep -c '^ok  ' || true)))
+    failed=$((failed + $(cat "${outputs[@]}" | grep -c '^FAIL ' || true)))
+}
+
 # fail TEXT ends the case.
 fail() {
     echo "$*" >&2
@@ -141,9 +159,9 @@ expect_no_tag() {
     expect "the status of tag $3" "$(http "$1" "$2/manifests/$3" --output /dev/null --write-out '%{http_code}')" 404
 }
 
-# writes SERVER prints how many writing requests a registry that logs its requests has answered so far.
+# writes SERVER [REPOSITORY/] prints how many writing requests a registry that logs its requests has answered so far.
 writes() {
-    grep -cE '[ "](PUT|POST|PATCH|DELETE) /v2/' "$RUN/$1.log" || true
+    grep -cE "[ \"](PUT|POST|PATCH|DELETE) /v2/${2:-}" "$RUN/$1.log" || true
 }
 
 # manifest_writes SERVER REPOSITORY prints how many manifests a docker-registry was sent for a repository.
