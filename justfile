@@ -170,7 +170,7 @@ ahead ROUNDS="100000":
     AHEAD_ROUNDS={{ROUNDS}} cargo test --release -p soci-ztoc --test it random_layers
 
 # Many deflate streams, whole and damaged, inflated as zlib does: some 40 a round.
-inflate ROUNDS="2500000":
+inflate ROUNDS="2700000":
     INFLATE_ROUNDS={{ROUNDS}} cargo test --release -p soci-ztoc --test it as_zlib_does
 
 # Speed and memory beside the reference, igzip and pigz.

@@ -168,7 +168,12 @@ async fn a_layer_that_is_gone_is_told_be_there_an_index_or_not() {
             let found = inspect(&registry, "1").await.unwrap();
             assert!(found.missing_layers().contains(&gone), "{found:#?}");
             let first = &found.manifests[0].indexes[0];
-            assert!(first.layers.iter().any(|layer| layer.digest == gone && layer.missing));
+            assert!(
+                first
+                    .layers
+                    .iter()
+                    .any(|layer| layer.digest == gone && layer.missing == Some(true))
+            );
         }
         let of_no_image = gzip_layer(77, 300_000);
         TestImage::single("linux/amd64", std::slice::from_ref(&of_no_image))
@@ -234,6 +239,10 @@ async fn layers_of_which_nothing_is_known_are_told_and_not_all_of_many_are_asked
     assert_eq!(registry.requests_of(RequestKind::BlobHead).len(), 200);
     let told = "whether 50 of the image's layers are there is not known: only 200 are asked for";
     assert_eq!(found.warnings, [told]);
+    let unknown = |found: &Inspection| {
+        found.manifests[0].layers.iter().filter(|layer| layer.missing.is_none()).count()
+    };
+    assert_eq!(unknown(&found), 50);
 
     image().put(&registry, REPOSITORY, "1");
     for layer in &inspect(&registry, "1").await.unwrap().manifests[0].layers {
@@ -244,6 +253,7 @@ async fn layers_of_which_nothing_is_known_are_told_and_not_all_of_many_are_asked
     }
     let found = inspect(&registry, "1").await.unwrap();
     assert!(found.missing_layers().is_empty());
+    assert_eq!(unknown(&found), 3);
     let [warning] = &found.warnings[..] else { panic!("{:?}", found.warnings) };
     assert!(warning.contains("3 of the image's layers") && warning.contains("403"), "{warning}");
 }

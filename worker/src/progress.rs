@@ -40,6 +40,15 @@ enum View {
     Lines(Mutex<Lines>),
 }
 
+/// Takes the bars away when it goes.
+struct Cleared<'a>(&'a Progress);
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
+}
+
 impl Progress {
     pub(crate) fn new(shown: Shown, doing: Doing) -> Self {
         Self(match shown {
@@ -51,13 +60,13 @@ impl Progress {
 
     /// Does something with an image, and says meanwhile how far it is.
     pub(crate) async fn beside<T>(&self, image: &str, work: impl Future<Output = T>) -> T {
+        // Also where it is not waited for to its end, as after a signal: bars that go later take what was said since with them.
+        let _cleared = Cleared(self);
         self.begin(image);
-        let result = tokio::select! {
+        tokio::select! {
             result = work => result,
             never = self.tell() => match never {},
-        };
-        self.clear();
-        result
+        }
     }
 
     /// The next image is begun.

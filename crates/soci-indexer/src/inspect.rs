@@ -13,14 +13,14 @@
 
 mod missing;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use soci_manifest::format::{self, DEFAULT_MIN_LAYER_SIZE, PREFETCH_MEDIA_TYPE};
 use soci_manifest::{
     Generation, IndexPlan, LayerDecision, LeftOutPlatform, Plan, PrefetchArtifact, SkipReason,
     Version, unmarked_soci_index,
 };
-use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, Tag, TagOrDigest};
+use soci_oci::{Descriptor, Digest, Index, Manifest, Platform, Tag, TagOrDigest, media_type};
 use soci_ztoc::{LayerLimits, Reader};
 
 use crate::error::{IndexError, StoreError};
@@ -31,7 +31,7 @@ use crate::options::{ImageName, Options};
 use crate::outlook::{Outlook, outlook};
 use crate::referrers_lists;
 use crate::store::ImageStore;
-use missing::missing_layers;
+use missing::layers_there;
 
 /// Most SOCI indexes of one manifest that are looked at (V1).
 const MOST_INDEXES: usize = 16;
@@ -111,9 +111,9 @@ pub struct InspectedLayer {
     pub ztoc: Option<InspectedZtoc>,
     /// Why it has none, as far as its descriptor tells.
     pub why_not: Option<LayerDecision>,
-    /// Whether the store does not have it, so that nobody can start the image. Not of layers whose descriptor says that
-    /// they are elsewhere.
-    pub missing: bool,
+    /// Whether the store does not have it, so that nobody can start the image; none where that is not known. Not of layers
+    /// whose descriptor says that they are elsewhere.
+    pub missing: Option<bool>,
 }
 
 /// A ztoc, and what was read of it.
@@ -164,7 +164,7 @@ impl Inspection {
     pub fn missing_layers(&self) -> Vec<Digest> {
         let mut missing = Vec::new();
         for layer in self.manifests.iter().flat_map(|manifest| &manifest.layers) {
-            if layer.missing && !missing.contains(&layer.digest) {
+            if layer.missing == Some(true) && !missing.contains(&layer.digest) {
                 missing.push(layer.digest);
             }
         }
@@ -190,7 +190,7 @@ impl Inspection {
 impl InspectedManifest {
     /// Whether a layer of it is not there.
     pub fn lacks_layers(&self) -> bool {
-        self.layers.iter().any(|layer| layer.missing)
+        self.layers.iter().any(|layer| layer.missing == Some(true))
     }
 }
 
@@ -233,14 +233,14 @@ pub(crate) async fn look_at<S: ImageStore>(
     };
     inspection.left_out = plan.left_out_platforms().to_vec();
     let (_memory, limit) = options.budget.result_documents(gathered.image.supplied_bytes()).await;
-    let mut missing = HashSet::new();
+    let mut there = HashMap::new();
     if most_ztocs > 0 {
         let warning;
-        (missing, warning) = missing_layers(store, &plan).await;
+        (there, warning) = layers_there(store, &plan).await;
         inspection.warnings.extend(warning);
     }
     let ztocs = HashMap::new();
-    let mut look = Look { store, limit, ztocs, missing, most_ztocs, bytes_left: MOST_ZTOC_BYTES };
+    let mut look = Look { store, limit, ztocs, there, most_ztocs, bytes_left: MOST_ZTOC_BYTES };
     let listed = look.converted(name, &root, &plan, options, &mut inspection).await?;
     for (index, v2) in plan.indexes().iter().zip(listed) {
         let mut manifest = InspectedManifest {
@@ -291,8 +291,8 @@ struct Look<'a, S> {
     limit: usize,
     /// What was read of ztocs.
     ztocs: HashMap<Digest, (ZtocRead, Option<u64>)>,
-    /// Layers that are not there.
-    missing: HashSet<Digest>,
+    /// Whether layers are there, as far as it is known.
+    there: HashMap<Digest, bool>,
     most_ztocs: usize,
     bytes_left: u64,
 }
@@ -300,13 +300,9 @@ struct Look<'a, S> {
 impl<S: ImageStore> Look<'_, S> {
     fn inspected(&self, layer: &Descriptor, why_not: Option<LayerDecision>) -> InspectedLayer {
         let Descriptor { digest, size, .. } = *layer;
-        InspectedLayer {
-            digest,
-            size,
-            ztoc: None,
-            why_not,
-            missing: self.missing.contains(&digest),
-        }
+        let elsewhere = media_type::is_nondistributable(&layer.media_type);
+        let there = if elsewhere { Some(true) } else { self.there.get(&digest).copied() };
+        InspectedLayer { digest, size, ztoc: None, why_not, missing: there.map(|there| !there) }
     }
 
     /// The SOCI index that the converted image lists for each of the plan's manifests.

@@ -220,7 +220,8 @@ impl Store {
 
     /// Whether a repository has a blob. One whose file somebody has deleted is not there.
     pub(crate) fn has_blob(&self, name: &Name, digest: &Digest) -> bool {
-        self.catalogue().has_blob(name, digest) && self.path_of(digest).exists()
+        let known = self.catalogue().has_blob(name, digest);
+        known && self.path_of(digest).exists()
     }
 
     /// The same of a manifest.

@@ -73,6 +73,8 @@ struct Row {
     enqueued: u64,
     /// Bytes of the images that they are for.
     bytes: u64,
+    /// Whether no more of them will be enqueued. The last ones before a signal may be on the queue and not counted.
+    done: bool,
 }
 
 /// Goes through the repositories in the order of their names. A repository that fails is told and
@@ -109,15 +111,27 @@ async fn fill<L: Listing, S: Sink>(
         unmatched.see(name, &images);
         let Survey { images, mut skipped, jobs, bytes } =
             survey(repository, images, rules, enqueue::now());
-        let (enqueued, result) = match sink {
-            Some(sink) => enqueue(sink, &jobs, args).await,
-            None => (jobs.len() as u64, Ok(())),
-        };
-        let done = format!("{}/{}", position + 1, repositories.len());
-        progress(format_args!("{done} {name}: {images} images, {enqueued} jobs"));
         let indexed = skipped.remove(INDEXED);
         let repository = name.to_owned();
-        tally.rows.push(Row { repository, images, indexed, skipped, enqueued, bytes });
+        // Before the first job is sent, so that those of a repository in hand count where a signal comes.
+        let row = tally.begin(Row {
+            repository,
+            images,
+            indexed,
+            skipped,
+            enqueued: 0,
+            bytes,
+            done: false,
+        });
+        let result = if let Some(sink) = sink {
+            enqueue(sink, &jobs, args, &mut row.enqueued).await
+        } else {
+            row.enqueued = jobs.len() as u64;
+            Ok(())
+        };
+        row.done = true;
+        let done = format!("{}/{}", position + 1, repositories.len());
+        progress(format_args!("{done} {name}: {images} images, {} jobs", row.enqueued));
         if let Err(error) = result {
             tally.failures.push(error_chain(&error));
             return;
@@ -218,23 +232,32 @@ impl Listing for Catalogue {
     }
 }
 
-/// Enqueues jobs; tells how many are on the queue, also after an error.
+/// Enqueues jobs; `sent` is how many are on the queue so far, also after an error.
 async fn enqueue<S: Sink>(
     sink: &S,
     jobs: &[soci_push::JobMessage],
     args: &BackfillArgs,
-) -> (u64, Result<(), QueueError>) {
+    sent: &mut u64,
+) -> Result<(), QueueError> {
     let mut enqueuer = Enqueuer::new(sink, args.rate);
     for job in jobs {
-        if let Err(error) = enqueuer.add(job).await {
-            return (enqueuer.sent, Err(error));
-        }
+        let added = enqueuer.add(job).await;
+        *sent = enqueuer.sent;
+        added?;
     }
-    let result = enqueuer.flush().await;
-    (enqueuer.sent, result)
+    let flushed = enqueuer.flush().await;
+    *sent = enqueuer.sent;
+    flushed
 }
 
 impl Tally {
+    /// The next repository, of which nothing is enqueued yet.
+    fn begin(&mut self, row: Row) -> &mut Row {
+        let place = self.rows.len();
+        self.rows.push(row);
+        &mut self.rows[place]
+    }
+
     fn finish(mut self, args: &BackfillArgs) -> CommandOutput {
         if self.stopped
             && let Some(name) = &self.resume_after
@@ -258,8 +281,10 @@ impl Tally {
             skipped: Counts::default(),
             enqueued: 0,
             bytes: 0,
+            done: true,
         };
         for row in &self.rows {
+            total.done &= row.done;
             total.images += row.images;
             total.indexed += row.indexed;
             total.skipped.merge(&row.skipped);
@@ -349,7 +374,7 @@ impl Row {
             self.repository.clone(),
             looked.number(self.images),
             looked.number(self.indexed),
-            looked.number(self.enqueued),
+            if self.done { looked } else { Looked::InPart }.number(self.enqueued),
             self.skipped.to_string(),
         ]
     }
@@ -362,11 +387,13 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use clap::Parser as _;
     use soci_oci::{Digest, Repository};
-    use soci_queue::{ErrorKind, Operation, Queue as _};
+    use soci_queue::{ErrorKind, Operation, Outgoing, Queue as _};
     use soci_sandbox::MemoryQueue;
+    use tokio::sync::Notify;
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -454,6 +481,47 @@ mod tests {
         let outcome = tally.finish(&args);
         assert!(outcome.failures.is_empty());
         assert!(outcome.text.lines().nth(1).unwrap().ends_with("1 output-tag"), "{}", outcome.text);
+    }
+
+    /// A queue that answers once, and then no more.
+    struct Stuck {
+        queue: MemoryQueue,
+        puts: AtomicUsize,
+        reached: Notify,
+    }
+
+    impl Sink for Stuck {
+        async fn put(&self, messages: &[Outgoing]) -> Result<(), QueueError> {
+            if self.puts.fetch_add(1, Ordering::Relaxed) > 0 {
+                self.reached.notify_one();
+                std::future::pending::<()>().await;
+            }
+            self.queue.put(messages).await
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_of_a_repository_in_hand_count_where_a_signal_comes() {
+        let tags = "a b c d e f g h i j k l m".split(' ').collect();
+        let fake = Fake(BTreeMap::from([("a", Some(tags)), ("b", Some(vec!["1"]))]));
+        let queue = MemoryQueue::named("jobs");
+        let sink = Stuck { queue, puts: AtomicUsize::new(0), reached: Notify::new() };
+        let Command::Backfill(args) = Cli::parse_from(["soci-index-builder", "backfill"]).command
+        else {
+            panic!()
+        };
+        let args = args.resolved();
+        let mut tally = Tally::default();
+        tokio::select! {
+            () = fill(&fake, Some(&sink), &args, &mut tally) => panic!("it was over"),
+            () = sink.reached.notified() => {}
+        }
+        assert_eq!(visible(&sink.queue).await, 10);
+        let json = tally.json(&args);
+        assert_eq!((&json["enqueued"], &json["complete"]), (&json!(10), &json!(false)));
+        assert_eq!((&json["images"], &json["resume_after"]), (&json!(13), &Value::Null));
+        let text = tally.text(&args);
+        assert_eq!(text.matches("at least 10").count(), 2, "{text}");
     }
 
     #[tokio::test]

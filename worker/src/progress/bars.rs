@@ -175,6 +175,7 @@ fn style(template: &str) -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Progress, View};
     use super::*;
 
     #[test]
@@ -217,5 +218,22 @@ mod tests {
         bars.status("there is no tag 1-soci".to_owned());
         let headline = bars.drawn().headline.as_ref().unwrap().message();
         assert_eq!(headline, "r.example/app:1: there is no tag 1-soci");
+    }
+
+    /// As after a signal.
+    #[tokio::test]
+    async fn the_bars_go_with_work_that_is_not_waited_for_to_its_end() {
+        let bars = Bars::on(Doing::Index, ProgressDrawTarget::hidden());
+        let progress = Progress(View::Bars(bars));
+        let View::Bars(bars) = &progress.0 else { panic!() };
+        let mut work = Box::pin(progress.beside("r.example/app:1", std::future::pending::<()>()));
+        tokio::select! {
+            biased;
+            () = &mut work => panic!("it never ends"),
+            () = std::future::ready(()) => {}
+        }
+        assert!(bars.drawn().headline.is_some());
+        drop(work);
+        assert!(bars.drawn().headline.is_none());
     }
 }

@@ -279,7 +279,7 @@ fn text(image: &str, found: &Found) -> String {
         manifest_text(&mut text, manifest, image_digest, built.len() > 1, &pushed);
     }
     for manifest in &inspection.manifests {
-        for layer in manifest.layers.iter().filter(|layer| layer.missing) {
+        for layer in manifest.layers.iter().filter(|layer| layer.missing == Some(true)) {
             let of = platform(manifest.platform.as_ref());
             let _ = writeln!(text, "  {of:<16} layer {} is not there", layer.digest);
         }
