@@ -42,8 +42,12 @@ pub(crate) fn failed_json(reason: &str, detail: &str) -> Value {
     json!({ "outcome": "failed", "reason": reason, "detail": detail, "image": null })
 }
 
-/// The one object that `verify --json` prints.
-pub(crate) fn verify_json(image: &str, result: Result<&Verification, &Failure>) -> Value {
+/// The one object that `verify --json` prints, of a failure as well after so much time.
+pub(crate) fn verify_json(
+    image: &str,
+    result: Result<&Verification, &Failure>,
+    elapsed: Duration,
+) -> Value {
     let verification = result.ok();
     let failure = result.err();
     json!({
@@ -69,7 +73,7 @@ pub(crate) fn verify_json(image: &str, result: Result<&Verification, &Failure>) 
         "prefetch": verification.map_or(&[][..], |v| &v.prefetch).iter().map(prefetch_json).collect::<Vec<_>>(),
         "warnings": verification.map_or(&[][..], |v| &v.misread)
             .iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "seconds": verification.map_or(0.0, |v| seconds(v.elapsed)),
+        "seconds": seconds(elapsed),
     })
 }
 
@@ -129,12 +133,14 @@ fn fetched_text(verification: &Verification) -> String {
     )
 }
 
-/// The one object that `copy --json` prints. `place` is the destination without a tag.
+/// The one object that `copy --json` prints. `place` is the destination without a tag; what was read and how long it took
+/// counts where it failed, too.
 pub(crate) fn copy_json(
     image: &str,
     destination: &str,
     place: &str,
     result: Result<&CopyReport, &Failure>,
+    (bytes_read, elapsed): (u64, Duration),
 ) -> Value {
     let copied = result.ok();
     let failure = result.err();
@@ -153,8 +159,8 @@ pub(crate) fn copy_json(
         "digest": copied.map(|copied| copied.digest.to_string()),
         "media_type": copied.map(|copied| copied.media_type.as_str()),
         "tag": copied.and_then(|copied| copied.tag.as_ref()).map(ToString::to_string),
-        "bytes_read": copied.map_or(0, |copied| copied.bytes_read),
-        "seconds": copied.map_or(0.0, |copied| seconds(copied.elapsed)),
+        "bytes_read": bytes_read,
+        "seconds": seconds(elapsed),
     })
 }
 

@@ -219,9 +219,9 @@ async fn what_is_broken_is_told_with_its_own_words() {
     assert_eq!(told["outcome"], "indexed", "a ztoc had to be written: {told}");
 }
 
-/// What was read in vain was read, too.
+/// And how long it took.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_read_of_an_image_that_gets_no_index_is_told() {
+async fn what_was_read_in_vain_is_told() {
     let registry = FakeRegistry::start().await;
     let (media_type, layer) = gzip_layer(1, 300_000);
     let mut broken = layer.to_vec();
@@ -238,4 +238,15 @@ async fn what_was_read_of_an_image_that_gets_no_index_is_told() {
     assert_eq!((code, &told["outcome"], &told["bytes_read"]), (1, &"failed".into(), &size.into()));
     let (_, told) = run_json(&["index", &sound, "--min-layer-size", "100MiB"]).await;
     assert_eq!((&told["outcome"], &told["bytes_read"]), (&"skipped".into(), &0.into()));
+
+    let elsewhere = FakeRegistry::start().await;
+    let refused = Quirk::on(RequestKind::UploadPut, Effect::status(403));
+    elsewhere.quirk(refused.after(1).always());
+    let copy = format!("{}:1", elsewhere.repository("team/app"));
+    for command in [&["copy", &sound, &copy][..], &["verify", &sound]] {
+        let (code, told) = run_json(command).await;
+        assert_eq!((code, &told["outcome"]), (1, &"failed".into()), "{told}");
+        assert!(told["seconds"].as_f64().unwrap() > 0.0, "{told}");
+        assert!(command[0] == "verify" || told["bytes_read"].as_u64().unwrap() > 0, "{told}");
+    }
 }

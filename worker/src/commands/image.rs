@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use soci_config::budget_of_this_process;
 use soci_indexer::{
@@ -48,12 +49,14 @@ pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
     let image = &args.image.image;
     let shown = if args.quiet { Shown::Nothing } else { Shown::Progress };
     let progress = Arc::new(Progress::new(shown, Doing::Verify));
+    let begun = Instant::now();
     let verified = verify_at(args, credentials, location, &progress, &budget);
     let result = block_on(unless_stopped(progress.beside(image, verified)));
+    let elapsed = begun.elapsed();
     finish(
         &args.image,
         &result,
-        |result| report::verify_json(image, result),
+        |result| report::verify_json(image, result, elapsed),
         |verification| report::verify_text(image, verification),
     )
 }

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use soci_indexer::{CopyOptions, CopyReport, OutputPlace, copy_image};
+use soci_indexer::{CopyOptions, CopyReport, ImageEvent, OutputPlace, copy_image};
 use soci_registry::CredentialProvider;
 
 use super::location::{Location, OutputLocation};
@@ -25,12 +27,14 @@ pub(crate) fn copy(args: &CopyArgs) -> ExitCode {
         OutputLocation::Registry { repository, .. } => repository.to_string(),
         OutputLocation::Layout { kind, path, .. } => format!("{}{}", kind.prefix(), path.display()),
     };
-    let copied = copy_to(args, credentials, location, destination, &progress);
+    let (begun, bytes_read) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let copied = copy_to(args, credentials, location, destination, &progress, &bytes_read);
     let result = block_on(unless_stopped(progress.beside(&args.image.image, copied)));
+    let spent = (bytes_read.load(Ordering::Relaxed), begun.elapsed());
     finish(
         &args.image,
         &result,
-        |result| report::copy_json(&args.image.image, &args.destination, &place, result),
+        |result| report::copy_json(&args.image.image, &args.destination, &place, result, spent),
         |copied| report::copy_text(&place, copied),
     )
 }
@@ -41,6 +45,7 @@ async fn copy_to(
     location: Location,
     destination: OutputLocation,
     progress: &Arc<Progress>,
+    bytes_read: &Arc<AtomicU64>,
 ) -> Result<CopyReport, Failure> {
     let remote = matches!(location, Location::Registry(_))
         || matches!(destination, OutputLocation::Registry { .. });
@@ -49,11 +54,16 @@ async fn copy_to(
     } else {
         None
     };
-    let on_event = Arc::clone(progress);
+    let (progress, bytes_read) = (Arc::clone(progress), Arc::clone(bytes_read));
     let options = CopyOptions {
         platform: args.platform.clone(),
         budget: budget(&args.image.budget),
-        on_event: Arc::new(move |event| on_event.show(event)),
+        on_event: Arc::new(move |event| {
+            if let ImageEvent::CopyRead { bytes, .. } = event {
+                bytes_read.fetch_add(*bytes, Ordering::Relaxed);
+            }
+            progress.show(event);
+        }),
     };
     let OpenImage { store, name, repository } = OpenImage::open(location, client.as_ref()).await?;
     let output = OpenOutput::open(destination, client.as_ref()).await?;
