@@ -1,11 +1,12 @@
 //! OCI layouts on disk.
 
 use soci_indexer::{
-    Budget, ImageName, ImageStore as _, Layout, LayoutError, Options, OutputTag, index_image,
-    verify_image,
+    BlobStream as _, Budget, ImageName, ImageStore, Layout, LayoutError, Options, OutputTag,
+    StoreError, index_image, verify_image,
 };
 use soci_manifest::Version;
-use soci_oci::TagOrDigest;
+use soci_oci::{Digest, TagOrDigest};
+use soci_registry::Transfer;
 use soci_registry_server::testing::FakeRegistry;
 use soci_tests::{TestImage, gzip_layer};
 
@@ -38,6 +39,44 @@ async fn a_layout_and_a_registry_get_the_same_index() {
             verify_image(&layout, &target, &Budget::of_this_machine()).await.unwrap();
         assert_eq!(verification.layers.len(), 2);
     }
+}
+
+#[tokio::test]
+async fn who_hashes_a_blob_of_a_layout_verifies_it() {
+    let folder = tempfile::tempdir().unwrap();
+    image().write_layout(folder.path(), "1").unwrap();
+    let layout = Layout::open(folder.path()).await.unwrap();
+    let (_, layer) = gzip_layer(1, 1 << 20);
+    let (digest, size) = (Digest::sha256_of(&layer), layer.len() as u64);
+    let other = Digest::sha256_of(b"other");
+    let read = async |blob: &mut <Layout as ImageStore>::Blob| {
+        while let Some(bytes) = blob.next().await? {
+            assert!(!bytes.is_empty());
+        }
+        Ok::<_, StoreError>(())
+    };
+    let open = |size| layout.blob(&digest, size, Transfer::default().into());
+    for actual in [digest, other] {
+        let mut blob = open(size);
+        assert!(blob.leave_hashing());
+        blob.next().await.unwrap();
+        assert!(blob.hashed(&digest).is_err(), "too early");
+        read(&mut blob).await.unwrap();
+        assert_eq!(blob.hashed(&actual).is_ok(), actual == digest);
+        assert_eq!(blob.next().await.is_ok(), actual == digest, "it stays so");
+        assert!(blob.hashed(&digest).is_err(), "it was said already");
+    }
+    for wrong in [size - 1, size + 1] {
+        let mut blob = open(wrong);
+        assert!(blob.leave_hashing() && read(&mut blob).await.is_err());
+        assert!(blob.hashed(&digest).is_err(), "the size is compared in any case");
+    }
+    // It is too late once bytes were read.
+    let mut blob = open(size);
+    blob.next().await.unwrap();
+    assert!(!blob.leave_hashing());
+    read(&mut blob).await.unwrap();
+    assert!(blob.hashed(&digest).is_err());
 }
 
 #[tokio::test]

@@ -27,8 +27,23 @@ struct Content {
     tags: HashMap<Tag, Digest>,
     /// What asking for a blob ends in, and whether it may pass.
     failing: Option<bool>,
+    hashes: Hashes,
     /// Has a permit for each layer that was begun. The first blob that is stored takes two.
     begun: Option<Arc<Semaphore>>,
+}
+
+/// Who hashes blobs, and what they say to the digest that others have found.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Hashes {
+    /// The store, it says, and never does.
+    #[default]
+    Here,
+    /// Others; blobs say nothing of their own to it.
+    Silently,
+    /// Others, who are always right.
+    Credulously,
+    /// Others, who are right if they are.
+    Rightly,
 }
 
 impl Own {
@@ -98,7 +113,8 @@ impl ImageStore for Own {
         if let Some(begun) = &self.0.lock().unwrap().begun {
             begun.add_permits(1);
         }
-        Pieces(Some(self.blob_or_failure(digest)))
+        let hashes = self.0.lock().unwrap().hashes;
+        Pieces { left: Some(self.blob_or_failure(digest)), hashes, digest: *digest }
     }
 
     async fn blob_bytes(&self, digest: &Digest, _: usize) -> Result<Bytes, StoreError> {
@@ -149,14 +165,79 @@ impl ImageStore for Own {
 }
 
 /// A blob in one piece after the other.
-struct Pieces(Option<Result<Bytes, StoreError>>);
+struct Pieces {
+    left: Option<Result<Bytes, StoreError>>,
+    hashes: Hashes,
+    digest: Digest,
+}
 
 impl BlobStream for Pieces {
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let Some(mut left) = self.0.take().transpose()? else { return Ok(None) };
+        let Some(mut left) = self.left.take().transpose()? else { return Ok(None) };
         let piece = left.split_to(left.len().min(10_000));
-        self.0 = Some(Ok(left));
+        self.left = Some(Ok(left));
         Ok((!piece.is_empty()).then_some(piece))
+    }
+
+    fn leave_hashing(&mut self) -> bool {
+        self.hashes != Hashes::Here
+    }
+
+    fn hashed(&mut self, actual: &Digest) -> Result<(), StoreError> {
+        match self.hashes {
+            Hashes::Credulously => Ok(()),
+            Hashes::Rightly if self.digest == *actual => Ok(()),
+            Hashes::Rightly => Err(StoreError::own("these are other bytes")),
+            // What a stream has that says nothing of it.
+            Hashes::Silently | Hashes::Here => BlobStream::hashed(&mut Nothing, actual),
+        }
+    }
+}
+
+/// A stream with no more than it has to have.
+struct Nothing;
+
+impl BlobStream for Nothing {
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        Ok(None)
+    }
+}
+
+/// Puts other bytes of the same length in the place of the layers.
+fn damage(store: &Own, how: impl Fn(&mut [u8])) {
+    for blob in store.0.lock().unwrap().blobs.values_mut().filter(|blob| blob.len() > 100_000) {
+        let mut bytes = blob.to_vec();
+        how(&mut bytes);
+        *blob = bytes.into();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_of_bytes_that_are_not_those_of_the_digest_whoever_hashes_them() {
+    // The system in the gzip header is another one, which changes nothing of the ztoc; the stream is broken; there is none.
+    let ways: [fn(&mut [u8]); 3] =
+        [|bytes| bytes[9] ^= 1, |bytes| bytes[50_000] ^= 0x55, |bytes| bytes.fill(0)];
+    for hashes in [Hashes::Here, Hashes::Silently, Hashes::Credulously, Hashes::Rightly] {
+        for (number, way) in ways.into_iter().enumerate() {
+            let store = Own::with_image();
+            store.0.lock().unwrap().hashes = hashes;
+            damage(&store, way);
+            let before = store.0.lock().unwrap().blobs.len();
+            let error = index_image(&store, &name("1"), &options(Version::V2)).await.unwrap_err();
+            let error = format!("{error:?}");
+            let expected = match hashes {
+                Hashes::Here | Hashes::Credulously => "WrongBytes",
+                Hashes::Silently => "the stream does not say whether",
+                Hashes::Rightly => "these are other bytes",
+            };
+            assert!(error.contains(expected), "{hashes:?} {number}: {error}");
+            assert_eq!(store.0.lock().unwrap().blobs.len(), before, "{number}");
+        }
+        // Right bytes are indexed if somebody says that they are.
+        let store = Own::with_image();
+        store.0.lock().unwrap().hashes = hashes;
+        let result = index_image(&store, &name("1"), &options(Version::V2)).await;
+        assert_eq!(result.is_ok(), hashes != Hashes::Silently, "{result:?}");
     }
 }
 

@@ -1,26 +1,37 @@
 //! Decodes a layer ahead on several threads, so that one large layer keeps all cores busy.
 //!
 //! Where cores are free (`cores.rs`) the layer is cut into chunks. While one is read, those behind it are decoded ahead, each by
-//! one thread ([`soci_ztoc::Ahead`]), and handed on in their order. No more is read while the next one is ready.
-//! Where no cores are free, the layer is handed on in the pieces in which it comes. Both may alternate within a layer, and
-//! the result never depends on it.
+//! one thread ([`soci_ztoc::Ahead`]), and handed on in their order. Where no cores are free, the layer is handed on in the pieces
+//! in which it comes. Both may alternate within a layer, and the result never depends on it.
 //!
-//! Where it does not pay, because blocks cannot be found or are not what they seemed, it stops for a while: the layer
+//! Nobody waits for a chunk that is being decoded. Whoever reads the layer inflates as well: when it comes to such a chunk it takes
+//! what there is of it by then and inflates the rest, while the thread goes on with another chunk. So each core does as much as it can, however busy
+//! it is besides, and one core that helps out is of use, too.
+//!
+//! It is tried only while the layer has blocks that can be found. Chunks are small at first, so that nothing is lost where they
+//! are of no use, and grow with each one that was. Where several in a row were not, it stops for a while, and for longer each time: the layer
 //! is read at the same speed then, and other cores stay free.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use soci_ztoc::Ahead;
 
 use crate::cores::{Held, LayerCores, Room};
 
-/// Bytes of a chunk. Smaller ones cost more, as each begins with output that is marked; larger ones take more memory.
+/// Bytes of a chunk at most. Smaller ones cost more, as each begins with output that is marked; larger ones take more memory.
 pub(crate) const CHUNK: usize = if cfg!(test) { 64 << 10 } else { 2 << 20 };
+
+/// Bytes of the first chunks, in which a block begins as a rule.
+const FIRST_CHUNK: usize = CHUNK / if cfg!(test) { 2 } else { 8 };
+
+/// Bytes of the layer without a block that could be found, after which none is expected.
+const NO_BLOCKS: u64 = CHUNK as u64;
 
 /// Output and marks of a chunk at most: of text that compresses to an eighth.
 const MOST_OUTPUT: usize = 12 * CHUNK;
@@ -31,10 +42,16 @@ const MOST_DECODERS: usize = 16;
 /// Chunks in a row that were decoded for nothing before it stops.
 const MOST_MISSES: usize = 4;
 
-/// Chunks that are not decoded ahead then.
-const PAUSE: usize = 32;
+/// Bytes that are not decoded ahead then: the first time, and at most.
+const SHORTEST_PAUSE: u64 = 4 * CHUNK as u64;
+const LONGEST_PAUSE: u64 = 64 * CHUNK as u64;
 
-/// Chunks below which nothing is gained: two that are decoded, one that is read meanwhile and one of which the end has not come.
+/// How long an answer is waited for when a chunk is to be read that is being decoded. Whoever decodes it looks up more often, but may
+/// have no core.
+const ANSWER: Duration = if cfg!(test) { Duration::MAX } else { Duration::from_micros(500) };
+
+/// Chunks below which nothing is gained: one that is read, one that is decoded meanwhile, the next for whoever does so, and one of
+/// which the end has not come.
 const FEWEST_CHUNKS: usize = 4;
 
 /// Most chunks that are under way, those that are being decoded among them.
@@ -82,8 +99,9 @@ pub(crate) struct Job {
     offset: u64,
     chunk: Part,
     behind: Part,
-    decoded: Decoded,
+    room: Room,
     done: SyncSender<Decoded>,
+    stop: Arc<AtomicBool>,
 }
 
 /// A chunk that has come.
@@ -98,22 +116,21 @@ enum Work {
     /// Nothing: it is a piece as it came.
     None,
     /// It is decoded when it is known what is behind it.
-    Later(Decoded),
-    /// It is being decoded.
-    Begun(Receiver<Decoded>),
-    /// It was decoded.
-    Done(Decoded),
+    Later(Room),
+    /// It is being decoded, or was.
+    Begun(Begun),
 }
 
-impl Work {
-    /// Whether there is nothing to wait for.
-    fn is_done(&mut self) -> bool {
-        if let Self::Begun(decoded) = self
-            && let Ok(decoded) = decoded.try_recv()
-        {
-            *self = Self::Done(decoded);
-        }
-        matches!(self, Self::None | Self::Done(_))
+/// Where what was decoded will come from.
+struct Begun {
+    decoded: Receiver<Decoded>,
+    /// Set when what there is by then is enough.
+    stop: Arc<AtomicBool>,
+}
+
+impl Begun {
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -125,22 +142,34 @@ pub(crate) struct Chunks<'scope, 'env> {
     threads: usize,
     cores: LayerCores,
     waiting: VecDeque<Waiting>,
-    /// Room that the layer keeps for its next chunks, and what was decoded in it.
-    spare: Vec<Decoded>,
+    /// Room that the layer keeps for its next chunks.
+    spare: Vec<Room>,
     /// What is left of the piece that came last.
     piece: Bytes,
     offset: u64,
     /// Whether all pieces have come.
     last_came: bool,
+    /// Bytes of the next chunk, and of the first one behind a pause.
+    size: usize,
+    first_size: usize,
+    /// Blocks so far that could be found, and bytes of the layer since the last one.
+    blocks: u64,
+    since: u64,
+    /// Bytes of the layer that were read.
+    read: u64,
+    /// How long an answer is waited for.
+    pub(crate) answer: Duration,
+    /// Chunks in a row of which nothing could be taken.
     misses: usize,
+    /// How long it stops after the next ones.
+    pause: u64,
     /// Nothing is decoded ahead in front of this place.
     pause_until: u64,
 }
 
 impl Drop for Chunks<'_, '_> {
     fn drop(&mut self) {
-        // What nobody will read is not decoded.
-        self.queue.stopped.store(true, Ordering::Relaxed);
+        self.only_pass_on();
     }
 }
 
@@ -162,9 +191,15 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
             piece: Bytes::new(),
             offset: 0,
             last_came: false,
+            size: FIRST_CHUNK,
+            first_size: FIRST_CHUNK,
+            blocks: 0,
+            since: 0,
+            read: 0,
+            answer: ANSWER,
             misses: 0,
-            // A layer begins with what cannot be decoded ahead.
-            pause_until: 1,
+            pause: SHORTEST_PAUSE,
+            pause_until: 0,
         }
     }
 
@@ -173,33 +208,48 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
         &mut self,
         next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
     ) -> Result<Option<Chunk>, E> {
-        // More is read only as long as the first one is not ready.
-        while !self.waiting.front_mut().is_some_and(|front| front.work.is_done()) {
-            let Some((held, decoded)) = self.room() else {
-                if self.waiting.is_empty() {
-                    let part = Part::piece(self.next_piece(next)?);
-                    self.push(part, Work::None);
-                } else if self.waiting.len() == 1 {
-                    // No other one comes that would be behind it.
-                    self.decode_last(&Part::default());
-                }
-                break;
-            };
+        while let Some((held, room)) = self.room() {
             let part = Part { bytes: self.chunk(next)?, _held: Some(held) };
             self.decode_last(&part);
             if part.bytes.is_empty() {
+                self.spare.push(room);
                 break;
             }
-            self.push(part, Work::Later(decoded));
+            self.push(part, Work::Later(room));
+        }
+        if self.waiting.is_empty() {
+            let part = Part::piece(self.next_piece(next)?);
+            self.push(part, Work::None);
         }
         let Some(Waiting { part, work, .. }) = self.waiting.pop_front() else { return Ok(None) };
         let decoded = match work {
-            // If a thread ended in a panic, the scope tells.
-            Work::Begun(decoded) => decoded.recv().unwrap_or_else(|_| Decoded::nothing()),
-            Work::Later(decoded) | Work::Done(decoded) => decoded,
+            Work::Begun(begun) => {
+                begun.stop();
+                begun.decoded.recv_timeout(self.answer).unwrap_or_else(|_| {
+                    // It comes too late, and its room goes back then. If the thread ended in a panic, the scope tells.
+                    self.missed();
+                    Decoded::nothing()
+                })
+            }
+            Work::Later(room) => Decoded { room: Some(room), ..Decoded::nothing() },
             Work::None => Decoded::nothing(),
         };
         Ok(Some(Chunk { part, decoded }))
+    }
+
+    /// Nothing is decoded ahead any more: what is left of the layer is only handed on.
+    pub(crate) fn only_pass_on(&mut self) {
+        self.queue.stopped.store(true, Ordering::Relaxed);
+        self.pause_until = u64::MAX;
+        self.queue.forget(usize::MAX);
+        self.spare.clear();
+    }
+
+    /// Not much is left before the next chunk is read: what there is of it by then is enough.
+    pub(crate) fn next_is_soon(&self) {
+        if let Some(Waiting { work: Work::Begun(begun), .. }) = self.waiting.front() {
+            begun.stop();
+        }
     }
 
     fn push(&mut self, part: Part, work: Work) {
@@ -210,43 +260,69 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
         }
     }
 
-    /// A chunk was read. What was decoded ahead of it was of use or not, and its room is used again.
-    pub(crate) fn was_read(&mut self, decoded: Decoded, was_of_use: bool) {
-        if decoded.room.is_none() {
+    /// A chunk was read, and with it so many bytes and blocks of the layer in all. What was decoded ahead of it was of use or not,
+    /// and its room is used again.
+    pub(crate) fn was_read(&mut self, decoded: Decoded, bytes: u64, blocks: u64) {
+        self.since = if blocks > self.blocks { 0 } else { self.since + bytes - self.read };
+        (self.read, self.blocks) = (bytes, blocks);
+        let Some(room) = decoded.room else { return };
+        if decoded.ahead.was_taken() {
+            self.misses = 0;
+            self.size = CHUNK.min(2 * self.size);
+            self.pause = SHORTEST_PAUSE;
+        } else if decoded.shows {
+            self.missed();
+        }
+        self.spare.push(room);
+        if decoded.shows {
+            self.queue.keep(decoded.ahead);
+        }
+    }
+
+    /// Nothing of a chunk could be taken. If that is so of several in a row, decoding ahead stops for a while.
+    fn missed(&mut self) {
+        // Those that were under way when it stopped say nothing new.
+        if self.offset < self.pause_until {
             return;
         }
-        if decoded.shows {
-            self.misses = if was_of_use { 0 } else { self.misses + 1 };
-        }
+        self.misses += 1;
         if self.misses >= MOST_MISSES {
             self.misses = 0;
-            self.pause_until = self.offset + (PAUSE * CHUNK) as u64;
+            // Blocks may be larger than the chunks were.
+            self.first_size = CHUNK.min(2 * self.first_size);
+            self.size = self.first_size;
+            self.pause_until = self.offset + self.pause;
+            self.pause = LONGEST_PAUSE.min(2 * self.pause);
         }
-        self.spare.push(decoded);
+    }
+
+    /// Whether chunks may be decoded ahead here.
+    fn pays(&self) -> bool {
+        self.blocks > 0 && self.since < NO_BLOCKS && self.offset >= self.pause_until
     }
 
     /// Room for another chunk, if there is any.
-    fn room(&mut self) -> Option<(Held, Decoded)> {
-        let room = self.room_to_spare();
+    fn room(&mut self) -> Option<(Held, Room)> {
+        let room = if self.cores.are_short() { None } else { self.room_to_spare() };
         // Room that is not used now is there for other layers, and its memory for everything else.
-        if room.is_none() || self.cores.are_short() {
+        if room.is_none() {
+            self.queue.forget(self.spare.len());
             self.spare.clear();
         }
         room
     }
 
-    fn room_to_spare(&mut self) -> Option<(Held, Decoded)> {
-        if self.last_came || self.offset < self.pause_until || self.waiting.len() >= MOST_CHUNKS {
+    fn room_to_spare(&mut self) -> Option<(Held, Room)> {
+        if self.last_came || !self.pays() || self.waiting.len() >= MOST_CHUNKS {
             return None;
         }
         // All that make it worth it, or none.
         let wanted = FEWEST_CHUNKS.saturating_sub(self.waiting.len()).max(1);
         while self.spare.len() < wanted {
-            let room = self.cores.room(Ahead::memory(MOST_OUTPUT))?;
-            self.spare.push(Decoded { room: Some(room), ..Decoded::nothing() });
+            self.spare.push(self.cores.room(Ahead::memory(MOST_OUTPUT))?);
         }
-        let held = self.cores.memory(CHUNK as u64)?;
-        self.spare.pop().map(|decoded| (held, decoded))
+        let held = self.cores.memory(self.size as u64)?;
+        self.spare.pop().map(|room| (held, room))
     }
 
     /// The next piece as it came; an empty one at the end.
@@ -269,13 +345,13 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
         &mut self,
         next: &mut impl FnMut() -> Result<Option<Bytes>, E>,
     ) -> Result<Bytes, E> {
-        let mut chunk = BytesMut::with_capacity(CHUNK);
-        while chunk.len() < CHUNK {
+        let mut chunk = BytesMut::with_capacity(self.size);
+        while chunk.len() < self.size {
             let mut piece = self.next_piece(next)?;
             if piece.is_empty() {
                 break;
             }
-            chunk.extend_from_slice(&piece.split_to(piece.len().min(CHUNK - chunk.len())));
+            chunk.extend_from_slice(&piece.split_to(piece.len().min(self.size - chunk.len())));
             self.piece = piece;
         }
         Ok(chunk.freeze())
@@ -284,22 +360,22 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
     /// Has the chunk that came last decoded, now that it is known what is behind it.
     fn decode_last(&mut self, behind: &Part) {
         let Some(waiting) = self.waiting.back_mut() else { return };
-        let mut decoded = match std::mem::replace(&mut waiting.work, Work::None) {
-            Work::Later(decoded) => decoded,
+        let room = match std::mem::replace(&mut waiting.work, Work::None) {
+            Work::Later(room) => room,
             other => {
                 waiting.work = other;
                 return;
             }
         };
-        decoded.shows = !behind.bytes.is_empty();
         let (done, receiver) = sync_channel(1);
         let (offset, chunk, behind) = (waiting.offset, waiting.part.clone(), behind.clone());
-        waiting.work = Work::Begun(receiver);
+        let stop = Arc::new(AtomicBool::new(false));
+        waiting.work = Work::Begun(Begun { decoded: receiver, stop: Arc::clone(&stop) });
         // If nobody takes it, nothing is received.
-        let _ = self.jobs.send(Job { offset, chunk, behind, decoded, done });
+        let _ = self.jobs.send(Job { offset, chunk, behind, room, done, stop });
         let begun = |waiting: &&Waiting| matches!(waiting.work, Work::Begun(_));
         let under_way = self.waiting.iter().filter(begun).count();
-        if self.threads < under_way.min(MOST_DECODERS).min(self.cores.count()) {
+        if self.threads < under_way.min(MOST_DECODERS).min(self.cores.others()) {
             self.threads += 1;
             let queue = self.queue;
             self.scope.spawn(|| queue.work());
@@ -313,6 +389,9 @@ pub(crate) struct JobQueue {
     jobs: Mutex<Option<Receiver<Job>>>,
     /// Whether nobody wants any more.
     stopped: AtomicBool,
+    /// What was decoded into and is used again: no more than the layer has room for beside what is being decoded, and no more
+    /// than were needed at once.
+    used: Mutex<Vec<Ahead>>,
 }
 
 /// Takes all jobs away if the thread ends in a panic: whoever waits for one is told so.
@@ -330,7 +409,29 @@ impl JobQueue {
     /// One with nothing in it, and what sends jobs to it.
     pub(crate) fn new() -> (Sender<Job>, Self) {
         let (jobs, receiver) = channel();
-        (jobs, Self { jobs: Mutex::new(Some(receiver)), stopped: AtomicBool::new(false) })
+        let jobs_left = Mutex::new(Some(receiver));
+        (jobs, Self { jobs: jobs_left, stopped: AtomicBool::new(false), used: Mutex::default() })
+    }
+
+    fn used(&self) -> MutexGuard<'_, Vec<Ahead>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something to decode into: what was used last, which is in the cache and has memory.
+    fn ahead(&self) -> Ahead {
+        self.used().pop().unwrap_or_else(|| Ahead::new(MOST_OUTPUT))
+    }
+
+    /// Keeps it to be used again.
+    fn keep(&self, ahead: Ahead) {
+        self.used().push(ahead);
+    }
+
+    /// Gives the memory back of so much of what is kept, as that much room is given back.
+    fn forget(&self, count: usize) {
+        let mut used = self.used();
+        let left = used.len().saturating_sub(count);
+        used.truncate(left);
     }
 
     /// Works until there are no jobs and nobody is left who sends any.
@@ -342,15 +443,18 @@ impl JobQueue {
                 let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
                 jobs.as_ref().and_then(|jobs| jobs.recv().ok())
             };
-            let Some(Job { offset, chunk, behind, mut decoded, done }) = job else { return };
+            let Some(Job { offset, chunk, behind, room, done, stop }) = job else { return };
             if self.stopped.load(Ordering::Relaxed) {
                 continue;
             }
-            decoded.ahead.decode(offset, &chunk.bytes, &behind.bytes);
+            let mut ahead = self.ahead();
+            let stop = || stop.load(Ordering::Relaxed) || self.stopped.load(Ordering::Relaxed);
+            ahead.decode(offset, &chunk.bytes, &behind.bytes, stop);
+            let shows = !behind.bytes.is_empty();
             // Given back before the room is, which may be all that others wait for.
             drop((chunk, behind));
             // Whoever stopped in the middle does not wait for it.
-            let _ = done.send(decoded);
+            let _ = done.send(Decoded { ahead, room: Some(room), shows });
         }
     }
 }
@@ -360,42 +464,160 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use soci_registry::MemoryPool;
+    use soci_ztoc::testing::{gzip, plain_archive};
+    use soci_ztoc::{Compression, Scanner, ZtocSettings};
 
     use super::*;
-    use crate::cores::Cores;
+    use crate::cores::{Cores, WAITING};
+
+    /// Reads a chunk. It has a block that could be found, if that is said.
+    fn read(
+        chunks: &mut Chunks<'_, '_>,
+        next: &mut impl FnMut() -> Option<Bytes>,
+        block: u64,
+    ) -> Option<bool> {
+        let Chunk { decoded, part } = chunks.next(&mut || Ok::<_, ()>(next())).unwrap()?;
+        let tried = decoded.room.is_some();
+        let (bytes, blocks) = (chunks.read + part.bytes.len() as u64, chunks.blocks + block);
+        chunks.was_read(decoded, bytes, blocks);
+        Some(tried)
+    }
 
     #[test]
     fn what_is_of_no_use_is_tried_again_and_again_and_takes_no_more_memory() {
         const CHUNKS: usize = 400;
-        const DECODERS: usize = 3;
+        const CORES: usize = 4;
         // Nothing in it begins a block.
-        let mut left = CHUNKS;
-        let mut pieces = || {
-            left = left.checked_sub(1)?;
-            Some(Bytes::from(vec![0xff; CHUNK]))
-        };
+        let mut pieces = std::iter::repeat_n(Bytes::from(vec![0xff; CHUNK]), CHUNKS);
         let (jobs, queue) = JobQueue::new();
-        let cores = Cores::new(NonZeroUsize::new(DECODERS).unwrap());
-        let tried = std::thread::scope(|scope| {
+        let cores = Cores::new(NonZeroUsize::new(CORES).unwrap());
+        std::thread::scope(|scope| {
             let mut chunks = Chunks::new(scope, (jobs, &queue), cores.layer());
-            let mut tried = Vec::new();
-            let mut next = || Ok::<_, ()>(pieces());
-            while let Some(Chunk { decoded, part }) = chunks.next(&mut next).unwrap() {
-                // Where it pauses, chunks come as they are.
-                assert_eq!(part.bytes.len(), CHUNK);
-                tried.push(decoded.room.is_some());
-                chunks.was_read(decoded, false);
-                assert!(chunks.spare.len() <= DECODERS + 2, "{}", chunks.spare.len());
+            let (mut times, mut pauses) = (0, vec![0]);
+            while let Some(tried) = read(&mut chunks, &mut || pieces.next(), 1) {
+                times += usize::from(tried);
+                if chunks.pause_until > pauses[pauses.len() - 1] {
+                    pauses.push(chunks.pause_until);
+                }
+                assert!(chunks.spare.len() <= CORES + WAITING, "{}", chunks.spare.len());
             }
-            assert!(chunks.threads <= DECODERS);
-            tried
+            assert!(chunks.threads < CORES);
+            let lengths: Vec<u64> =
+                pauses.windows(2).map(|two| (two[1] - two[0]) / CHUNK as u64).collect();
+            assert!(lengths.is_sorted() && lengths.len() > 6, "{lengths:?}: it stopped for good");
+            assert!(lengths[lengths.len() - 1] >= 64, "{lengths:?}");
+            // At most what is under way already beside those after which it pauses.
+            let most = lengths.len() * (MOST_MISSES + CORES + WAITING);
+            assert!(times <= most && times >= lengths.len() * MOST_MISSES, "{times}: {lengths:?}");
         });
-        assert_eq!(tried.len(), CHUNKS);
-        let times = tried.iter().filter(|tried| **tried).count();
-        // At most what is under way already beside those after which it pauses.
-        let most = MOST_MISSES + DECODERS + 2;
-        assert!(times >= CHUNKS / (PAUSE + most) * MOST_MISSES, "{times}: it stopped for good");
-        assert!(times <= (CHUNKS / PAUSE + 1) * most, "{times}: it does not pause");
+    }
+
+    #[test]
+    fn chunks_are_decoded_only_where_the_layer_has_blocks_to_find() {
+        let mut pieces = std::iter::repeat(Bytes::from(vec![0xff; FIRST_CHUNK]));
+        let mut next = || pieces.next();
+        let (jobs, queue) = JobQueue::new();
+        let cores = Cores::new(NonZeroUsize::new(2).unwrap());
+        std::thread::scope(|scope| {
+            let mut chunks = Chunks::new(scope, (jobs, &queue), cores.layer());
+            let mut tried = |block, count| {
+                // Whether what is read is of use does not matter here.
+                let times = (0..count).filter(|_| {
+                    chunks.misses = 0;
+                    read(&mut chunks, &mut next, block).unwrap()
+                });
+                times.count()
+            };
+            assert_eq!(tried(0, 50), 0, "none has come");
+            assert_eq!(tried(1, 1), 0, "the first");
+            assert_eq!(tried(1, 50), 50);
+            // As many as have the bytes of a chunk, and those that were under way.
+            let more = CHUNK / FIRST_CHUNK + FEWEST_CHUNKS - 1;
+            assert_eq!(tried(0, more), more, "as one is expected still");
+            assert_eq!(tried(0, 50), 0);
+            assert_eq!((tried(1, 1), tried(1, 10)), (0, 10), "there is one again");
+        });
+    }
+
+    #[test]
+    fn chunks_grow_while_they_are_of_use() {
+        let layer = Bytes::from(gzip(&plain_archive(9, 4 << 20)));
+        let mut left = layer.clone();
+        let mut scanner = Scanner::new(ZtocSettings::new(Compression::Gzip, "test")).unwrap();
+        let (jobs, queue) = JobQueue::new();
+        let cores = Cores::new(NonZeroUsize::new(2).unwrap());
+        std::thread::scope(|scope| {
+            let mut chunks = Chunks::new(scope, (jobs, &queue), cores.layer());
+            let mut next =
+                || Ok::<_, ()>((!left.is_empty()).then(|| left.split_to(left.len().min(1000))));
+            let (mut sizes, mut done, mut end, mut kept) = (Vec::new(), 0, 0, 0);
+            while let Some(Chunk { part, mut decoded }) = chunks.next(&mut next).unwrap() {
+                if decoded.room.is_some() {
+                    sizes.push(part.bytes.len());
+                }
+                end += part.bytes.len();
+                if done < end {
+                    let (taken, _) =
+                        scanner.push_chunk(&layer[done..end], &mut decoded.ahead).unwrap();
+                    done = usize::try_from(taken).unwrap();
+                }
+                chunks.was_read(decoded, done as u64, scanner.blocks());
+                kept = kept.max(queue.used().len());
+            }
+            assert_eq!((sizes[0], sizes[sizes.len() / 2]), (FIRST_CHUNK, CHUNK), "{sizes:?}");
+            assert!(kept > 0, "what was decoded into is used again");
+            drop(chunks);
+            assert!(queue.used().is_empty(), "it goes before the room that it is held in");
+        });
+        assert!(left.is_empty());
+    }
+
+    #[test]
+    fn room_goes_to_layers_that_come_later() {
+        for (count, most) in [(2, 0), (8, 9)] {
+            let mut pieces = std::iter::repeat(Bytes::from(vec![0xff; CHUNK]));
+            let mut next = || pieces.next();
+            let (jobs, queue) = JobQueue::new();
+            let cores = Cores::new(NonZeroUsize::new(count).unwrap());
+            std::thread::scope(|scope| {
+                let mut chunks = Chunks::new(scope, (jobs, &queue), cores.layer());
+                let mut read = |count| {
+                    for _ in 0..count {
+                        chunks.misses = 0;
+                        read(&mut chunks, &mut next, 1).unwrap();
+                        let used = queue.used().len();
+                        assert!(used <= chunks.spare.len() + chunks.waiting.len(), "{used}");
+                    }
+                    let waiting = chunks.waiting.iter();
+                    let with_room = waiting.filter(|chunk| !matches!(chunk.work, Work::None));
+                    chunks.spare.len() + with_room.count()
+                };
+                assert!(read(20) > most);
+                let other = cores.layer();
+                read(20);
+                assert_eq!(read(1), most, "{count} cores");
+                drop(other);
+                assert!(read(20) > most, "it comes back");
+            });
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_decoder_that_does_not_answer() {
+        let pool = MemoryPool::new(64 << 20, 32 << 20);
+        let (jobs, queue) = JobQueue::new();
+        let cores = Cores::with_memory(NonZeroUsize::new(4).unwrap(), pool.clone());
+        let mut pieces = std::iter::repeat_n(Bytes::from(vec![0xff; CHUNK]), 100);
+        // None gets a job.
+        let held = queue.jobs.lock().unwrap();
+        std::thread::scope(|scope| {
+            let mut chunks = Chunks::new(scope, (jobs, &queue), cores.layer());
+            chunks.answer = Duration::ZERO;
+            while read(&mut chunks, &mut || pieces.next(), 1).is_some() {}
+            assert!(chunks.pause_until > 0, "it stops to try");
+            drop(held);
+        });
+        assert_eq!(pool.free(), 64 << 20, "what came too late is given back");
     }
 
     #[test]
@@ -404,25 +626,25 @@ mod tests {
         let pool = MemoryPool::new(MEMORY, MEMORY / 2);
         let cores = Cores::with_memory(NonZeroUsize::new(8).unwrap(), pool.clone());
         let mut pieces = std::iter::repeat_n(Bytes::from(vec![0; CHUNK]), 200);
+        let mut next = || pieces.next();
         let (jobs, queue) = JobQueue::new();
         std::thread::scope(|scope| {
             let mut chunks = Chunks::new(scope, (jobs, &queue), cores.layer());
-            let mut next = || Ok::<_, ()>(pieces.next());
-            let mut read = |chunks: &mut Chunks<'_, '_>, count| {
+            let mut read = |count| {
                 for _ in 0..count {
-                    let Chunk { decoded, .. } = chunks.next(&mut next).unwrap().unwrap();
-                    chunks.was_read(decoded, true);
+                    chunks.misses = 0;
+                    read(&mut chunks, &mut next, 1).unwrap();
                 }
             };
-            read(&mut chunks, 20);
+            read(20);
             assert!(pool.free() < MEMORY, "chunks are under way");
             // Others take what is free. What all chunks together have is less than what has to stay free.
             let others = pool.try_hold(pool.free()).unwrap();
             assert!(others.bytes() > MEMORY / 2);
-            read(&mut chunks, 40);
+            read(40);
             assert_eq!(pool.free(), MEMORY - others.bytes(), "all of it was given back");
             drop(others);
-            read(&mut chunks, 20);
+            read(20);
             assert!(pool.free() < MEMORY, "chunks are under way again");
         });
         assert_eq!(pool.free(), MEMORY);
@@ -436,10 +658,11 @@ mod tests {
         let (jobs, queue) = JobQueue::new();
         std::thread::scope(|scope| {
             let mut chunks = Chunks::new(scope, (jobs, &queue), cores.layer());
-            let mut next = || Ok::<_, ()>(Some(Bytes::from(vec![0xff; CHUNK])));
+            let mut next = || Some(Bytes::from(vec![0xff; CHUNK]));
             for _ in 0..3 {
-                chunks.next(&mut next).unwrap();
+                read(&mut chunks, &mut next, 1);
             }
+            assert!(pool.free() < MEMORY, "chunks are under way");
             drop(chunks);
             assert!(queue.stopped.load(Ordering::Relaxed));
         });

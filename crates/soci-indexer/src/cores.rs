@@ -3,9 +3,9 @@
 //! Each layer that is being built has a thread that reads it, which keeps one core busy. What cores are left then may
 //! decode chunks of layers ahead of that (`ahead.rs`). Who wants to decode a chunk asks for room, chunk by chunk:
 //!
-//! - Rooms are as many as cores that no layer keeps busy, and a few more for chunks that wait. So many layers at once get none, and the
-//!   last large one gets all, as soon as the others end.
-//! - With less than two free cores nobody gets any: decoding ahead costs more than it brings then.
+//! - Rooms are as many as cores that no other layer keeps busy, and a few more for chunks that wait. So many layers at once get
+//!   none, and the last large one gets all, as soon as the others end.
+//! - With no core beside its own a layer gets none: decoding ahead takes longer than reading.
 //! - A room is memory, too, and has only what is to spare: half of what layers have stays free for the layers themselves, for
 //!   what their ztocs grow by and for their windows.
 //! - Nobody waits for a room. Without one the layer is read as it comes, with the same result.
@@ -18,11 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use soci_registry::MemoryPool;
 
-/// Fewest cores that have to be free: one that decodes alone only keeps the reader waiting.
-const FEWEST_FREE: usize = 2;
-
 /// Rooms beside those for the free cores: for a chunk of which the end has not come, and one that is being read.
-const WAITING: usize = 2;
+pub(crate) const WAITING: usize = 2;
 
 /// Memory that is held until the last clone of this is dropped.
 pub(crate) type Held = Arc<dyn Send + Sync>;
@@ -79,7 +76,7 @@ struct Shared {
 }
 
 impl Cores {
-    /// So many cores, with as much memory as they need: 45 MiB for each.
+    /// So many cores, with as much memory as they need: 45 MiB for each and for two more, if there are several.
     pub fn new(count: NonZeroUsize) -> Self {
         Self::with_memory(count, Endless)
     }
@@ -105,9 +102,8 @@ impl Shared {
     /// How many rooms there are in all.
     fn most_rooms(&self) -> usize {
         let others = self.layers.load(Ordering::Relaxed).saturating_sub(1);
-        // A reader that has nothing to inflate itself leaves most of its core.
         let cores = self.count.saturating_sub(others);
-        if cores > FEWEST_FREE { cores + WAITING } else { 0 }
+        if cores > 1 { cores + WAITING } else { 0 }
     }
 }
 
@@ -145,9 +141,9 @@ impl LayerCores {
         shared.rooms.load(Ordering::Relaxed) > shared.most_rooms() || shared.memory.is_short()
     }
 
-    /// How many threads are of use.
-    pub(crate) fn count(&self) -> usize {
-        self.0.0.count
+    /// How many threads are of use beside the one that reads.
+    pub(crate) fn others(&self) -> usize {
+        self.0.0.count - 1
     }
 }
 
@@ -184,12 +180,13 @@ mod tests {
     fn the_last_layer_has_all_cores_and_many_have_none_to_spare() {
         for (count, layers, expected) in [
             (1, 1, 0),
-            (2, 1, 0),
+            (2, 1, 4),
+            (2, 2, 0),
             (3, 1, 5),
             (8, 1, 10),
             (8, 4, 7),
-            (8, 6, 5),
-            (8, 7, 0),
+            (8, 7, 4),
+            (8, 8, 0),
             (8, 64, 0),
         ] {
             let cores = cores(count);
@@ -198,7 +195,7 @@ mod tests {
             assert_eq!(taken.len(), expected, "{count} cores, {} layers", layers.len());
             let last = layers.into_iter().next().unwrap();
             drop(taken);
-            assert_eq!(rooms(&last).len(), if count > 2 { count + 2 } else { 0 }, "{count} cores");
+            assert_eq!(rooms(&last).len(), if count > 1 { count + 2 } else { 0 }, "{count} cores");
         }
     }
 

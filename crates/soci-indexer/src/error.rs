@@ -267,6 +267,12 @@ pub enum LayerError {
         /// The `MEMORY_BUDGET` that would be enough, in bytes.
         budget: u64,
     },
+    /// The layer's bytes are not those of its digest, though its store did not say so.
+    #[error("its bytes have the digest {actual}")]
+    WrongBytes {
+        /// The digest of the bytes that came.
+        actual: Digest,
+    },
     /// The program is shutting down.
     #[error("the build was interrupted")]
     Interrupted,

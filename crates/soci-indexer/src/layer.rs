@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use soci_oci::Digest;
+use soci_oci::{Algorithm, Digest};
 use soci_ztoc::{BuildError, Ztoc, ZtocSettings};
 use tokio::sync::mpsc;
 use tokio::task::JoinError;
@@ -11,7 +11,7 @@ use tokio::task::JoinError;
 use crate::budget::{Budget, LayerMemory, PIECES_TO_INFLATE, ZtocMemory};
 use crate::cores::Cores;
 use crate::error::LayerError;
-use crate::pipeline::{PipelineError, ReadOn, build_ztoc_or_stop};
+use crate::pipeline::{Built, PipelineError, ReadOn, build_and_hash};
 use crate::store::{BlobStream, ImageStore};
 
 /// A ztoc, built from a layer whose digest has been verified.
@@ -38,8 +38,8 @@ pub(crate) trait LayerProgress {
 /// What goes from the download to the build.
 enum Piece {
     Bytes(Bytes),
-    /// The layer is complete and verified.
-    Verified,
+    /// The layer is complete.
+    End,
 }
 
 /// The download ended before the layer did.
@@ -95,52 +95,59 @@ async fn try_build<S: ImageStore>(
 ) -> Result<Ztoc, LayerError> {
     let LayerMemory { window, ztoc, beside: _beside } = memory;
     let (sender, mut receiver) = mpsc::channel(PIECES_TO_INFLATE);
-    let mut building = tokio::task::spawn_blocking(move || {
-        build_ztoc_or_stop(settings, Box::new(ztoc), &cores, read_on, || {
+    let building = tokio::task::spawn_blocking(move || {
+        build_and_hash(settings, Box::new(ztoc), &cores, read_on, || {
             match receiver.blocking_recv() {
                 Some(Piece::Bytes(bytes)) => Ok(Some(bytes)),
-                Some(Piece::Verified) => Ok(None),
+                Some(Piece::End) => Ok(None),
                 None => Err(Abandoned),
             }
         })
     });
     let mut blob = store.blob(digest, size, window);
-    // A build that fails closes the channel. The layer is read on all the same: if its bytes turn
-    // out not to be those of its digest, that is the error, and one that may pass. But a member that has ended with
-    // the right checksum and another one behind it are no accident. Nor is what an index that is there says, too.
-    let mut failed = None;
+    let is_sha256 = digest.algorithm() == Algorithm::Sha256;
+    let is_hashed_here = is_sha256 && blob.leave_hashing();
     while let Some(bytes) = blob.next().await? {
         progress.read(bytes.len() as u64);
-        if failed.is_none() && sender.send(Piece::Bytes(bytes)).await.is_err() {
-            let result = (&mut building).await;
-            if has_several_members(&result) || read_on == ReadOn::No && is_of_the_ztoc(&result) {
-                return built(result);
-            }
-            failed = Some(result);
+        // A build that fails reads on, unless what its layer is does not matter any more.
+        if sender.send(Piece::Bytes(bytes)).await.is_err() {
+            return Err(finished(building.await)?
+                .ztoc
+                .map_or_else(failed, |_| LayerError::Interrupted));
         }
     }
-    if let Some(failed) = failed {
-        return built(failed);
+    let _ = sender.send(Piece::End).await;
+    let Built { ztoc, sha256 } = finished(building.await)?;
+    // There is no ztoc of it, and nothing wrong with it but what ends a build early, before its bytes are known to be
+    // those of its digest. Another digest than SHA-256 was compared where the bytes were read.
+    if is_sha256 {
+        let Some(actual) = sha256.map(Digest::from_sha256) else {
+            return Err(ztoc.map_or_else(failed, |_| LayerError::Interrupted));
+        };
+        if is_hashed_here {
+            blob.hashed(&actual)?;
+        }
+        // A store of the caller's own may have said what is not so.
+        if actual != *digest {
+            return Err(LayerError::WrongBytes { actual });
+        }
     }
-    let _ = sender.send(Piece::Verified).await;
-    built(building.await)
+    ztoc.map_err(failed)
 }
 
-type Building = Result<Result<Ztoc, PipelineError<Abandoned>>, JoinError>;
-
-fn has_several_members(building: &Building) -> bool {
-    matches!(building, Ok(Err(PipelineError::Build(BuildError::SeveralMembers { .. }))))
+/// What the build came to, if it was not interrupted.
+fn finished<T>(building: Result<T, JoinError>) -> Result<T, LayerError> {
+    building.map_err(|failed| {
+        if failed.is_panic() {
+            std::panic::resume_unwind(failed.into_panic());
+        }
+        LayerError::Interrupted
+    })
 }
 
-fn is_of_the_ztoc(building: &Building) -> bool {
-    matches!(building, Ok(Err(PipelineError::Build(error))) if error.is_of_the_ztoc())
-}
-
-fn built(building: Building) -> Result<Ztoc, LayerError> {
-    match building {
-        Ok(Ok(ztoc)) => Ok(ztoc),
-        Ok(Err(PipelineError::Build(error))) => Err(error.into()),
-        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-        Ok(Err(PipelineError::Read(Abandoned))) | Err(_) => Err(LayerError::Interrupted),
+fn failed(error: PipelineError<Abandoned>) -> LayerError {
+    match error {
+        PipelineError::Build(error) => error.into(),
+        PipelineError::Read(Abandoned) => LayerError::Interrupted,
     }
 }

@@ -399,6 +399,7 @@ fn of_layer(error: &LayerError) -> Reason {
         LayerError::Build(BuildError::SpanSize { .. }) => Reason::Settings,
         LayerError::Build(BuildError::Failed | BuildError::SpansNotHashed) => Reason::Internal,
         LayerError::Build(_) => Reason::LayerRejected,
+        LayerError::WrongBytes { .. } => Reason::DigestMismatch,
         LayerError::Interrupted => Reason::Interrupted,
     }
 }

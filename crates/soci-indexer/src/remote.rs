@@ -161,4 +161,12 @@ impl BlobStream for BlobReader {
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         Ok(BlobReader::next(self).await?)
     }
+
+    fn leave_hashing(&mut self) -> bool {
+        BlobReader::leave_hashing(self)
+    }
+
+    fn hashed(&mut self, actual: &Digest) -> Result<(), StoreError> {
+        Ok(BlobReader::hashed(self, *actual)?)
+    }
 }

@@ -282,7 +282,22 @@ fn read_back_failed(error: StoreError) -> Result<ReadBack, StoreError> {
 /// A blob that arrives in pieces, each of at most [`MAX_PIECE`](soci_registry::MAX_PIECE) bytes: the memory of a
 /// [`Budget`](crate::Budget) is counted so.
 pub trait BlobStream: Send + 'static {
-    /// The next bytes. None only after the size and digest of all of them have been verified: what comes of a layer
-    /// is written when this says that the layer is complete.
+    /// The next bytes. None only after the size and digest of all of them have been verified: what comes of a blob
+    /// is written when this says that it is complete. Whoever [hashes](Self::leave_hashing) it verifies the digest.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
+
+    /// Leaves it to the caller to hash the bytes, before any were read: a layer's are hashed for little more than its spans take anyway.
+    /// If it says yes, [`next`](Self::next) verifies the size alone, and the caller calls [`hashed`](Self::hashed) at the end. By default it
+    /// says no, and [`next`](Self::next) verifies.
+    fn leave_hashing(&mut self) -> bool {
+        false
+    }
+
+    /// Says whether all bytes, of which the caller has found the digest, are the blob. A stream that leaves hashing to
+    /// others has a method of its own.
+    fn hashed(&mut self, actual: &Digest) -> Result<(), StoreError> {
+        Err(StoreError::own(format!(
+            "the stream does not say whether {actual} is the blob's digest"
+        )))
+    }
 }

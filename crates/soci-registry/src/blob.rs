@@ -9,7 +9,8 @@
 //! What it guarantees:
 //! - The bytes come in order, each once, from the first to the last.
 //! - [`BlobReader::next`] gives `None` only after the digest of all bytes was found to be the
-//!   blob's. Whoever stops before has nothing that was verified.
+//!   blob's. Whoever stops before has nothing that was verified. Only who has taken over the hashing
+//!   ([`BlobReader::leave_hashing`]) verifies with [`BlobReader::hashed`].
 //! - What was received and not handed out stays within the window. Of parts, at most `parallel_parts` are begun and not
 //!   handed out whole, and readers that share memory begin a part only
 //!   with room for it ([`MemoryLease`]). A server that ignores ranges gives one stream for the whole
@@ -60,7 +61,10 @@ pub struct BlobReader {
     lease: MemoryLease,
     /// Bytes handed out.
     position: u64,
+    /// None once it was asked for the digest, or if somebody else hashes.
     hasher: Option<Hasher>,
+    /// Whether somebody else hashes.
+    leaves_hashing: bool,
     phase: ReaderPhase,
     /// How many parts are to be under way.
     breadth: Breadth,
@@ -82,6 +86,8 @@ enum ReaderPhase {
     /// The first ranged request was sent, and it is not known whether the server allows ranges.
     Opening(oneshot::Receiver<ReadMode>),
     Running,
+    /// All bytes were handed out; what they are is for somebody else to say.
+    Read,
     Verified,
     Failed,
 }
@@ -115,6 +121,7 @@ impl BlobReader {
             lease,
             position: 0,
             hasher,
+            leaves_hashing: false,
             phase: ReaderPhase::New,
             parts: VecDeque::new(),
             covered: 0,
@@ -125,7 +132,7 @@ impl BlobReader {
     }
 
     /// The next bytes of the blob; `None` once all of them were handed out and found to have the
-    /// blob's size and digest. Until then the bytes are unverified: undo what was made of them on
+    /// blob's size and digest, but for a reader that [leaves hashing](Self::leave_hashing) to the caller. Until then the bytes are unverified: undo what was made of them on
     /// an error. After an error the reader gives no more bytes.
     ///
     /// What it returns is at most 256 KiB and may be a slice of a buffer of that size, which is
@@ -150,6 +157,26 @@ impl BlobReader {
             }
         }
         next
+    }
+
+    /// Leaves it to the caller to hash what is read, from the blob's first byte on: who has its bytes in hand anyway may do so at less
+    /// cost. [`Self::next`] then gives `None` at the end whatever they are, and nothing is verified before [`Self::hashed`] says so.
+    /// Once bytes were handed out it is too late, and the reader verifies them as ever: then it says no.
+    pub fn leave_hashing(&mut self) -> bool {
+        if matches!(self.phase, ReaderPhase::New) {
+            self.leaves_hashing = true;
+            self.hasher = None;
+        }
+        self.leaves_hashing
+    }
+
+    /// Verifies the blob by the digest of all of its bytes, which the caller has found ([`Self::leave_hashing`]) with the algorithm of the
+    /// blob's own. An error unless it is that, and all bytes were handed out.
+    pub fn hashed(&mut self, actual: Digest) -> Result<(), Error> {
+        match self.phase {
+            ReaderPhase::Read => self.compare(actual),
+            _ => Err(self.interrupted()),
+        }
     }
 
     /// The blob's digest.
@@ -177,7 +204,7 @@ impl BlobReader {
         match &mut self.phase {
             ReaderPhase::New => self.begin(),
             ReaderPhase::Opening(_) | ReaderPhase::Running => {}
-            ReaderPhase::Verified => return Ok(None),
+            ReaderPhase::Verified | ReaderPhase::Read => return Ok(None),
             ReaderPhase::Failed => return Err(self.interrupted()),
         }
         if let ReaderPhase::Opening(opened) = &mut self.phase {
@@ -282,23 +309,30 @@ impl BlobReader {
         self.covered = end;
     }
 
+    /// All bytes were handed out.
     fn verify(&mut self) -> Result<Option<Bytes>, Error> {
-        let expected = self.target.digest;
+        if self.leaves_hashing {
+            self.phase = ReaderPhase::Read;
+            return Ok(None);
+        }
         // The hasher is there until it is taken here, and `Verified` keeps this from running
         // twice.
         let actual = self.hasher.take().map(Hasher::finish);
-        match actual {
-            Some(actual) if actual == expected => {
-                self.phase = ReaderPhase::Verified;
-                if let Some(parts) = self.breadth.found() {
-                    let registry = self.target.repository.registry();
-                    self.target.transport.found_breadths.learn(registry, parts);
-                }
-                Ok(None)
-            }
-            Some(actual) => Err(Error::mismatch(self.target.request_line()?, expected, actual)),
-            None => Err(self.interrupted()),
+        self.compare(actual.ok_or_else(|| self.interrupted())?).map(|()| None)
+    }
+
+    fn compare(&mut self, actual: Digest) -> Result<(), Error> {
+        let expected = self.target.digest;
+        if actual != expected {
+            self.phase = ReaderPhase::Failed;
+            return Err(Error::mismatch(self.target.request_line()?, expected, actual));
         }
+        self.phase = ReaderPhase::Verified;
+        if let Some(parts) = self.breadth.found() {
+            let registry = self.target.repository.registry();
+            self.target.transport.found_breadths.learn(registry, parts);
+        }
+        Ok(())
     }
 
     fn interrupted(&self) -> Error {

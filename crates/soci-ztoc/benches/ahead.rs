@@ -9,25 +9,27 @@
 
 use std::hint::black_box;
 
-use sha2::{Digest as _, Sha256};
 use soci_ztoc::testing::{gzip, plain_archive};
 use soci_ztoc::{Ahead, Compression, Scanner, SpanHasher, ZtocSettings};
 
-/// Chunks that are decoded ahead at most, beside one for each core.
+/// Chunks under way at most, beside one for each core.
 const AHEAD: usize = 2;
 
 /// What a chunk takes, in seconds.
 #[derive(Clone, Copy)]
 struct Times {
+    /// Decoding it ahead.
     decode: f64,
+    /// Reading it with what was decoded.
     scan: f64,
-    hash_spans: f64,
-    hash_layer: f64,
+    /// Reading it without.
+    plain: f64,
+    /// Hashing spans and layer.
+    hash: f64,
 }
 
 impl Times {
-    const LONG: Self =
-        Self { decode: f64::MAX, scan: f64::MAX, hash_spans: f64::MAX, hash_layer: f64::MAX };
+    const LONG: Self = Self { decode: f64::MAX, scan: f64::MAX, plain: f64::MAX, hash: f64::MAX };
 }
 
 /// Processor time of this thread in seconds.
@@ -49,27 +51,21 @@ fn settings() -> ZtocSettings {
     ZtocSettings::new(Compression::Gzip, "bench")
 }
 
-/// Inflating and reading as ever.
-fn sequential(layer: &[u8], runs: usize) -> f64 {
-    let mut least = f64::MAX;
-    for _ in 0..runs {
-        let mut scanner = Scanner::new(settings()).unwrap();
-        timed(&mut least, || {
-            for piece in layer.chunks(256 << 10) {
-                black_box(scanner.push(piece).unwrap());
-            }
-        });
-    }
-    least
-}
-
-fn ahead(layer: &[u8], chunk: usize, runs: usize) -> (Vec<Times>, usize) {
+fn measure(layer: &[u8], chunk: usize, runs: usize) -> (Vec<Times>, usize) {
     let chunks: Vec<&[u8]> = layer.chunks(chunk).collect();
     let mut times = vec![Times::LONG; chunks.len()];
     let mut taken_ahead = 0;
     for _ in 0..runs {
-        let (mut scanner, mut hasher) = (Scanner::new(settings()).unwrap(), SpanHasher::new());
-        let mut of_layer = Sha256::new();
+        let mut scanner = Scanner::new(settings()).unwrap();
+        for (chunk, times) in chunks.iter().zip(&mut times) {
+            timed(&mut times.plain, || {
+                for piece in chunk.chunks(256 << 10) {
+                    black_box(scanner.push(piece).unwrap());
+                }
+            });
+        }
+        let mut scanner = Scanner::new(settings()).unwrap();
+        let mut hasher = SpanHasher::of_layer_too();
         let mut piece = Ahead::new(16 * chunk);
         let (mut done, mut end) = (0, 0);
         taken_ahead = 0;
@@ -77,59 +73,63 @@ fn ahead(layer: &[u8], chunk: usize, runs: usize) -> (Vec<Times>, usize) {
             let offset = end;
             end += chunk.len();
             let behind = chunks.get(number + 1).copied().unwrap_or_default();
-            timed(&mut times.decode, || piece.decode(offset as u64, chunk, behind));
+            timed(&mut times.decode, || piece.decode(offset as u64, chunk, behind, || false));
             let rest = &layer[done.min(end)..end];
             let (taken, cuts) =
                 timed(&mut times.scan, || scanner.push_chunk(rest, &mut piece).unwrap());
             let taken = usize::try_from(taken).unwrap();
-            taken_ahead += usize::from(taken > end);
-            timed(&mut times.hash_spans, || hasher.push(&layer[done..taken], cuts));
-            timed(&mut times.hash_layer, || of_layer.update(chunk));
+            taken_ahead += usize::from(piece.was_taken());
+            timed(&mut times.hash, || hasher.push(&layer[done..taken], cuts));
             done = taken;
         }
-        black_box((scanner.finish(hasher).unwrap(), of_layer.finalize()));
+        black_box((hasher.layer_sha256(), scanner.finish(hasher).unwrap()));
     }
     (times, taken_ahead)
 }
 
-/// When all is done on so many cores. A core that is free takes what is next in order: reading, hashing, decoding.
+/// When all is done on so many cores. One reads the chunks in their order; the others hash what was read, and decode ahead
+/// what comes. Of a chunk that is being decoded when it is to be read, the reader takes the share that was, and
+/// reads the rest itself.
 fn simulate(times: &[Times], cores: usize) -> f64 {
-    let mut free = vec![0.0_f64; cores];
-    let mut decoded: Vec<f64> = Vec::new();
-    // When the next of each is ready, and its number.
-    let (mut scanned, mut spans, mut layer) = (vec![], vec![], vec![]);
-    let after = |list: &[f64]| list.last().copied().unwrap_or_default();
-    loop {
-        let next = |ready: Option<f64>, time: f64| ready.map(|ready| (ready, time));
-        let scan =
-            (scanned.len() < decoded.len()).then(|| decoded[scanned.len()].max(after(&scanned)));
-        let hashed = (spans.len() < scanned.len()).then(|| scanned[spans.len()].max(after(&spans)));
-        let whole = (layer.len() < times.len()).then(|| after(&layer));
-        let decode = (decoded.len() < times.len())
-            .then(|| {
-                decoded
-                    .len()
-                    .checked_sub(cores + AHEAD)
-                    .map_or(Some(0.0), |before| scanned.get(before).copied())
-            })
-            .flatten();
-        let tasks = [
-            next(scan, times.get(scanned.len()).map_or(0.0, |times| times.scan)),
-            next(hashed, times.get(spans.len()).map_or(0.0, |times| times.hash_spans)),
-            next(whole, times.get(layer.len()).map_or(0.0, |times| times.hash_layer)),
-            next(decode, times.get(decoded.len()).map_or(0.0, |times| times.decode)),
-        ];
-        let core = free.iter_mut().min_by(|one, other| one.total_cmp(other)).unwrap();
-        let first = tasks.iter().enumerate().filter_map(|(kind, task)| Some((kind, (*task)?)));
-        let Some((kind, (ready, time))) =
-            first.min_by(|(_, one), (_, other)| one.0.max(*core).total_cmp(&other.0.max(*core)))
-        else {
-            break;
+    let mut now = 0.0_f64;
+    // When each other core has nothing to do any more.
+    let mut others = vec![0.0_f64; cores - 1];
+    // When chunks were begun, and by which core.
+    let mut begun: Vec<Option<(f64, usize)>> = vec![None; times.len()];
+    let mut next = 0;
+    for (number, chunk) in times.iter().enumerate() {
+        next = next.max(number + 1);
+        let (mut read, mut ahead) = (chunk.plain, None);
+        if let Some((from, core)) = begun[number] {
+            let share = ((now - from) / chunk.decode).clamp(0.0, 1.0);
+            read = share * chunk.scan + (1.0 - share) * chunk.plain;
+            ahead = (share < 1.0).then_some((core, from + chunk.decode - now.max(from)));
+        }
+        if let Some((core, left)) = ahead {
+            // It is stopped, and what it would have done later comes earlier.
+            others[core] = (others[core] - left).max(now);
+        }
+        // Who is free until this chunk is read begins another one.
+        let end = now + read;
+        let first = |others: &[f64]| {
+            (0..others.len()).min_by(|one, two| others[*one].total_cmp(&others[*two])).unwrap()
         };
-        *core = core.max(ready) + time;
-        [&mut scanned, &mut spans, &mut layer, &mut decoded][kind].push(*core);
+        while next < times.len() && next <= number + cores + AHEAD {
+            let core = first(&others);
+            let from = others[core].max(now);
+            if from >= end {
+                break;
+            }
+            begun[next] = Some((from, core));
+            others[core] = from + times[next].decode;
+            next += 1;
+        }
+        now = end;
+        // Hashing goes first, as it has a thread of its own.
+        let core = first(&others);
+        others[core] = others[core].max(now) + chunk.hash;
     }
-    free.into_iter().fold(0.0, f64::max)
+    now
 }
 
 fn main() {
@@ -143,17 +143,16 @@ fn main() {
         .map_or_else(|| gzip(&plain_archive(1, 64 << 20)), |layer| std::fs::read(layer).unwrap());
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few MiB")]
     let chunk = (mib * 1024.0 * 1024.0) as usize;
-    let one = sequential(&layer, runs);
-    let (times, taken) = ahead(&layer, chunk, runs);
+    let (times, taken) = measure(&layer, chunk, runs);
     let sum = |of: fn(&Times) -> f64| times.iter().map(of).sum::<f64>();
     let (decode, scan) = (sum(|times| times.decode), sum(|times| times.scan));
-    let (spans, whole) = (sum(|times| times.hash_spans), sum(|times| times.hash_layer));
+    let (one, hash) = (sum(|times| times.plain), sum(|times| times.hash));
     println!(
         "{name}: {:.0} MB in {} chunks of {mib} MiB, {taken} taken ahead",
         layer.len() as f64 / 1e6,
         times.len()
     );
-    println!("  one thread scans {one:.3} s; hashing spans {spans:.3}, the layer {whole:.3}");
+    println!("  one thread scans {one:.3} s; hashing spans and layer {hash:.3}");
     println!(
         "  decoding ahead {decode:.3} s, reading behind it {scan:.3}: {:.2} times one thread",
         (decode + scan) / one

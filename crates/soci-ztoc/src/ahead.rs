@@ -10,8 +10,8 @@
 //! Output is bytes, of which groups of 32 that have a mark are kept in 16 bits, too. After 32 KiB without a mark
 //! no more can come, and the rest is decoded as fast as ever, its checksum with it.
 //!
-//! A piece ends early, at the last boundary of blocks, where it would take more memory than it may, where the stream is not valid, and
-//! where a member ends. Whoever reads on there finds out what comes.
+//! A piece ends early, at the last boundary of blocks, where it would take more memory than it may, where the stream is not valid,
+//! where a member ends, and where it is stopped. Whoever reads on there finds out what comes.
 
 use crate::inflate::{Inflate, MARK, Status, Unit, find};
 
@@ -23,6 +23,9 @@ const RESOLVED_AT_ONCE: usize = 16 << 10;
 
 /// Most boundaries of blocks in a piece. Blocks of a few bytes are not worth it.
 const MOST_PLACES: usize = 1 << 14;
+
+/// Bits that are searched for a block before it is asked whether to stop.
+const LOOKED_AT_ONCE: usize = 8 * (32 << 10);
 
 /// What may seem to be a block and be none before a chunk is given up.
 const MOST_TRIES: usize = 16;
@@ -52,6 +55,7 @@ pub struct Ahead {
     clean_crc: crc32fast::Hasher,
     /// The byte for each unit, once there is a window.
     map: Vec<u8>,
+    was_taken: bool,
 }
 
 impl std::fmt::Debug for Ahead {
@@ -98,6 +102,8 @@ struct Progress<'a> {
     before: u64,
     /// Whether it goes on.
     goes_on: bool,
+    /// Whether somebody wants what there is by now.
+    stop: &'a mut dyn FnMut() -> bool,
 }
 
 impl Progress<'_> {
@@ -115,14 +121,14 @@ impl Progress<'_> {
         self.at += taken;
         self.out += inflate.output().len();
         match status {
-            Status::Full => {}
+            Status::Full => self.goes_on = !(self.stop)(),
             Status::NeedsInput => self.goes_on = !self.input.from(self.at).is_empty(),
             Status::End => self.goes_on = false,
             Status::Boundary => {
                 let bit = self.at * 8 - inflate.unread_bits() as usize;
                 places.push(Place { bit: self.before + bit as u64, out: self.out });
                 let is_end = bit >= self.input.chunk.len() * 8 && self.input.may_be_found(bit);
-                self.goes_on = !is_end && places.len() < MOST_PLACES;
+                self.goes_on = !is_end && places.len() < MOST_PLACES && !(self.stop)();
             }
         }
         inflate.output()
@@ -143,6 +149,7 @@ impl Ahead {
             clean: 0,
             clean_crc: crc32fast::Hasher::new(),
             map: Vec::new(),
+            was_taken: false,
         }
     }
 
@@ -155,17 +162,31 @@ impl Ahead {
 
     /// Decodes from the first block that seems to begin in `chunk`, which has `offset` bytes of the layer before it, to the
     /// first one in `behind`, the bytes that follow. Says whether there is anything.
-    pub fn decode(&mut self, offset: u64, chunk: &[u8], behind: &[u8]) -> bool {
+    ///
+    /// `stop` is asked every hundred microseconds or so, also after it has said yes. From then on what there is up to the last boundary of
+    /// blocks is enough.
+    pub fn decode(
+        &mut self,
+        offset: u64,
+        chunk: &[u8],
+        behind: &[u8],
+        mut stop: impl FnMut() -> bool,
+    ) -> bool {
         let input = Input { chunk, behind };
         let end = chunk.len() * 8;
-        let mut from = 0;
+        let (mut from, mut tries) = (0, 0);
         // What looked like a block may be none, and that shows soon.
-        for _ in 0..MOST_TRIES {
-            let Some(start) = find(chunk, from, end) else { break };
-            if self.decode_from(start, &input, offset * 8) {
+        while from < end && tries < MOST_TRIES && !stop() {
+            let to = end.min(from + LOOKED_AT_ONCE);
+            let Some(start) = find(chunk, from, to) else {
+                from = to;
+                continue;
+            };
+            if self.decode_from(start, &input, offset * 8, &mut stop) {
                 return true;
             }
             from = start + 1;
+            tries += 1;
         }
         self.clear();
         false
@@ -176,6 +197,7 @@ impl Ahead {
         if self.bytes.capacity() + self.marked.capacity() * size_of::<[u16; GROUP]>() > self.most {
             (self.bytes, self.marked) = (Vec::new(), Vec::new());
         }
+        self.was_taken = false;
         self.places.clear();
         self.bytes.clear();
         self.groups.clear();
@@ -183,14 +205,21 @@ impl Ahead {
         self.clean_crc.reset();
     }
 
-    fn decode_from(&mut self, start: usize, input: &Input<'_>, before: u64) -> bool {
+    fn decode_from(
+        &mut self,
+        start: usize,
+        input: &Input<'_>,
+        before: u64,
+        stop: &mut dyn FnMut() -> bool,
+    ) -> bool {
         self.clear();
         self.start = before + start as u64;
         let shift = start % 8;
         let bits = (8 - shift).to_le_bytes()[0] & 7;
         let value = input.byte(start / 8).unwrap_or_default() >> shift;
         let mut inflate = Inflate::enter_unknown(bits, value);
-        let mut progress = Progress { input, at: start.div_ceil(8), out: 0, before, goes_on: true };
+        let at = start.div_ceil(8);
+        let mut progress = Progress { input, at, out: 0, before, goes_on: true, stop };
         // Whole groups are kept.
         let mut rest = Vec::with_capacity(GROUP);
         let in_bytes = loop {
@@ -207,10 +236,17 @@ impl Ahead {
         self.keep(&rest);
         self.clean = self.bytes.len();
         if let Some(mut inflate) = in_bytes {
+            // Summed up while it is in the cache; what counts is the sum up to the last boundary.
+            let mut crc = self.clean_crc.clone();
             while progress.goes_on && !self.is_full() {
+                let places = self.places.len();
                 let output = progress.step(&mut inflate, &mut self.places);
+                crc.update(output);
                 make_room(&mut self.bytes, output.len());
                 self.bytes.extend_from_slice(output);
+                if self.places.len() > places {
+                    self.clean_crc = crc.clone();
+                }
             }
         }
         // What is behind the last boundary is nothing to begin with.
@@ -219,7 +255,6 @@ impl Ahead {
         let bit = usize::try_from(end.bit - before).unwrap_or_default();
         self.shared = input.byte(bit / 8).unwrap_or_default();
         self.clean = self.clean.min(end.out);
-        self.clean_crc.update(&self.bytes[self.clean..]);
         true
     }
 
@@ -261,6 +296,11 @@ impl Ahead {
         self.bytes.extend(output.iter().map(|unit| unit.to_le_bytes()[0]));
     }
 
+    /// Whether what was decoded last was taken in the place of the bytes that it was decoded from.
+    pub fn was_taken(&self) -> bool {
+        self.was_taken
+    }
+
     /// Bits of the layer in front of the piece.
     pub(crate) fn start(&self) -> u64 {
         self.start
@@ -289,6 +329,7 @@ impl Ahead {
 
     /// Puts bytes of `window`, the 32 KiB before the piece, in the place of the marks. Returns the checksum of the output.
     pub(crate) fn resolve(&mut self, window: &[u8]) -> crc32fast::Hasher {
+        self.was_taken = true;
         self.map.resize(1 << 16, 0);
         for (byte, known) in (0..=u8::MAX).zip(&mut self.map[..]) {
             *known = byte;

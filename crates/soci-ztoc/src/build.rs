@@ -267,7 +267,7 @@ impl Scanner {
 
     /// The same for a chunk of which `ahead` was decoded, but that the bytes from which it was need not be inflated again. It
     /// may reach beyond `bytes`: returns how many bytes of the layer have been taken then, with the cuts in them, and what follows
-    /// is the next byte behind those.
+    /// is the next byte behind those. If it was not [taken](Ahead::was_taken), it may be given once more with what follows.
     pub fn push_chunk(
         &mut self,
         bytes: &[u8],
@@ -279,6 +279,14 @@ impl Scanner {
         let taken = self.scan_chunk(bytes, ahead);
         self.went(taken, |taken| *taken)?;
         Ok((self.compressed_size, &self.cuts))
+    }
+
+    /// How many blocks there were so far at which an [`Ahead`] may begin. Where there are none, decoding ahead is of no use.
+    pub fn blocks(&self) -> u64 {
+        match &self.scan {
+            Scan::Gzip(scan) => scan.blocks(),
+            Scan::Uncompressed { .. } => 0,
+        }
     }
 
     /// Counts what was taken.
@@ -301,7 +309,7 @@ impl Scanner {
         self.cuts.clear();
         let (tar, kept, cuts) = (&mut self.tar, &mut self.kept, &mut self.cuts);
         let mut taken = 0;
-        if let Some(end) = ahead.end() {
+        if let Some(end) = ahead.end().filter(|_| !ahead.was_taken()) {
             let mut skipped = scan.push_ahead(ahead, tar, kept, cuts)?;
             if !skipped {
                 taken = scan.push_to(ahead.start(), bytes, tar, kept, cuts)? as u64;

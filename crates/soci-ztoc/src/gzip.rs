@@ -174,6 +174,11 @@ impl GzipScan {
         Ok(true)
     }
 
+    /// Blocks with codes of their own so far.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.stream.blocks()
+    }
+
     /// Why there will be no ztoc whatever comes, if it is known by now.
     pub(crate) fn set_aside(&self) -> Option<&BuildError> {
         self.set_aside.as_ref()

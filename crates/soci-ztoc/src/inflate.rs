@@ -102,6 +102,8 @@ pub(crate) struct Inflate<U: Unit = u8> {
     before: u64,
     /// No distance leads to what is before this place of the buffer.
     floor: usize,
+    /// Blocks with codes of their own that are not the last ones of their streams.
+    to_find: u64,
     /// How many code lengths there are, and of them lengths of literals and lengths.
     counts: (usize, usize),
     /// How many lengths of code lengths' codes there are.
@@ -139,6 +141,7 @@ impl<U: Unit> Inflate<U> {
             begun: WINDOW_SIZE,
             before: 0_u64.wrapping_sub(WINDOW_SIZE as u64),
             floor: WINDOW_SIZE,
+            to_find: 0,
             counts: (0, 0),
             lengths_count: 0,
             lengths_lengths: [0; 19],
@@ -172,6 +175,11 @@ impl<U: Unit> Inflate<U> {
     /// Bytes of output, of all streams.
     pub(crate) fn total_out(&self) -> u64 {
         self.before.wrapping_add(self.cursor.output as u64)
+    }
+
+    /// Blocks of the kind that [`find`] finds, of all streams.
+    pub(crate) fn to_find(&self) -> u64 {
+        self.to_find
     }
 
     /// Bits, at most 63, that were taken from the input and are not decoded yet.
@@ -307,7 +315,10 @@ impl<U: Unit> Inflate<U> {
                 self.fixed_tables();
                 State::Symbols
             }
-            2 => State::Counts,
+            2 => {
+                self.to_find += u64::from(!self.last);
+                State::Counts
+            }
             _ => return Err(Corrupt("invalid block type")),
         };
         Ok(())

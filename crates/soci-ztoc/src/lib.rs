@@ -31,6 +31,7 @@ mod members;
 mod memory;
 mod mod_time;
 mod reader;
+mod sha256;
 mod span;
 mod tar;
 #[cfg(feature = "testing")]

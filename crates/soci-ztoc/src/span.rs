@@ -5,14 +5,13 @@
 //! next, and is hashed for both. What lies in front of the first checkpoint, the first member's
 //! header, belongs to no span.
 
-use sha2::{Digest as _, Sha256};
-
 use crate::checkpoint::Cut;
+use crate::sha256::Sha256;
 
 /// The SHA-256 hash of a span.
 pub(crate) type Hash = [u8; 32];
 
-/// Hashes the spans of a layer that arrives in pieces, cut where it is told.
+/// Hashes the spans of a layer that arrives in pieces, cut where it is told; the layer itself, too, if that is wanted.
 ///
 /// It is apart from the reading of the layer so that both can run at the same time. Invariant:
 /// every cut lies in the piece that it is given with, or at one of its ends; [`crate::Scanner::finish`]
@@ -21,6 +20,8 @@ pub(crate) type Hash = [u8; 32];
 pub struct SpanHasher {
     /// The span being hashed; none before the first cut.
     current: Option<Sha256>,
+    /// The layer, if it is hashed.
+    layer: Option<Sha256>,
     /// The last byte of the piece before, which the next span may share.
     last: u8,
     offset: u64,
@@ -35,6 +36,16 @@ impl SpanHasher {
         Self::default()
     }
 
+    /// One that hashes the layer as well, for little more than the spans alone take.
+    pub fn of_layer_too() -> Self {
+        Self { layer: Some(Sha256::new()), ..Self::default() }
+    }
+
+    /// The SHA-256 hash of all pieces so far, whatever cuts they were given with; none if the layer is not hashed.
+    pub fn layer_sha256(&self) -> Option<[u8; 32]> {
+        self.layer.clone().map(Sha256::finish)
+    }
+
     /// Takes the next piece of the layer with the cuts that lie in it.
     pub fn push(&mut self, piece: &[u8], cuts: &[Cut]) {
         let mut done = 0;
@@ -43,25 +54,32 @@ impl SpanHasher {
                 .unwrap_or(usize::MAX)
                 .clamp(done, piece.len());
             self.broken |= self.offset + at as u64 != cut.offset;
-            if let Some(mut span) = self.current.take() {
-                span.update(&piece[done..at]);
-                self.hashes.push(span.finalize().into());
+            self.hash(&piece[done..at]);
+            if let Some(span) = self.current.take() {
+                self.hashes.push(span.finish());
             }
             let mut next = Sha256::new();
             if cut.bits > 0 {
                 // The shared byte may have come with the piece before.
-                next.update([if at == 0 { self.last } else { piece[at - 1] }]);
+                next.update(&[if at == 0 { self.last } else { piece[at - 1] }]);
             }
             self.current = Some(next);
             done = at;
         }
-        if let Some(span) = &mut self.current {
-            span.update(&piece[done..]);
-        }
+        self.hash(&piece[done..]);
         if let Some(last) = piece.last() {
             self.last = *last;
         }
         self.offset += piece.len() as u64;
+    }
+
+    /// Takes the next bytes of the layer, in which nothing ends or begins.
+    fn hash(&mut self, bytes: &[u8]) {
+        match (&mut self.current, &mut self.layer) {
+            (Some(span), Some(layer)) => span.update_both(layer, bytes),
+            (Some(one), None) | (None, Some(one)) => one.update(bytes),
+            (None, None) => {}
+        }
     }
 
     /// Whether this hasher has seen `size` bytes with `cuts` cuts, each in its piece.
@@ -73,7 +91,7 @@ impl SpanHasher {
     /// The layer has ended, and the last span with it. Returns the hashes of all spans.
     pub(crate) fn finish(mut self) -> Vec<[u8; 32]> {
         if let Some(span) = self.current.take() {
-            self.hashes.push(span.finalize().into());
+            self.hashes.push(span.finish());
         }
         self.hashes
     }
@@ -81,10 +99,26 @@ impl SpanHasher {
 
 #[cfg(test)]
 mod tests {
+    use sha2::Digest as _;
+
     use super::*;
 
     fn hash(bytes: &[u8]) -> Hash {
-        Sha256::digest(bytes).into()
+        sha2::Sha256::digest(bytes).into()
+    }
+
+    #[test]
+    fn a_layer_is_hashed_whatever_its_cuts_are() {
+        let layer = [1, 2, 3, 4];
+        let mut hasher = SpanHasher::of_layer_too();
+        assert_eq!(hasher.layer_sha256(), Some(hash(&[])));
+        hasher.push(&layer[..2], &[]);
+        assert_eq!(hasher.layer_sha256(), Some(hash(&layer[..2])));
+        // It lies nowhere.
+        hasher.push(&layer[2..], &[Cut { offset: 9, bits: 0 }]);
+        assert!(hasher.broken);
+        assert_eq!(hasher.layer_sha256(), Some(hash(&layer)));
+        assert_eq!(SpanHasher::new().layer_sha256(), None);
     }
 
     #[test]
@@ -99,7 +133,7 @@ mod tests {
         let expected =
             [hash(&layer[10..30]), hash(&layer[29..31]), hash(&layer[30..100]), hash(&[])];
         for size in [1, 7, 10, 30, 31, 100] {
-            let mut hasher = SpanHasher::new();
+            let mut hasher = SpanHasher::of_layer_too();
             for (index, piece) in layer.chunks(size).enumerate() {
                 let range = (index * size) as u64..=(index * size + piece.len()) as u64;
                 // A cut at the seam of two pieces is known when the first of them is read.
@@ -110,6 +144,7 @@ mod tests {
                     .collect();
                 hasher.push(piece, &inside);
             }
+            assert_eq!(hasher.layer_sha256(), Some(hash(&layer)), "pieces of {size}");
             assert_eq!(hasher.finish(), expected, "pieces of {size}");
         }
     }

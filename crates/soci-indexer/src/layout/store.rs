@@ -52,6 +52,7 @@ impl ImageStore for Layout {
             left: size,
             hasher: Some(Hasher::new(digest.algorithm())),
             section: None,
+            end: None,
         }
     }
 
@@ -199,38 +200,86 @@ pub struct LayoutBlob {
     digest: Digest,
     /// Bytes still to come.
     left: u64,
+    /// None if whoever reads it hashes it, and once all was read.
     hasher: Option<Hasher>,
     section: Option<Section>,
+    /// How it ended, once all was read.
+    end: Option<BlobEnd>,
+}
+
+/// What a blob turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BlobEnd {
+    /// What whoever has hashed it will say.
+    Unknown,
+    Verified,
+    Wrong,
 }
 
 impl LayoutBlob {
     async fn read(&mut self) -> Result<Option<Bytes>, LayoutError> {
         let path = || self.files.shown(&self.name);
         let failed = |source| LayoutError::File { path: path(), source };
-        let Some(hasher) = &mut self.hasher else { return Ok(None) };
+        match self.end {
+            None => {}
+            Some(BlobEnd::Unknown | BlobEnd::Verified) => return Ok(None),
+            Some(BlobEnd::Wrong) => return Err(self.wrong()),
+        }
         if self.section.is_none() {
             self.section = Some(self.files.section(&self.name).await.map_err(failed)?);
         }
         let Some(section) = &mut self.section else { return Ok(None) };
         let Some(bytes) = section.read().await.map_err(failed)? else {
-            let found = self.hasher.take().map(Hasher::finish);
-            let what = if self.left > 0 { "size" } else { "digest" };
-            if self.left > 0 || found != Some(self.digest) {
-                return Err(LayoutError::Mismatch { path: path(), what });
+            if self.left > 0 {
+                return Err(LayoutError::Mismatch { path: path(), what: "size" });
+            }
+            self.end = Some(BlobEnd::Unknown);
+            if let Some(hasher) = self.hasher.take() {
+                self.compare(&hasher.finish())?;
             }
             return Ok(None);
         };
-        hasher.update(&bytes);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes);
+        }
         let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
             return Err(LayoutError::Mismatch { path: path(), what: "size" });
         };
         self.left = left;
         Ok(Some(bytes))
     }
+
+    fn compare(&mut self, actual: &Digest) -> Result<(), LayoutError> {
+        if *actual != self.digest {
+            self.end = Some(BlobEnd::Wrong);
+            return Err(self.wrong());
+        }
+        self.end = Some(BlobEnd::Verified);
+        Ok(())
+    }
+
+    fn wrong(&self) -> LayoutError {
+        LayoutError::Mismatch { path: self.files.shown(&self.name), what: "digest" }
+    }
 }
 
 impl BlobStream for LayoutBlob {
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         Ok(self.read().await?)
+    }
+
+    fn leave_hashing(&mut self) -> bool {
+        // Nothing was read before there is a file.
+        if self.section.is_none() && self.end.is_none() {
+            self.hasher = None;
+        }
+        self.hasher.is_none() && self.end.is_none()
+    }
+
+    fn hashed(&mut self, actual: &Digest) -> Result<(), StoreError> {
+        if self.end != Some(BlobEnd::Unknown) {
+            return Err(StoreError::own("the blob was not read to its end, or was hashed here"));
+        }
+        Ok(self.compare(actual)?)
     }
 }

@@ -10,7 +10,7 @@ use soci_ztoc::{
 use super::error::VerifyError;
 use super::settings::VerifySettings;
 use crate::budget::Budget;
-use crate::error::LayerError;
+use crate::error::{LayerError, StoreError};
 use crate::event::{ImageEvent, OnImageEvent};
 use crate::layer::{LayerProgress, build_layer};
 use crate::pipeline::ReadOn;
@@ -176,6 +176,9 @@ impl<S: ImageStore> Check<'_, S> {
             Err(LayerError::Build(error)) => return Err(self.mismatch(error.to_string())),
             Err(LayerError::Read(source)) => {
                 return Err(VerifyError::read("layer", *digest, source));
+            }
+            Err(error @ LayerError::WrongBytes { .. }) => {
+                return Err(VerifyError::read("layer", *digest, StoreError::own(error)));
             }
             Err(error @ LayerError::Memory { .. }) => {
                 return Err(VerifyError::Memory { layer: *digest, source: error });

@@ -34,6 +34,42 @@ async fn an_empty_blob_is_verified_without_a_request() {
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_hashes_a_blob_verifies_it() {
+    let fake = start().await;
+    let bytes = content(300_000);
+    let digest = fake.put_blob(NAME, bytes.clone());
+    let client = parts(&fake, PART, 4);
+    let other = Digest::sha256_of(b"other");
+    for actual in [digest, other] {
+        let mut blob = client.blob(&fake.repository(NAME), &digest, 300_000);
+        assert!(blob.leave_hashing());
+        let first = blob.next().await.unwrap().unwrap();
+        let too_early = blob.hashed(digest).unwrap_err();
+        assert!(matches!(too_early, Error::Interrupted { .. }), "{too_early}");
+        let rest = read(&mut blob).await.unwrap();
+        assert_eq!([&first[..], &rest[..]].concat(), bytes);
+        let verified = blob.hashed(actual);
+        if actual == digest {
+            verified.unwrap();
+            assert!(blob.next().await.unwrap().is_none());
+        } else {
+            let error = verified.unwrap_err();
+            assert!(matches!(&error, Error::DigestMismatch { actual, .. } if **actual == other));
+            // It stays so.
+            assert!(blob.next().await.is_err() && blob.hashed(digest).is_err());
+        }
+    }
+    // It is too late for that once bytes were handed out.
+    let mut blob = client.blob(&fake.repository(NAME), &other, 300_000);
+    assert!(blob.leave_hashing() && blob.next().await.is_err() && blob.hashed(other).is_err());
+    let mut blob = client.blob(&fake.repository(NAME), &digest, 300_000);
+    blob.next().await.unwrap();
+    assert!(!blob.leave_hashing());
+    read(&mut blob).await.unwrap();
+    assert!(blob.hashed(digest).is_err(), "there is nothing left to say");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_blob_arrives_in_order_by_parallel_parts_within_the_window() {
     let fake = start().await;

@@ -119,13 +119,15 @@ pub(crate) struct GzipStream {
     wrote: bool,
     /// Bytes taken from the input.
     taken: u64,
+    /// Boundaries of blocks in what was decoded ahead.
+    skipped: u64,
 }
 
 impl GzipStream {
     /// In front of a member.
     pub(crate) fn new() -> Self {
         let (inflate, header) = (Inflate::new(), MemberHeader::new());
-        Self { inflate, header, part: Part::Header, wrote: false, taken: 0 }
+        Self { inflate, header, part: Part::Header, wrote: false, taken: 0, skipped: 0 }
     }
 
     /// Enters a member in the middle, as [`Inflate::enter`] does. Its checksum is not looked at.
@@ -162,6 +164,7 @@ impl GzipStream {
         let (bits, value) = piece.end_bits();
         self.inflate.skip(piece.bytes(), bits, value);
         self.taken = end.div_ceil(8);
+        self.skipped += piece.places().len() as u64;
         self.wrote = false;
         trailer.length += piece.bytes().len() as u64;
         if let Check::Crc(crc) = &mut trailer.check {
@@ -182,6 +185,11 @@ impl GzipStream {
     /// Bytes of output, of all members.
     pub(crate) fn total_out(&self) -> u64 {
         self.inflate.total_out()
+    }
+
+    /// Blocks at which decoding ahead may begin so far, of all members. What was decoded ahead has nearly no others.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.inflate.to_find() + self.skipped
     }
 
     /// What is known of the member's header, or of the next one's where a member has ended.

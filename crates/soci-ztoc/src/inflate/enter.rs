@@ -66,6 +66,7 @@ impl Inflate<u16> {
             begun: WINDOW_SIZE,
             before: self.before.wrapping_add(moved as u64),
             floor: 0,
+            to_find: self.to_find,
             counts: self.counts,
             lengths_count: self.lengths_count,
             lengths_lengths: self.lengths_lengths,

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use soci_ztoc::testing::{gzip, plain_archive, random_layer};
 use soci_ztoc::{BuildError, Compression, Ztoc, ZtocSettings};
 
-use crate::support::{build, build_ahead, on_all_cores, settings};
+use crate::support::{NEVER, build, build_ahead, on_all_cores, settings};
 
 /// Digest, size of the archive and number of files, or the error: what does not depend on how a layer is cut.
 type Told = Result<([u8; 32], u64, usize), String>;
@@ -67,7 +67,10 @@ fn random_layers_give_the_same_and_the_same_errors() {
             5..15 => 64 << 10,
             _ => 1 << 20,
         };
-        let chunk = || random.usize(largest / 8..=largest);
+        let chunk = || {
+            let questions = if random.bool() { NEVER } else { random.u32(1..20) };
+            (random.usize(largest / 8..=largest), questions)
+        };
         let found = build_ahead(&layer.bytes, with.clone(), chunk, most);
         is_as_ever(found, &layer.bytes, &with, seed);
     });
@@ -78,10 +81,22 @@ fn most_of_a_layer_is_taken_from_what_was_decoded_ahead() {
     let layer = gzip(&plain_archive(3, 24 << 20));
     for (chunk, span_size) in [(64 << 10, 1 << 20), (300_000, 4 << 20), (1 << 20, 10_000)] {
         let with = settings(Compression::Gzip, span_size);
-        let (ztoc, ahead) = build_ahead(&layer, with.clone(), || chunk, 16 << 20).unwrap();
+        let (ztoc, ahead) = build_ahead(&layer, with.clone(), || (chunk, NEVER), 16 << 20).unwrap();
         is_as_ever(Ok((ztoc, ahead)), &layer, &with, 3);
         let chunks = layer.len() / chunk;
         assert!(ahead * 4 >= chunks * 3, "{chunk}: {ahead} of {chunks}");
+    }
+}
+
+#[test]
+fn what_was_decoded_until_it_was_stopped_is_taken() {
+    let layer = gzip(&plain_archive(5, 12 << 20));
+    let with = settings(Compression::Gzip, 1 << 20);
+    for (questions, at_least, at_most) in [(1, 0, 0), (2, 0, 8), (4, 6, 8), (9, 6, 8)] {
+        let chunk = || (layer.len() / 8, questions);
+        let (ztoc, taken) = build_ahead(&layer, with.clone(), chunk, 16 << 20).unwrap();
+        is_as_ever(Ok((ztoc, taken)), &layer, &with, 5);
+        assert!((at_least..=at_most).contains(&taken), "{questions} questions: {taken}");
     }
 }
 
@@ -96,7 +111,8 @@ fn damaged_layers_fail_as_ever() {
         if random.u8(..4) == 0 {
             layer.truncate(random.usize(..layer.len()));
         }
-        let found = build_ahead(&layer, with.clone(), || 64 << 10, 1 << 24);
+        let chunk = || (64 << 10, if random.bool() { NEVER } else { random.u32(1..6) });
+        let found = build_ahead(&layer, with.clone(), chunk, 1 << 24);
         is_as_ever(found, &layer, &with, seed);
     });
 }

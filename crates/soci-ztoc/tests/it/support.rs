@@ -35,35 +35,48 @@ pub(crate) fn build(
     builder.finish()
 }
 
-/// Builds a ztoc from chunks of these sizes, each decoded ahead. Also says of how many chunks that was taken.
+/// Decoding a chunk ahead is stopped when that is asked for the so-manieth time.
+pub(crate) const NEVER: u32 = u32::MAX;
+
+/// Builds a ztoc from chunks of these sizes, each decoded ahead until the so-manieth question whether to stop. Also says of how
+/// many chunks that was taken.
 pub(crate) fn build_ahead(
     layer: &[u8],
     settings: ZtocSettings,
-    mut chunk: impl FnMut() -> usize,
+    mut chunk: impl FnMut() -> (usize, u32),
     most: usize,
 ) -> Result<(Ztoc, usize), BuildError> {
     let mut chunks = Vec::new();
     let mut rest = layer;
     while !rest.is_empty() {
-        let (first, others) = rest.split_at(chunk().clamp(1, rest.len()));
-        chunks.push(first);
+        let (size, questions) = chunk();
+        let (first, others) = rest.split_at(size.clamp(1, rest.len()));
+        chunks.push((first, questions));
         rest = others;
     }
     let (mut scanner, mut hasher) = (Scanner::new(settings)?, SpanHasher::new());
     let mut ahead = Ahead::new(most);
     let (mut offset, mut done, mut saved) = (0, 0, 0);
-    for (number, chunk) in chunks.iter().enumerate() {
-        let end = offset + chunk.len();
-        ahead.decode(offset as u64, chunk, chunks.get(number + 1).copied().unwrap_or_default());
+    for (number, &(chunk, mut questions)) in chunks.iter().enumerate() {
+        let (start, end) = (offset, offset + chunk.len());
         offset = end;
-        if done >= end {
-            continue;
+        let behind = chunks.get(number + 1).map(|(chunk, _)| *chunk).unwrap_or_default();
+        let stop = || {
+            questions = questions.saturating_sub(1);
+            questions == 0
+        };
+        ahead.decode(start as u64, chunk, behind, stop);
+        // The last bytes of a chunk are given apart, as they may be.
+        for to in [end - chunk.len() / 8, end] {
+            if done >= to {
+                continue;
+            }
+            let (taken, cuts) = scanner.push_chunk(&layer[done..to], &mut ahead)?;
+            let taken = usize::try_from(taken).unwrap();
+            hasher.push(&layer[done..taken], cuts);
+            done = taken;
         }
-        let (taken, cuts) = scanner.push_chunk(&layer[done..end], &mut ahead)?;
-        let taken = usize::try_from(taken).unwrap();
-        saved += usize::from(taken > end);
-        hasher.push(&layer[done..taken], cuts);
-        done = taken;
+        saved += usize::from(ahead.was_taken());
     }
     Ok((scanner.finish(hasher)?, saved))
 }

@@ -27,6 +27,20 @@ impl BlobStream for AnyBlob {
             Self::Layout(blob) => BlobStream::next(blob).await,
         }
     }
+
+    fn leave_hashing(&mut self) -> bool {
+        match self {
+            Self::Registry(blob) => BlobStream::leave_hashing(blob),
+            Self::Layout(blob) => BlobStream::leave_hashing(blob),
+        }
+    }
+
+    fn hashed(&mut self, actual: &Digest) -> Result<(), StoreError> {
+        match self {
+            Self::Registry(blob) => BlobStream::hashed(blob, actual),
+            Self::Layout(blob) => BlobStream::hashed(blob, actual),
+        }
+    }
 }
 
 /// The same of whichever store it is.

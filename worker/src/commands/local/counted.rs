@@ -41,6 +41,14 @@ impl BlobStream for CountedBlob {
         }
         Ok(piece)
     }
+
+    fn leave_hashing(&mut self) -> bool {
+        BlobStream::leave_hashing(&mut self.blob)
+    }
+
+    fn hashed(&mut self, actual: &Digest) -> Result<(), StoreError> {
+        BlobStream::hashed(&mut self.blob, actual)
+    }
 }
 
 impl ImageStore for Counted {
