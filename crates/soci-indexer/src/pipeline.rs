@@ -382,7 +382,7 @@ mod tests {
                 let hashing = scope.spawn(|| hash(SpanHasher::of_layer_too(), receiver));
                 let mut chunks = Chunks::new(scope, (jobs, &queue), cores.layer());
                 // Some come in time.
-                chunks.answer = Duration::from_micros(20 * seed);
+                chunks.answer = Some(Duration::from_micros(20 * seed));
                 let (read_on, hasher) = (ReadOn::ToTheEnd, sender);
                 let scanner = &mut scanner;
                 let mut scan =
