@@ -12,29 +12,29 @@
 //! are of no use, and grow with each one that was. Where several in a row were not, it stops for a while, and for longer each time: the layer
 //! is read at the same speed then, and other cores stay free.
 
+mod part;
+mod queue;
+
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::Sender;
 use std::thread::Scope;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use soci_ztoc::Ahead;
 
-use crate::cores::{Held, LayerCores, Room};
+use self::part::Buffer;
+use self::queue::{Begun, Job, MOST_OUTPUT};
+use crate::cores::{LayerCores, Room};
 
-/// Bytes of a chunk at most. Smaller ones cost more, as each begins with output that is marked; larger ones take more memory.
-pub(crate) const CHUNK: usize = if cfg!(test) { 64 << 10 } else { 2 << 20 };
+pub(crate) use self::part::{CHUNK, Part};
+pub(crate) use self::queue::{Decoded, JobQueue};
 
 /// Bytes of the first chunks, in which a block begins as a rule.
 const FIRST_CHUNK: usize = CHUNK / if cfg!(test) { 2 } else { 8 };
 
 /// Bytes of the layer without a block that could be found, after which none is expected.
 const NO_BLOCKS: u64 = CHUNK as u64;
-
-/// Output and marks of a chunk at most: of text that compresses to an eighth.
-const MOST_OUTPUT: usize = 12 * CHUNK;
 
 /// Most chunks that are decoded at once: from then on the layer is not read any faster.
 const MOST_DECODERS: usize = 16;
@@ -57,83 +57,10 @@ const FEWEST_CHUNKS: usize = 4;
 /// Most chunks that are under way, those that are being decoded among them.
 const MOST_CHUNKS: usize = MOST_DECODERS + 2;
 
-/// Bytes of a layer, and what holds their memory, unless they are a piece as it came.
-#[derive(Clone, Default)]
-pub(crate) struct Part {
-    pub(crate) bytes: Bytes,
-    held: Option<Held>,
-}
-
-impl Part {
-    /// A piece as it came.
-    pub(crate) fn piece(bytes: Bytes) -> Self {
-        Self { bytes, held: None }
-    }
-}
-
-/// Where a chunk goes, and what holds its memory.
-struct Buffer {
-    bytes: BytesMut,
-    held: Held,
-}
-
-impl Buffer {
-    fn with_capacity(size: usize, held: Held) -> Self {
-        Self { bytes: BytesMut::with_capacity(size), held }
-    }
-
-    /// That of a part which nobody has any more; otherwise the part.
-    fn of(part: Part) -> Result<Self, Part> {
-        let Part { bytes, held: Some(held) } = part else { return Err(part) };
-        match bytes.try_into_mut() {
-            Ok(mut bytes) => {
-                bytes.clear();
-                Ok(Self { bytes, held })
-            }
-            Err(bytes) => Err(Part { bytes, held: Some(held) }),
-        }
-    }
-}
-
 /// A part of a layer, with what of it was decoded ahead.
 pub(crate) struct Chunk {
     pub(crate) part: Part,
     pub(crate) decoded: Decoded,
-}
-
-/// What of a chunk was decoded ahead, and the room for it.
-pub(crate) struct Decoded {
-    /// Of nothing where it was not tried.
-    pub(crate) ahead: Ahead,
-    /// Taken where it was.
-    room: Option<Room>,
-    /// Whether what was behind the chunk was known, so that it shows whether decoding was of use.
-    shows: bool,
-}
-
-impl Decoded {
-    /// It was not tried. That takes no memory.
-    fn nothing() -> Self {
-        Self { ahead: Ahead::new(MOST_OUTPUT), room: None, shows: false }
-    }
-}
-
-/// A chunk to decode. Room and memory go with it, so that they are held as long as anybody works on it.
-pub(crate) struct Job {
-    offset: u64,
-    chunk: Part,
-    behind: Part,
-    room: Room,
-    done: SyncSender<Decoded>,
-    state: Arc<JobState>,
-}
-
-/// What those who decode a chunk and who will read it say to each other.
-#[derive(Default)]
-struct JobState {
-    is_begun: AtomicBool,
-    /// What there is by then is enough.
-    is_stopped: AtomicBool,
 }
 
 /// A chunk that has come.
@@ -149,20 +76,8 @@ enum Work {
     None,
     /// It is decoded when it is known what is behind it.
     Later(Room),
-    /// It is being decoded, or was.
+    /// It is to be decoded, is being or was.
     Begun(Begun),
-}
-
-/// Where what was decoded will come from.
-struct Begun {
-    decoded: Receiver<Decoded>,
-    state: Arc<JobState>,
-}
-
-impl Begun {
-    fn stop(&self) {
-        self.state.is_stopped.store(true, Ordering::Relaxed);
-    }
 }
 
 /// The chunks of one layer in their order.
@@ -270,15 +185,11 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
     /// What was decoded of a chunk that is to be read. If a thread ended in a panic that is nothing, and the scope tells.
     fn decoded(&mut self, begun: &Begun) -> Decoded {
         begun.stop();
-        let decoded = match self.answer {
-            None => begun.decoded.recv().ok(),
-            // What nobody has begun by now is of no use. Its room goes back when somebody comes to it.
-            Some(_) if !begun.state.is_begun.load(Ordering::Relaxed) => {
-                return Decoded::nothing();
-            }
-            Some(answer) => begun.decoded.recv_timeout(answer).ok(),
-        };
-        decoded.unwrap_or_else(|| {
+        // What nobody has begun by now is of no use. Its room goes back when somebody comes to it.
+        if self.answer.is_some() && !begun.is_begun() {
+            return Decoded::nothing();
+        }
+        begun.wait(self.answer).unwrap_or_else(|| {
             self.missed();
             Decoded::nothing()
         })
@@ -286,7 +197,7 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
 
     /// Nothing is decoded ahead any more: what is left of the layer is only handed on.
     pub(crate) fn only_pass_on(&mut self) {
-        self.queue.stopped.store(true, Ordering::Relaxed);
+        self.queue.stop();
         self.pause_until = u64::MAX;
         self.queue.forget(usize::MAX);
         self.spare.clear();
@@ -444,96 +355,17 @@ impl<'scope, 'env> Chunks<'scope, 'env> {
                 return;
             }
         };
-        let (done, receiver) = sync_channel(1);
-        let (offset, chunk, behind) = (waiting.offset, waiting.part.clone(), behind.clone());
-        let state = Arc::<JobState>::default();
-        waiting.work = Work::Begun(Begun { decoded: receiver, state: Arc::clone(&state) });
+        let (chunk, behind) = (waiting.part.clone(), behind.clone());
+        let (job, begun) = Job::new(waiting.offset, chunk, behind, room);
+        waiting.work = Work::Begun(begun);
         // If nobody takes it, nothing is received.
-        let _ = self.jobs.send(Job { offset, chunk, behind, room, done, state });
+        let _ = self.jobs.send(job);
         let begun = |waiting: &&Waiting| matches!(waiting.work, Work::Begun(_));
         let under_way = self.waiting.iter().filter(begun).count();
         if self.threads < under_way.min(MOST_DECODERS).min(self.cores.others()) {
             self.threads += 1;
             let queue = self.queue;
             self.scope.spawn(|| queue.work());
-        }
-    }
-}
-
-/// Where the threads get their work.
-pub(crate) struct JobQueue {
-    /// Nothing once a thread has ended in a panic.
-    jobs: Mutex<Option<Receiver<Job>>>,
-    /// Whether nobody wants any more.
-    stopped: AtomicBool,
-    /// What was decoded into and is used again: no more than the layer has room for beside what is being decoded, and no more
-    /// than were needed at once.
-    used: Mutex<Vec<Ahead>>,
-}
-
-/// Takes all jobs away if the thread ends in a panic: whoever waits for one is told so.
-struct IfItPanics<'a>(&'a JobQueue);
-
-impl Drop for IfItPanics<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            *self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-    }
-}
-
-impl JobQueue {
-    /// One with nothing in it, and what sends jobs to it.
-    pub(crate) fn new() -> (Sender<Job>, Self) {
-        let (jobs, receiver) = channel();
-        let jobs_left = Mutex::new(Some(receiver));
-        (jobs, Self { jobs: jobs_left, stopped: AtomicBool::new(false), used: Mutex::default() })
-    }
-
-    fn used(&self) -> MutexGuard<'_, Vec<Ahead>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Something to decode into: what was used last, which is in the cache and has memory.
-    fn ahead(&self) -> Ahead {
-        self.used().pop().unwrap_or_else(|| Ahead::new(MOST_OUTPUT))
-    }
-
-    /// Keeps it to be used again.
-    fn keep(&self, ahead: Ahead) {
-        self.used().push(ahead);
-    }
-
-    /// Gives the memory back of so much of what is kept, as that much room is given back.
-    fn forget(&self, count: usize) {
-        let mut used = self.used();
-        let left = used.len().saturating_sub(count);
-        used.truncate(left);
-    }
-
-    /// Works until there are no jobs and nobody is left who sends any.
-    fn work(&self) {
-        let _guard = IfItPanics(self);
-        loop {
-            // The lock is held while waiting: whoever has it gets the next job.
-            let job = {
-                let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-                jobs.as_ref().and_then(|jobs| jobs.recv().ok())
-            };
-            let Some(Job { offset, chunk, behind, room, done, state }) = job else { return };
-            if self.stopped.load(Ordering::Relaxed) {
-                continue;
-            }
-            let mut ahead = self.ahead();
-            state.is_begun.store(true, Ordering::Relaxed);
-            let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-            let stop = || is_set(&state.is_stopped) || is_set(&self.stopped);
-            ahead.decode(offset, &chunk.bytes, &behind.bytes, stop);
-            let shows = !behind.bytes.is_empty();
-            // Given back before the room is, which may be all that others wait for.
-            drop((chunk, behind));
-            // Whoever stopped in the middle does not wait for it.
-            let _ = done.send(Decoded { ahead, room: Some(room), shows });
         }
     }
 }
@@ -747,7 +579,7 @@ mod tests {
             }
             assert!(pool.free() < MEMORY, "chunks are under way");
             drop(chunks);
-            assert!(queue.stopped.load(Ordering::Relaxed));
+            assert!(queue.is_stopped());
         });
         assert_eq!(pool.free(), MEMORY);
     }
